@@ -1,0 +1,45 @@
+"""The errors that users meet: one root class, whose subclasses know the exit code of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SteinBenchError(Exception):
+    """Root of all expected errors. Its message is one line: what is wrong, where, and what to do."""
+
+    exit_code = 3
+
+
+class UsageError(SteinBenchError):
+    """Wrong usage, configuration or input (exit code 2)."""
+
+    exit_code = 2
+
+
+class RunError(SteinBenchError):
+    """The run failed, or its results cannot be trusted or compared (exit code 3)."""
+
+    exit_code = 3
+
+
+def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
+    """Return `` Did you mean 'a' or 'b'?`` (with a leading space) for the names nearest to `name`, or ``""``."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)
+    if not near:
+        return ""
+    return f" Did you mean {' or '.join(repr(by_lower[match]) for match in near)}?"
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
+    """Return the error for a `name` that is none of the `known` ones of its `kind`, naming the nearest.
+
+    `hint` is a sentence that says where the known names are listed; it is used when none is near.
+    """
+    known = tuple(known)
+    near = suggestion(name, known)
+    if not near and not hint:
+        hint = f"Known: {', '.join(known)}."
+    return UsageError(f"unknown {kind} {name!r}.{near or (' ' + hint)}")
