@@ -1,0 +1,59 @@
+"""Samples kept as one uint8 array in memory; a batch is converted to float when it is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stein_bench.data.resize import Resize, resize_tensor
+from stein_bench.errors import UsageError
+
+
+def channels_first(stored: np.ndarray) -> Tensor:
+    """Turn uint8 (b, …, C) with values 0 … 255 into contiguous float32 (b, C, …) in [0, 1]."""
+    moved = np.ascontiguousarray(np.moveaxis(stored, -1, 1))
+    return torch.from_numpy(moved).float().div_(255)
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayStore:
+    """A `Store` over `stored`, uint8 (n, …), turned into float (b, C, …) in [0, 1] by `decode`.
+
+    `resize` applies to images only: UsageError for volumes.
+    """
+
+    stored: np.ndarray
+    resize: Resize | None = None
+    decode: Callable[[np.ndarray], Tensor] = channels_first
+
+    def __post_init__(self) -> None:
+        if self.resize and len(self._native_shape) != 3:
+            raise UsageError("volumes are not resized: leave --image-size out, or resize the stored arrays")
+
+    @property
+    def _native_shape(self) -> tuple[int, ...]:
+        return tuple(self.decode(self.stored[:1]).shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.resize is None:
+            return self._native_shape
+        return (self._native_shape[0], self.resize.size, self.resize.size)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        images = self.decode(self.stored[list(indices)])
+        if self.resize is None:
+            return images
+        # One by one, so that no image's last bits can depend on the size of the batch it is in.
+        resized = [resize_tensor(image[None], self.resize) for image in images]
+        return torch.cat(resized) if resized else images.new_zeros((0, *self.shape))
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        head = f"uint8 {self.stored.shape[1:]} {self.decode.__name__} {self.resize}\n"
+        digest.update(head.encode())
+        digest.update(np.ascontiguousarray(self.stored[:count]).data)

@@ -1,0 +1,12 @@
+"""What data sets there are, in one line each. Imports nothing heavy: listing them must be quick."""
+
+from __future__ import annotations
+
+DATA_SUMMARIES: dict[str, str] = {
+    "digits": "1,797 handwritten digits (UCI), embedded; 1,297 train, 500 test; 32×32 RGB, 10 classes",
+    "npz:PATH[,train=PATH]": "arrays `images` (uint8, N×H×W×C or N×D×H×W×C) and `labels` (N) of an .npz file",
+    "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are understood",
+    "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
+    "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
+}
+"""Spec pattern → what it is. The part before the first ``:``, ``[`` or end is the name."""

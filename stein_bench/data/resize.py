@@ -1,0 +1,73 @@
+"""Resizing and centre cropping, of stored arrays (torch) and of image files (Pillow)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from stein_bench.errors import UsageError, unknown_name
+
+_PILLOW_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The shorter side to ``round(size / crop_pct)``, then the central `size` × `size` pixels.
+
+    `crop_pct` is in (0, 1], `interpolation` one of ``bilinear``, ``bicubic`` and ``nearest``, the first two
+    antialiased. Raises UsageError for other values.
+    """
+
+    size: int
+    crop_pct: float = 1.0
+    interpolation: str = "bilinear"
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UsageError(f"image size must be at least 1 pixel, not {self.size}")
+        if not (math.isfinite(self.crop_pct) and 0 < self.crop_pct <= 1):
+            raise UsageError(f"crop_pct must be above 0 and at most 1, not {self.crop_pct}")
+        if self.interpolation not in _PILLOW_FILTERS:
+            raise unknown_name("interpolation", self.interpolation, _PILLOW_FILTERS)
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) that an image of `height` × `width` has before the crop."""
+        short = round(self.size / self.crop_pct)
+        long = int(short * max(height, width) / min(height, width))  # truncated, as torchvision does
+        return (short, long) if height <= width else (long, short)
+
+
+def resize_tensor(images: Tensor, resize: Resize) -> Tensor:
+    """Return float `images` (b, C, H, W), resized and cropped to (b, C, size, size); both are in [0, 1]."""
+    height, width = resize.scaled(images.shape[-2], images.shape[-1])
+    if (height, width) != tuple(images.shape[-2:]):
+        if resize.interpolation == "nearest":
+            images = F.interpolate(images, (height, width), mode="nearest-exact")
+        else:
+            images = F.interpolate(
+                images, (height, width), mode=resize.interpolation, align_corners=False, antialias=True
+            )
+    top, left = _crop_offset(height, resize.size), _crop_offset(width, resize.size)
+    cropped = images[..., top : top + resize.size, left : left + resize.size]
+    return cropped.clamp(0, 1)  # bicubic weights are negative in part: they overshoot at edges
+
+
+def resize_image(image: Image.Image, resize: Resize) -> Image.Image:
+    """Return the Pillow `image` resized and cropped, in 8 bits as the usual ImageNet evaluation does it."""
+    height, width = resize.scaled(image.height, image.width)
+    if (height, width) != (image.height, image.width):
+        image = image.resize((width, height), _PILLOW_FILTERS[resize.interpolation])
+    top, left = _crop_offset(height, resize.size), _crop_offset(width, resize.size)
+    return image.crop((left, top, left + resize.size, top + resize.size))
+
+
+def _crop_offset(length: int, size: int) -> int:
+    return round((length - size) / 2)

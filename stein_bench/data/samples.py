@@ -1,0 +1,139 @@
+"""Ordered, labelled samples of one split, and their batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stein_bench.data.resize import Resize
+from stein_bench.errors import UsageError
+
+__all__ = ["Batch", "Resize", "Samples", "Store", "batches"]
+
+Batch = tuple[np.ndarray, Tensor, Tensor]
+"""Indices (b,), images (b, *shape) and labels (b,)."""
+
+MAX_CLASSES = 100_000
+"""Labels from here on are taken for a mistake (years, ids), not for class indices."""
+
+
+class Store(Protocol):
+    """Where the samples of a split are kept, in data order."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample as it is loaded, channels first."""
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """Return samples, contiguous float32 (b, *shape) in [0, 1]; UsageError where one is unreadable."""
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        """Feed the format and the stored bytes of the first `count` samples into `digest`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Ordered labelled images or volumes: one split of a data set.
+
+    `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` is
+    ``"imagenet-1k"`` where the labels index the ImageNet-1k classes, else None. The `store` may hold more
+    than n samples: the first n are meant.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    ids: tuple[str, ...]
+    store: Store
+    label_space: str | None = None
+    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        labels = np.array(self.labels, dtype=np.int64)
+        labels.setflags(write=False)
+        object.__setattr__(self, "labels", labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (C, H, W) or (C, D, H, W)."""
+        return self.store.shape
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return images, contiguous float32 (b, *shape) in [0, 1], and labels, int64 (b,), of the `indices`.
+
+        What a sample looks like does not depend on the others of the batch. Raises UsageError where a stored
+        sample cannot be read, IndexError for an index outside 0 … n-1.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
+            raise IndexError(f"sample index outside 0 … {len(self) - 1}")
+        return self.store.load(chosen.tolist()), torch.from_numpy(self.labels[chosen])
+
+    def first(self, limit: int | None) -> Samples:
+        """Return the first `limit` samples in data order; all of them for None or a larger `limit`."""
+        if limit is None or limit >= len(self):
+            return self
+        if limit < 1:
+            raise UsageError(f"the limit on samples must be at least 1, not {limit}")
+        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit])
+
+    def sha256(self) -> str:
+        """Return the SHA-256 (hex) over stored samples, labels and resize, in data order. Computed once."""
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
+        digest = hashlib.sha256()
+        self.store.update_hash(digest, len(self))
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
+
+def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+    """Yield (indices, images, labels) of all `samples` in data order, `batch_size` at a time.
+
+    `workers` threads read ahead, 0 reads when asked; the result is the same. (Threads, because decoding
+    and resizing release the interpreter lock, and because errors and samples cross them unchanged.)
+    Raises UsageError for a batch size below 1 or negative `workers`, and where a sample cannot be read.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch size must be at least 1, not {batch_size}")
+    if workers < 0:
+        raise UsageError(f"workers must be 0 or more, not {workers}")
+    chunks = [
+        np.arange(start, min(start + batch_size, len(samples)))
+        for start in range(0, len(samples), batch_size)
+    ]
+    return _read_ahead(samples, chunks, workers) if workers else (_read(samples, chunk) for chunk in chunks)
+
+
+def _read(samples: Samples, indices: np.ndarray) -> Batch:
+    images, labels = samples.batch(indices.tolist())
+    return indices, images, labels
+
+
+def _read_ahead(samples: Samples, chunks: list[np.ndarray], workers: int) -> Iterator[Batch]:
+    pending: deque[Future[Batch]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="stein-bench-data")
+    try:
+        for chunk in chunks:
+            pending.append(pool.submit(_read, samples, chunk))
+            if len(pending) > 2 * workers:  # bounds the memory that batches waiting for their turn take
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

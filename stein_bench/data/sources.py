@@ -1,0 +1,101 @@
+"""From a data spec to the data source that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from stein_bench.data.digits import Digits
+from stein_bench.data.npz import open_npz
+from stein_bench.data.resize import Resize
+from stein_bench.data.samples import Samples
+from stein_bench.errors import UsageError, unknown_name
+
+
+class DataSource(Protocol):
+    """A data set: what is known of it before its samples are read, and its splits."""
+
+    @property
+    def name(self) -> str:
+        """Short name, without folders: it goes into reports."""
+
+    @property
+    def task(self) -> str:
+        """What is asked of a model: ``"classification"``."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; labels index them."""
+
+    @property
+    def label_space(self) -> str | None:
+        """``"imagenet-1k"`` where labels index the ImageNet-1k classes, else None."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``("train", "test")`` or ``("test",)``."""
+
+    @property
+    def native_size(self) -> int | None:
+        """Side of the images in pixels, where all are square and of one size; else None."""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all samples of all splits have one shape."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of every sample."""
+
+    def samples(self, split: str, resize: Resize | None = None) -> Samples:
+        """Return the samples of `split`, resized if asked.
+
+        Raises UsageError if there is no such split, if samples differ in size and no `resize` is given,
+        or if they cannot be read.
+        """
+
+
+def open_data(spec: str) -> DataSource:
+    """Return the data source of `spec`, one of the patterns of `DATA_SUMMARIES`; ``~`` is expanded.
+
+    Reads names, shapes and labels but no pixels. Raises UsageError, in one line, for anything wrong.
+    """
+    kind, colon, rest = spec.partition(":")
+    if kind not in _OPENERS:
+        raise unknown_name("data set", kind, _OPENERS, hint="See `stein-bench list data`.")
+    source = _OPENERS[kind](rest if colon else None)
+    if len(source.classes) < 2:
+        raise UsageError(
+            f"data {spec!r} has one class only; nothing can be told apart: at least 2 are needed"
+        )
+    return source
+
+
+def _digits(rest: str | None) -> DataSource:
+    if rest is not None:
+        raise UsageError(f"digits is embedded and takes nothing after it: write digits, not 'digits:{rest}'")
+    return Digits()
+
+
+def _npz(rest: str | None) -> DataSource:
+    # A path may hold commas and colons: only the last ",train=" separates.
+    test, separator, train = (rest or "").rpartition(",train=")
+    if not separator:
+        test = train
+    if not test or (separator and not train):
+        raise UsageError("npz needs a path: npz:PATH or npz:PATH,train=PATH")
+    return open_npz(_path(test), _path(train) if separator else None)
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # `~name` of a user that does not exist
+        raise UsageError(f"{text}: no such home folder; write the whole path") from error
+
+
+_OPENERS: dict[str, Callable[[str | None], DataSource]] = {
+    "digits": _digits,
+    "npz": _npz,
+}
