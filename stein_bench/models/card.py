@@ -1,0 +1,80 @@
+"""The card that this tool writes into the weights that it saves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from stein_bench.errors import UsageError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """Where weights come from, and what they need in order to be used as they were trained.
+
+    `model` is the model's spec, `bn` the name of its normalization; `mean` and `std` are its preprocessing,
+    `input_shape` its (C, *spatial) input; `data` names the training data, `recipe` holds the training's
+    settings, `seed` its seed. `format` is the version of this card.
+    """
+
+    model: str
+    bn: str
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    input_shape: tuple[int, ...]
+    data: str
+    recipe: dict[str, Any]
+    seed: int
+    format: int = FORMAT
+
+
+def card_to_json(card: WeightsCard) -> str:
+    """Return the card as JSON text."""
+    return json.dumps(asdict(card), sort_keys=True)
+
+
+def card_from_json(text: str, where: str) -> WeightsCard:
+    """Return the card in a JSON `text`; `UsageError`, naming `where`, where it is broken or newer."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: its stein_bench card is not JSON.") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{where}: its stein_bench card is not a JSON object.")
+    if found.get("format") != FORMAT:
+        written = found.get("format")
+        raise UsageError(
+            f"{where}: its stein_bench card has format {written!r}, this version reads {FORMAT}."
+        )
+    known = {field.name for field in fields(WeightsCard)}
+    for name in sorted(known):
+        if not _fits(name, found.get(name)):
+            raise UsageError(f"{where}: its stein_bench card has a missing or wrong {name!r}.")
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+    return WeightsCard(**{name: values[name] for name in known})
+
+
+def _fits(name: str, value: object) -> bool:
+    if name in ("model", "bn", "data"):
+        return isinstance(value, str)
+    if name == "recipe":
+        return isinstance(value, dict)
+    if name in ("mean", "std"):
+        return isinstance(value, list) and all(_is_number(item) for item in value)
+    if name == "input_shape":
+        return isinstance(value, list) and all(_is_integer(item) for item in value)
+    return _is_integer(value)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_integer(value) or isinstance(value, float)

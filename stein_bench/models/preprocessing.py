@@ -1,0 +1,88 @@
+"""A network with its preprocessing as first layer, so that attacks work on inputs in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.models.outputs import logits
+
+PRECISIONS = ("fp32", "bf16")
+
+
+class Preprocessed(nn.Module):
+    """``network((x - mean) / std)`` for inputs of any rank, with float32 logits.
+
+    Args:
+        network: takes (n, C, *spatial), returns (n, K) logits, or holds them as `outputs.logits` knows.
+        mean: one value, or one per channel, of inputs in [0, 1].
+        std: one value, or one per channel, above 0.
+        precision: ``fp32``, or ``bf16`` for running the network under bfloat16 autocast. The preprocessing
+            and the logits are float32 in both, and gradients flow in both.
+
+    Raises:
+        UsageError: for a `mean` or `std` that `check_preprocessing` refuses, or an unknown `precision`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "fp32"
+    ) -> None:
+        super().__init__()
+        check_preprocessing(mean, std)
+        if precision not in PRECISIONS:
+            raise unknown_name("precision", precision, PRECISIONS)
+        self.network = network
+        self.precision = precision
+        # not persistent: the state dict stays the network's own
+        self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
+        self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return float32 logits (n, K) for `x` (n, C, *spatial) in [0, 1].
+
+        Raises `UsageError` where mean and std are for another number of channels.
+        """
+        channels = x.shape[1]
+        # without this check, three means would turn one channel into three
+        for values in (self.mean, self.std):
+            if values.numel() not in (1, channels):
+                raise UsageError(
+                    f"mean and std are for {values.numel()} channels, the inputs have {channels}."
+                )
+        per_channel = (1, -1, *(1,) * (x.dim() - 2))
+        scaled = (x - self.mean.view(per_channel)) / self.std.view(per_channel)
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self.network(scaled)
+        return logits(output).float()
+
+    def extra_repr(self) -> str:
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}, precision={self.precision}"
+
+
+def check_preprocessing(mean: Sequence[float], std: Sequence[float], channels: int | None = None) -> None:
+    """Raise `UsageError` unless `mean` and `std` are finite, `std` above 0, each of 1 or `channels` values.
+
+    With `channels` None, the two only have to fit each other.
+    """
+    for name, values in (("mean", mean), ("std", std)):
+        if len(values) == 0:
+            raise UsageError(f"{name} has no values.")
+        if channels is not None and len(values) not in (1, channels):
+            raise UsageError(f"{name} has {len(values)} values, but the inputs have {channels} channels.")
+        if not all(math.isfinite(value) for value in values):
+            raise UsageError(f"{name} has a value that is not finite: {_listed(values)}")
+    if any(value <= 0 for value in std):
+        raise UsageError(f"std has a value that is not above 0: {_listed(std)}")
+    if 1 not in (len(mean), len(std)) and len(mean) != len(std):
+        raise UsageError(f"mean has {len(mean)} values, but std has {len(std)}.")
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

@@ -1,0 +1,78 @@
+"""Which files a user's network is made of: its own file and the files beside it that it imports."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+INSTALLED = ("site-packages", "dist-packages")
+
+
+def code_sha256(file: Path, root: Path) -> str:
+    """Return the SHA-256 over `file` and all Python files under `root` that it imports, also indirectly.
+
+    Imports are read from the source, so a file that is imported in another way (by `importlib`, say) does not
+    count. Installed packages do not count either, except for the one that `file` belongs to.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(_reachable(file.resolve(), root.resolve())):
+        name = path.relative_to(root.resolve()) if path.is_relative_to(root.resolve()) else path.name
+        whole.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _reachable(file: Path, root: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        candidates = (root.joinpath(*dotted) for dotted in _imports(path, root))
+        located = (source for candidate in candidates for source in _sources(candidate))
+        waiting += [source for source in located if _belongs(source, file, root)]
+    return found
+
+
+def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
+    """Yield the dotted names that a file may import, relative ones made absolute (from `root`)."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield tuple(alias.name.split("."))
+        elif isinstance(node, ast.ImportFrom):
+            package = _package(path, root, node.level)
+            module = (*package, *(node.module.split(".") if node.module else ()))
+            yield module
+            for alias in node.names:  # what is imported from a package may be a module of it
+                yield (*module, alias.name)
+
+
+def _package(path: Path, root: Path, level: int) -> tuple[str, ...]:
+    """Return the dotted name that `level` leading dots stand for in the file `path`."""
+    if level == 0 or not path.is_relative_to(root):
+        return ()
+    parents = path.relative_to(root).parts[:-1]
+    return parents[: len(parents) - (level - 1)]
+
+
+def _sources(base: Path) -> Iterator[Path]:
+    """Yield the file of a module or package at `base`, and the packages around it, which run first."""
+    for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py", base.parent / "__init__.py"):
+        if candidate.is_file():
+            yield candidate.resolve()
+
+
+def _belongs(source: Path, file: Path, root: Path) -> bool:
+    if not source.is_relative_to(root):
+        return False
+    if not any(part in INSTALLED for part in source.parts):
+        return True
+    return source.relative_to(root).parts[0] == file.relative_to(root).parts[0]

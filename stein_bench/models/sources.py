@@ -1,0 +1,84 @@
+"""From a model spec to the source that builds its networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.models.callables import find_in_file, find_in_module
+from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
+from stein_bench.models.timm_models import find_hub_model, find_timm_model, timm_model_names
+from stein_bench.models.torchvision_models import find_torchvision_model, torchvision_model_names
+from stein_bench.models.user_code import is_importable
+
+__all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
+
+HINT = "`stein-bench list models` lists the known ones."
+
+
+def find_model(spec: str) -> ModelSource:
+    """Return the source of networks that `spec` names; no network is built and nothing is downloaded.
+
+    `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
+    ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's file or module is imported. Raises
+    `UsageError` for anything that is not found or fails, with the nearest names.
+    """
+    where, colon, attribute = spec.rpartition(":")
+    if where.endswith(".py"):
+        return find_in_file(where, _identifier(attribute, spec))
+    prefix, colon, rest = spec.partition(":")
+    if not colon:
+        return _find_bare(spec)
+    if prefix in PREFIXES:
+        return PREFIXES[prefix](rest)
+    if _is_module_name(where) and ("." in where or is_importable(where, Path.cwd())):
+        return find_in_module(where, _identifier(attribute, spec))
+    known = [f"{name}:" for name in PREFIXES]
+    forms = f"{', '.join(known)} and your own FILE.py:CALLABLE or package.module:CALLABLE."
+    raise UsageError(f"unknown kind of model {prefix!r} in {spec!r}. Known: {forms}")
+
+
+def _find_bare(name: str) -> ModelSource:
+    if name.endswith(".py"):
+        raise UsageError(
+            f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network."
+        )
+    if "/" in name:
+        raise UsageError(f"{name!r} is no model name. For the Hugging Face hub, write hf-hub:{name}")
+    found = find_timm_model(name) or find_torchvision_model(name)
+    if found is None:
+        known = [*timm_model_names(tagged="." in name), *torchvision_model_names()]
+        raise unknown_name("model", name, known, hint=HINT)
+    return found
+
+
+def _find_timm(name: str) -> ModelSource:
+    found = find_timm_model(name)
+    if found is None:
+        raise unknown_name("timm model", name, timm_model_names(tagged="." in name), hint=HINT)
+    return found
+
+
+def _find_torchvision(name: str) -> ModelSource:
+    found = find_torchvision_model(name)
+    if found is None:
+        raise unknown_name("torchvision model", name, torchvision_model_names(), hint=HINT)
+    return found
+
+
+PREFIXES: dict[str, Callable[[str], ModelSource]] = {
+    "timm": _find_timm,
+    "torchvision": _find_torchvision,
+    "hf-hub": find_hub_model,
+}
+
+
+def _is_module_name(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _identifier(name: str, spec: str) -> str:
+    if not name.isidentifier():
+        raise UsageError(f"{spec!r} names no callable: {name!r} is no Python name.")
+    return name

@@ -1,0 +1,226 @@
+"""timm's models, by name or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from stein_bench.errors import RunError, SteinBenchError, UsageError, unknown_name
+from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library, reason
+
+if TYPE_CHECKING:
+    from torch import nn
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+WNID = re.compile(r"n\d{8}")
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
+# Whatever these packages raise while weights are fetched is about the network, not about the model.
+DOWNLOADERS = ("huggingface_hub", "httpx", "requests", "urllib3")
+
+
+@dataclass(frozen=True)
+class TimmModel:
+    """A model of timm's registry; `name` may carry a pretrained tag (``resnet18.a1_in1k``)."""
+
+    name: str
+
+    @property
+    def spec(self) -> str:
+        return f"timm:{self.name}"
+
+    @property
+    def pretrained(self) -> PretrainedConfig | None:
+        """The configuration of the tag's weights, of timm's default tag where none is given."""
+        config = _registered_config(self.name)
+        if config is None or not config.has_weights:
+            return None
+        label_space = IMAGENET if config.num_classes == 1000 else None
+        architecture = self.name.partition(".")[0]
+        origin = f"timm {architecture}.{config.tag}" if config.tag else f"timm {architecture}"
+        return _pretrained_config(config, label_space, origin)
+
+    def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
+        """Build the network. Pretrained weights of another class count or channel count are adapted by timm.
+
+        That is: the classifier starts anew from random weights, and the first layer's weights are summed or
+        repeated over the channels. See `ModelSource.build`.
+        """
+        if pretrained and self.pretrained is None:
+            raise UsageError(f"{self.spec} has no pretrained weights.")
+        return _create(self.spec, self.name, num_classes, in_channels, pretrained)
+
+    def fingerprint(self) -> str:
+        """Return the hash of timm's version."""
+        return digest("timm", _timm_version())
+
+    def classifier_layers(self) -> tuple[str, ...]:
+        """Return the layers named by the model's default configuration."""
+        return _classifier(_registered_config(self.name))
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A timm model on the Hugging Face hub, by its ``org/name`` or ``org/name@revision``."""
+
+    hub_id: str
+
+    @property
+    def spec(self) -> str:
+        return f"hf-hub:{self.hub_id}"
+
+    @property
+    def name(self) -> str:
+        return self.hub_id.partition("@")[0].partition("/")[2]
+
+    @property
+    def pretrained(self) -> PretrainedConfig:
+        """The configuration of the model's weights; the first look downloads it."""
+        config = self._config
+        return _pretrained_config(config, self._label_space(config), f"hf-hub {self.hub_id}")
+
+    def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
+        """Build the network that the hub describes. See `TimmModel.build`."""
+        return _create(self.spec, self.spec, num_classes, in_channels, pretrained)
+
+    def fingerprint(self) -> str:
+        """Return the hash of timm's version and of the hub's description of the architecture."""
+        _, architecture, arguments = self._description
+        return digest(
+            "timm", _timm_version(), architecture, json.dumps(arguments, sort_keys=True, default=str)
+        )
+
+    def classifier_layers(self) -> tuple[str, ...]:
+        """Return the layers that the hub's configuration names."""
+        return _classifier(self._config)
+
+    @cached_property
+    def _description(self) -> tuple[dict[str, Any], str, dict[str, Any]]:
+        """timm's (pretrained configuration, architecture, arguments of the architecture)."""
+        from timm.models import is_model, load_model_config_from_hf
+
+        try:
+            with quiet_library():
+                config, architecture, arguments = load_model_config_from_hf(self.hub_id)
+        except Exception as error:
+            if isinstance(error, KeyError):
+                raise UsageError(f"{self.spec} is no timm model: its config.json has no {error}.") from error
+            raise _build_error(self.spec, error) from error
+        if not is_model(architecture):
+            raise UsageError(f"{self.spec} needs the architecture {architecture!r}, unknown to this timm.")
+        return config, architecture, arguments or {}
+
+    @property
+    def _config(self) -> Any:
+        from timm.models import PretrainedCfg
+
+        described = self._description[0]
+        known = PretrainedCfg.__dataclass_fields__
+        return PretrainedCfg(**{key: value for key, value in described.items() if key in known})
+
+    def _label_space(self, config: Any) -> str | None:
+        """ImageNet only where it is said: 1000 classes alone may be anybody's."""
+        labels = config.label_names or ()
+        says_so = self.hub_id.startswith("timm/") or "in1k" in self.name or "imagenet" in self.name.lower()
+        says_so = says_so or (bool(labels) and all(WNID.fullmatch(str(label)) for label in labels))
+        return IMAGENET if config.num_classes == 1000 and says_so else None
+
+
+def find_timm_model(name: str) -> TimmModel | None:
+    """Return timm's model of this `name`, or None where timm has none.
+
+    Names that timm has renamed are found under their present name. Raises `UsageError` for a pretrained tag
+    that the architecture does not have.
+    """
+    from timm.models import get_deprecated_models, is_model, list_pretrained
+
+    current = get_deprecated_models().get(name, name)
+    if current is None:
+        raise UsageError(f"timm no longer has the model {name!r}.")
+    if not current or not is_model(current):
+        return None
+    try:
+        _registered_config(current)
+    except RuntimeError:
+        architecture = current.partition(".")[0]
+        tagged = list_pretrained(f"{architecture}.*")
+        raise unknown_name(
+            "pretrained tag", name, tagged, hint=f"{architecture} has no such weights."
+        ) from None
+    return TimmModel(current)
+
+
+def timm_model_names(*, tagged: bool = False) -> list[str]:
+    """Return the names of timm's architectures, with `tagged` also those with a pretrained tag."""
+    from timm.models import list_models, list_pretrained
+
+    return [*list_models(), *(list_pretrained() if tagged else ())]
+
+
+def find_hub_model(hub_id: str) -> HubModel:
+    """Return the model of a hub id, which is only looked up when it is needed.
+
+    Raises `UsageError` where the id is not ``org/name`` or ``org/name@revision``.
+    """
+    if not HUB_ID.fullmatch(hub_id):
+        raise UsageError(f"{hub_id!r} is no model of the Hugging Face hub: write hf-hub:ORG/NAME.")
+    return HubModel(hub_id)
+
+
+def _create(
+    spec: str, timm_name: str, num_classes: int | None, in_channels: int, pretrained: bool
+) -> nn.Module:
+    import timm
+
+    try:
+        with quiet_library():
+            network: nn.Module = timm.create_model(
+                timm_name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
+            )
+    except Exception as error:
+        raise _build_error(spec, error) from error
+    return network
+
+
+def _build_error(spec: str, error: Exception) -> SteinBenchError:
+    """Tell a model that does not exist from one that cannot be fetched now and from one that cannot be."""
+    if type(error).__name__ == "RepositoryNotFoundError":  # huggingface_hub's; the module of it has moved
+        return UsageError(f"there is no public model {spec} on the Hugging Face hub.")
+    if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS:
+        return RunError(f"cannot download {spec}: {reason(error)}")
+    return UsageError(f"cannot build {spec}: {reason(error)}")
+
+
+def _registered_config(name: str) -> Any:
+    from timm.models import get_pretrained_cfg
+
+    return get_pretrained_cfg(name)
+
+
+def _pretrained_config(config: Any, label_space: str | None, origin: str) -> PretrainedConfig:
+    interpolation = config.interpolation if config.interpolation in INTERPOLATIONS else "bicubic"
+    return PretrainedConfig(
+        mean=tuple(float(value) for value in config.mean),
+        std=tuple(float(value) for value in config.std),
+        image_size=int(config.input_size[-1]),
+        crop_pct=float(config.crop_pct),
+        interpolation=interpolation,
+        num_classes=int(config.num_classes),
+        label_space=label_space,
+        origin=origin,
+    )
+
+
+def _classifier(config: Any) -> tuple[str, ...]:
+    names = config.classifier if config is not None else None
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _timm_version() -> str:
+    import timm
+
+    return str(timm.__version__)

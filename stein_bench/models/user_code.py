@@ -1,0 +1,122 @@
+"""Running a user's code: importing their file or module, and saying in one line where it failed."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from types import ModuleType
+
+from stein_bench.errors import UsageError
+from stein_bench.models.interface import reason
+
+
+@contextmanager
+def running(folder: Path, doing: str, file: Path | None, shown: str) -> Iterator[None]:
+    """Run a user's code in the body: `folder` importable, its prints on stderr, its errors as `UsageError`.
+
+    `sys.path` is as before afterwards. The error says what was being done (`doing`), exception type and
+    message, and the line of the user's `file`, called `shown`, in which it came up.
+    """
+    path = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()  # files written since the last import are to be found
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except (Exception, SystemExit) as error:  # a script may call sys.exit
+        raise UsageError(f"{doing} failed: {reason(error)}{_line(error, file, shown)}") from error
+    finally:
+        sys.path[:] = path
+
+
+def import_file(file: Path, shown: str) -> ModuleType:
+    """Return the module of a Python `file`, under a name of its own in `sys.modules`.
+
+    The name depends on path and content, so an edited file is imported anew, and an unchanged one is not
+    imported twice. Raises `UsageError` (which calls the file `shown`) where it is missing or fails.
+    """
+    if not file.is_file():
+        raise UsageError(f"no such file: {shown}")
+    source = file.read_bytes()
+    content = hashlib.sha256(str(file.resolve()).encode() + b"\0" + source).hexdigest()
+    name = f"stein_bench_user_{file.stem}_{content[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None:
+        raise UsageError(f"{shown} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with running(file.parent, f"importing {shown}", file, shown):
+            # not by the loader: it may run bytecode cached from another version of the same second
+            exec(compile(source, str(file), "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def import_named(name: str, folder: Path) -> ModuleType:
+    """Return the module with this dotted `name`, with `folder` importable.
+
+    Raises `UsageError` where there is none or where importing it fails.
+    """
+    file = _origin(name, folder)
+    with running(folder, f"importing {name}", file, file.name if file else name):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if name != missing and not name.startswith(f"{missing}."):
+                raise
+    raise UsageError(f"no module {name!r}, neither in the current directory nor installed.")
+
+
+def is_importable(name: str, folder: Path) -> bool:
+    """Say whether there is a top-level module `name`, in `folder` or installed, without running it."""
+    return _find(name, folder) is not None
+
+
+def _origin(name: str, folder: Path) -> Path | None:
+    """Return the file of the module `name`, found without running any of it; None where there is none."""
+    top, *rest = name.split(".")
+    origin = _find(top, folder)
+    if origin is None:
+        return None
+    if not rest:
+        return origin
+    base = origin.parent.joinpath(*rest)
+    files = (base.with_name(f"{base.name}.py"), base / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _find(top: str, folder: Path) -> Path | None:
+    path = list(sys.path)
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    finally:
+        sys.path[:] = path
+    return Path(spec.origin or "") if spec else None
+
+
+def _line(error: BaseException, file: Path | None, shown: str) -> str:
+    """Return `` (net.py, line 3)`` for the innermost line of the user's `file`, or ``""``."""
+    if file is None:
+        return ""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f" ({shown}, line {error.lineno})"
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+    ]
+    return f" ({shown}, line {lines[-1]})" if lines else ""
