@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from stein_bench.data.cifar import open_cifar
 from stein_bench.data.digits import Digits
+from stein_bench.data.imagefolder import open_imagefolder
 from stein_bench.data.npz import open_npz
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
@@ -88,6 +91,18 @@ def _npz(rest: str | None) -> DataSource:
     return open_npz(_path(test), _path(train) if separator else None)
 
 
+def _imagefolder(rest: str | None) -> DataSource:
+    if not rest:
+        raise UsageError("imagefolder needs a path: imagefolder:PATH, with one folder of images per class")
+    return open_imagefolder(_path(rest))
+
+
+def _cifar(name: str, rest: str | None) -> DataSource:
+    if rest == "":
+        raise UsageError(f"{name}: lacks its folder: write {name}:ROOT, or {name} to download it")
+    return open_cifar(name, None if rest is None else _path(rest))
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -97,5 +112,8 @@ def _path(text: str) -> Path:
 
 _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "digits": _digits,
+    "cifar10": partial(_cifar, "cifar10"),
+    "cifar100": partial(_cifar, "cifar100"),
+    "imagefolder": _imagefolder,
     "npz": _npz,
 }

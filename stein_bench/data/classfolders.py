@@ -1,0 +1,106 @@
+"""How folders of images say what they are: which splits there are, and which label a folder name means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.errors import UsageError
+
+TEST_FOLDERS = ("val", "validation", "test")
+"""Names of the test split's folder. The first that holds class folders is taken: ImageNet's test has none."""
+
+_WNID = re.compile(r"n\d{8}", re.ASCII)
+_MOST_NAMED = 5
+
+
+def split_folders(root: Path) -> dict[str, dict[str, Path]]:
+    """Return split → class folder name → class folder.
+
+    ``train/`` beside one of ``val/``, ``validation/``, ``test/``, both with class folders, are the two
+    splits; otherwise the folders of `root` itself are classes, and the only split is ``test``. Raises
+    UsageError where `root` is no folder, holds none, or holds folders that are named like splits but are
+    not such a pair: read as classes they would give numbers that mean nothing.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; imagefolder:PATH")
+    classes = _subfolders(root)
+    if not classes:
+        raise UsageError(f"{root}: holds no folders; put the images of each class in a folder of its own")
+    by_split = {name: _subfolders(classes[name]) for name in ("train", *TEST_FOLDERS) if name in classes}
+    test = next((by_split[name] for name in TEST_FOLDERS if by_split.get(name)), None)
+    if by_split.get("train") and test:
+        return {"train": by_split["train"], "test": test}
+    if by_split.keys() == classes.keys():
+        raise UsageError(
+            f"{root}: holds {_listed(classes)}, but not train/ and one of val/, validation/, test/ that both "
+            "hold class folders; add what is missing, or name one split as imagefolder:PATH/SPLIT"
+        )
+    return {"test": classes}
+
+
+def label_names(
+    root: Path, folders: Mapping[str, Mapping[str, Path]]
+) -> tuple[dict[str, int], tuple[str, ...], str | None]:
+    """Return folder name → label, the class names in label order, and the label space.
+
+    All ImageNet-1k wnids: the ImageNet-1k labels. All whole numbers: themselves. Otherwise the sorted names
+    (of the training split, where there is one) are numbered from 0. Raises UsageError for names that have
+    no label that way.
+    """
+    names = sorted({name for classes in folders.values() for name in classes})
+    if any(_WNID.fullmatch(name) for name in names):
+        wnids = _imagenet_labels()
+        strange = [name for name in names if _WNID.fullmatch(name) and name not in wnids]
+        if strange:
+            raise UsageError(f"{root}: not classes of ImageNet-1k: {_listed(strange)}; remove or rename them")
+        if all(name in wnids for name in names):
+            return {name: wnids[name] for name in names}, _imagenet_classes(), "imagenet-1k"
+    if all(name.isascii() and name.isdecimal() for name in names):
+        return *_numbered(root, names), None
+    known = sorted(folders["train"]) if "train" in folders else names
+    unknown = [name for name in names if name not in set(known)]
+    if unknown:
+        raise UsageError(
+            f"{root}: classes without a folder in train/: {_listed(unknown)}; add or remove them"
+        )
+    return {name: label for label, name in enumerate(known)}, tuple(known), None
+
+
+def _numbered(root: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    labels = {name: int(name) for name in names}
+    if len(set(labels.values())) < len(labels):
+        raise UsageError(f"{root}: two folder names are the same number: {_listed(names)}; merge them")
+    largest = max(labels.values())
+    if largest >= MAX_CLASSES:
+        raise UsageError(f"{root}: folder {largest} is no class index (below {MAX_CLASSES}); rename it")
+    return labels, tuple(str(label) for label in range(largest + 1))
+
+
+def _imagenet_labels() -> dict[str, int]:
+    from timm.data import ImageNetInfo  # slow to import, and only ImageNet folders need it
+
+    return {wnid: label for label, wnid in enumerate(ImageNetInfo().label_names())}
+
+
+def _imagenet_classes() -> tuple[str, ...]:
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    return tuple(str(info.index_to_description(label)) for label in range(info.num_classes()))
+
+
+def _subfolders(folder: Path) -> dict[str, Path]:
+    try:
+        entries = sorted(folder.iterdir())
+        return {entry.name: entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be listed ({error.strerror or error})") from error
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more

@@ -1,0 +1,120 @@
+"""Samples kept as image files, read with Pillow when a batch is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stein_bench.data.arrays import channels_first
+from stein_bench.data.resize import Resize, resize_image
+from stein_bench.errors import UsageError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+"""What counts as an image, in lower case: torchvision's list."""
+
+# Pillow's decoders raise all of these on damaged files.
+_CORRUPT = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FileStore:
+    """A `Store` over image files: `paths` relative to `root`, in data order.
+
+    Without `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as torchvision
+    ignores it; alpha is dropped; grey and palette images become RGB.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    size: tuple[int, int]
+    resize: Resize | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (3, *((self.resize.size, self.resize.size) if self.resize else self.size))
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        images = [self._pixels(self.root / self.paths[index]) for index in indices]
+        return channels_first(np.stack(images)) if images else torch.zeros((0, *self.shape))
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        digest.update(f"files RGB {self.resize}\n".encode())
+        for relative in self.paths[:count]:
+            with _readable(self.root / relative):
+                content = (self.root / relative).read_bytes()
+            digest.update(struct.pack("<q", len(content)))  # where one file ends and the next begins
+            digest.update(content)
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        with _readable(path), Image.open(path) as image:
+            _check_depth(path, image)
+            rgb = image.convert("RGB")
+            if self.resize:
+                rgb = resize_image(rgb, self.resize)
+            pixels = np.asarray(rgb)
+        if pixels.shape[:2] != self.shape[1:]:
+            raise UsageError(
+                f"{path}: {_size_text(pixels.shape[:2])} pixels, not {_size_text(self.shape[1:])}"
+            )
+        return pixels
+
+
+def image_paths(folder: Path) -> Iterator[str]:
+    """Yield the paths of the images below `folder`, hidden files and folders left out, in no set order."""
+    for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+                yield os.path.join(parent, name)
+
+
+def _refuse_unlisted(error: OSError) -> None:
+    # Walking on would quietly leave a folder's images out.
+    raise UsageError(f"{error.filename}: cannot be listed ({error.strerror or error})") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) from the header of an image file; UsageError where it is no image."""
+    with _readable(path), Image.open(path) as image:
+        return image.height, image.width
+
+
+def _check_depth(path: Path, image: Image.Image) -> None:
+    # Pillow would clip 16-bit and float pixels at 255 instead of scaling them: a white image, silently.
+    if image.mode.startswith(("I", "F")):
+        raise UsageError(f"{path}: more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _CORRUPT as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path}: not a readable image ({reason}); repair or remove it") from error
+
+
+def _size_text(size: Sequence[int]) -> str:
+    """Return (height, width) as people write it: width first."""
+    return f"{size[1]}×{size[0]}"

@@ -1,0 +1,112 @@
+"""The data source ``imagefolder:PATH``: one folder of image files per class, read lazily."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from stein_bench.data.classfolders import label_names, split_folders
+from stein_bench.data.imagefiles import EXTENSIONS, FileStore, image_paths, image_size
+from stein_bench.data.resize import Resize
+from stein_bench.data.samples import Samples
+from stein_bench.errors import UsageError
+
+_ORDER_SEED = 20250711
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """RGB images of files below `root`; `folders` is split → class folder name → class folder."""
+
+    root: Path
+    folders: Mapping[str, Mapping[str, Path]]
+    label_of: Mapping[str, int]
+    classes: tuple[str, ...]
+    label_space: str | None
+    task: str = "classification"
+    channels: int = 3
+
+    @property
+    def name(self) -> str:
+        return f"imagefolder:{self.root.resolve().name}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.folders)
+
+    @property
+    def uniform(self) -> bool:
+        return len(self._sizes) == 1
+
+    @property
+    def native_size(self) -> int | None:
+        height, width = next(iter(self._sizes))
+        return height if self.uniform and height == width else None
+
+    def samples(self, split: str, resize: Resize | None = None) -> Samples:
+        """Return the `split` in an order that a fixed seed permutes, so that a limit is not one class."""
+        if split not in self.folders:
+            raise UsageError(
+                f"{self.root}: has no split {split!r}; put class folders into train/ and into val/ for both"
+            )
+        if resize is None and not self.uniform:
+            sizes = " and ".join(f"{path} {width}×{height}" for (height, width), path in self._sizes.items())
+            raise UsageError(f"{self.root}: images differ in size ({sizes}); give --image-size")
+        listed = self._files[split]
+        paths = tuple(path for path, _ in listed)
+        labels = np.array([label for _, label in listed], dtype=np.int64)
+        size = (resize.size, resize.size) if resize else next(iter(self._sizes))
+        store = FileStore(self.root, paths, size, resize)
+        ids = tuple(map(_as_text, paths))
+        return Samples(self.name, split, self.classes, labels, ids, store, self.label_space)
+
+    @cached_property
+    def _files(self) -> dict[str, list[tuple[str, int]]]:
+        """Split → (path relative to the root, label) in data order."""
+        return {split: _in_data_order(self._listed(split)) for split in self.folders}
+
+    def _listed(self, split: str) -> list[tuple[str, int]]:
+        return [
+            (Path(path).relative_to(self.root).as_posix(), self.label_of[name])
+            for name, folder in self.folders[split].items()
+            for path in image_paths(folder)
+        ]
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[int, int], str]:
+        """(height, width) → a file of that size, from the headers; no further than to the second size."""
+        sizes: dict[tuple[int, int], str] = {}
+        for listed in self._files.values():
+            for path, _ in listed:
+                sizes.setdefault(image_size(self.root / path), path)
+                if len(sizes) > 1:
+                    return sizes
+        return sizes
+
+
+def open_imagefolder(root: Path) -> ImageFolder:
+    """Read the folder names below `root` and check them: UsageError, naming them, for anything wrong."""
+    folders = split_folders(root)
+    labels, classes, label_space = label_names(root, folders)
+    for split, by_class in folders.items():
+        if not any(True for folder in by_class.values() for _ in image_paths(folder)):
+            known = ", ".join(sorted(EXTENSIONS))
+            raise UsageError(f"{root}: the class folders of the {split} split hold no image ({known})")
+    return ImageFolder(root, folders, labels, classes, label_space)
+
+
+def _in_data_order(listed: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    listed = sorted(listed)
+    # The raw bit stream, because NumPy keeps it the same in all versions, unlike Generator.permutation.
+    keys = np.random.PCG64(_ORDER_SEED).random_raw(len(listed))
+    return [listed[index] for index in np.argsort(keys, kind="stable")]
+
+
+def _as_text(path: str) -> str:
+    """Return `path` as valid Unicode: file names may be any bytes, and reports are UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
