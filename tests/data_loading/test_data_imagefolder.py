@@ -158,7 +158,7 @@ def test_nested_images_count_and_other_and_hidden_files_do_not(tmp_path):
 
 def test_grey_palette_and_alpha_images_become_rgb(tmp_path):
     grey = draw(tmp_path / "a" / "grey.png", mode="L")
-    picture = Image.fromarray(RNG.integers(0, 256, (8, 8, 4), dtype=np.uint8), "RGBA")
+    picture = Image.fromarray(RNG.integers(0, 256, (8, 8, 4), dtype=np.uint8))
     (tmp_path / "b").mkdir()
     picture.save(tmp_path / "b" / "alpha.png")
     palette = picture.convert("RGB").quantize(8)
