@@ -1,0 +1,186 @@
+"""Turn a model's batch normalization layers into Stein layers and back, with an account of what was done.
+
+A layer is converted in place, by changing its class: the module, its parameters, buffers, hooks and flags
+stay the same objects, so optimisers, hooks and modules used in several places keep working.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.normalization.layers import STATS, SteinNorm, stein_layers
+from stein_bench.normalization.names import parse_estimator
+from stein_bench.normalization.survey import SkippedLayer, check_compensable, stein_classes, survey
+
+
+@dataclass(frozen=True)
+class ConvertedLayer:
+    """A layer that was converted: its `name` in the model (empty for the model itself) and its former class.
+
+    `count` is the number N of elements per channel behind its running averages; None if unknown (N = ∞).
+    """
+
+    name: str
+    kind: str
+    channels: int
+    count: float | None
+
+
+@dataclass(frozen=True)
+class ConversionAccount:
+    """What a conversion did to which layer; every layer is named once, also when it is used several times."""
+
+    estimator: str
+    stats: str
+    converted: tuple[ConvertedLayer, ...]
+    skipped: tuple[SkippedLayer, ...]
+
+    @property
+    def variance_not_shrunk(self) -> tuple[str, ...]:
+        """The names of converted layers of unknown count: under running statistics N counts as infinite."""
+        return tuple(layer.name for layer in self.converted if layer.count is None)
+
+
+def convert_batchnorm(
+    model: nn.Module,
+    estimator: str = "stein",
+    *,
+    stats: str = "running",
+    preserve_function: bool = False,
+    count: float | None = None,
+) -> tuple[nn.Module, ConversionAccount]:
+    """Convert all batch normalization layers of `model`, in place; layers converted before change estimator.
+
+    Args:
+        model: any module, also a single layer.
+        estimator: an estimator's name, such as ``stein`` or ``ridge:0.3``.
+        stats: what evaluation uses, ``running`` or ``batch``.
+        preserve_function: absorb the change of statistics into γ and β, so that evaluation with running
+            statistics computes the same function as before, to rounding: a starting point for fine-tuning.
+        count: elements per channel behind the running averages, for layers that do not know theirs.
+
+    Returns:
+        The model, and the account of what was converted, what was not, and why.
+
+    Raises:
+        UsageError: estimator, `stats` or `count` is bad, or γ or β of a layer cannot take up the change.
+            Nothing has been changed then.
+    """
+    name = parse_estimator(estimator)
+    _check_arguments(stats, count)
+    convertible, skipped = survey(model)
+    if preserve_function:
+        check_compensable(model, [layer for _, layer in convertible])
+    converted = []
+    for path, layer in convertible:
+        kind = type(layer).__name__
+        with _function_preserved(layer) if preserve_function else nullcontext():
+            stein_layer = _become_stein(layer)
+            stein_layer.adopt(name, stats)
+            _set_unknown_count(stein_layer, count)
+        converted.append(ConvertedLayer(path, kind, stein_layer.num_features, _known_count(stein_layer)))
+    return model, ConversionAccount(str(name), stats, tuple(converted), tuple(skipped))
+
+
+def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> nn.Module:
+    """Turn all Stein layers of `model` back into ordinary ones, in place, and return the model.
+
+    Without `preserve_function` the exact parameters and sample moments stay: the inverse of a conversion
+    without it, bit for bit. With it γ and β take up the change of statistics, to rounding.
+
+    Raises:
+        UsageError: γ or β of a layer cannot take up the change. Nothing has been changed then.
+    """
+    layers = [layer for _, layer in stein_layers(model)]
+    if preserve_function:
+        check_compensable(model, layers)
+    plain_classes = {stein: plain for plain, stein in stein_classes().items()}
+    for layer in layers:
+        with _function_preserved(layer) if preserve_function else nullcontext():
+            plain_class = plain_classes[type(layer)]
+            layer.release()
+            layer.__class__ = plain_class  # type: ignore[assignment]
+    return model
+
+
+@contextmanager
+def batchnorm_stats(model: nn.Module, stats: str) -> Iterator[nn.Module]:
+    """Let all Stein layers of `model` evaluate with `stats` inside the context, and put theirs back after it.
+
+    Raises:
+        UsageError: `stats` is neither ``running`` nor ``batch``.
+    """
+    former = [(layer, layer.stats) for _, layer in stein_layers(model)]
+    try:
+        for layer, _ in former:
+            layer.stats = stats
+        yield model
+    finally:
+        for layer, source in former:
+            layer.stats = source
+
+
+def has_batchnorm(model: nn.Module) -> bool:
+    """Return whether `model` has a batch normalization layer, converted or one that can be converted."""
+    return bool(survey(model)[0])
+
+
+def _check_arguments(stats: str, count: float | None) -> None:
+    if stats not in STATS:
+        raise unknown_name("statistics source", stats, STATS)
+    if count is not None and not (math.isfinite(count) and count >= 2 and count == int(count)):
+        raise UsageError(f"bad count {count}: it must be a whole number of elements per channel, 2 or more")
+
+
+def _become_stein(layer: nn.Module) -> SteinNorm:
+    """Return the same object as a Stein layer (of an estimator yet to be set)."""
+    if not isinstance(layer, SteinNorm):
+        layer.__class__ = stein_classes()[type(layer)]
+    return cast(SteinNorm, layer)
+
+
+def _set_unknown_count(layer: SteinNorm, count: float | None) -> None:
+    if count is not None and layer.count is not None and _known_count(layer) is None:
+        layer.count.fill_(int(count))
+
+
+def _known_count(layer: SteinNorm) -> float | None:
+    """Return N, or None if it is unknown (as it is on the meta device)."""
+    if layer.count is None or layer.count.is_meta:
+        return None
+    return float(layer.count) or None
+
+
+@contextmanager
+def _function_preserved(layer: nn.Module) -> Iterator[None]:
+    """Let γ and β take up what the body changes in the moments that evaluation of `layer` uses."""
+    before = _evaluation_moments(layer)
+    yield
+    _compensate(layer, before, _evaluation_moments(layer))
+
+
+def _evaluation_moments(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return mean and variance, float64, by which `layer` evaluates with running statistics."""
+    norm = cast(nn.BatchNorm2d, layer)
+    mean, variance = (
+        layer.running_moments() if isinstance(layer, SteinNorm) else (norm.running_mean, norm.running_var)
+    )
+    return cast(Tensor, mean).double(), cast(Tensor, variance).double()
+
+
+@torch.no_grad()
+def _compensate(layer: nn.Module, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> None:
+    """Set ``γ' = γ·√((s'+ε)/(s+ε))`` and ``β' = β + γ·(m'-m)/√(s+ε)``, in place."""
+    norm = cast(nn.BatchNorm2d, layer)
+    old_deviation, new_deviation = ((variance + norm.eps).sqrt() for _, variance in (before, after))
+    gamma = norm.weight.double()
+    norm.bias.copy_(norm.bias.double() + gamma * (after[0] - before[0]) / old_deviation)
+    norm.weight.copy_(gamma * new_deviation / old_deviation)

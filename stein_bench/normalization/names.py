@@ -1,0 +1,69 @@
+"""The names of the estimators: spelling, strengths and summaries. This module does not import torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from stein_bench.errors import UsageError, unknown_name
+
+ESTIMATOR_SUMMARIES: dict[str, str] = {
+    "sample": "sample mean and variance: ordinary batch normalization",
+    "stein": "shrunk mean and variance of arXiv 2507.08261",
+    "stein-mean": "shrunk mean of arXiv 2507.08261, sample variance (its ablation)",
+    "jsnorm": "mean and variance shrunk by their spread over channels (arXiv 2312.00313)",
+    "james-stein": "textbook positive-part James-Stein mean, best equivariant variance",
+    "ridge": "ridge:λ shrinks mean and variance by a factor (default λ=0.001)",
+    "lasso": "lasso:λ soft-thresholds mean and variance (default λ=0.001)",
+}
+"""One line per estimator family, in the order in which lists show them."""
+
+DEFAULT_STRENGTH = 1e-3
+_WITH_STRENGTH = ("ridge", "lasso")
+
+
+@dataclass(frozen=True)
+class EstimatorName:
+    """A parsed estimator name; `str()` gives its canonical spelling, such as ``stein`` or ``ridge:0.3``.
+
+    `family` is a key of `ESTIMATOR_SUMMARIES`; `strength` is λ ≥ 0 of ridge and lasso, else None.
+    """
+
+    family: str
+    strength: float | None = None
+
+    def __str__(self) -> str:
+        if self.strength is None:
+            return self.family
+        short = f"{self.strength:g}"
+        return f"{self.family}:{short if float(short) == self.strength else repr(self.strength)}"
+
+
+def parse_estimator(text: str) -> EstimatorName:
+    """Parse an estimator's name, such as ``stein``, ``ridge`` (λ = 1e-3) or ``ridge:0.3``.
+
+    Raises:
+        UsageError: the name is not known, λ is not a finite number ≥ 0, or the estimator takes no λ.
+    """
+    family, colon, strength = text.partition(":")
+    if family not in ESTIMATOR_SUMMARIES:
+        raise unknown_name("estimator", text, ESTIMATOR_SUMMARIES)
+    if family not in _WITH_STRENGTH:
+        if colon:
+            raise UsageError(f"estimator {family!r} takes no strength: write {family!r}, not {text!r}")
+        return EstimatorName(family)
+    return EstimatorName(family, _strength(text, strength) if colon else DEFAULT_STRENGTH)
+
+
+def _strength(text: str, written: str) -> float:
+    """Return λ as a float; -0 becomes 0."""
+    try:
+        value = float(written)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise UsageError(
+            f"bad strength {written!r} in estimator {text!r}: λ must be a finite number, 0 or more, "
+            f"as in '{text.partition(':')[0]}:0.3'"
+        )
+    return abs(value)

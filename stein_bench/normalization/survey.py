@@ -1,0 +1,127 @@
+"""Find a model's normalization layers, and say which can be converted and why the others cannot."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm, _LazyNormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
+
+from stein_bench.errors import UsageError
+from stein_bench.normalization.layers import (
+    SteinBatchNorm1d,
+    SteinBatchNorm2d,
+    SteinBatchNorm3d,
+    SteinNorm,
+)
+
+
+@dataclass(frozen=True)
+class SkippedLayer:
+    """A normalization layer that was left as it is: its `name` in the model, its class, and the reason."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+def stein_classes() -> dict[type[nn.Module], type[SteinNorm]]:
+    """Return the ordinary layer classes that can be converted, with the Stein class of each.
+
+    timm's are among them only once timm's layers have been imported: without, no model has any.
+    """
+    classes: dict[type[nn.Module], type[SteinNorm]] = {
+        nn.BatchNorm1d: SteinBatchNorm1d,
+        nn.BatchNorm2d: SteinBatchNorm2d,
+        nn.BatchNorm3d: SteinBatchNorm3d,
+    }
+    if "timm.layers.norm_act" in sys.modules:
+        from timm.layers.norm_act import BatchNormAct2d
+
+        from stein_bench.normalization.timm_layers import SteinBatchNormAct2d
+
+        classes[BatchNormAct2d] = SteinBatchNormAct2d
+    return classes
+
+
+def survey(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[SkippedLayer]]:
+    """Return the layers that can be converted (or are Stein layers already) with their names, and the others.
+
+    A layer used in several places appears once, under its first name.
+    """
+    convertible: list[tuple[str, nn.Module]] = []
+    skipped: list[SkippedLayer] = []
+    classes = stein_classes()
+    known = {*classes, *classes.values()}
+    for name, module in _outside_folded(model, skipped):
+        if type(module) in known and "forward" not in vars(module):
+            convertible.append((name, module))
+        elif reason := _reason_to_skip(module, known):
+            skipped.append(SkippedLayer(name, _class_name(module), reason))
+    return convertible, skipped
+
+
+def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
+    """Check that γ and β of all `layers` can take up a change of statistics.
+
+    Raises:
+        UsageError: a layer lacks γ, β or running statistics, or shares γ or β with another module.
+    """
+    owners = Counter(
+        id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False)
+    )
+    names = {id(module): name for name, module in model.named_modules()}
+    for layer in layers:
+        parameters = [getattr(layer, "weight", None), getattr(layer, "bias", None)]
+        if None in (parameters[0], parameters[1]):
+            problem = "has no γ and β"
+        elif getattr(layer, "running_mean", None) is None:
+            problem = "has no running statistics"
+        elif any(owners[id(parameter)] > 1 for parameter in parameters):
+            problem = "shares its γ or β with another module"
+        else:
+            continue
+        where = repr(names[id(layer)] or type(layer).__name__)
+        raise UsageError(
+            f"preserve_function cannot compensate layer {where}: it {problem}. Convert without it"
+        )
+
+
+def _outside_folded(model: nn.Module, skipped: list[SkippedLayer]) -> Iterator[tuple[str, nn.Module]]:
+    """Yield all named modules but those folded into a convolution, which are added to `skipped`."""
+    folded: set[int] = set()
+    for name, module in model.named_modules():
+        if id(module) in folded:
+            reason = "folded into its convolution by quantization-aware training"
+            skipped.append(SkippedLayer(name, _class_name(module), reason))
+            continue
+        if type(module).__module__.startswith("torch.ao.nn.intrinsic.qat"):
+            folded.update(id(child) for child in module.children() if isinstance(child, _BatchNorm))
+        yield name, module
+
+
+def _reason_to_skip(module: nn.Module, known: set[type[nn.Module]]) -> str | None:
+    """Return why a normalization layer is not converted, or None for a module that is no such layer."""
+    kind = _class_name(module)
+    if isinstance(module, _LazyNormBase):
+        return "not initialized yet: run a batch through the model first"
+    if "frozen" in kind.lower() and "batchnorm" in kind.lower():
+        return "frozen: its statistics are constants"
+    if isinstance(module, _InstanceNorm):
+        return "instance norm: its statistics are those of single samples"
+    if isinstance(module, torch.jit.ScriptModule):
+        return "scripted: convert the model before scripting it" if "BatchNorm" in kind else None
+    if type(module) in known:
+        return "its forward method is replaced on the object itself"
+    if isinstance(module, _BatchNorm) or "running_mean" in module._buffers or "BatchNorm" in kind:
+        return f"unknown class {type(module).__module__}.{type(module).__qualname__}"
+    return None
+
+
+def _class_name(module: nn.Module) -> str:
+    return str(getattr(module, "original_name", type(module).__name__))
