@@ -81,7 +81,8 @@ def find_in_module(module_name: str, attribute: str) -> UserModel:
     """Return the callable `attribute` of a module that is in the current directory or installed."""
     folder = Path.cwd()
     module = import_named(module_name, folder)
-    file = Path(module.__file__) if module.__file__ else None  # built-in ones have none
+    origin: str | None = getattr(module, "__file__", None)  # built-in modules have none
+    file = Path(origin) if origin else None
     return UserModel(
         spec=f"{module_name}:{attribute}",
         name=f"{module_name.rpartition('.')[2]}.{attribute}",
@@ -117,8 +118,9 @@ def _callable(module: ModuleType, attribute: str, shown: str) -> Callable[..., A
     from torch import nn
 
     if not hasattr(module, attribute):
-        names = _callables(module)
-        near = suggestion(attribute, names) or (f" It defines {', '.join(names)}." if names else "")
+        own = _callables(module, own=True)
+        near = suggestion(attribute, _callables(module))
+        near = near or (f" It defines {', '.join(own)}." if own else "")
         raise UsageError(f"{shown} has no {attribute!r}.{near}")
     found = getattr(module, attribute)
     if isinstance(found, nn.Module):
@@ -129,14 +131,14 @@ def _callable(module: ModuleType, attribute: str, shown: str) -> Callable[..., A
     return factory
 
 
-def _callables(module: ModuleType) -> list[str]:
-    """Return the public callables that the module itself defines."""
+def _callables(module: ModuleType, *, own: bool = False) -> list[str]:
+    """Return the names of the module's public functions and classes, without the imported ones if `own`."""
     return [
         name
         for name, value in vars(module).items()
-        if callable(value)
-        and not name.startswith("_")
-        and getattr(value, "__module__", "") == module.__name__
+        if not name.startswith("_")
+        and (inspect.isroutine(value) or inspect.isclass(value))
+        and (not own or value.__module__ == module.__name__)
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from stein_bench.errors import UsageError
 from stein_bench.models.card import WeightsCard, card_from_json, card_to_json
-from stein_bench.models.interface import ModelSource, NamesClassifier, reason
+from stein_bench.models.interface import ModelSource, NamesClassifier, quiet_library, reason
 
 __all__ = [
     "Weights",
@@ -153,12 +154,13 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], WeightsCard | None
 
 def _unpickle(file: Path) -> object:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with quiet_library():
+            return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
-        # torch says "Unsupported global" (or class, operand) where a pickle asks for code of its own
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        # torch speaks of a GLOBAL or class where a pickle asks for code; of operands also for plain garbage
+        if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL|Unsupported class", str(error)):
             raise UsageError(
                 f"{file} holds more than tensors, so reading it could run code; save its state_dict() alone."
             ) from error
@@ -203,9 +205,15 @@ def _dispensable(name: str, own: Mapping[str, Tensor], given: Mapping[str, Tenso
         return True
     if last == "count" and f"{prefix}.running_mean".lstrip(".") in own:
         return True
-    tensor = own[name]
-    twins = (other for other in given if other in own and own[other].data_ptr() == tensor.data_ptr())
-    return tensor.numel() > 0 and any(own[twin].shape == tensor.shape for twin in twins)
+    place = _place(own[name])
+    return place is not None and any(_place(own[other]) == place for other in given if other in own)
+
+
+def _place(tensor: Tensor) -> tuple[object, ...] | None:
+    """Return what only names of the same tensor have in common; None where it has no storage."""
+    if tensor.data_ptr() == 0:
+        return None
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def _shape(tensor: Tensor) -> str:
