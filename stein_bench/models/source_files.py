@@ -25,14 +25,14 @@ def code_sha256(file: Path, root: Path) -> str:
 
 def _reachable(file: Path, root: Path) -> set[Path]:
     found: set[Path] = set()
-    waiting = [file]
+    around = file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ()
+    waiting = [file, *_sources(around, root)]
     while waiting:
         path = waiting.pop()
         if path in found:
             continue
         found.add(path)
-        candidates = (root.joinpath(*dotted) for dotted in _imports(path, root))
-        located = (source for candidate in candidates for source in _sources(candidate))
+        located = (source for dotted in _imports(path, root) for source in _sources(dotted, root))
         waiting += [source for source in located if _belongs(source, file, root)]
     return found
 
@@ -63,11 +63,13 @@ def _package(path: Path, root: Path, level: int) -> tuple[str, ...]:
     return parents[: len(parents) - (level - 1)]
 
 
-def _sources(base: Path) -> Iterator[Path]:
-    """Yield the file of a module or package at `base`, and the packages around it, which run first."""
-    for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py", base.parent / "__init__.py"):
-        if candidate.is_file():
-            yield candidate.resolve()
+def _sources(dotted: tuple[str, ...], root: Path) -> Iterator[Path]:
+    """Yield the files of a module or package, and of the packages around it, which run first."""
+    for depth in range(len(dotted)):
+        base = root.joinpath(*dotted[:depth], dotted[depth])
+        for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
+            if candidate.is_file():
+                yield candidate.resolve()
 
 
 def _belongs(source: Path, file: Path, root: Path) -> bool:

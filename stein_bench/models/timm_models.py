@@ -141,14 +141,10 @@ def find_timm_model(name: str) -> TimmModel | None:
         raise UsageError(f"timm no longer has the model {name!r}.")
     if not current or not is_model(current):
         return None
-    try:
-        _registered_config(current)
-    except RuntimeError:
-        architecture = current.partition(".")[0]
+    architecture, dot, _ = current.partition(".")
+    if dot and not _has_tag(current):
         tagged = list_pretrained(f"{architecture}.*")
-        raise unknown_name(
-            "pretrained tag", name, tagged, hint=f"{architecture} has no such weights."
-        ) from None
+        raise unknown_name("pretrained tag", name, tagged, hint=f"{architecture} has no such weights.")
     return TimmModel(current)
 
 
@@ -191,6 +187,13 @@ def _build_error(spec: str, error: Exception) -> SteinBenchError:
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS:
         return RunError(f"cannot download {spec}: {reason(error)}")
     return UsageError(f"cannot build {spec}: {reason(error)}")
+
+
+def _has_tag(name: str) -> bool:
+    try:
+        return _registered_config(name) is not None
+    except RuntimeError:
+        return False
 
 
 def _registered_config(name: str) -> Any:

@@ -23,16 +23,11 @@ def running(folder: Path, doing: str, file: Path | None, shown: str) -> Iterator
     `sys.path` is as before afterwards. The error says what was being done (`doing`), exception type and
     message, and the line of the user's `file`, called `shown`, in which it came up.
     """
-    path = list(sys.path)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()  # files written since the last import are to be found
     try:
-        with redirect_stdout(sys.stderr):
+        with _importable(folder), redirect_stdout(sys.stderr):
             yield
     except (Exception, SystemExit) as error:  # a script may call sys.exit
         raise UsageError(f"{doing} failed: {reason(error)}{_line(error, file, shown)}") from error
-    finally:
-        sys.path[:] = path
 
 
 def import_file(file: Path, shown: str) -> ModuleType:
@@ -97,16 +92,24 @@ def _origin(name: str, folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _find(top: str, folder: Path) -> Path | None:
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let modules in `folder` be imported in the body, before installed ones of the same name."""
     path = list(sys.path)
     sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
+    importlib.invalidate_caches()  # files written since the last import are to be found
     try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
+        yield
     finally:
         sys.path[:] = path
+
+
+def _find(top: str, folder: Path) -> Path | None:
+    try:
+        with _importable(folder):
+            spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):  # ValueError: a module that is loaded but has no spec, as __main__
+        return None
     return Path(spec.origin or "") if spec else None
 
 

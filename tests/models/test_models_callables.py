@@ -47,7 +47,7 @@ def _same_modules():
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if "net" in name.split(".")[0] or name.split(".")[0] in ("helper", "pkg"):
+        if name.startswith("stein_bench_user_") or name.split(".")[0] in ("helper", "netfile", "pkg"):
             del sys.modules[name]
 
 
@@ -191,13 +191,14 @@ def test_the_fingerprint_follows_the_files_that_the_file_imports(write, importin
     assert find_model("net.py:Net").fingerprint() != before
 
 
-def test_the_fingerprint_follows_relative_imports_of_a_package(write):
+@pytest.mark.parametrize("changed", ["pkg/helper.py", "pkg/__init__.py", "pkg/nets/__init__.py"])
+def test_the_fingerprint_follows_what_a_module_of_a_package_runs(write, changed):
     write("", "pkg/__init__.py")
     write("", "pkg/nets/__init__.py")
     write("from ..helper import WIDTH\n" + NET, "pkg/nets/small.py")
     write("WIDTH = 3\n", "pkg/helper.py")
     before = find_model("pkg.nets.small:Net").fingerprint()
-    write("WIDTH = 4\n", "pkg/helper.py")
+    write("WIDTH = 4\n", changed)
     assert find_model("pkg.nets.small:Net").fingerprint() != before
 
 
@@ -238,7 +239,7 @@ def test_an_import_that_fails_names_the_line(write, code, message):
     before = set(sys.modules)
     with pytest.raises(UsageError, match=message):
         find_model("net.py:make")
-    assert not [name for name in set(sys.modules) - before if "net" in name]
+    assert not [name for name in set(sys.modules) - before if name.startswith("stein_bench_user_")]
 
 
 def test_a_module_whose_import_fails_names_the_line(write):

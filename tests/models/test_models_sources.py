@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import urllib.error
 import warnings
@@ -98,6 +99,7 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
         ("timm:", r"^unknown timm model ''\."),
         ("torchvision:resnt18", r"^unknown torchvision model 'resnt18'\. Did you mean 'resnet18'"),
         ("resnet18.a1_in1", r"^unknown pretrained tag 'resnet18\.a1_in1'\. Did you mean 'resnet18\.a1_in1k'"),
+        ("gluon_resnet18_v1b.x", r"^unknown pretrained tag .* gluon_resnet18_v1b has no such weights\.$"),
         ("foo:bar", r"^unknown kind of model 'foo' in 'foo:bar'\. Known: timm:, torchvision:, hf-hub: and"),
         (
             "torchvision:deeplabv3_resnet50",
@@ -161,6 +163,12 @@ def test_fingerprint_changes_with_the_librarys_version(spec, library, monkeypatc
     assert before == find_model(spec).fingerprint()
     monkeypatch.setattr(library, "__version__", "0.0.1")
     assert source.fingerprint() != before
+
+
+def test_finding_the_kinds_of_models_does_not_load_torch():
+    """The command line may import this for its help."""
+    code = "import sys, stein_bench.models.sources; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_library_that_prints_and_warns_leaves_stdout_clean(monkeypatch, capsys, recwarn):
