@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
+from stein_bench.cache import cache_folder
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
@@ -83,9 +83,7 @@ class Cifar:
             if self.download:
                 raise UsageError(f"{self.name} could not be downloaded ({reason}); {by_hand}") from error
             folder = self.root / FOLDERS[self.name]
-            raise UsageError(
-                f"{folder}: files are missing, unreadable or damaged (MD5); {by_hand}"
-            ) from error
+            raise UsageError(f"{folder}: files are missing, unreadable or damaged (MD5); {by_hand}") from error
 
 
 def open_cifar(name: str, root: Path | None = None) -> Cifar:
@@ -94,7 +92,7 @@ def open_cifar(name: str, root: Path | None = None) -> Cifar:
     Raises UsageError where `root` does not hold the set's folder.
     """
     if root is None:
-        return Cifar(name, Path(platformdirs.user_cache_dir("stein-bench")) / "data", download=True)
+        return Cifar(name, cache_folder() / "data", download=True)
     folder = FOLDERS[name]
     if not (root / folder).is_dir():
         hint = f"; write {name}:{root.parent}" if root.name == folder and root.is_dir() else ""

@@ -63,9 +63,7 @@ def label_names(
     known = sorted(folders["train"]) if "train" in folders else names
     unknown = [name for name in names if name not in set(known)]
     if unknown:
-        raise UsageError(
-            f"{root}: classes without a folder in train/: {_listed(unknown)}; add or remove them"
-        )
+        raise UsageError(f"{root}: classes without a folder in train/: {_listed(unknown)}; add or remove them")
     return {name: label for label, name in enumerate(known)}, tuple(known), None
 
 

@@ -74,9 +74,7 @@ class FileStore:
                 rgb = resize_image(rgb, self.resize)
             pixels = np.asarray(rgb)
         if pixels.shape[:2] != self.shape[1:]:
-            raise UsageError(
-                f"{path}: {_size_text(pixels.shape[:2])} pixels, not {_size_text(self.shape[1:])}"
-            )
+            raise UsageError(f"{path}: {_size_text(pixels.shape[:2])} pixels, not {_size_text(self.shape[1:])}")
         return pixels
 
 

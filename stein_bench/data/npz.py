@@ -89,8 +89,7 @@ class NpzSource:
         file = {"test": self.test, "train": self.train}.get(split)
         if file is None:
             raise UsageError(
-                f"npz data of {self.test.path} has no split {split!r}; "
-                "name a training file as npz:PATH,train=PATH"
+                f"npz data of {self.test.path} has no split {split!r}; name a training file as npz:PATH,train=PATH"
             )
         if resize is None and not self.uniform:
             raise UsageError(
@@ -182,9 +181,7 @@ def _checked_labels(path: Path, arrays: Any, count: int) -> np.ndarray:
     if low < 0:
         raise UsageError(f"{path}: `labels` has the value {low}; class indices start at 0")
     if high >= MAX_CLASSES:
-        raise UsageError(
-            f"{path}: `labels` has the value {high}; class indices below {MAX_CLASSES} are needed"
-        )
+        raise UsageError(f"{path}: `labels` has the value {high}; class indices below {MAX_CLASSES} are needed")
     return labels.astype(np.int64)
 
 

@@ -113,10 +113,7 @@ def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[
         raise UsageError(f"batch size must be at least 1, not {batch_size}")
     if workers < 0:
         raise UsageError(f"workers must be 0 or more, not {workers}")
-    chunks = [
-        np.arange(start, min(start + batch_size, len(samples)))
-        for start in range(0, len(samples), batch_size)
-    ]
+    chunks = [np.arange(start, min(start + batch_size, len(samples))) for start in range(0, len(samples), batch_size)]
     return _read_ahead(samples, chunks, workers) if workers else (_read(samples, chunk) for chunk in chunks)
 
 

@@ -69,9 +69,7 @@ def open_data(spec: str) -> DataSource:
         raise unknown_name("data set", kind, _OPENERS, hint="See `stein-bench list data`.")
     source = _OPENERS[kind](rest if colon else None)
     if len(source.classes) < 2:
-        raise UsageError(
-            f"data {spec!r} has one class only; nothing can be told apart: at least 2 are needed"
-        )
+        raise UsageError(f"data {spec!r} has one class only; nothing can be told apart: at least 2 are needed")
     return source
 
 

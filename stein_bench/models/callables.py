@@ -51,9 +51,7 @@ class UserModel:
         with running(self.folder, f"calling {self.spec}", self.file, self.shown):
             network = self.factory(**arguments)
         if not isinstance(network, nn.Module):
-            raise UsageError(
-                f"{self.spec} returned {_article(type(network).__name__)}, not a torch.nn.Module."
-            )
+            raise UsageError(f"{self.spec} returned {_article(type(network).__name__)}, not a torch.nn.Module.")
         return network
 
     def fingerprint(self) -> str:
@@ -94,9 +92,7 @@ def find_in_module(module_name: str, attribute: str) -> UserModel:
     )
 
 
-def accepted_arguments(
-    factory: Callable[..., Any], num_classes: int | None, in_channels: int
-) -> dict[str, int]:
+def accepted_arguments(factory: Callable[..., Any], num_classes: int | None, in_channels: int) -> dict[str, int]:
     """Return the arguments to call `factory` with, by what its signature accepts.
 
     ``num_classes`` also goes to a callable with ``**kwargs``; the channels only to one that names

@@ -47,16 +47,12 @@ def card_from_json(text: str, where: str) -> WeightsCard:
         raise UsageError(f"{where}: its stein_bench card is not a JSON object.")
     if found.get("format") != FORMAT:
         written = found.get("format")
-        raise UsageError(
-            f"{where}: its stein_bench card has format {written!r}, this version reads {FORMAT}."
-        )
+        raise UsageError(f"{where}: its stein_bench card has format {written!r}, this version reads {FORMAT}.")
     known = {field.name for field in fields(WeightsCard)}
     for name in sorted(known):
         if not _fits(name, found.get(name)):
             raise UsageError(f"{where}: its stein_bench card has a missing or wrong {name!r}.")
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
-    }
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
     return WeightsCard(**{name: values[name] for name in known})
 
 

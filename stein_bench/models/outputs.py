@@ -25,9 +25,7 @@ def logits(output: object) -> Tensor:
     if scores.dim() != 2 or not scores.is_floating_point():
         kind = str(scores.dtype).removeprefix("torch.")
         shape = tuple(scores.shape)
-        raise UsageError(
-            f"the model returned {kind} of shape {shape}, expected logits of shape (n, classes)."
-        )
+        raise UsageError(f"the model returned {kind} of shape {shape}, expected logits of shape (n, classes).")
     return scores
 
 

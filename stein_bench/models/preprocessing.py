@@ -53,9 +53,7 @@ class Preprocessed(nn.Module):
         # without this check, three means would turn one channel into three
         for values in (self.mean, self.std):
             if values.numel() not in (1, channels):
-                raise UsageError(
-                    f"mean and std are for {values.numel()} channels, the inputs have {channels}."
-                )
+                raise UsageError(f"mean and std are for {values.numel()} channels, the inputs have {channels}.")
         per_channel = (1, -1, *(1,) * (x.dim() - 2))
         scaled = (x - self.mean.view(per_channel)) / self.std.view(per_channel)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):

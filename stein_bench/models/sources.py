@@ -41,9 +41,7 @@ def find_model(spec: str) -> ModelSource:
 
 def _find_bare(name: str) -> ModelSource:
     if name.endswith(".py"):
-        raise UsageError(
-            f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network."
-        )
+        raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network.")
     if "/" in name:
         raise UsageError(f"{name!r} is no model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_model(name)

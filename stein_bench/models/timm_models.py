@@ -88,9 +88,7 @@ class HubModel:
     def fingerprint(self) -> str:
         """Return the hash of timm's version and of the hub's description of the architecture."""
         _, architecture, arguments = self._description
-        return digest(
-            "timm", _timm_version(), architecture, json.dumps(arguments, sort_keys=True, default=str)
-        )
+        return digest("timm", _timm_version(), architecture, json.dumps(arguments, sort_keys=True, default=str))
 
     def classifier_layers(self) -> tuple[str, ...]:
         """Return the layers that the hub's configuration names."""
@@ -165,9 +163,7 @@ def find_hub_model(hub_id: str) -> HubModel:
     return HubModel(hub_id)
 
 
-def _create(
-    spec: str, timm_name: str, num_classes: int | None, in_channels: int, pretrained: bool
-) -> nn.Module:
+def _create(spec: str, timm_name: str, num_classes: int | None, in_channels: int, pretrained: bool) -> nn.Module:
     import timm
 
     try:

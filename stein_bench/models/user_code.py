@@ -119,7 +119,5 @@ def _line(error: BaseException, file: Path | None, shown: str) -> str:
         return ""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f" ({shown}, line {error.lineno})"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f" ({shown}, line {lines[-1]})" if lines else ""

@@ -170,9 +170,7 @@ def _function_preserved(layer: nn.Module) -> Iterator[None]:
 def _evaluation_moments(layer: nn.Module) -> tuple[Tensor, Tensor]:
     """Return mean and variance, float64, by which `layer` evaluates with running statistics."""
     norm = cast(nn.BatchNorm2d, layer)
-    mean, variance = (
-        layer.running_moments() if isinstance(layer, SteinNorm) else (norm.running_mean, norm.running_var)
-    )
+    mean, variance = layer.running_moments() if isinstance(layer, SteinNorm) else (norm.running_mean, norm.running_var)
     return cast(Tensor, mean).double(), cast(Tensor, variance).double()
 
 

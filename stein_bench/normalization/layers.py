@@ -178,9 +178,7 @@ class SteinNorm(_BatchNorm):
             if self.count is not None:
                 self.count.fill_(count)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         if self.count is not None and prefix + "count" not in state_dict:
             running_mean = state_dict.get(prefix + "running_mean")
             if running_mean is not None:  # moments of a plain layer: their count is unknown

@@ -72,9 +72,7 @@ def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
     Raises:
         UsageError: a layer lacks γ, β or running statistics, or shares γ or β with another module.
     """
-    owners = Counter(
-        id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False)
-    )
+    owners = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
     names = {id(module): name for name, module in model.named_modules()}
     for layer in layers:
         parameters = [getattr(layer, "weight", None), getattr(layer, "bias", None)]
@@ -87,9 +85,7 @@ def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
         else:
             continue
         where = repr(names[id(layer)] or type(layer).__name__)
-        raise UsageError(
-            f"preserve_function cannot compensate layer {where}: it {problem}. Convert without it"
-        )
+        raise UsageError(f"preserve_function cannot compensate layer {where}: it {problem}. Convert without it")
 
 
 def _outside_folded(model: nn.Module, skipped: list[SkippedLayer]) -> Iterator[tuple[str, nn.Module]]:

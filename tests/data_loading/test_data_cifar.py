@@ -80,9 +80,7 @@ def test_damaged_and_missing_files_are_refused(tiny):
 
 
 def test_a_root_without_the_folder_is_refused_when_opened(tmp_path):
-    with pytest.raises(
-        UsageError, match=r"cifar-10-batches-py: no such folder; cifar10:ROOT needs the unpacked"
-    ):
+    with pytest.raises(UsageError, match=r"cifar-10-batches-py: no such folder; cifar10:ROOT needs the unpacked"):
         open_data(f"cifar10:{tmp_path}")
     with pytest.raises(UsageError, match="cifar-100-python: no such folder"):
         open_data(f"cifar100:{tmp_path / 'none'}")
@@ -101,7 +99,7 @@ def test_without_root_the_cache_is_used_and_needs_no_network_when_full(tiny, mon
     folder = FORMATS[name][0].base_folder
     (root / "cache" / "data").mkdir(parents=True)
     (root / folder).rename(root / "cache" / "data" / folder)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda app: str(root / "cache"))
+    monkeypatch.setenv("STEIN_BENCH_CACHE", str(root / "cache"))
     images, _ = open_data(name).samples("test").batch([2])
     assert torch.equal(images[0], torch.from_numpy(pixels[2]) / 255)
     assert capsys.readouterr().out == ""
@@ -113,7 +111,7 @@ def test_a_failed_download_says_how_to_place_the_files(tmp_path, monkeypatch, ca
         assert socket.getdefaulttimeout() == 30
         raise urllib.error.URLError("no\nroute")
 
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda app: str(tmp_path))
+    monkeypatch.setenv("STEIN_BENCH_CACHE", str(tmp_path))
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", fail)
     with pytest.raises(UsageError) as caught:
         open_data("cifar10").samples("train")

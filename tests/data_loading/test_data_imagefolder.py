@@ -41,9 +41,7 @@ def labels_by_folder(samples):
 
 
 def test_pixels_arrive_exactly_and_belong_to_their_ids(tmp_path):
-    pixels = {
-        f"{name}/{index}.png": draw(tmp_path / name / f"{index}.png") for name in "ab" for index in range(3)
-    }
+    pixels = {f"{name}/{index}.png": draw(tmp_path / name / f"{index}.png") for name in "ab" for index in range(3)}
     samples = open_data(f"imagefolder:{tmp_path}").samples("test")
     images, _ = samples.batch(range(6))
     assert sorted(samples.ids) == sorted(pixels)
@@ -114,9 +112,7 @@ def test_a_class_without_training_folder_is_refused(tmp_path):
 def test_half_a_pair_of_splits_is_not_taken_for_classes(tmp_path, folders):
     for folder in folders:
         draw(tmp_path / folder / "0.png")
-    assert "but not train/ and one of val/, validation/, test/ that both hold class folders" in refusal(
-        tmp_path
-    )
+    assert "but not train/ and one of val/, validation/, test/ that both hold class folders" in refusal(tmp_path)
 
 
 def test_a_missing_training_split_is_explained(tmp_path):

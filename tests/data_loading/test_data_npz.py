@@ -173,9 +173,7 @@ def test_bad_arrays_are_refused_by_file_and_reason(tmp_path, case):
 
 
 def test_missing_keys_are_named_beside_those_that_are_there(tmp_path):
-    assert "lacks `images` and `labels`; it holds x, y" in refusal(
-        save(tmp_path / "k.npz", x=IMAGES, y=LABELS)
-    )
+    assert "lacks `images` and `labels`; it holds x, y" in refusal(save(tmp_path / "k.npz", x=IMAGES, y=LABELS))
     assert "lacks `labels`; it holds images" in refusal(save(tmp_path / "l.npz", images=IMAGES))
     assert "it holds nothing" in refusal(save(tmp_path / "m.npz"))
 

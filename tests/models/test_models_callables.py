@@ -119,9 +119,7 @@ def test_the_callable_gets_what_its_signature_accepts(write, signature, received
 
 def test_helpers_beside_the_file_are_importable_and_sys_path_is_restored(write):
     write("import sys\nsys.path.append('/nowhere')\nfrom helper import make\n", "deep/net.py")
-    write(
-        "from torch import nn\ndef make():\n    import helper\n    return nn.Identity()\n", "deep/helper.py"
-    )
+    write("from torch import nn\ndef make():\n    import helper\n    return nn.Identity()\n", "deep/helper.py")
     before = list(sys.path)
     assert isinstance(find_model("deep/net.py:make").build(num_classes=2), nn.Identity)
     assert sys.path == before
@@ -153,9 +151,7 @@ def test_an_edited_file_is_imported_anew(write):
 
 
 def test_what_the_users_code_prints_goes_to_stderr(write, capsys):
-    write(
-        "from torch import nn\nprint('importing')\ndef make():\n    print('making')\n    return nn.Identity()"
-    )
+    write("from torch import nn\nprint('importing')\ndef make():\n    print('making')\n    return nn.Identity()")
     find_model("net.py:make").build(num_classes=2)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -266,9 +262,7 @@ def test_a_call_that_fails_is_one_line(write, code, message):
 
 def test_a_missing_argument_is_one_line(write):
     write("def make(depth):\n    return None\n")
-    with pytest.raises(
-        UsageError, match=r"^calling net\.py:make failed: TypeError: make\(\) missing 1 required"
-    ):
+    with pytest.raises(UsageError, match=r"^calling net\.py:make failed: TypeError: make\(\) missing 1 required"):
         find_model("net.py:make").build(num_classes=2)
 
 

@@ -154,9 +154,7 @@ def test_a_network_depends_on_the_global_seed_alone():
     assert not torch.equal(states[0], states[2])
 
 
-@pytest.mark.parametrize(
-    ("spec", "library"), [("timm:test_resnet", timm), ("torchvision:alexnet", torchvision)]
-)
+@pytest.mark.parametrize(("spec", "library"), [("timm:test_resnet", timm), ("torchvision:alexnet", torchvision)])
 def test_fingerprint_changes_with_the_librarys_version(spec, library, monkeypatch):
     source = find_model(spec)
     before = source.fingerprint()
@@ -209,9 +207,7 @@ def test_a_download_that_fails_is_a_failed_run(spec, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     monkeypatch.setattr(torchvision.models, "get_model", offline)
-    with pytest.raises(
-        RunError, match=rf"^cannot download {spec}: URLError: <urlopen error no route to host>$"
-    ):
+    with pytest.raises(RunError, match=rf"^cannot download {spec}: URLError: <urlopen error no route to host>$"):
         find_model(spec).build(num_classes=1000, pretrained=True)
 
 
@@ -234,9 +230,7 @@ def test_pretrained_timm_weights_are_loaded(tmp_path, monkeypatch):
         ("me/tiny", [f"shoe {index}" for index in range(1000)], None),
     ],
 )
-def test_a_thousand_classes_on_the_hub_are_imagenet_only_if_said(
-    tmp_path, monkeypatch, hub_id, labels, space
-):
+def test_a_thousand_classes_on_the_hub_are_imagenet_only_if_said(tmp_path, monkeypatch, hub_id, labels, space):
     _hub_model(tmp_path, monkeypatch, label_names=labels)
     assert find_model(f"hf-hub:{hub_id}").pretrained.label_space == space
 
@@ -269,9 +263,7 @@ def test_a_hub_model_that_is_not_timms_is_refused(tmp_path, monkeypatch):
 
 def test_a_hub_model_of_an_unknown_architecture_is_refused(tmp_path, monkeypatch):
     _hub_model(tmp_path, monkeypatch, architecture="resnet_of_tomorrow")
-    with pytest.raises(
-        UsageError, match=r"needs the architecture 'resnet_of_tomorrow', unknown to this timm\.$"
-    ):
+    with pytest.raises(UsageError, match=r"needs the architecture 'resnet_of_tomorrow', unknown to this timm\.$"):
         _ = find_model("hf-hub:me/tiny").pretrained
 
 
@@ -280,9 +272,7 @@ def test_a_hub_model_that_does_not_exist_is_wrong_usage(monkeypatch):
         pass
 
     _hub_raises(monkeypatch, RepositoryNotFoundError("401"))
-    with pytest.raises(
-        UsageError, match=r"^there is no public model hf-hub:me/tiny on the Hugging Face hub\.$"
-    ):
+    with pytest.raises(UsageError, match=r"^there is no public model hf-hub:me/tiny on the Hugging Face hub\.$"):
         find_model("hf-hub:me/tiny").build(num_classes=None)
 
 

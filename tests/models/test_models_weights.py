@@ -211,9 +211,7 @@ def test_a_card_with_a_wrong_value_names_it(tmp_path, field, value):
     save_weights(file, small(), CARD)
     with safetensors.safe_open(file, framework="pt") as opened:
         card = json.loads(opened.metadata()["stein_bench"])
-    safetensors.torch.save_file(
-        {"w": torch.zeros(1)}, file, {"stein_bench": json.dumps({**card, field: value})}
-    )
+    safetensors.torch.save_file({"w": torch.zeros(1)}, file, {"stein_bench": json.dumps({**card, field: value})})
     with pytest.raises(UsageError, match=rf"card has a missing or wrong '{field}'\.$"):
         read_weights(file)
 
@@ -241,9 +239,7 @@ def test_all_that_does_not_fit_is_one_error_and_the_network_untouched():
 
 def test_at_most_five_names_of_each_kind_are_listed():
     network = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(7)))
-    with pytest.raises(
-        UsageError, match=r"missing: 0\.weight, 1\.w\w+, 2\.w\w+, 3\.w\w+, 4\.weight and 2 more; un"
-    ):
+    with pytest.raises(UsageError, match=r"missing: 0\.weight, 1\.w\w+, 2\.w\w+, 3\.w\w+, 4\.weight and 2 more; un"):
         load_weights(network, holding({"x": torch.zeros(1)}))
 
 

@@ -89,9 +89,7 @@ def test_evaluation_on_batch_statistics_changes_no_buffer():
 
 
 @pytest.mark.parametrize("count", [None, 2, 300])
-@pytest.mark.parametrize(
-    "estimator", ["stein", "stein-mean", "jsnorm", "james-stein", "ridge:0.3", "lasso:0.3"]
-)
+@pytest.mark.parametrize("estimator", ["stein", "stein-mean", "jsnorm", "james-stein", "ridge:0.3", "lasso:0.3"])
 def test_preserve_function_preserves_it(estimator, count):
     plain = small_model().double()
     model, _ = convert_batchnorm(copy.deepcopy(plain), estimator, preserve_function=True, count=count)

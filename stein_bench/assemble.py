@@ -1,0 +1,154 @@
+"""From finished units to the parts of a report: gather, count, and mark what cannot be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from stein_bench.attacks.registry import Attack
+from stein_bench.metrics import Bits, Rate, accuracy, attack_success, robust_bits, spread, worst_case
+from stein_bench.networks import Built
+from stein_bench.outcomes import CLEAN, Phase, Unit, gather, hash_ids, pack_bits
+from stein_bench.prepare import Plan, Variant
+from stein_bench.report import (
+    AttackResult,
+    Clean,
+    Diagnostic,
+    Outcomes,
+    SkippedLayerInfo,
+    Spread,
+    VariantResult,
+    WeightsInfo,
+)
+
+
+def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
+    """Group the units of one variant by phase."""
+    by_phase: dict[str, list[Unit]] = {}
+    for unit in units:
+        by_phase.setdefault(unit.phase, []).append(unit)
+    return {name: gather(found, samples) for name, found in by_phase.items()}
+
+
+def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[str, Phase]) -> VariantResult:
+    """Turn the phases of one variant into its part of the report."""
+    clean = phases[CLEAN].bits("correct")
+    coupled = variant.stats == "batch"
+    robust = {
+        attack.label: robust_bits(clean, phases[attack.label].bits("broken"))
+        for attack in plan.attacks
+        if not phases[attack.label].message
+    }
+    worst = accuracy(worst_case(list(robust.values()))) if len(robust) == len(plan.attacks) else None
+    account = built.account
+    return VariantResult(
+        bn=variant.bn,
+        stats=variant.stats,
+        control=variant.control,
+        converted_layers=len(account.converted) if account else 0,
+        skipped_layers=[
+            SkippedLayerInfo(name=layer.name, kind=layer.kind, reason=layer.reason)
+            for layer in (account.skipped if account else ())
+        ],
+        variance_not_shrunk=len(account.variance_not_shrunk) if account else 0,
+        conversion=built.conversion,
+        weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
+        clean=_clean(phases[CLEAN], clean, coupled),
+        attacks=[
+            _attack_result(attack, phases[attack.label], clean, robust.get(attack.label), coupled)
+            for attack in plan.attacks
+        ],
+        worst_case_accuracy=None if worst is None else worst.value,
+        worst_case_ci95=None if worst is None else (worst.low, worst.high),
+        outcomes=Outcomes(
+            samples=len(plan.samples),
+            sample_ids_sha256=hash_ids(plan.samples.ids),
+            clean_correct=pack_bits(clean),
+            robust={label: pack_bits(bits) for label, bits in robust.items()},
+        ),
+    )
+
+
+def _clean(phase: Phase, correct: Bits, coupled: bool) -> Clean:
+    rate = accuracy(correct)
+    return Clean(
+        accuracy=rate.value,
+        ci95=(rate.low, rate.high),
+        assumes_independence=coupled,
+        nonfinite_outputs=int((~phase.bits("finite")).sum()),
+        seconds=phase.seconds,
+    )
+
+
+def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool) -> AttackResult:
+    rate = success = None
+    invalid = over_budget = 0
+    linf = l2 = None
+    if robust is not None:
+        rate, success = accuracy(robust), attack_success(clean, ~robust)
+        invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
+        linf, l2 = (_spread(phase, name, clean & ~robust) for name in ("linf", "l2"))
+    return AttackResult(
+        name=attack.info.name,
+        backend=attack.info.backend,
+        norm=attack.norm,
+        eps=attack.eps,
+        params=dict(attack.params),
+        label=attack.label,
+        status="failed" if phase.message else "invalid" if invalid else "ok",
+        message=phase.message or _invalid_message(invalid, len(clean)),
+        robust_accuracy=None if rate is None else rate.value,
+        ci95=None if rate is None else (rate.low, rate.high),
+        assumes_independence=coupled,
+        attack_success_rate=_share(success),
+        invalid=invalid,
+        over_budget=over_budget,
+        perturbation_linf=linf,
+        perturbation_l2=l2,
+        forward_passes=phase.forward_passes,
+        backward_passes=phase.backward_passes,
+        seconds=phase.seconds,
+    )
+
+
+def _share(rate: Rate | None) -> float | None:
+    return rate.value if rate is not None and rate.n else None
+
+
+def _spread(phase: Phase, name: str, broken: Bits) -> Spread | None:
+    found = spread(phase.columns[name].astype(np.float64)[broken])
+    return None if found is None else Spread(mean=found.mean, median=found.median, max=found.max)
+
+
+def _invalid_message(invalid: int, samples: int) -> str:
+    if not invalid:
+        return ""
+    return (
+        f"{invalid} of {samples} adversarial inputs are outside the budget or the box, not finite, or give "
+        "outputs that are not finite; they count as no success"
+    )
+
+
+def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
+    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
+    found = []
+    for attack in attacks:
+        steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
+        if steps is None or alpha is None:
+            continue
+        reach = float(alpha) * int(steps) / attack.eps
+        message = f"alpha·steps is {reach:.3g} times eps"
+        if reach < 2 * (1 - 1e-9):
+            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
+        found.append(
+            Diagnostic(
+                name="step-budget",
+                variant=None,
+                attack=attack.label,
+                status="pass" if reach >= 2 * (1 - 1e-9) else "warn",
+                value=reach,
+                message=message,
+            )
+        )
+    return found

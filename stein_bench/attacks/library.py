@@ -1,0 +1,95 @@
+"""The adapter around torchattacks: runs an attack of the library and keeps its side effects in.
+
+torchattacks 3.5.1 reseeds the global RNG in several classes, prints to stdout, returns with the model's flags
+changed, and picks target classes from an ``n_classes`` of 10. Callers run it inside `guard.model_untouched`; this
+module seeds and restores the RNG, silences stdout and passes what the data and the model really have. Images are
+given in [0, 1] and `set_normalization_used` is never called: input scaling is the model's first layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks.catalog import AttackInfo
+from stein_bench.guard import forked_rng
+from stein_bench.seeds import derive_seed
+from stein_bench.specs import ParameterValue
+
+MOST_TARGETS = 9
+"""Number of target classes of the targeted attacks, at most (Croce and Hein 2020)."""
+
+
+def library_class(name: str) -> type[Any]:
+    """Return the torchattacks class of a catalogue name such as ``torchattacks.PGD``."""
+    import torchattacks  # takes seconds to import, and most runs do not need it
+
+    found: type[Any] = getattr(torchattacks, name.removeprefix("torchattacks."))
+    return found
+
+
+def library_defaults(info: AttackInfo) -> dict[str, ParameterValue]:
+    """Return the parameters of the class that a spec can set, with the library's defaults.
+
+    Left out are the budget and the norm, which the spec has in one form for all attacks, and what this adapter
+    sets itself: the seed, the number of classes and verbosity.
+    """
+    own = {"self", "model", "norm", "seed", "n_classes", "verbose", info.eps_name}
+    signature = inspect.signature(library_class(info.name).__init__)
+    return {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if name not in own and isinstance(parameter.default, bool | int | float | str)
+    }
+
+
+def takes(info: AttackInfo, parameter: str) -> bool:
+    """Return whether the class of `info` has a constructor parameter of that name."""
+    return parameter in inspect.signature(library_class(info.name).__init__).parameters
+
+
+def run_library(
+    info: AttackInfo,
+    params: Mapping[str, ParameterValue],
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    seeds: list[int],
+) -> Tensor:
+    """Run one torchattacks class on one batch and return what it claims are adversarial inputs.
+
+    Args:
+        info, params: the attack and its constructor arguments (the budget under its own name).
+        model: in eval mode with frozen parameters; maps [0, 1] to logits.
+        inputs: images (n, C, H, W).
+        labels: true labels.
+        classes: number of the model's outputs.
+        seeds: one per sample; the library draws for a batch as a whole, so that its randomness depends on
+            which samples share the batch.
+
+    Raises:
+        ValueError: the inputs are not images.
+    """
+    if inputs.ndim != 4:
+        raise ValueError(f"{info.name} takes images (n, C, H, W), not inputs of shape {tuple(inputs.shape)}")
+    seed = derive_seed(*seeds)
+    arguments: dict[str, Any] = dict(params)
+    if takes(info, "n_classes"):
+        # The library turns n_classes into n_classes - 1 targets.
+        arguments["n_classes"] = min(MOST_TARGETS, classes - 1) + 1
+    if takes(info, "seed"):
+        arguments["seed"] = seed % 2**31
+    # FAB views gradients as flat: channels-last inputs would make it raise.
+    images = inputs.contiguous(memory_format=torch.contiguous_format)
+    with forked_rng(seed), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+        attack = library_class(info.name)(model, **arguments)
+        adv_inputs: Tensor = attack(images, labels)
+    return adv_inputs.detach()

@@ -1,0 +1,182 @@
+"""From a spec to an attack that is ready to run: names, budgets and parameters checked before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from stein_bench.attacks.catalog import CATALOG, AttackInfo
+from stein_bench.attacks.gradient import fgsm, pgd, random_start
+from stein_bench.attacks.library import library_defaults, run_library, takes
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.seeds import derive_seed
+from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
+from stein_bench.tasks import Task
+
+ALPHA_FACTOR = 2.5
+"""Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack with its budget and every parameter that was chosen for it.
+
+    Attributes:
+        spec: what the user wrote.
+        info: its catalogue entry.
+        norm, eps: the budget that successes are judged by.
+        params: parameters beside the budget, defaults of the native attacks included.
+    """
+
+    spec: str
+    info: AttackInfo
+    norm: str
+    eps: float
+    params: Mapping[str, ParameterValue]
+
+    @property
+    def label(self) -> str:
+        """Identity of the attack within a run: name, norm, eps and parameters in full."""
+        return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
+
+    def run(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        task: Task,
+        *,
+        classes: int,
+        seeds: Sequence[int],
+        coupled: bool = False,
+    ) -> Tensor:
+        """Return what the attack claims are adversarial inputs, of the shape of `inputs` (n, C, …).
+
+        Args:
+            model: maps [0, 1] to logits, in eval mode.
+            inputs, labels, task: the batch and what success means.
+            classes: number of the model's outputs.
+            seeds: one per sample, see `attack_seeds`.
+            coupled: whether batch statistics couple the samples of the batch.
+        """
+        if self.info.backend == "torchattacks":
+            arguments = self._library_arguments()
+            return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
+        if self.info.name == "fgsm":
+            return fgsm(model, inputs, labels, task, eps=self.eps)
+        steps, alpha = int(self.params["steps"]), float(self.params["alpha"])
+        start = random_start(inputs.shape, seeds, self.norm, self.eps) if self.params["random_start"] else None
+        return pgd(
+            model, inputs, labels, task, norm=self.norm, eps=self.eps, alpha=alpha, steps=steps,
+            start=None if start is None else start.to(inputs.device), coupled=coupled,
+        )  # fmt: skip
+
+    def _library_arguments(self) -> dict[str, ParameterValue]:
+        arguments = dict(self.params)
+        if self.info.eps_name is not None:
+            arguments[self.info.eps_name] = int(self.eps) if self.info.eps_name == "pixels" else self.eps
+        if takes(self.info, "norm"):
+            arguments["norm"] = self.norm
+        return arguments
+
+
+def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]:
+    """Return the seed of each sample: a function of the run's seed, the attack and the sample id alone."""
+    return [derive_seed(run_seed, attack.label, sample_id) for sample_id in ids]
+
+
+def resolve_attacks(specs: Sequence[str], eps: Sequence[float] | None = None) -> tuple[Attack, ...]:
+    """Resolve attack specs, each once for every budget in `eps` unless it names its own.
+
+    Raises:
+        UsageError: an unknown attack or parameter, a wrong value, or the same attack twice.
+    """
+    attacks: list[Attack] = []
+    for text in specs:
+        spec = parse_attack_spec(text)
+        budgets: Sequence[float | None] = (None,) if eps is None or "eps" in spec.params else eps
+        for budget in budgets:
+            attack = resolve_attack(spec if budget is None else spec.with_params(eps=budget))
+            if any(attack.label == other.label for other in attacks):
+                raise UsageError(f"attack {str(spec)!r} is given twice.")
+            attacks.append(attack)
+    return tuple(attacks)
+
+
+def resolve_attack(spec: AttackSpec | str) -> Attack:
+    """Look an attack up and check its budget and parameters.
+
+    Raises:
+        UsageError: it is unknown or cannot run, or eps, norm or a parameter is wrong.
+    """
+    spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
+    info = _find(spec.name)
+    rest = {key: value for key, value in spec.params.items() if key not in ("eps", "norm", info.eps_name)}
+    norm = _norm(info, spec)
+    eps = _eps(info, spec, norm)
+    return Attack(str(spec), info, norm, eps, _params(info, rest, eps))
+
+
+def _find(name: str) -> AttackInfo:
+    by_lower = {known.lower(): info for known, info in CATALOG.items()}
+    info = by_lower.get(name.lower())
+    if info is None:
+        raise unknown_name("attack", name, CATALOG, "See stein-bench list attacks.")
+    if info.unavailable:
+        raise UsageError(f"attack {info.name} is not available: {info.unavailable}.")
+    return info
+
+
+def check_kind(attack: str, name: str, value: ParameterValue, default: ParameterValue) -> None:
+    """Raise a `UsageError` where `value` is of another kind than the parameter's `default`.
+
+    A whole number serves as a number; a flag serves as nothing else.
+    """
+    fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+    if not fits:
+        expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[type(default)]
+        raise UsageError(f"{name} of attack {attack} must be {expected}, not {value!r}.")
+
+
+def _norm(info: AttackInfo, spec: AttackSpec) -> str:
+    norm = str(spec.params.get("norm", info.norms[0]))
+    match = next((known for known in info.norms if known.lower() == norm.lower()), None)
+    if match is None:
+        raise UsageError(f"norm of attack {info.name} must be {' or '.join(info.norms)}, not {norm!r}.")
+    return match
+
+
+def _eps(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
+    own_name = info.eps_name or "eps"
+    if "eps" in spec.params and own_name in spec.params and own_name != "eps":
+        raise UsageError(f"attack {str(spec)!r} gives its budget twice, as eps and as {own_name}.")
+    default = info.default_eps if norm == info.norms[0] else 1.0
+    eps = spec.params.get("eps", spec.params.get(own_name, default))
+    if isinstance(eps, bool | str):
+        raise UsageError(f"eps in {str(spec)!r} must be a number, not {eps!r}.")
+    if not eps > 0:
+        raise UsageError(f"eps in {str(spec)!r} must be above 0.")
+    if norm == "Linf" and eps > 1:
+        raise UsageError(f"eps in {str(spec)!r} is above 1, but pixels lie in [0, 1]. Did you mean {eps:g}/255?")
+    if norm == "L0" and eps != int(eps):
+        raise UsageError(f"eps in {str(spec)!r} counts changed pixels (L0) and must be a whole number.")
+    return float(eps)
+
+
+def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -> dict[str, ParameterValue]:
+    """Check the parameters and complete them; alpha defaults to 2.5·eps/steps where an attack has both."""
+    known = library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_name(f"parameter of {info.name}:", name, ["eps", "norm", *known])
+        check_kind(info.name, name, value, known[name])
+    params = {**known, **given}
+    if "steps" in params and int(params["steps"]) < 1:
+        raise UsageError(f"steps of attack {info.name} must be at least 1, not {params['steps']}.")
+    if "alpha" in given and not float(given["alpha"]) > 0:
+        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
+        params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
+    return params

@@ -1,0 +1,107 @@
+"""Nothing an attack claims is believed: every adversarial input is checked again before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stein_bench.metrics import Bits
+from stein_bench.tasks import Task
+
+RELATIVE_SLACK = 1e-5
+ABSOLUTE_SLACK = 1e-6
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What verification found, per sample.
+
+    Attributes:
+        broken: misclassified, valid and within the budget: a success.
+        invalid: not finite, outside [0, 1], over a budget that the attack promised to keep, or the model's
+            outputs on it are not finite; never a success.
+        over_budget: an attack that does not honour eps went beyond it; never a success either.
+        linf, l2: norms of the perturbation in float64 (NaN where it is not finite).
+    """
+
+    broken: Bits
+    invalid: Bits
+    over_budget: Bits
+    linf: NDArray[np.float64]
+    l2: NDArray[np.float64]
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Return the verdicts as the columns of a finished unit."""
+        return {
+            "broken": self.broken,
+            "invalid": self.invalid,
+            "over_budget": self.over_budget,
+            "linf": self.linf,
+            "l2": self.l2,
+        }
+
+
+def perturbation_norm(delta: Tensor, norm: str) -> Tensor:
+    """Return the `norm` of each perturbation (n, C, …) in float64; L0 counts pixels, not channel values."""
+    delta = delta.double()
+    if norm == "L0":
+        return (delta != 0).any(dim=1).flatten(1).sum(dim=1).double()
+    order = {"Linf": torch.inf, "L2": 2, "L1": 1}[norm]
+    lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=order, dim=1)
+    return lengths
+
+
+@torch.no_grad()
+def verify(
+    model: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    adv_inputs: Tensor,
+    labels: Tensor,
+    task: Task,
+    *,
+    norm: str,
+    eps: float,
+    honours_eps: bool,
+) -> Verdicts:
+    """Check `adv_inputs` against `inputs` and predict them again, in the same batch.
+
+    Args:
+        model: the evaluated model at the run's precision.
+        inputs, adv_inputs: (n, C, …) float32.
+        labels: true labels.
+        task: decides what is right.
+        norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
+        honours_eps: whether the attack promises the budget (then exceeding it is a violation).
+
+    Raises:
+        ValueError: the attack returned another shape or a type that is not float32.
+    """
+    if adv_inputs.shape != inputs.shape or adv_inputs.dtype != inputs.dtype:
+        raise ValueError(
+            f"the attack returned {adv_inputs.dtype} of shape {tuple(adv_inputs.shape)} "
+            f"for {inputs.dtype} of shape {tuple(inputs.shape)}"
+        )
+    finite = adv_inputs.flatten(1).isfinite().all(dim=1)
+    # Rows that are not finite are replaced before the model sees them: under batch statistics they would
+    # spoil the predictions of the whole batch.
+    shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
+    inside = (shown.flatten(1).amin(dim=1) >= 0) & (shown.flatten(1).amax(dim=1) <= 1)
+    delta = shown.double() - inputs.double()
+    over = perturbation_norm(delta, norm) > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
+    logits = model(shown)
+    readable = logits.flatten(1).isfinite().all(dim=1)
+    invalid = ~finite | ~inside | ~readable | (over if honours_eps else torch.zeros_like(over))
+    broken = ~task.correct(logits, labels) & ~invalid & ~over
+    nan = torch.full_like(over, torch.nan, dtype=torch.float64)
+    return Verdicts(
+        broken.cpu().numpy(),
+        invalid.cpu().numpy(),
+        (over & ~invalid).cpu().numpy(),
+        torch.where(finite, perturbation_norm(delta, "Linf"), nan).cpu().numpy(),
+        torch.where(finite, perturbation_norm(delta, "L2"), nan).cpu().numpy(),
+    )

@@ -1,0 +1,336 @@
+"""The command line: parse, call, print, exit. Nothing else in the project prints or exits."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from stein_bench import __version__
+from stein_bench.errors import SteinBenchError, UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.config import RunConfig
+    from stein_bench.report import Report
+
+INTERRUPTED = 130
+
+
+class OneLineErrors(TyperGroup):
+    """A command group whose expected errors are one line on stderr and an exit code, never a traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command line; exit with the code that the command returned."""
+        standalone_mode = extra.pop("standalone_mode", True)
+        extra["standalone_mode"] = False
+        try:
+            code: Any = super().main(*args, **extra)
+        except SteinBenchError as error:
+            code = _complain(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            code = _complain("interrupted.", INTERRUPTED)
+        except BrokenPipeError:
+            sys.stderr.close()  # whoever read our output has left: there is nobody to tell
+            code = 1
+        except Exception as error:
+            # Typer's own usage errors; their classes moved between its versions, their interface did not.
+            if not hasattr(error, "format_message"):
+                raise
+            code = _complain(error.format_message(), getattr(error, "exit_code", 2))
+        if not standalone_mode:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, code: int) -> int:
+    if "\n" in message:  # the help text that a call without arguments gets
+        typer.echo(message, err=True)
+    else:
+        typer.echo(f"stein-bench: {message[:1].lower()}{message[1:]}", err=True)
+    return code
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    name="stein-bench",
+    help="An honest robustness benchmark for image models, with Stein-shrinkage batch normalization.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point of the `stein-bench` command."""
+    app(prog_name="stein-bench")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stein-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def _completing(values: Callable[[], Sequence[str]]) -> Callable[[str], Iterator[str]]:
+    def complete(incomplete: str) -> Iterator[str]:
+        return (value for value in values() if value.startswith(incomplete))
+
+    return complete
+
+
+def _bn_names() -> list[str]:
+    from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
+
+    return list(ESTIMATOR_SUMMARIES)
+
+
+def _attack_names() -> list[str]:
+    from stein_bench.attacks.catalog import CATALOG
+
+    return [name for name, info in CATALOG.items() if not info.unavailable]
+
+
+MODEL = "MODEL"
+RUN, OUT = "What is run", "What comes out"
+
+
+@app.command(no_args_is_help=True)
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar=MODEL,
+            help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME, "
+            "FILE.py:CALLABLE or package.module:CALLABLE.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, see `list data`. Default: digits.", rich_help_panel=RUN)
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|pretrained|none|fit|PATH",
+            help="Weights. Default: auto, which is pretrained where model and data share their labels, else fit "
+            "(train on the training split; cached).",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    bn: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="BN estimator, see `list bn`; repeat for several. Default: sample.",
+            autocompletion=_completing(_bn_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    stats: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="running|batch",
+            help="Statistics used in evaluation; repeat for both. Default: running.",
+            autocompletion=_completing(lambda: ("running", "batch")),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="Attack with parameters, see `list attacks`; repeat for several. Default: pgd.",
+            autocompletion=_completing(_attack_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Budgets for attacks that name none, e.g. 2/255,4/255,8/255.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Evaluate the first N samples only.", rich_help_panel=RUN)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples per batch. Default: 100.", rich_help_panel=RUN)
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=RUN),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.", rich_help_panel=RUN)] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=RUN),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="fp32|bf16", help="Precision of the evaluation. Default: fp32.", rich_help_panel=RUN),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Mean of the input scaling, for inputs in [0, 1].", rich_help_panel=RUN),
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Standard deviation of the input scaling.", rich_help_panel=RUN),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Resize and crop images to N×N before the attack.", rich_help_panel=RUN),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="YAML file with these options by name; the command line wins.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", rich_help_panel=OUT),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write the JSON report here.", rich_help_panel=OUT)
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume", help="Go on where an interrupted run with this --output was.", rich_help_panel=OUT),
+    ] = None,
+    quiet: Annotated[
+        bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)
+    ] = None,
+) -> int:
+    """Evaluate a model: clean accuracy and robust accuracy under attack, each BN variant side by side.
+
+    Examples:
+
+    - `stein-bench evaluate resnet18 --attack pgd`
+    - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
+    - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
+    - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
+    - `stein-bench evaluate --config configs/digits.yaml`
+
+    Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy results, 130 interrupted.
+    """
+    options = {key: value for key, value in locals().items() if key != "config"}
+    from stein_bench.config import make_config
+
+    settings = make_config(options, config)
+    _check_output(settings)
+    report = _evaluate(settings)
+    _write(report, settings)
+    return 3 if report.dishonest() else 0
+
+
+def _check_output(settings: RunConfig) -> None:
+    """Refuse an output that could not be written, before anything is computed."""
+    if settings.output is None:
+        if settings.resume:
+            raise UsageError("--resume needs --output: what is finished is kept beside the report.")
+        return
+    path = Path(settings.output)
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a folder; name a file in it.")
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"--output {path}: there is no folder {path.parent}.")
+
+
+def _evaluate(settings: RunConfig) -> Report:
+    from stein_bench.render.progress import terminal_progress
+
+    command = shlex.join(["stein-bench", *sys.argv[1:]])
+    with terminal_progress(quiet=settings.quiet) as progress:
+        from stein_bench.run import run_evaluation
+
+        try:
+            return run_evaluation(settings, command=command, progress=progress)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(_after_interrupt(settings)) from None
+
+
+class InterruptedRunError(SteinBenchError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
+def _after_interrupt(settings: RunConfig) -> str:
+    from stein_bench.journal import journal_path
+
+    if settings.output is not None and journal_path(settings.output).exists():
+        return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to go on."
+    return "interrupted; fitted networks stay in the cache. With --output, finished batches are kept too."
+
+
+def _write(report: Report, settings: RunConfig) -> None:
+    from stein_bench.journal import journal_path
+    from stein_bench.report import write_text
+
+    if settings.output is not None:
+        write_text(settings.output, report.to_json())
+        journal_path(settings.output).unlink(missing_ok=True)
+    if settings.format == "json":
+        typer.echo(report.to_json(), nl=False)
+        return
+    from stein_bench.render.table import print_report
+
+    print_report(report)
+    if settings.output is not None and not settings.quiet:
+        typer.echo(f"report: {settings.output}", err=True)
+
+
+class Listing(StrEnum):
+    """What `stein-bench list` can list."""
+
+    models = "models"
+    attacks = "attacks"
+    data = "data"
+    bn = "bn"
+
+
+@app.command("list", no_args_is_help=True)
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
+    search: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
+    ] = None,
+) -> None:
+    """List what can be named: models, attacks, data sets, BN estimators.
+
+    Examples: `stein-bench list attacks`, `stein-bench list models resnet`
+    """
+    from stein_bench.render.listings import print_listing
+
+    print_listing(what.value, search or "")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the report."""
+    import json
+
+    from stein_bench.report import report_schema
+
+    typer.echo(json.dumps(report_schema(), indent=2))

@@ -1,0 +1,176 @@
+"""One typed, frozen configuration of a run, made from a YAML file and command-line options of the same names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.specs import parse_numbers
+
+Stats = Literal["running", "batch"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["fp32", "bf16"]
+Format = Literal["table", "json"]
+
+PRESENTATION = frozenset({"format", "output", "resume", "quiet"})
+"""Keys that change how results are shown or kept, not what they are; they do not enter `RunConfig.sha256`."""
+
+
+def _hyphenate(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class RunConfig(BaseModel):
+    """Everything that `stein-bench evaluate` can be told. Field names are the option names, with underscores.
+
+    Repeatable options are tuples; a single value is accepted in their place. ``eps`` and the numbers in attack
+    specs may be fractions. Raises pydantic's ValidationError; `make_config` turns it into a `UsageError`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=_hyphenate,
+        populate_by_name=True,
+        protected_namespaces=(),
+    )
+
+    model: str = Field(min_length=1)
+    data: str = "digits"
+    weights: str = "auto"
+    bn: tuple[str, ...] | None = None
+    stats: tuple[Stats, ...] = ("running",)
+    attack: tuple[str, ...] = ("pgd",)
+    eps: tuple[float, ...] | None = None
+    limit: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    workers: int = Field(default=0, ge=0, le=64)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    image_size: int | None = Field(default=None, ge=1)
+    format: Format = "table"
+    output: str | None = None
+    resume: bool = False
+    quiet: bool = False
+
+    @field_validator("bn", "stats", "attack", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        values = (value,) if isinstance(value, str) else value
+        if isinstance(values, list | tuple):
+            if not values:
+                raise ValueError("needs at least one value")
+            repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)
+            if repeated is not None:
+                raise ValueError(f"{repeated!r} is given twice")
+            return tuple(values)
+        return values
+
+    @field_validator("eps", "mean", "std", mode="before")
+    @classmethod
+    def _numbers(cls, value: object, info: Any) -> object:
+        if isinstance(value, str):
+            return parse_numbers(value, str(info.field_name))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return (float(value),)
+        if isinstance(value, list | tuple):
+            return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))
+        return value
+
+    @field_validator("std")
+    @classmethod
+    def _positive_std(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and not all(number > 0 for number in value):
+            raise ValueError("must be above 0")
+        return value
+
+    def document(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values under the option names, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+    def sha256(self) -> str:
+        """Return the SHA-256 over everything that can change a result."""
+        settings = {key: value for key, value in self.document().items() if key not in PRESENTATION}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+OPTION_NAMES = tuple(_hyphenate(name) for name in RunConfig.model_fields)
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose keys are option names (hyphens or underscores).
+
+    Raises:
+        UsageError: the file is missing, no YAML, no mapping, or has a key that is no option.
+    """
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the configuration {str(path)!r}: {_reason(error)}.") from None
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: expected option names with values, got a {type(content).__name__}.")
+    return {_known_key(key, path): value for key, value in content.items()}
+
+
+def make_config(options: Mapping[str, Any], file: str | Path | None = None) -> RunConfig:
+    """Merge a configuration file with command-line `options`; the command line wins.
+
+    Args:
+        options: option names (with underscores) to values; None means not given.
+        file: path of a YAML file, or None.
+
+    Raises:
+        UsageError: a value is wrong; the message names the option and, if it came from there, the file.
+    """
+    from_file = read_config_file(file) if file is not None else {}
+    given = {_hyphenate(key): value for key, value in options.items() if value is not None}
+    merged = {**from_file, **given}
+    if "model" not in merged:
+        raise UsageError("no model is given. Name one, e.g. stein-bench evaluate resnet18, or set 'model' in --config.")
+    try:
+        return RunConfig.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(_first_error(error, None if file is None else str(file), given)) from None
+
+
+def _known_key(key: object, path: str | Path) -> str:
+    name = _hyphenate(str(key))
+    if name not in OPTION_NAMES:
+        raise unknown_name(f"key in {path}:", str(key), OPTION_NAMES)
+    return name
+
+
+def _first_error(error: ValidationError, file: str | None, given: Mapping[str, Any]) -> str:
+    detail = error.errors()[0]
+    name = _hyphenate(str(detail["loc"][0]))
+    where = f"--{name}" if name in given or file is None else f"{file}: {name}"
+    if name == "model":
+        where = "MODEL" if name in given else where
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    return f"{where}: {message} (got {detail['input']!r})."
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def choices(literal: object) -> tuple[str, ...]:
+    """Return the values of a Literal type, e.g. of `Device`, for help texts and completion."""
+    return tuple(get_args(literal))

@@ -1,0 +1,175 @@
+"""The evaluation loop: yields finished units (variant, phase, batch) with per-sample outcomes, one by one.
+
+Progress, saving and resuming hang on the units, not on the inside of the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stein_bench.attacks.registry import Attack, attack_seeds
+from stein_bench.attacks.verify import verify
+from stein_bench.data.samples import Samples, batches
+from stein_bench.guard import model_untouched
+from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.tasks import Task
+
+UnitKey = tuple[str, str, int]
+"""Variant, phase and batch of a unit."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every variant of a run.
+
+    Attributes:
+        samples: what is evaluated, in data order.
+        task: loss and success.
+        classes: number of the model's outputs.
+        batch_size, workers: how samples are loaded; under running statistics they do not change a verdict of
+            the native attacks.
+        seed: the run's seed.
+        device: where the model lives.
+    """
+
+    samples: Samples
+    task: Task
+    classes: int
+    batch_size: int
+    workers: int
+    seed: int
+    device: torch.device
+
+    @property
+    def batch_count(self) -> int:
+        """Number of batches of one phase."""
+        return -(-len(self.samples) // self.batch_size)
+
+
+class CountingModel(nn.Module):
+    """A model that counts its passes, in samples; outputs and gradients are untouched."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_passes = 0
+        self.backward_passes = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's outputs and count one forward pass per sample."""
+        outputs: Tensor = self.model(inputs)
+        samples = len(inputs)
+        self.forward_passes += samples
+        if outputs.requires_grad:
+            outputs.register_hook(lambda _: self._count_backward(samples))  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _count_backward(self, samples: int) -> None:
+        self.backward_passes += samples
+
+
+def evaluate(
+    variant: str,
+    model: nn.Module,
+    attacks: Sequence[Attack],
+    setting: Setting,
+    *,
+    coupled: bool = False,
+    done: Collection[UnitKey] = frozenset(),
+) -> Iterator[Unit]:
+    """Evaluate one variant: the clean pass over all batches, then each attack in turn.
+
+    Args:
+        variant: its label in the units.
+        model: maps [0, 1] to logits; left exactly as found between and after units.
+        attacks: in the order in which they are run.
+        setting: samples, task, batch size, seed and device.
+        coupled: whether the model evaluates with batch statistics.
+        done: units that need not be computed again.
+
+    Yields:
+        Finished units. An attack that raises yields a failed unit and is not run on further batches; the
+        others go on.
+    """
+    yield from _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
+    for attack in attacks:
+        compute = partial(_attack_columns, model, attack, setting, coupled)
+        yield from _phase(variant, attack.label, setting, done, compute)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    indices: NDArray[np.int64]
+    inputs: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+
+Columns = dict[str, NDArray[np.generic]]
+Compute = Callable[[_Batch], tuple[Columns, int, int]]
+
+
+def _phase(variant: str, phase: str, setting: Setting, done: Collection[UnitKey], compute: Compute) -> Iterator[Unit]:
+    if all((variant, phase, number) in done for number in range(setting.batch_count)):
+        return
+    loaded = batches(setting.samples, setting.batch_size, workers=setting.workers)
+    for number, (indices, inputs, labels) in enumerate(loaded):
+        if (variant, phase, number) in done:
+            continue
+        ids = tuple(setting.samples.ids[i] for i in indices)
+        batch = _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
+        unit = _timed_unit(variant, phase, number, batch, setting.device, compute)
+        yield unit
+        if unit.failed:
+            return
+
+
+def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, device: torch.device, compute: Compute) -> Unit:
+    started = time.perf_counter()
+    columns: Columns = {}
+    forward = backward = 0
+    message = ""
+    try:
+        columns, forward, backward = compute(batch)
+    except Exception as error:
+        if phase == CLEAN:
+            raise
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.perf_counter() - started
+    return Unit(variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
+
+
+@torch.no_grad()
+def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
+    with model_untouched(model):
+        logits: Tensor = model(batch.inputs)
+    finite = logits.flatten(1).isfinite().all(dim=1)
+    correct = setting.task.correct(logits, batch.labels) & finite
+    return {"correct": correct.cpu().numpy(), "finite": finite.cpu().numpy()}, len(batch.inputs), 0
+
+
+def _attack_columns(
+    model: nn.Module, attack: Attack, setting: Setting, coupled: bool, batch: _Batch
+) -> tuple[Columns, int, int]:
+    counting = CountingModel(model)
+    with model_untouched(counting):
+        adv_inputs = attack.run(
+            counting, batch.inputs, batch.labels, setting.task,
+            classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), coupled=coupled,
+        )  # fmt: skip
+        forward, backward = counting.forward_passes, counting.backward_passes
+        verdicts = verify(
+            model, batch.inputs, adv_inputs, batch.labels, setting.task,
+            norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
+        )  # fmt: skip
+    return verdicts.columns(), forward, backward

@@ -1,0 +1,72 @@
+"""Context managers that leave the world as they found it: model flags and gradients, RNG, backend switches."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+
+
+@contextmanager
+def model_untouched(model: nn.Module) -> Iterator[None]:
+    """Evaluate with `model` in eval mode and its parameters frozen; put everything back afterwards.
+
+    ``training`` of every module, ``requires_grad`` and ``grad`` of every parameter and the values of every buffer
+    are restored, also when the body raises or is interrupted.
+    """
+    training = {module: module.training for module in model.modules()}
+    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        model.eval()
+        for parameter, _, _ in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in training.items():
+            module.training = flag
+        for parameter, requires_grad, grad in parameters:
+            parameter.requires_grad_(requires_grad)
+            parameter.grad = grad
+        with torch.no_grad():
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+@contextmanager
+def forked_rng(seed: int) -> Iterator[None]:
+    """Run the body with every global RNG (torch, CUDA, NumPy, random) seeded; restore their states afterwards."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    # An untouched CUDA is left so: asking for its RNG state would start it.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=devices):
+        try:
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+
+
+@contextmanager
+def repeatable_backends() -> Iterator[None]:
+    """Ask for same-device repeatability: deterministic cuDNN, no TF32, no autotuning; put the switches back.
+
+    Kernels without a deterministic version still run (a warning would be all that torch gives).
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32)
+    try:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -1,0 +1,115 @@
+"""The journal of an unfinished run: finished units kept beside the report, so that `--resume` can go on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from stein_bench.errors import UsageError
+from stein_bench.outcomes import Unit
+from stein_bench.report import write_text
+
+SUFFIX = ".partial"
+
+
+def journal_path(output: str | Path) -> Path:
+    """Return where the journal of the report `output` lies."""
+    return Path(f"{output}{SUFFIX}")
+
+
+class Journal:
+    """Appends finished units to a file, one JSON line each; the first line says which run they belong to.
+
+    Args:
+        path: where it lies.
+        identity: what must be equal for units to be taken over: configuration, data, versions, device.
+        resume: take over the units of an existing journal.
+
+    Raises:
+        UsageError: a journal exists and `resume` is false, or it belongs to another run.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self.units: list[Unit] = []
+        if path.exists():
+            if not resume:
+                raise UsageError(
+                    f"{path} holds the results of an interrupted run: add --resume to go on, "
+                    "or delete it to start again."
+                )
+            self.units = self._read(identity)
+        # Whole at every moment, and without the half line that a killed run may have left at its end.
+        write_text(path, "".join(map(_line, [identity, *map(_to_document, self.units)])))
+        self._stream: IO[str] = path.open("a", encoding="utf-8")
+
+    def add(self, unit: Unit) -> None:
+        """Append a finished unit; it is in the file when this returns."""
+        self._stream.write(_line(_to_document(unit)))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Stop writing; the file stays."""
+        self._stream.close()
+
+    def discard(self) -> None:
+        """Remove the file: the report is written."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, identity: dict[str, Any]) -> list[Unit]:
+        lines = _documents(self.path)
+        found = next(lines, {})
+        if found != json.loads(json.dumps(identity)):
+            changed = sorted(key for key in identity.keys() | found.keys() if found.get(key) != identity.get(key))
+            raise UsageError(
+                f"{self.path} belongs to another run (differs in {', '.join(changed)}): "
+                "repeat the first command, or delete the file to start again."
+            )
+        return [_to_unit(document) for document in lines]
+
+
+def _documents(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return  # the run was killed while it wrote this line; what came before it is whole
+
+
+def _line(document: dict[str, Any]) -> str:
+    return json.dumps(document, sort_keys=True) + "\n"
+
+
+def _to_document(unit: Unit) -> dict[str, Any]:
+    columns = {name: [column.dtype.str, _encode(column)] for name, column in unit.columns.items()}
+    rest = {key: value for key, value in vars(unit).items() if key not in ("columns", "indices")}
+    return {**rest, "indices": _encode(unit.indices), "columns": columns}
+
+
+def _to_unit(document: dict[str, Any]) -> Unit:
+    columns = {name: _decode(text, dtype) for name, (dtype, text) in document.pop("columns").items()}
+    return Unit(indices=_decode(document.pop("indices"), "<i8"), columns=columns, **document)
+
+
+def _encode(column: np.ndarray[Any, Any]) -> str:
+    return base64.b64encode(column.tobytes()).decode()
+
+
+def _decode(text: str, dtype: str) -> np.ndarray[Any, Any]:
+    return np.frombuffer(base64.b64decode(text), np.dtype(dtype)).copy()

@@ -1,0 +1,86 @@
+"""Per-sample outcomes to rates with intervals: pure functions over NumPy columns, no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bits = NDArray[np.bool_]
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share `successes / n` with its 95 % Wilson interval [`low`, `high`]; all in [0, 1]."""
+
+    successes: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The point estimate; NaN where n = 0."""
+        return self.successes / self.n if self.n else math.nan
+
+
+def wilson(successes: int, n: int, z: float = Z95) -> Rate:
+    """Return the rate with its Wilson score interval.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    JASA 22 (1927). Unlike the normal approximation it stays within [0, 1] and has a width at 0 and n.
+    For n = 0 nothing is known: [0, 1].
+    """
+    if n == 0:
+        return Rate(0, 0, 0.0, 1.0)
+    p, z2 = successes / n, z * z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return Rate(successes, n, low, high)
+
+
+def accuracy(correct: Bits) -> Rate:
+    """Return the share of samples that are right, with its interval."""
+    return wilson(int(correct.sum()), int(correct.size))
+
+
+def robust_bits(clean_correct: Bits, broken: Bits) -> Bits:
+    """Return which samples are robust: right on the clean *and* on the adversarial input.
+
+    `broken` marks verified successes only: within the budget, inside the box, and misclassified.
+    """
+    return clean_correct & ~broken
+
+
+def attack_success(clean_correct: Bits, broken: Bits) -> Rate:
+    """Return the share of clean-correct samples that the attack broke."""
+    return wilson(int((clean_correct & broken).sum()), int(clean_correct.sum()))
+
+
+def worst_case(robust: list[Bits]) -> Bits:
+    """Return which samples survive every attack (all of one length; at least one attack)."""
+    survived: Bits = np.stack(robust).all(axis=0)
+    return survived
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean, median and maximum of a quantity over some samples (None over no sample)."""
+
+    mean: float
+    median: float
+    max: float
+
+
+def spread(values: NDArray[np.float64]) -> Spread | None:
+    """Summarise `values`; None where there are none."""
+    if values.size == 0:
+        return None
+    return Spread(float(values.mean()), float(np.median(values)), float(values.max()))

@@ -1,0 +1,151 @@
+"""From a plan to networks with weights: built, converted, loaded, or fitted and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from stein_bench.cache import cache_folder
+from stein_bench.errors import UsageError
+from stein_bench.fit import FitRecipe, fit
+from stein_bench.guard import forked_rng
+from stein_bench.models.weights import (
+    WeightsCard,
+    load_weights,
+    read_weights,
+    save_weights,
+    state_sha256,
+)
+from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
+from stein_bench.prepare import Plan
+from stein_bench.progress import Progress
+
+Conversion = Literal["before-training", "after-training", "none"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network with its weights, for one BN estimator.
+
+    Attributes:
+        network: without input scaling.
+        conversion: whether BN was converted before or after its weights were trained.
+        account: what was converted; None where nothing was asked to be.
+        sha256: over its weights and buffers.
+    """
+
+    network: nn.Module
+    conversion: Conversion
+    account: ConversionAccount | None
+    sha256: str
+
+
+def build_blank(plan: Plan) -> nn.Module:
+    """Build the network with random weights that depend on the run's seed alone."""
+    with forked_rng(plan.config.seed):
+        return plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
+
+
+def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
+    """Build the network with BN estimator `bn` and its weights, training it where the plan says ``fit``.
+
+    The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
+    """
+    trained_with_bn = plan.weights is not None and plan.weights.card is not None and plan.weights.card.bn == bn
+    if plan.weights_kind == "pretrained":
+        with forked_rng(plan.config.seed):
+            network = plan.source.build(
+                num_classes=None, in_channels=plan.samples.shape[0], pretrained=True
+            )  # fmt: skip
+        return _converted(network, bn, "after-training", lambda _: None)
+    network = build_blank(plan)
+    if plan.weights_kind == "fit":
+        return _converted(network, bn, "before-training", partial(_fit_or_load, plan, bn, progress))
+    if plan.weights is None:
+        return _converted(network, bn, "before-training", lambda _: None)
+    load = partial(load_weights, weights=plan.weights)
+    if trained_with_bn:
+        return _converted(network, bn, "before-training", load)
+    load(network)
+    return _converted(network, bn, "after-training", lambda _: None)
+
+
+def _converted(network: nn.Module, bn: str, when: Conversion, then: Callable[[nn.Module], None]) -> Built:
+    """Convert BN unless it stays plain, do `then` with the network, and describe the result."""
+    account = None
+    if bn != "sample":
+        network, account = convert_batchnorm(network, bn)
+    then(network)
+    if bn != "sample":
+        # Once more: layers know their count only after training or loading. Nothing else changes.
+        network, account = convert_batchnorm(network, bn)
+    return Built(network.eval(), when if bn != "sample" else "none", account, state_sha256(network))
+
+
+def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
+    """Train `network` by the built-in recipe, or load what an equal training left in the cache."""
+    recipe = FitRecipe()
+    samples = plan.training_samples()
+    path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
+    if path.exists():
+        try:
+            load_weights(network, read_weights(path))
+        except UsageError as error:
+            progress.note(f"the cached network is unusable and is trained again ({error})")
+        else:
+            progress.note(f"fit {bn}: found in the cache")
+            return
+    model = plan.wrap(network, precision="fp32")  # the precision asked for is the evaluation's
+    fit(
+        model, samples, plan.task,
+        recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
+    )  # fmt: skip
+    card = WeightsCard(
+        model=plan.source.spec,
+        bn=bn,
+        num_classes=len(plan.data.classes),
+        mean=plan.scaling.mean,
+        std=plan.scaling.std,
+        input_shape=samples.shape,
+        data=plan.data.name,
+        recipe=recipe.document(),
+        seed=plan.config.seed,
+    )
+    _save(path, network, card, progress)
+
+
+def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(path, network, card)
+    except (OSError, UsageError) as error:
+        progress.note(f"the fitted network could not be cached: {error}")
+
+
+def _cache_key(plan: Plan, bn: str, recipe: FitRecipe, data_sha256: str, network: nn.Module) -> str:
+    """Hash everything that matters for the result of a training.
+
+    The architecture enters as its source's fingerprint, its structure and its initial weights, so that an edit
+    to a user's file or another library version never meets an old network.
+    """
+    matters: dict[str, Any] = {
+        "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],
+        "bn": bn,
+        "data": data_sha256,
+        "shape": plan.samples.shape,
+        "scaling": [plan.scaling.mean, plan.scaling.std],
+        "classes": len(plan.data.classes),
+        "recipe": recipe.document(),
+        "seed": plan.config.seed,
+        "device": plan.device.type,
+        "versions": {name: version(name) for name in ("stein-bench", "torch", "numpy")},
+    }
+    return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()

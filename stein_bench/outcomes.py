@@ -1,0 +1,118 @@
+"""Per-sample outcomes: the finished units that evaluation yields, and the columns they are gathered into."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stein_bench.errors import UsageError
+from stein_bench.metrics import Bits
+
+CLEAN = "clean"
+"""The phase of a unit that holds clean predictions; any other phase is an attack's label."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One finished piece of work: one batch of one phase of one variant.
+
+    Attributes:
+        variant: label of the variant, e.g. ``stein/running``.
+        phase: `CLEAN` or the label of the attack.
+        batch: number of the batch within the phase, from 0.
+        indices: positions of the samples in data order.
+        columns: per-sample arrays, each as long as `indices`. Clean units have ``correct`` and ``finite``;
+            attack units have ``broken``, ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float).
+        seconds: wall time of this unit, verification included.
+        forward_passes, backward_passes: passes through the model, counted in samples.
+        message: empty, or why the unit failed (then there are no columns).
+    """
+
+    variant: str
+    phase: str
+    batch: int
+    indices: NDArray[np.int64]
+    columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    seconds: float = 0.0
+    forward_passes: int = 0
+    backward_passes: int = 0
+    message: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the unit has a message instead of columns."""
+        return bool(self.message)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """All units of one phase of one variant, put together in data order."""
+
+    columns: dict[str, NDArray[np.generic]]
+    seconds: float
+    forward_passes: int
+    backward_passes: int
+    message: str
+
+    def bits(self, name: str) -> Bits:
+        """Return the named column as booleans."""
+        return self.columns[name].astype(np.bool_)
+
+
+def gather(units: Iterable[Unit], samples: int) -> Phase:
+    """Put the units of one phase together; the order in which they arrived does not matter.
+
+    A failed unit makes the phase a failed one: it then has its message and no columns.
+    """
+    units = list(units)
+    message = next((unit.message for unit in units if unit.failed), "")
+    columns: dict[str, NDArray[np.generic]] = {}
+    if not message:
+        covered = np.concatenate([unit.indices for unit in units]) if units else np.empty(0, np.int64)
+        if sorted(covered.tolist()) != list(range(samples)):
+            raise ValueError(f"units cover {covered.size} samples, expected each of {samples} once")
+        for name in units[0].columns if units else ():
+            column = np.zeros(samples, units[0].columns[name].dtype)
+            for unit in units:
+                column[unit.indices] = unit.columns[name]
+            columns[name] = column
+    return Phase(
+        columns,
+        sum(unit.seconds for unit in units),
+        sum(unit.forward_passes for unit in units),
+        sum(unit.backward_passes for unit in units),
+        message,
+    )
+
+
+def pack_bits(bits: Bits) -> str:
+    """Pack booleans into base64, most significant bit first (as `numpy.packbits`)."""
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
+def unpack_bits(text: str, samples: int) -> Bits:
+    """Undo `pack_bits` for `samples` booleans.
+
+    Raises:
+        UsageError: the text is not base64 or has another length.
+    """
+    try:
+        packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
+    except ValueError:
+        raise UsageError("packed outcomes are not base64; the report is damaged.") from None
+    if packed.size != (samples + 7) // 8:
+        raise UsageError(f"packed outcomes hold {packed.size} bytes, not those of {samples} samples.")
+    return np.unpackbits(packed, count=samples).astype(np.bool_)
+
+
+def hash_ids(ids: Sequence[str]) -> str:
+    """Return the SHA-256 over the sample ids in order: two reports with equal hashes can be paired."""
+    digest = hashlib.sha256()
+    for sample_id in ids:
+        digest.update(sample_id.encode() + b"\0")
+    return digest.hexdigest()

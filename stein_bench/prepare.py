@@ -1,0 +1,269 @@
+"""From a configuration to a plan in which everything is found and checked, before anything is trained or attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from stein_bench.attacks.registry import Attack, resolve_attacks
+from stein_bench.config import RunConfig
+from stein_bench.data import open_data
+from stein_bench.data.samples import Resize, Samples
+from stein_bench.data.sources import DataSource
+from stein_bench.errors import UsageError
+from stein_bench.models.preprocessing import Preprocessed, check_preprocessing
+from stein_bench.models.sources import ModelSource, find_model
+from stein_bench.models.weights import Weights, classifier_size, read_weights
+from stein_bench.normalization.convert import has_batchnorm
+from stein_bench.normalization.names import parse_estimator
+from stein_bench.tasks import TASKS, Task
+
+WeightsKind = Literal["pretrained", "none", "fit", "file"]
+
+OWN_LABELS = ("digits", "cifar10", "cifar100")
+"""Data sets whose labels are known to be no ImageNet classes."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One BN estimator under one statistics source; a control was not asked for but is needed to read another."""
+
+    bn: str
+    stats: Literal["running", "batch"]
+    control: bool = False
+
+    @property
+    def label(self) -> str:
+        """Identity of the variant within a run, e.g. ``stein/running``."""
+        return f"{self.bn}/{self.stats}"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The model's first layer: (input - mean) / std per channel, and where these numbers come from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs, checked.
+
+    Attributes:
+        config: what it was made from.
+        data, samples: the data set and the samples to evaluate, as the model gets them.
+        source: builds the network, with `num_classes` outputs (None: the model's own number).
+        weights_kind, weights: which weights, and the file's where it is one.
+        scaling: input scaling.
+        variants: in command-line order, controls last.
+        attacks: in command-line order.
+        task, device: what success means, where it runs.
+    """
+
+    config: RunConfig
+    data: DataSource
+    samples: Samples
+    source: ModelSource
+    num_classes: int | None
+    weights_kind: WeightsKind
+    weights: Weights | None
+    resize: Resize | None
+    scaling: Scaling
+    variants: tuple[Variant, ...]
+    attacks: tuple[Attack, ...]
+    task: Task
+    device: torch.device
+
+    def training_samples(self) -> Samples:
+        """Return the training split, as the model gets it."""
+        return self.data.samples("train", self.resize)
+
+    def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
+        """Return `network` behind its input scaling, in eval mode on the run's device, at the run's precision."""
+        scaled = Preprocessed(network, self.scaling.mean, self.scaling.std, precision or self.config.precision)
+        return scaled.to(self.device).eval()
+
+
+def prepare(config: RunConfig) -> Plan:
+    """Find and check everything that `config` names; nothing is trained or attacked.
+
+    Raises:
+        UsageError: something is unknown, missing or does not fit together.
+    """
+    attacks = resolve_attacks(config.attack, config.eps)
+    device = _device(config.device)
+    weights = read_weights(config.weights) if config.weights not in _KEYWORDS else None
+    variants = _variants(config, weights)
+    data = open_data(config.data)
+    source = find_model(config.model)
+    kind = _weights_kind(config, data, source)
+    resize = _resize(config, data, source, kind, weights)
+    samples = data.samples("test", resize).first(config.limit)
+    scaling = _scaling(config, source, weights, samples.shape[0])
+    num_classes = _num_classes(data, source, kind, weights)
+    if kind == "pretrained" and source.pretrained is not None:
+        _check_classes(len(data.classes), source.pretrained.num_classes, config.model)
+    return Plan(
+        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
+        TASKS[data.task], device,
+    )  # fmt: skip
+
+
+def check_model(plan: Plan, network: nn.Module) -> int:
+    """Try an untrained `network` on two blank inputs and return its number of outputs.
+
+    Raises:
+        UsageError: it rejects the inputs, its outputs do not fit the labels, an attack needs more classes, or
+            a variant needs BN and there is none.
+    """
+    if any(v.bn != "sample" or v.stats != "running" for v in plan.variants) and not has_batchnorm(network):
+        changed = next(v for v in plan.variants if v.bn != "sample" or v.stats != "running")
+        raise UsageError(
+            f"{plan.source.name} has no BatchNorm layer that could be converted, "
+            f"so --bn {changed.bn} --stats {changed.stats} would change nothing."
+        )
+    shape = plan.samples.shape
+    model = plan.wrap(network)
+    try:
+        with torch.no_grad():
+            logits = model(torch.zeros(2, *shape, device=plan.device))
+    except UsageError:
+        raise
+    except Exception as error:
+        size = "×".join(map(str, shape))
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"{plan.source.name} rejects inputs of shape {size}: {reason}. Another --image-size may fit."
+        ) from error
+    plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
+    _check_attacks(plan.attacks, logits.shape[1], len(shape))
+    return int(logits.shape[1])
+
+
+_KEYWORDS = ("auto", "pretrained", "none", "fit")
+
+
+def _device(name: str) -> torch.device:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if not available[name]:
+        usable = ", ".join(device for device, there in available.items() if there)
+        raise UsageError(f"--device {name} is not available here. Available: {usable}.")
+    return torch.device(name)
+
+
+def _variants(config: RunConfig, weights: Weights | None) -> tuple[Variant, ...]:
+    names = [str(parse_estimator(name)) for name in config.bn or ()]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
+    trained_with = weights.card.bn if weights is not None and weights.card is not None else "sample"
+    others = [name for name in names if name != trained_with]
+    if trained_with != "sample" and others:
+        raise UsageError(
+            f"the weights in {config.weights} were trained with --bn {trained_with}; "
+            f"--bn {others[0]} cannot be put on them."
+        )
+    names = names or [trained_with]
+    asked = [Variant(bn, stats) for bn in names for stats in config.stats]
+    control = Variant("sample", "batch", control=True)
+    needs_control = any(v.bn != "sample" and v.stats == "batch" for v in asked)
+    if needs_control and trained_with == "sample" and all(v.label != control.label for v in asked):
+        return (*asked, control)
+    return tuple(asked)
+
+
+def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:
+    asked = config.weights
+    if asked not in _KEYWORDS:
+        return "file"
+    shared = source.pretrained is not None and data.label_space == source.pretrained.label_space is not None
+    if asked == "auto":
+        asked = "pretrained" if shared else "fit"
+        if asked == "fit" and "train" not in data.splits:
+            raise UsageError(
+                f"no weights fit: {source.name} has none for the labels of {data.name}, and there is no training "
+                "split to fit it on. Give --weights PATH, --weights pretrained, or data with a training split."
+            )
+    if asked == "fit" and "train" not in data.splits:
+        raise UsageError(f"--weights fit: {data.name} has no training split.")
+    if asked == "pretrained":
+        _check_pretrained(data, source)
+        return "pretrained"
+    return "fit" if asked == "fit" else "none"
+
+
+def _check_pretrained(data: DataSource, source: ModelSource) -> None:
+    if source.pretrained is None:
+        raise UsageError(f"--weights pretrained: {source.name} has no pretrained weights.")
+    if source.pretrained.label_space is not None and data.name in OWN_LABELS:
+        raise UsageError(
+            f"--weights pretrained: {source.pretrained.origin} predicts {source.pretrained.label_space} classes, "
+            f"not those of {data.name}. Use --weights fit, or data with those labels."
+        )
+
+
+def _check_classes(data_classes: int, model_classes: int, model: str) -> None:
+    if data_classes > model_classes:
+        raise UsageError(f"the data has {data_classes} classes, but the weights of {model} only {model_classes}.")
+
+
+def _num_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None) -> int | None:
+    if kind == "pretrained":
+        return None
+    if weights is not None:
+        return classifier_size(source, weights) or len(data.classes)
+    return len(data.classes)
+
+
+def _resize(
+    config: RunConfig, data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None
+) -> Resize | None:
+    """Decide the size of the images: the data's own where a network is fitted, the model's for its weights."""
+    if config.image_size is not None:
+        return None if config.image_size == data.native_size else Resize(config.image_size)
+    if weights is not None and weights.card is not None:
+        sides = weights.card.input_shape[1:]
+        square = len(sides) == 2 and sides[0] == sides[1]
+        return Resize(sides[0]) if square and data.native_size != sides[0] else None
+    own = source.pretrained
+    wants_own = kind == "pretrained" or (kind == "file" and (data.label_space is not None or not data.uniform))
+    if wants_own and own is not None and data.native_size != own.image_size:
+        return Resize(own.image_size, own.crop_pct, own.interpolation)
+    return None
+
+
+def _scaling(config: RunConfig, source: ModelSource, weights: Weights | None, channels: int) -> Scaling:
+    if weights is not None and weights.card is not None:
+        mean, std, origin = weights.card.mean, weights.card.std, "the weights' card"
+    elif source.pretrained is not None:
+        mean, std, origin = source.pretrained.mean, source.pretrained.std, source.pretrained.origin
+    else:
+        mean, std, origin = (0.0,), (1.0,), "none: inputs in [0, 1]"
+    if config.mean is not None or config.std is not None:
+        mean, std, origin = config.mean or mean, config.std or std, "the command line or configuration"
+    else:
+        mean, std = _for_channels(mean, channels), _for_channels(std, channels)
+    check_preprocessing(mean, std, channels)
+    return Scaling(tuple(mean), tuple(std), origin)
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Adapt RGB values to another number of channels by their average."""
+    return tuple(values) if len(values) in (1, channels) else (sum(values) / len(values),)
+
+
+def _check_attacks(attacks: Sequence[Attack], classes: int, rank: int) -> None:
+    for attack in attacks:
+        if classes < attack.info.min_classes:
+            raise UsageError(
+                f"attack {attack.info.name} needs at least {attack.info.min_classes} classes; the model has {classes}."
+            )
+        if attack.info.backend == "torchattacks" and rank != 3:
+            raise UsageError(f"attack {attack.info.name} takes images only, not volumes; use a native attack.")

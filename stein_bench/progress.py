@@ -1,0 +1,49 @@
+"""How long work tells that it goes on: phases with a number of steps, and notes. The default is silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """An observer of a run; `render.progress` draws it on a terminal."""
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Begin a phase of `total` samples, of which `done` need no work any more."""
+
+    def advance(self, samples: int, note: str = "") -> None:
+        """Count `samples` as finished; `note` is a short figure such as the running accuracy."""
+
+    def finish(self) -> None:
+        """End the phase."""
+
+    def note(self, message: str) -> None:
+        """Tell the user one thing that matters, in one line."""
+
+
+class Silent:
+    """Observes and says nothing."""
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Ignore the phase."""
+
+    def advance(self, samples: int, note: str = "") -> None:
+        """Ignore the step."""
+
+    def finish(self) -> None:
+        """Ignore the end."""
+
+    def note(self, message: str) -> None:
+        """Ignore the message."""
+
+
+@contextmanager
+def phase(progress: Progress, name: str, total: int, done: int = 0) -> Iterator[None]:
+    """Run the body as one phase; it ends also when the body raises."""
+    progress.start(name, total, done)
+    try:
+        yield
+    finally:
+        progress.finish()

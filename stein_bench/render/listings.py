@@ -1,0 +1,73 @@
+"""What `stein-bench list` prints. Only the list of models imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from stein_bench.errors import UsageError
+
+Row = Sequence[str]
+
+
+def print_listing(what: str, search: str = "", console: Console | None = None) -> None:
+    """Print the list of `what` (models, attacks, data or bn) to stdout, names containing `search` only.
+
+    Raises:
+        UsageError: no name contains `search`.
+    """
+    headers, rows = _LISTINGS[what]()
+    rows = [row for row in rows if search.lower() in row[0].lower()]
+    if not rows:
+        raise UsageError(f"no {what} with {search!r} in their name.")
+    console = console or Console()
+    if len(headers) == 1:
+        for row in rows:
+            console.print(row[0], markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for i, header in enumerate(headers):
+        table.add_column(header, no_wrap=i == 0 and console.is_terminal, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _models() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.models.timm_models import timm_model_names
+    from stein_bench.models.torchvision_models import torchvision_model_names
+
+    timm = timm_model_names()
+    return ("model",), [
+        *((f"timm:{name}",) for name in timm),
+        *((f"torchvision:{name}",) for name in torchvision_model_names()),
+    ]
+
+
+def _attacks() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.attacks.catalog import CATALOG
+
+    rows = []
+    for info in CATALOG.values():
+        summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
+        keeps = "yes" if info.honours_eps else "no"
+        rows.append((info.name, ", ".join(info.norms), info.access, keeps, summary))
+    return ("attack", "norms", "access", "keeps ε", "what it is"), rows
+
+
+def _data() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.data.catalog import DATA_SUMMARIES
+
+    return ("data", "what it is"), list(DATA_SUMMARIES.items())
+
+
+def _bn() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
+
+    return ("bn", "what it is"), list(ESTIMATOR_SUMMARIES.items())
+
+
+_LISTINGS = {"models": _models, "attacks": _attacks, "data": _data, "bn": _bn}

@@ -1,0 +1,111 @@
+"""Progress on the terminal: a bar per phase where there is a terminal, else a line per finished phase."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from stein_bench.progress import Silent
+
+
+class TerminalProgress:
+    """Draws bars on `console` (stderr); they stay when their phase ends. Use it as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]:>15}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            expand=False,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TerminalProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Begin a bar of `total` samples, of which `done` were done before."""
+        self._task = self._bars.add_task(phase, total=total, completed=done, note="")
+
+    def advance(self, samples: int, note: str = "") -> None:
+        """Move the bar on and show a running figure."""
+        if self._task is not None:
+            self._bars.update(self._task, advance=samples, note=note)
+
+    def finish(self) -> None:
+        """End the bar; it stays on the screen."""
+        if self._task is not None:
+            self._bars.stop_task(self._task)
+        self._task = None
+
+    def note(self, message: str) -> None:
+        """Print one line above the bars."""
+        self._bars.console.print(message, style="dim", markup=False, highlight=False)
+
+
+class PlainProgress:
+    """Writes a line per finished phase to `console` (stderr): for log files and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._phase, self._note = "", ""
+        self._done = self._total = 0
+        self._started = 0.0
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Remember the phase."""
+        self._phase, self._total, self._done, self._note = phase, total, done, ""
+        self._started = time.monotonic()
+
+    def advance(self, samples: int, note: str = "") -> None:
+        """Count."""
+        self._done += samples
+        self._note = note
+
+    def finish(self) -> None:
+        """Write the phase's line."""
+        seconds = time.monotonic() - self._started
+        self.note(f"{self._phase}: {self._done} of {self._total}, {self._note}, {seconds:.1f} s")
+
+    def note(self, message: str) -> None:
+        """Write one line."""
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def terminal_progress(*, quiet: bool) -> Iterator[TerminalProgress | PlainProgress | Silent]:
+    """Yield the progress that fits stderr: bars on a terminal, lines elsewhere, nothing where `quiet`."""
+    if quiet:
+        yield Silent()
+        return
+    console = Console(stderr=True)
+    drawn = TerminalProgress(console) if console.is_terminal else PlainProgress(console)
+    with drawn:
+        yield drawn

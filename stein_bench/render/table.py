@@ -1,0 +1,111 @@
+"""The report as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.report import AttackResult, Report, VariantResult
+from stein_bench.specs import format_eps
+
+
+def report_table(report: Report) -> RenderableType:
+    """Return a heading, a table with one row per variant and attack, and the notes that it needs to be read."""
+    parts: list[RenderableType] = [_heading(report), _rows(report)]
+    parts += [Text(f"! {line}", style="bold red") for line in report.dishonest()]
+    parts += [Text(f"- {line}", style="dim") for line in _notes(report)]
+    return Group(*parts)
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print the table to stdout, or to `console`."""
+    (console or Console()).print(report_table(report))
+
+
+def percent(share: float) -> str:
+    """Write a share in [0, 1] as a percentage with one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def _heading(report: Report) -> Text:
+    data = report.data
+    shape = "×".join(map(str, data.shape))
+    text = Text(report.model.name, style="bold")
+    text.append(
+        f" on {data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}",
+        style="not bold",
+    )
+    return text
+
+
+def _rows(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
+    table.add_column("BN", min_width=6, overflow="fold")
+    table.add_column("stats", no_wrap=True)
+    table.add_column("clean %", no_wrap=True)
+    table.add_column("attack", min_width=6, overflow="fold")
+    table.add_column("budget", no_wrap=True)
+    table.add_column("robust %", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for variant in report.variants:
+        for cells in _variant_rows(variant):
+            table.add_row(*cells)
+    return table
+
+
+def _variant_rows(variant: VariantResult) -> Iterator[tuple[str, ...]]:
+    name = f"{variant.bn}*" if variant.control else variant.bn
+    lead: tuple[str, ...] = (name, variant.stats, _rate(variant.clean.accuracy, variant.clean.ci95))
+    for attack in variant.attacks:
+        yield (
+            *lead,
+            attack.name.removeprefix("torchattacks."),
+            f"{attack.norm} {format_eps(attack.eps)}",
+            _robust(attack),
+            _seconds(attack.seconds),
+        )
+        lead = ("", "", "")
+    if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
+        yield ("", "", "", "worst case", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
+
+
+def _robust(attack: AttackResult) -> str:
+    if attack.robust_accuracy is None or attack.ci95 is None:
+        return attack.status
+    rate = _rate(attack.robust_accuracy, attack.ci95)
+    return rate if attack.status == "ok" else f"{attack.status} {rate}"
+
+
+def _rate(share: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{percent(share)} ({percent(low)}–{percent(high)})"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    if any(variant.control for variant in report.variants):
+        yield "* control, added because batch statistics alone change robustness"
+    if any(variant.clean.assumes_independence for variant in report.variants):
+        yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
+    after = [v for v in report.variants if v.conversion == "after-training"]
+    if after:
+        yield f"{after[0].bn}: converted after training, which changes the function; it was not trained that way"
+    unshrunk = [v for v in report.variants if v.variance_not_shrunk]
+    if unshrunk:
+        yield f"{unshrunk[0].bn}: the weights do not say how many elements a batch had: variances are not shrunk"
+    yield "in brackets: 95 % Wilson intervals"
+    for variant in report.variants:
+        if variant.skipped_layers:
+            yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"
+    if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
+        yield "some attacks do not honour ε; what they found beyond it is no success"
+    for diagnostic in report.diagnostics:
+        if diagnostic.status != "pass":
+            yield f"{diagnostic.name} {diagnostic.status}: {diagnostic.attack or ''} {diagnostic.message}"

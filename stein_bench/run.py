@@ -1,0 +1,221 @@
+"""The composition root: a configuration in, a report out."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import numpy as np
+
+from stein_bench.assemble import gather_phases, step_diagnostics, variant_result
+from stein_bench.config import RunConfig
+from stein_bench.evaluate import Setting, evaluate
+from stein_bench.guard import repeatable_backends
+from stein_bench.journal import Journal, journal_path
+from stein_bench.networks import Built, build_blank, build_network
+from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
+from stein_bench.normalization.survey import survey
+from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.prepare import Plan, Variant, check_model, prepare
+from stein_bench.progress import Progress, Silent
+from stein_bench.provenance import environment
+from stein_bench.report import (
+    SCHEMA_VERSION,
+    DataInfo,
+    ModelInfo,
+    Preprocessing,
+    Report,
+    Run,
+    VariantResult,
+    WeightsInfo,
+)
+
+
+def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
+    """Do everything that `stein-bench evaluate` does but printing and writing the report.
+
+    With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` goes on;
+    the caller removes it once the report is written.
+
+    Args:
+        config: what to run.
+        command: how it was called, for the report.
+        progress: told what happens.
+
+    Raises:
+        UsageError: something is wrong with the input; nothing was trained or attacked then.
+        RunError: the run failed.
+    """
+    started, created = time.perf_counter(), datetime.now(UTC)
+    progress = progress or Silent()
+    plan = prepare(config)
+    blank = build_blank(plan)
+    classes = check_model(plan, blank)
+    setting = Setting(
+        plan.samples, plan.task, classes, config.batch_size, config.workers, config.seed, plan.device
+    )  # fmt: skip
+    _announce(plan, progress)
+    with ExitStack() as stack:
+        stack.enter_context(repeatable_backends())
+        journal = _open_journal(plan, stack)
+        results = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        run=Run(
+            id=str(uuid.uuid4()),
+            created=created.isoformat(timespec="seconds"),
+            command=command,
+            config=config.document(),
+            config_sha256=config.sha256(),
+            seed=config.seed,
+            environment=environment(plan.device, config.precision),
+            wall_seconds=time.perf_counter() - started,
+            preset=None,
+        ),
+        model=ModelInfo(
+            name=plan.source.name,
+            source=plan.source.spec,
+            parameters=sum(parameter.numel() for parameter in blank.parameters()),
+            batchnorm_layers=len(survey(blank)[0]),
+            classes=classes,
+            weights=_common_weights(plan, results),
+            preprocessing=Preprocessing(mean=plan.scaling.mean, std=plan.scaling.std, origin=plan.scaling.origin),
+        ),
+        data=DataInfo(
+            name=plan.data.name,
+            split=plan.samples.split,
+            task="classification",
+            classes=len(plan.data.classes),
+            samples=len(plan.samples),
+            shape=plan.samples.shape,
+            sha256=plan.samples.sha256(),
+        ),
+        variants=results,
+        diagnostics=step_diagnostics(plan.attacks),
+    )
+
+
+def _built(plan: Plan, progress: Progress) -> Iterator[tuple[Variant, Built]]:
+    """Yield each variant with its network; variants of one estimator share theirs."""
+    built: dict[str, Built] = {}
+    for variant in plan.variants:
+        if variant.bn not in built:
+            built[variant.bn] = build_network(plan, variant.bn, progress)
+        yield variant, built[variant.bn]
+
+
+def _run_variant(
+    plan: Plan,
+    variant: Variant,
+    built: Built,
+    setting: Setting,
+    journal: Journal | None,
+    progress: Progress,
+) -> VariantResult:
+    network = built.network
+    if variant.stats == "batch" and variant.bn == "sample":
+        # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
+        network, _ = convert_batchnorm(network, "sample")
+    units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
+    units = [unit for unit in units if not unit.failed]
+    with batchnorm_stats(network, variant.stats):
+        model = plan.wrap(network)
+        done = {(unit.variant, unit.phase, unit.batch) for unit in units}
+        with PhaseDisplay(progress, plan, variant, units) as display:
+            coupled = variant.stats == "batch"
+            for unit in evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done):
+                units.append(unit)
+                if journal:
+                    journal.add(unit)
+                display.show(unit)
+    return variant_result(plan, variant, built, gather_phases(units, len(plan.samples)))
+
+
+class PhaseDisplay:
+    """Draws one progress phase per evaluation phase of a variant, with its running accuracy.
+
+    Args:
+        progress: where to draw.
+        plan, variant: what is evaluated.
+        units: those that are finished already.
+    """
+
+    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
+        self._progress = progress
+        self._samples = len(plan.samples)
+        self._variant = variant
+        self._titles = {CLEAN: CLEAN, **{attack.label: attack.info.name for attack in plan.attacks}}
+        self._clean = np.zeros(self._samples, np.bool_)
+        self._phase = ""
+        self._seen = self._right = 0
+        self._done: dict[str, int] = {}
+        for unit in units:
+            self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
+            if unit.phase == CLEAN:
+                self._clean[unit.indices] = unit.columns["correct"]
+
+    def __enter__(self) -> PhaseDisplay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_phase()
+
+    def show(self, unit: Unit) -> None:
+        """Draw a finished unit."""
+        if unit.phase != self._phase:
+            self._end_phase()
+            self._phase, self._seen, self._right = unit.phase, 0, 0
+            title = f"{self._titles[unit.phase]} {self._variant.label}"
+            self._progress.start(title, self._samples, self._done.get(unit.phase, 0))
+        if unit.failed:
+            self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
+            return
+        if unit.phase == CLEAN:
+            self._clean[unit.indices] = unit.columns["correct"]
+            right = self._clean[unit.indices]
+        else:
+            right = self._clean[unit.indices] & ~unit.columns["broken"].astype(np.bool_)
+        self._seen += len(right)
+        self._right += int(right.sum())
+        self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
+
+    def _end_phase(self) -> None:
+        if self._phase:
+            self._progress.finish()
+        self._phase = ""
+
+
+def _announce(plan: Plan, progress: Progress) -> None:
+    controls = [variant for variant in plan.variants if variant.control]
+    if controls:
+        progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
+    if any(variant.stats == "batch" for variant in plan.variants):
+        progress.note(
+            "under batch statistics a prediction depends on the batch; these numbers hold for batches of "
+            f"{plan.config.batch_size} in data order only"
+        )
+
+
+def _open_journal(plan: Plan, stack: ExitStack) -> Journal | None:
+    config = plan.config
+    if config.output is None:
+        return None
+    where = environment(plan.device, config.precision)
+    identity = {
+        "journal": 1,
+        "config_sha256": config.sha256(),
+        "data_sha256": plan.samples.sha256(),
+        "weights_sha256": plan.weights.sha256 if plan.weights else None,
+        "model": plan.source.fingerprint(),
+        "packages": where.packages,
+        "device": where.device,
+    }
+    return stack.enter_context(Journal(journal_path(config.output), identity, resume=config.resume))
+
+
+def _common_weights(plan: Plan, results: list[VariantResult]) -> WeightsInfo:
+    found = {result.weights.sha256 for result in results}
+    return WeightsInfo(kind=plan.weights_kind, sha256=found.pop() if len(found) == 1 else None)
