@@ -66,8 +66,7 @@ def attack_success(clean_correct: Bits, broken: Bits) -> Rate:
 
 def worst_case(robust: list[Bits]) -> Bits:
     """Return which samples survive every attack (all of one length; at least one attack)."""
-    survived: Bits = np.stack(robust).all(axis=0)
-    return survived
+    return np.asarray(np.stack(robust).all(axis=0), np.bool_)
 
 
 @dataclass(frozen=True)

@@ -1,91 +1,21 @@
-"""The command line: parse, call, print, exit. Nothing else in the project prints or exits."""
+"""`stein-bench evaluate`."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from stein_bench import __version__
+from stein_bench.cli.app import INTERRUPTED, app
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
     from stein_bench.report import Report
-
-INTERRUPTED = 130
-
-
-class OneLineErrors(TyperGroup):
-    """A command group whose expected errors are one line on stderr and an exit code, never a traceback."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run the command line; exit with the code that the command returned."""
-        standalone_mode = extra.pop("standalone_mode", True)
-        extra["standalone_mode"] = False
-        try:
-            code: Any = super().main(*args, **extra)
-        except SteinBenchError as error:
-            code = _complain(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            code = _complain("interrupted.", INTERRUPTED)
-        except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has left: there is nobody to tell
-            code = 1
-        except Exception as error:
-            # Typer's own usage errors; their classes moved between its versions, their interface did not.
-            if not hasattr(error, "format_message"):
-                raise
-            code = _complain(error.format_message(), getattr(error, "exit_code", 2))
-        if not standalone_mode:
-            return code
-        sys.exit(code if isinstance(code, int) else 0)
-
-
-def _complain(message: str, code: int) -> int:
-    if "\n" in message:  # the help text that a call without arguments gets
-        typer.echo(message, err=True)
-    else:
-        typer.echo(f"stein-bench: {message[:1].lower()}{message[1:]}", err=True)
-    return code
-
-
-app = typer.Typer(
-    cls=OneLineErrors,
-    name="stein-bench",
-    help="An honest robustness benchmark for image models, with Stein-shrinkage batch normalization.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def main() -> None:
-    """Entry point of the `stein-bench` command."""
-    app(prog_name="stein-bench")
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"stein-bench {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
-    """Options of the program itself."""
 
 
 def _completing(values: Callable[[], Sequence[str]]) -> Callable[[str], Iterator[str]]:
@@ -299,38 +229,3 @@ def _write(report: Report, settings: RunConfig) -> None:
     print_report(report)
     if settings.output is not None and not settings.quiet:
         typer.echo(f"report: {settings.output}", err=True)
-
-
-class Listing(StrEnum):
-    """What `stein-bench list` can list."""
-
-    models = "models"
-    attacks = "attacks"
-    data = "data"
-    bn = "bn"
-
-
-@app.command("list", no_args_is_help=True)
-def list_(
-    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
-    search: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
-    ] = None,
-) -> None:
-    """List what can be named: models, attacks, data sets, BN estimators.
-
-    Examples: `stein-bench list attacks`, `stein-bench list models resnet`
-    """
-    from stein_bench.render.listings import print_listing
-
-    print_listing(what.value, search or "")
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of the report."""
-    import json
-
-    from stein_bench.report import report_schema
-
-    typer.echo(json.dumps(report_schema(), indent=2))

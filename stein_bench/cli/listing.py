@@ -1,0 +1,45 @@
+"""`stein-bench list` and `stein-bench schema`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from stein_bench.cli.app import app
+
+
+class Listing(StrEnum):
+    """What `stein-bench list` can list."""
+
+    models = "models"
+    attacks = "attacks"
+    data = "data"
+    bn = "bn"
+
+
+@app.command("list", no_args_is_help=True)
+def list_(
+    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
+    search: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
+    ] = None,
+) -> None:
+    """List what can be named: models, attacks, data sets, BN estimators.
+
+    Examples: `stein-bench list attacks`, `stein-bench list models resnet`
+    """
+    from stein_bench.render.listings import print_listing
+
+    print_listing(what.value, search or "")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the report."""
+    import json
+
+    from stein_bench.report import report_schema
+
+    typer.echo(json.dumps(report_schema(), indent=2))
