@@ -119,7 +119,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise UsageError(f"cannot read the configuration {str(path)!r}: {_reason(error)}.") from None
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
+from stein_bench.errors import RunError
 from stein_bench.guard import model_untouched
 from stein_bench.outcomes import CLEAN, Unit
 from stein_bench.tasks import Task
@@ -140,9 +141,9 @@ def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, device: to
     try:
         columns, forward, backward = compute(batch)
     except Exception as error:
-        if phase == CLEAN:
-            raise
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        if phase == CLEAN:
+            raise RunError(f"{variant}: the clean pass failed: {message}") from error
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     seconds = time.perf_counter() - started

@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedParameter
 
 from stein_bench.cache import cache_folder
-from stein_bench.errors import UsageError
+from stein_bench.errors import RunError, UsageError
 from stein_bench.fit import FitRecipe, fit
 from stein_bench.guard import forked_rng
 from stein_bench.models.weights import (
@@ -25,7 +27,7 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
-from stein_bench.prepare import Plan
+from stein_bench.prepare import Plan, blank_outputs
 from stein_bench.progress import Progress
 
 Conversion = Literal["before-training", "after-training", "none"]
@@ -51,7 +53,11 @@ class Built:
 def build_blank(plan: Plan) -> nn.Module:
     """Build the network with random weights that depend on the run's seed alone."""
     with forked_rng(plan.config.seed):
-        return plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
+        network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
+        if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
+            # Lazy layers draw their weights when they see the first input.
+            blank_outputs(network.eval(), plan, torch.device("cpu"))
+        return network
 
 
 def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
@@ -104,10 +110,13 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
             progress.note(f"fit {bn}: found in the cache")
             return
     model = plan.wrap(network, precision="fp32")  # the precision asked for is the evaluation's
-    fit(
-        model, samples, plan.task,
-        recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
-    )  # fmt: skip
+    try:
+        fit(
+            model, samples, plan.task,
+            recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
+        raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
     card = WeightsCard(
         model=plan.source.spec,
         bn=bn,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stein_bench.attacks.registry import Attack, resolve_attacks
 from stein_bench.config import RunConfig
@@ -128,22 +128,31 @@ def check_model(plan: Plan, network: nn.Module) -> int:
             f"{plan.source.name} has no BatchNorm layer that could be converted, "
             f"so --bn {changed.bn} --stats {changed.stats} would change nothing."
         )
+    logits = blank_outputs(plan.wrap(network), plan, plan.device)
+    plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
+    _check_attacks(plan.attacks, logits.shape[1], len(plan.samples.shape))
+    return int(logits.shape[1])
+
+
+@torch.no_grad()
+def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
+    """Return what `model` makes of two blank inputs of the shape of the samples.
+
+    Raises:
+        UsageError: it rejects them.
+    """
     shape = plan.samples.shape
-    model = plan.wrap(network)
     try:
-        with torch.no_grad():
-            logits = model(torch.zeros(2, *shape, device=plan.device))
+        outputs: Tensor = model(torch.zeros(2, *shape, device=device))
     except UsageError:
         raise
     except Exception as error:
         size = "×".join(map(str, shape))
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(
             f"{plan.source.name} rejects inputs of shape {size}: {reason}. Another --image-size may fit."
         ) from error
-    plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
-    _check_attacks(plan.attacks, logits.shape[1], len(shape))
-    return int(logits.shape[1])
+    return outputs
 
 
 _KEYWORDS = ("auto", "pretrained", "none", "fit")
@@ -218,8 +227,18 @@ def _num_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weigh
     if kind == "pretrained":
         return None
     if weights is not None:
-        return classifier_size(source, weights) or len(data.classes)
+        return classifier_size(source, weights) or _classes_in(weights.state, len(data.classes))
     return len(data.classes)
+
+
+def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
+    """Guess the number of classes that unlabelled weights tell apart; loading them proves it right or wrong.
+
+    The data may hold a subset of the classes, so that its own number is only taken where some layer has as many
+    rows; else it is the rows of the last linear layer.
+    """
+    rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
+    return data_classes if data_classes in rows or not rows else rows[-1]
 
 
 def _resize(

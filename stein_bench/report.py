@@ -245,12 +245,12 @@ def read_report(path: str | Path) -> Report:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the report {str(path)!r}: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON.") from None
     try:
         return Report.model_validate(document)
     except ValidationError as error:
         detail = error.errors()[0]
-        where = ".".join(str(part) for part in detail["loc"])
+        where = ".".join(str(part) for part in detail["loc"]) or "the document"
         message = str(detail["msg"]).removeprefix("Value error, ")
         raise UsageError(f"{path} is not a report: {where}: {message}.") from None

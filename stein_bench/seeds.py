@@ -11,5 +11,5 @@ def derive_seed(*parts: int | str) -> int:
     Randomness derives from (run seed, attack, sample id, restart), so that an outcome depends neither on the
     batch size nor on the order of attacks nor on resuming. Parts are separated unambiguously before hashing.
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = "\x1f".join(f"{type(part).__name__}:{part}".replace("\x1f", "\x1f\x1f") for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

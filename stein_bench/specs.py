@@ -15,6 +15,8 @@ ParameterValue = bool | int | float | str
 
 _NAME = re.compile(r"[A-Za-z][\w.\-]*\Z")
 _KEY = re.compile(r"[A-Za-z_]\w*\Z")
+_HUGE_EXPONENT = re.compile(r"e[+-]?[\d_]{5}", re.IGNORECASE)
+"""Beyond every float, and so large that exact arithmetic on it would not end."""
 _WORDS: Mapping[str, bool] = MappingProxyType({"true": True, "false": False})
 
 
@@ -26,23 +28,23 @@ def parse_number(text: str, what: str) -> int | float:
     Raises:
         UsageError: the text is no number, divides by zero or is not finite.
     """
+    compact = text.strip().replace(" ", "")
+    if _HUGE_EXPONENT.search(compact):
+        raise UsageError(f"{what} has too large an exponent: {text.strip()!r}.")
     try:
-        fraction = Fraction(text.strip().replace(" ", ""))
+        fraction = Fraction(compact)
     except ZeroDivisionError:
         raise UsageError(f"{what} divides by zero: {text.strip()!r}.") from None
     except ValueError:
         raise UsageError(
             f"{what} is not a number: {text.strip()!r}. Write 0.03, 1e-3 or a fraction like 8/255."
         ) from None
-    if fraction.denominator == 1 and "." not in text and "e" not in text.lower():
-        return int(fraction)
     try:
         value = float(fraction)
     except OverflowError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise UsageError(f"{what} is too large: {text.strip()!r}.")
-    return value
+        raise UsageError(f"{what} is too large: {text.strip()!r}.") from None
+    whole = fraction.denominator == 1 and "." not in text and "e" not in text.lower()
+    return int(fraction) if whole else value
 
 
 def parse_numbers(text: str, what: str) -> tuple[float, ...]:

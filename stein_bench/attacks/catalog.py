@@ -157,7 +157,7 @@ TORCHATTACKS = (
     _library("TIFGSM", "translation invariance (Dong et al. 2019)"),
     _library("TPGD", "PGD on the KL divergence to the clean output (Zhang et al. 2019)"),
     _library("UPGD", "PGD with a choice of losses and momentum"),
-    _library("VANILA", "no attack at all: the clean image", access="none"),
+    _library("VANILA", "no attack at all: the clean image", access="none", eps_name=None),
     _library("VMIFGSM", "variance-tuned momentum (Wang and He 2021)"),
     _library("VNIFGSM", "variance-tuned Nesterov momentum (Wang and He 2021)"),
 )

@@ -41,9 +41,10 @@ class OneLineErrors(TyperGroup):
 
 
 def _complain(message: str, code: int) -> int:
-    if "\n" in message:  # the help text that a call without arguments gets
+    # A call without arguments gets the help text, which Typer hands over or has printed already.
+    if "\n" in message:
         typer.echo(message, err=True)
-    else:
+    elif message:
         typer.echo(f"stein-bench: {message[:1].lower()}{message[1:]}", err=True)
     return code
 

@@ -53,20 +53,22 @@ def evaluate(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set, see `list data`. Default: digits.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(metavar="SPEC", help="Data set, see `list data`. Default: digits.", rich_help_panel=RUN),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="auto|pretrained|none|fit|PATH",
-            help="Weights. Default: auto, which is pretrained where model and data share their labels, else fit "
-            "(train on the training split; cached).",
+            metavar="KIND|PATH",
+            help="auto, pretrained, none, fit or a file. Default: auto, which is pretrained where model and data "
+            "share their labels, else fit (train on the training split; cached).",
             rich_help_panel=RUN,
         ),
     ] = None,
     bn: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="BN estimator, see `list bn`; repeat for several. Default: sample.",
             autocompletion=_completing(_bn_names),
             rich_help_panel=RUN,

@@ -1,0 +1,145 @@
+"""The torchattacks adapter: every class that can run does, and its side effects stay inside."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+import torchattacks
+from torch import Tensor, nn
+from torchattacks.attack import Attack as LibraryAttack
+
+from stein_bench.attacks.catalog import CATALOG, TORCHATTACKS
+from stein_bench.attacks.registry import resolve_attack
+from stein_bench.attacks.verify import verify
+from stein_bench.errors import UsageError
+from stein_bench.guard import model_untouched
+from stein_bench.tasks import Classification
+
+TASK = Classification()
+QUICK = {
+    "CW": "steps=2",
+    "DeepFool": "steps=2",
+    "EADEN": "max_iterations=10,binary_search_steps=1",
+    "EADL1": "max_iterations=10,binary_search_steps=1",
+    "OnePixel": "steps=1,popsize=2",
+    "PGDRS": "steps=1,noise_batch_size=2",
+    "PGDRSL2": "steps=1,noise_batch_size=2",
+    "Pixle": "restarts=2,max_iterations=1",
+    "SparseFool": "steps=1",
+    "Square": "n_queries=5",
+    "SPSA": "nb_sample=2,max_batch_size=2",
+}
+"""Parameters that make the slow ones quick enough for a smoke test."""
+
+
+def network(classes: int = 5) -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(2)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, classes)).eval()
+
+
+def batch(n: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(n, 3, 16, 16, generator=generator), torch.arange(n) % 2
+
+
+def run(spec: str, model: nn.Module, inputs: Tensor, labels: Tensor, classes: int = 5) -> Tensor:
+    attack = resolve_attack(spec)
+    return attack.run(model, inputs, labels, TASK, classes=classes, seeds=list(range(len(inputs))))
+
+
+def spec_of(name: str) -> str:
+    quick = QUICK.get(name.removeprefix("torchattacks."))
+    return f"{name}:{quick}" if quick else name
+
+
+def test_the_catalogue_has_every_class_of_the_library() -> None:
+    classes = {
+        name for name in torchattacks.__all__
+        if isinstance(getattr(torchattacks, name), type) and issubclass(getattr(torchattacks, name), LibraryAttack)
+    }  # fmt: skip
+    assert {info.name for info in TORCHATTACKS} == {f"torchattacks.{name}" for name in classes}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(info.name, marks=pytest.mark.slow if info.name == "torchattacks.AutoAttack" else ())
+        for info in TORCHATTACKS
+        if not info.unavailable
+    ],
+)
+def test_every_available_class_runs_and_keeps_what_it_promises(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model, (inputs, labels) = network(), batch()
+    attack = resolve_attack(spec_of(name))
+    torch.manual_seed(5)
+    before = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())
+    with model_untouched(model):
+        adv = attack.run(model, inputs, labels, TASK, classes=5, seeds=[1, 2])
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert random.getstate() == before[2]
+    assert capsys.readouterr().out == ""
+    verdicts = verify(
+        model, inputs, adv, labels, TASK,
+        norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
+    )  # fmt: skip
+    assert not verdicts.invalid.any()
+
+
+@pytest.mark.parametrize("name", ["PGD", "APGD", "APGDT", "FAB", "Square", "Pixle"])
+def test_the_same_seeds_give_the_same_result(name: str) -> None:
+    model, (inputs, labels) = network(), batch()
+    spec = spec_of(f"torchattacks.{name}")
+    first = run(spec, model, inputs, labels)
+    torch.manual_seed(99)
+    assert torch.equal(first, run(spec, model, inputs, labels))
+
+
+@pytest.mark.parametrize("name", ["PGD", "FAB", "Square", "CW"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes_work(name: str, classes: int) -> None:
+    inputs, labels = batch()
+    adv = run(spec_of(f"torchattacks.{name}"), network(classes), inputs, labels, classes)
+    assert adv.shape == inputs.shape
+
+
+def test_fab_gets_contiguous_inputs() -> None:
+    inputs, labels = batch()
+    channels_last = inputs.contiguous(memory_format=torch.channels_last)
+    adv = run("torchattacks.FAB", network(), channels_last, labels)
+    assert torch.equal(adv, run("torchattacks.FAB", network(), inputs, labels))
+
+
+def test_volumes_are_refused() -> None:
+    with pytest.raises(ValueError, match="takes images"):
+        run("torchattacks.PGD", network(), torch.rand(2, 1, 4, 4, 4), torch.zeros(2, dtype=torch.long))
+
+
+def test_pgd_of_the_library_and_the_native_one_agree_without_a_random_start() -> None:
+    """Same model, same parameters, no randomness: same steps; the native one may only stop earlier."""
+    model, (inputs, labels) = network(), batch(8)
+    library = run("torchattacks.PGD:random_start=false,eps=8/255", model, inputs, labels)
+    attack = resolve_attack("pgd:random_start=false,eps=8/255")
+    native = attack.run(model, inputs, labels, TASK, classes=5, seeds=list(range(8)), coupled=True)
+    assert torch.allclose(library, native, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["torchattacks.JSMA", "torchattacks.LGV", "torchattacks.MultiAttack"])
+def test_what_cannot_run_says_why(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} is not available: it "):
+        resolve_attack(name)
+
+
+def test_the_budget_goes_under_the_class_own_name() -> None:
+    attack = resolve_attack("torchattacks.PIFGSM:eps=4/255")
+    assert attack._library_arguments()["max_epsilon"] == pytest.approx(4 / 255)
+    with pytest.raises(UsageError, match="gives its budget twice"):
+        resolve_attack("torchattacks.PIFGSM:eps=4/255,max_epsilon=2/255")
+
+
+def test_every_name_and_norm_is_known_to_the_report() -> None:
+    assert {norm for info in CATALOG.values() for norm in info.norms} <= {"Linf", "L2", "L1", "L0"}

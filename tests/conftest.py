@@ -1,0 +1,15 @@
+"""What every test gets: an empty cache of its own, so that nothing of the user's is read or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Move the cache into the test's folder."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("STEIN_BENCH_CACHE", str(folder))
+    return folder

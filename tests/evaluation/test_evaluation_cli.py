@@ -1,0 +1,233 @@
+"""The command line from end to end, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+import stein_bench
+from stein_bench.cli import app
+from stein_bench.config import make_config, read_config_file
+from stein_bench.prepare import prepare
+from stein_bench.report import read_report, report_schema
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "report.json"
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, list(arguments))
+
+
+def one_line(result: Result) -> str:
+    """The error a user sees: exactly one line on stderr, nothing on stdout, no traceback."""
+    assert result.stdout == ""
+    assert result.stderr.startswith("stein-bench: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_evaluate_prints_a_table_and_writes_a_valid_report(data: str, tmp_path: Path) -> None:
+    output = tmp_path / "report.json"
+    arguments = ["test_resnet", "--data", data, "--bn", "sample", "--bn", "stein", "--attack", "pgd"]
+    result = invoke("evaluate", *arguments, "--output", str(output))
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[:2] for row in rows if "pgd" in row] == [["sample", "running"], ["stein", "running"]]
+    assert "fit stein" in result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    report = read_report(output)
+    jsonschema.validate(json.loads(output.read_text()), report_schema())
+    assert report.model.source == "timm:test_resnet"
+    assert report.run.environment.packages["stein-bench"] == stein_bench.__version__
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "report"))] == ["report.json"]
+
+
+def test_json_is_alone_on_stdout(model: str, data: str) -> None:
+    result = invoke("evaluate", model, "--data", data, "--format", "json", "--attack", "fgsm")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["schema_version"] == 1
+    assert "fit sample" in result.stderr
+    assert invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--quiet").stderr == ""
+
+
+def test_the_schema_command_prints_the_schema() -> None:
+    assert json.loads(invoke("schema").stdout) == report_schema()
+
+
+def fixed_model(folder: Path) -> str:
+    """A network whose weights are written down: what it answers does not depend on any library's random numbers."""
+    (folder / "fixed.py").write_text(
+        "import torch\nfrom torch import nn\n\n\n"
+        "def make():\n"
+        "    net = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))\n"
+        "    nn.init.eye_(net[3].weight)\n"
+        "    nn.init.zeros_(net[3].bias)\n"
+        "    return net\n"
+    )
+    return f"{folder / 'fixed.py'}:make"
+
+
+def masked(document: dict[str, Any]) -> dict[str, Any]:
+    """Take out what differs from run to run and from machine to machine."""
+    run = document["run"]
+    run.update(id="*", created="*", command="*", config_sha256="*", wall_seconds="*", environment="*")
+    run["config"].update(model="*", data="*", output="*")
+    document["model"]["source"] = "*"
+    for variant in document["variants"]:
+        for part in (variant["clean"], *variant["attacks"]):
+            part["seconds"] = "*"
+    return document
+
+
+def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written by this test with STEIN_BENCH_WRITE_GOLDEN=1; a change of it is a change of what users read."""
+    grid = np.arange(12)
+    images = np.full((12, 2, 2, 3), 120, np.uint8)
+    images[grid, :, :, grid % 3] += (3 * grid).astype(np.uint8)[:, None, None]
+    np.savez(tmp_path / "grid.npz", images=images, labels=(grid + (grid == 7)) % 3)
+    output = tmp_path / "report.json"
+    arguments = ["--data", f"npz:{tmp_path / 'grid.npz'}", "--weights", "none", "--attack", "fgsm", "--batch-size", "5"]
+    arguments += ["--attack", "pgd:eps=4/255,random_start=false,steps=4", "--bn", "sample", "--bn", "jsnorm"]
+    result = invoke("evaluate", fixed_model(tmp_path), *arguments, "--output", str(output))
+    assert result.exit_code == 0, result.output
+    document = masked(json.loads(output.read_text()))
+    if os.environ.get("STEIN_BENCH_WRITE_GOLDEN"):
+        GOLDEN.write_text(json.dumps(document, indent=2) + "\n")
+    assert document == json.loads(GOLDEN.read_text())
+    # What the golden numbers mean: class gaps are 3·i levels, one label is wrong, eps moves a gap by 2·eps.
+    sample = document["variants"][0]
+    assert sample["clean"]["accuracy"] == pytest.approx(10 / 12)
+    gaps = [3 * i for i in grid if i not in (0, 7)] + [0]
+    assert sample["attacks"][0]["robust_accuracy"] == pytest.approx(sum(gap > 16 for gap in gaps) / 12)
+    assert sample["attacks"][1]["robust_accuracy"] == pytest.approx(sum(gap > 8 for gap in gaps) / 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["resnet8"], "unknown model 'resnet8'. Did you mean 'resnet18'"),
+        (["test_resnet", "--attack", "pgdd"], "unknown attack 'pgdd'. Did you mean 'pgd'?"),
+        (["test_resnet", "--attack", "pgd:eps=0"], "must be above 0"),
+        (["test_resnet", "--eps", "8/0"], "divides by zero"),
+        (["test_resnet", "--eps", "2"], "above 1"),
+        (["test_resnet", "--data", "npz:missing.npz"], "missing.npz: no such file"),
+        (["test_resnet", "--data", "digit"], "Did you mean 'digits'?"),
+        (["test_resnet", "--atack", "pgd"], "no such option: --atack"),
+        (["test_resnet", "--limit", "many"], "invalid value for '--limit'"),
+        (["test_resnet", "--stats", "runing"], "--stats: input should be 'running' or 'batch'"),
+        (["test_resnet", "--resume"], "--resume needs --output"),
+        (["test_resnet", "--output", "no/such/folder/r.json"], "there is no folder no/such/folder"),
+        (["test_resnet", "--output", "."], "is a folder"),
+        (["test_resnet", "--config", "missing.yaml"], "cannot read the configuration 'missing.yaml'"),
+        (["test_resnet", "extra"], "unexpected extra argument"),
+        (["test_vit", "--bn", "stein"], "has no BatchNorm layer"),
+    ],
+)
+def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = invoke("evaluate", *arguments)
+    assert message in one_line(result)
+    assert result.exit_code == 2
+
+
+def test_an_unknown_command_names_the_nearest() -> None:
+    result = invoke("evaluat")
+    assert "Did you mean 'evaluate'?" in one_line(result)
+    assert result.exit_code == 2
+
+
+def test_dishonest_results_exit_with_3_and_are_still_written(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stein_bench.attacks import registry
+
+    monkeypatch.setattr(registry, "fgsm", lambda network, inputs, *rest, **options: inputs + 0.5)
+    output = tmp_path / "report.json"
+    result = invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--output", str(output))
+    assert result.exit_code == 3
+    assert "fgsm: invalid" in result.stdout
+    assert read_report(output).variants[0].attacks[0].status == "invalid"
+
+
+def test_ctrl_c_exits_with_130_and_the_run_goes_on_later(model: str, data: str, tmp_path: Path) -> None:
+    """A real process gets a real SIGINT in the middle of a long attack."""
+    output = tmp_path / "report.json"
+    command = [sys.executable, "-m", "stein_bench", "evaluate", model, "--data", data, "--output", str(output)]
+    command += ["--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    journal = Path(f"{output}.partial")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (journal.exists() and '"fgsm' in journal.read_text()):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stdout == ""
+    assert "Traceback" not in stderr
+    assert stderr.splitlines()[-1].endswith(f"finished batches are in {journal}: add --resume to go on.")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(("what", "expected"), [("attacks", "torchattacks.PGD"), ("data", "digits"), ("bn", "stein")])
+def test_listings_name_what_there_is(what: str, expected: str) -> None:
+    result = invoke("list", what)
+    assert result.exit_code == 0
+    assert expected in result.stdout.replace("\n", "")
+
+
+def test_listing_models_can_be_searched() -> None:
+    names = invoke("list", "models", "resnet18").stdout.split()
+    assert {"timm:resnet18", "torchvision:resnet18"} <= set(names)
+    assert all("resnet18" in name for name in names)
+    assert "no models with 'zzz'" in one_line(invoke("list", "models", "zzz"))
+
+
+def test_version_and_help() -> None:
+    assert invoke("--version").stdout == f"stein-bench {stein_bench.__version__}\n"
+    text = invoke("evaluate", "--help").stdout
+    assert "stein-bench evaluate resnet18 --attack pgd" in text
+    for name in ("--data", "--weights", "--bn", "--stats", "--attack", "--eps", "--limit", "--output", "--resume"):
+        assert name in text
+
+
+def test_every_option_is_a_config_key_and_the_other_way_round() -> None:
+    from stein_bench.config import OPTION_NAMES
+
+    text = invoke("evaluate", "--help").stdout
+    assert [name for name in OPTION_NAMES if name != "model" and f"--{name}" not in text] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_example_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read and merged; those that need no file of the user's are planned to the end."""
+    config = make_config({}, path)
+    assert read_config_file(path)
+    if config.data == "digits":
+        assert prepare(config).attacks
+
+
+def test_there_are_example_configurations() -> None:
+    assert len(list((ROOT / "configs").glob("*.yaml"))) >= 2
+
+
+def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    settings = {"model": model, "data": data, "attack": ["fgsm"], "eps": "4/255", "limit": 12}
+    file.write_text(yaml.safe_dump(settings))
+    result = invoke("evaluate", "--config", str(file), "--format", "json", "--limit", "9")
+    report = json.loads(result.stdout)
+    assert report["data"]["samples"] == 9
+    assert report["variants"][0]["attacks"][0]["eps"] == pytest.approx(4 / 255)
