@@ -6,24 +6,31 @@ from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from stein_bench.report import AttackResult, Report, VariantResult
 from stein_bench.specs import format_eps
 
+NARROWEST = 80
+"""Columns that the table needs to show every figure whole."""
+
 
 def report_table(report: Report) -> RenderableType:
     """Return a heading, a table with one row per variant and attack, and the notes that it needs to be read."""
-    parts: list[RenderableType] = [_heading(report), _rows(report)]
-    parts += [Text(f"! {line}", style="bold red") for line in report.dishonest()]
-    parts += [Text(f"- {line}", style="dim") for line in _notes(report)]
-    return Group(*parts)
+    notes = Table.grid(padding=(0, 1, 0, 0))
+    for line in report.dishonest():
+        notes.add_row("!", Text(line), style="bold red")
+    for line in _notes(report):
+        notes.add_row("-", Text(line), style="dim")
+    return Group(_heading(report), Padding(_rows(report), (1, 0)), notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`."""
-    (console or Console()).print(report_table(report))
+    """Print the table to stdout, or to `console`; where that is too narrow for it, lines run over, uncut."""
+    console = console or Console()
+    console.print(report_table(report), width=max(console.width, NARROWEST), crop=False)
 
 
 def percent(share: float) -> str:
@@ -39,38 +46,44 @@ def _heading(report: Report) -> Text:
         f" on {data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}",
         style="not bold",
     )
+    if len(sources := _sources(report)) == 1:
+        text.append(f", {sources.pop()} statistics", style="not bold")
     return text
 
 
+def _sources(report: Report) -> set[str]:
+    return {variant.stats for variant in report.variants}
+
+
 def _rows(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, caption_justify="left")
+    several_sources = len(_sources(report)) > 1
+    gap = 0 if several_sources else 1  # beside the separator's one column
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("BN", min_width=6, overflow="fold")
-    table.add_column("stats", no_wrap=True)
+    if several_sources:
+        table.add_column("stats", no_wrap=True)
     table.add_column("clean %", no_wrap=True)
     table.add_column("attack", min_width=6, overflow="fold")
-    table.add_column("budget", no_wrap=True)
+    table.add_column("norm", no_wrap=True)
+    table.add_column("ε", no_wrap=True)
     table.add_column("robust %", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for variant in report.variants:
-        for cells in _variant_rows(variant):
-            table.add_row(*cells)
+        name = f"{variant.bn}*" if variant.control else variant.bn
+        lead = [name, variant.stats] if several_sources else [name]
+        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95))
+        for cells in _attack_cells(variant):
+            table.add_row(*lead, *cells)
+            lead = [""] * len(lead)
     return table
 
 
-def _variant_rows(variant: VariantResult) -> Iterator[tuple[str, ...]]:
-    name = f"{variant.bn}*" if variant.control else variant.bn
-    lead: tuple[str, ...] = (name, variant.stats, _rate(variant.clean.accuracy, variant.clean.ci95))
+def _attack_cells(variant: VariantResult) -> Iterator[tuple[str, ...]]:
     for attack in variant.attacks:
-        yield (
-            *lead,
-            attack.name.removeprefix("torchattacks."),
-            f"{attack.norm} {format_eps(attack.eps)}",
-            _robust(attack),
-            _seconds(attack.seconds),
-        )
-        lead = ("", "", "")
+        name = attack.name.removeprefix("torchattacks.")
+        yield (name, attack.norm, format_eps(attack.eps), _robust(attack), _seconds(attack.seconds))
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
-        yield ("", "", "", "worst case", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
+        yield ("worst case", "", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
 
 
 def _robust(attack: AttackResult) -> str:
@@ -86,7 +99,9 @@ def _rate(share: float, interval: tuple[float, float]) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def _notes(report: Report) -> Iterator[str]:

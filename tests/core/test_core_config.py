@@ -10,7 +10,7 @@ from stein_bench.config import OPTION_NAMES, PRESENTATION, RunConfig, choices, m
 from stein_bench.errors import UsageError
 
 
-@pytest.fixture()
+@pytest.fixture
 def write(tmp_path):
     def write(text):
         path = tmp_path / "run.yaml"
