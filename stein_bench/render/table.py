@@ -28,9 +28,10 @@ def report_table(report: Report) -> RenderableType:
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`; where that is too narrow for it, lines run over, uncut."""
+    """Print the table to stdout, or to `console`; one too narrow is widened: its lines run over, uncut."""
     console = console or Console()
-    console.print(report_table(report), width=max(console.width, NARROWEST), crop=False)
+    console.width = max(console.width, NARROWEST)
+    console.print(report_table(report))
 
 
 def percent(share: float) -> str:
