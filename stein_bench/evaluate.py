@@ -1,4 +1,4 @@
-"""The evaluation loop: yields finished units (variant, phase, batch) with per-sample outcomes, one by one.
+"""The evaluation loop: phases of finished units (variant, phase, batch) with per-sample outcomes, one by one.
 
 Progress, saving and resuming hang on the units, not on the inside of the loop.
 """
@@ -85,7 +85,7 @@ def evaluate(
     *,
     coupled: bool = False,
     done: Collection[UnitKey] = frozenset(),
-) -> Iterator[Unit]:
+) -> Iterator[tuple[str, Iterator[Unit]]]:
     """Evaluate one variant: the clean pass over all batches, then each attack in turn.
 
     Args:
@@ -97,13 +97,13 @@ def evaluate(
         done: units that need not be computed again.
 
     Yields:
-        Finished units. An attack that raises yields a failed unit and is not run on further batches; the
-        others go on.
+        Each phase (`CLEAN` or an attack's label) with its units, each computed when it is asked for. An attack
+        that raises yields a failed unit and is not run on further batches; the others go on.
     """
-    yield from _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
+    yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
     for attack in attacks:
         compute = partial(_attack_columns, model, attack, setting, coupled)
-        yield from _phase(variant, attack.label, setting, done, compute)
+        yield attack.label, _phase(variant, attack.label, setting, done, compute)
 
 
 @dataclass(frozen=True)

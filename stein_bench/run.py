@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,7 +20,7 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.outcomes import CLEAN, Unit
 from stein_bench.prepare import Plan, Variant, check_model, prepare
-from stein_bench.progress import Progress, Silent
+from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.report import (
     SCHEMA_VERSION,
@@ -124,13 +124,15 @@ def _run_variant(
     with batchnorm_stats(network, variant.stats):
         model = plan.wrap(network)
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
-        with PhaseDisplay(progress, plan, variant, units) as display:
-            coupled = variant.stats == "batch"
-            for unit in evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done):
-                units.append(unit)
-                if journal:
-                    journal.add(unit)
-                display.show(unit)
+        display = PhaseDisplay(progress, plan, variant, units)
+        coupled = variant.stats == "batch"
+        for label, computed in evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done):
+            with display.phase(label):
+                for unit in computed:
+                    units.append(unit)
+                    if journal:
+                        journal.add(unit)
+                    display.show(unit)
     return variant_result(plan, variant, built, gather_phases(units, len(plan.samples)))
 
 
@@ -149,7 +151,6 @@ class PhaseDisplay:
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: attack.info.name for attack in plan.attacks}}
         self._clean = np.zeros(self._samples, np.bool_)
-        self._phase = ""
         self._seen = self._right = 0
         self._done: dict[str, int] = {}
         for unit in units:
@@ -157,19 +158,16 @@ class PhaseDisplay:
             if unit.phase == CLEAN:
                 self._clean[unit.indices] = unit.columns["correct"]
 
-    def __enter__(self) -> PhaseDisplay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end_phase()
+    @contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Run the body as the phase of that label, whose units it shows."""
+        self._seen = self._right = 0
+        title = f"{self._titles[label]} {self._variant.label}"
+        with phase(self._progress, title, self._samples, self._done.get(label, 0)):
+            yield
 
     def show(self, unit: Unit) -> None:
-        """Draw a finished unit."""
-        if unit.phase != self._phase:
-            self._end_phase()
-            self._phase, self._seen, self._right = unit.phase, 0, 0
-            title = f"{self._titles[unit.phase]} {self._variant.label}"
-            self._progress.start(title, self._samples, self._done.get(unit.phase, 0))
+        """Draw a finished unit of the present phase."""
         if unit.failed:
             self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
             return
@@ -181,11 +179,6 @@ class PhaseDisplay:
         self._seen += len(right)
         self._right += int(right.sum())
         self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
-
-    def _end_phase(self) -> None:
-        if self._phase:
-            self._progress.finish()
-        self._phase = ""
 
 
 def _announce(plan: Plan, progress: Progress) -> None:

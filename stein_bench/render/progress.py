@@ -92,7 +92,8 @@ class PlainProgress:
     def finish(self) -> None:
         """Write the phase's line."""
         seconds = time.monotonic() - self._started
-        self.note(f"{self._phase}: {self._done} of {self._total}, {self._note}, {seconds:.1f} s")
+        figure = f", {self._note}" if self._note else ""
+        self.note(f"{self._phase}: {self._done} of {self._total}{figure}, {seconds:.1f} s")
 
     def note(self, message: str) -> None:
         """Write one line."""
