@@ -28,9 +28,9 @@ def print_listing(what: str, search: str = "", console: Console | None = None) -
         for row in rows:
             console.print(row[0], markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, header in enumerate(headers):
-        table.add_column(header, no_wrap=i == 0 and console.is_terminal, overflow="fold")
+        table.add_column(header, no_wrap=i == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     console.print(table)

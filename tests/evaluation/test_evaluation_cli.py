@@ -185,7 +185,7 @@ def test_ctrl_c_exits_with_130_and_the_run_goes_on_later(model: str, data: str, 
 def test_listings_name_what_there_is(what: str, expected: str) -> None:
     result = invoke("list", what)
     assert result.exit_code == 0
-    assert expected in result.stdout.replace("\n", "")
+    assert expected in result.stdout
 
 
 def test_listing_models_can_be_searched() -> None:
