@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import numpy as np
 
 from stein_bench.assemble import gather_phases, step_diagnostics, variant_result
+from stein_bench.attacks.registry import Attack
 from stein_bench.config import RunConfig
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
@@ -32,6 +33,7 @@ from stein_bench.report import (
     VariantResult,
     WeightsInfo,
 )
+from stein_bench.specs import format_eps
 
 
 def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
@@ -149,7 +151,7 @@ class PhaseDisplay:
         self._progress = progress
         self._samples = len(plan.samples)
         self._variant = variant
-        self._titles = {CLEAN: CLEAN, **{attack.label: attack.info.name for attack in plan.attacks}}
+        self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
         self._clean = np.zeros(self._samples, np.bool_)
         self._seen = self._right = 0
         self._done: dict[str, int] = {}
@@ -179,6 +181,12 @@ class PhaseDisplay:
         self._seen += len(right)
         self._right += int(right.sum())
         self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
+
+
+def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
+    """Return the attack's name, with its budget where the name alone would not tell it from another."""
+    namesakes = [other for other in attacks if other.info.name == attack.info.name]
+    return attack.info.name if len(namesakes) == 1 else f"{attack.info.name} {format_eps(attack.eps)}"
 
 
 def _announce(plan: Plan, progress: Progress) -> None:
