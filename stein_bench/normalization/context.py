@@ -16,14 +16,11 @@ def runs_plainly(*tensors: Tensor | None) -> bool:
     differentiation, and for tensors on devices other than CPU and CUDA: there only differentiable operations
     that every tracer knows may be used, and nothing may be kept for later.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if torch.compiler.is_compiling() or torch._C._is_tracing() or forward_ad._current_level >= 0:
         return False
     if torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0:
         return False
-    return all(_is_plain(tensor) for tensor in tensors if tensor is not None)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    if type(tensor) not in _PLAIN or tensor.device.type not in ("cpu", "cuda"):
-        return False
-    return forward_ad.unpack_dual(tensor).tangent is None  # type: ignore[no-untyped-call]
+    for tensor in tensors:
+        if tensor is not None and (type(tensor) not in _PLAIN or not (tensor.is_cpu or tensor.is_cuda)):
+            return False
+    return True

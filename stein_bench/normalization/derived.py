@@ -1,4 +1,8 @@
-"""Shrunk running moments, kept for as long as the running averages they were derived from stay the same."""
+"""Shrunk running moments, kept for as long as the running averages they were derived from stay the same.
+
+What is here runs in every evaluation of every layer, on top of a kernel that may take no longer than 10 µs, so it
+is written to be fast.
+"""
 
 from __future__ import annotations
 
@@ -10,59 +14,67 @@ from torch import Tensor
 
 from stein_bench.normalization.context import runs_plainly
 
-Source = tuple[Any, ...]
+Sources = tuple[Tensor, Tensor, Tensor]
+"""Running mean, running variance and count."""
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedMoments:
-    """Shrunk mean and variance, shape ``(C,)``, with what is needed to tell whether they are still right.
+    """Shrunk mean and variance, shape ``(C,)``, with what tells whether they are still right.
 
-    On the CPU that is a copy of the running averages: comparing them costs a few microseconds, and misses no
-    change, whichever way it was made. Elsewhere a comparison would wait for the device, so there the very tensors
-    are kept, with their version counters and views of their memory (which is not used again while they live).
+    `copies` of the sources are compared by value on the CPU: that costs a few microseconds, and misses no change,
+    whichever way it was made. On CUDA a comparison would wait for the device. There the copies are views of the
+    sources' memory (which is not used again while they live), and the `sources` must be the same tensors in the
+    same memory with the same version counters; a write that bypasses the counter, through ``.data`` or by a
+    collective operation, goes unnoticed there.
     """
 
     settings: Any
-    sources: tuple[Tensor | None, ...]
-    copies: tuple[Tensor | None, ...]
+    sources: Sources | None  # None on the CPU
+    copies: Sources
     versions: tuple[int, ...]
     mean: Tensor
     variance: Tensor
 
-    def still_right(self, settings: Any, sources: tuple[Tensor | None, ...]) -> bool:
+    def still_right(self, settings: Any, sources: Sources) -> bool:
         """Return whether deriving them from `sources` under `settings` now would give the same."""
-        return settings == self.settings and all(map(self._same, range(len(sources)), sources))
-
-    def _same(self, position: int, source: Tensor | None) -> bool:
-        copy = self.copies[position]
-        if source is None or copy is None:
-            return source is copy
-        if source.dtype != copy.dtype or source.device != copy.device:
+        if settings is not self.settings:
             return False
-        if source.device.type == "cpu":
-            return source.shape == copy.shape and torch.equal(source, copy)
-        return (
-            source is self.sources[position]
-            and source._version == self.versions[position]
-            and source.data_ptr() == copy.data_ptr()
+        mean, variance, count = sources
+        if self.sources is None:
+            kept_mean, kept_variance, kept_count = self.copies
+            return (
+                mean.is_cpu
+                and variance.is_cpu
+                and count.is_cpu
+                and mean.dtype == kept_mean.dtype
+                and variance.dtype == kept_variance.dtype
+                and torch.equal(mean, kept_mean)
+                and torch.equal(variance, kept_variance)
+                and torch.equal(count, kept_count)
+            )
+        return all(
+            now is then and now._version == version and now.data_ptr() == copy.data_ptr()
+            for now, then, version, copy in zip(sources, self.sources, self.versions, self.copies, strict=True)
         )
 
 
-def may_be_kept(sources: tuple[Tensor | None, ...]) -> bool:
+def may_be_kept(sources: Sources) -> bool:
     """Return whether moments derived from these tensors now may be used again later.
 
-    Not so where gradients flow to the sources, and on CUDA for inference tensors, which have no version counter.
+    Not so where gradients flow to the sources, nor for CUDA's inference tensors, which have no version counter.
     """
-    present = [source for source in sources if source is not None]
-    if not runs_plainly(*present) or any(source.requires_grad for source in present):
+    mean, variance, count = sources
+    if mean.requires_grad or variance.requires_grad or not runs_plainly(mean, variance, count):
         return False
-    return not any(source.is_inference() and source.device.type != "cpu" for source in present)
+    return mean.is_cpu or not (mean.is_inference() or variance.is_inference() or count.is_inference())
 
 
-def remember(settings: Any, sources: tuple[Tensor | None, ...], mean: Tensor, variance: Tensor) -> DerivedMoments:
+def remember(settings: Any, sources: Sources, mean: Tensor, variance: Tensor) -> DerivedMoments:
     """Return `mean` and `variance` with what tells later whether they are still right."""
-    on_cpu = all(source is None or source.device.type == "cpu" for source in sources)
-    with torch.inference_mode(False):
-        copies = tuple(None if s is None else s.detach().clone() if on_cpu else s.detach() for s in sources)
-    versions = () if on_cpu else tuple(0 if s is None else s._version for s in sources)
-    return DerivedMoments(settings, () if on_cpu else sources, copies, versions, mean, variance)
+    views = (sources[0].detach(), sources[1].detach(), sources[2].detach())
+    if all(source.is_cpu for source in sources):
+        copies = (views[0].clone(), views[1].clone(), views[2].clone())
+        return DerivedMoments(settings, None, copies, (), mean, variance)
+    versions = tuple(source._version for source in sources)
+    return DerivedMoments(settings, sources, views, versions, mean, variance)

@@ -154,23 +154,29 @@ class SteinNorm(_BatchNorm):
         return None
 
     def _normalize_by_running(self, x: Tensor) -> Tensor:
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if self._is_ordinary:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, eps=self.eps)
         mean, variance = self._derived_moments()
-        weight, bias = (None if p is None else p.to(mean.dtype) for p in (self.weight, self.bias))
+        if weight is not None and weight.dtype != mean.dtype:
+            weight = weight.to(mean.dtype)
+        if bias is not None and bias.dtype != mean.dtype:
+            bias = bias.to(mean.dtype)
         return F.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
 
     def _derived_moments(self) -> tuple[Tensor, Tensor]:
         """Return `running_moments()`, computed anew only if something has changed since the last time."""
         buffers = self._buffers
-        sources = (buffers["running_mean"], buffers["running_var"], buffers["count"])
-        if not may_be_kept(sources):
+        mean, variance, count = buffers["running_mean"], buffers["running_var"], buffers["count"]
+        if mean is None or variance is None or count is None or not may_be_kept((mean, variance, count)):
             return self.running_moments()
         kept = self._derived
-        if kept is None or not kept.still_right(self._estimator, sources):
+        if kept is None or not kept.still_right(self._estimator, (mean, variance, count)):
             # later evaluations may record gradients, for which tensors made in inference mode are of no use
             with torch.inference_mode(False), torch.no_grad():
-                kept = self._derived = remember(self._estimator, sources, *self.running_moments())
+                shrunk = self.running_moments()
+                kept = self._derived = remember(self._estimator, (mean, variance, count), *shrunk)
         return kept.mean, kept.variance
 
     def _normalize_as_ordinary(self, x: Tensor, count: int) -> Tensor:
