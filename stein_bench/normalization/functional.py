@@ -38,16 +38,27 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normalize(
-    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    centre: Tensor,
 ) -> Tensor:
-    """Return ``(x - mean)/√(variance + eps)·γ + β`` in the type of `x`; `weight` is γ, `bias` is β."""
+    """Return ``(x - mean)/√(variance + eps)·γ + β`` in the type of `x`; `weight` is γ, `bias` is β.
+
+    The result does not depend on `centre`, any vector ``(C,)`` near the elements: it is subtracted first, so that
+    nothing cancels later, and as it is a constant two sums over the elements give all gradients, not three.
+    """
     scale = (variance + eps).rsqrt()
     if weight is not None:
         scale = scale * weight
-    y = (widen(x) - per_channel(mean, x)) * per_channel(scale, x)
+    centre = centre.detach()
+    shift = (centre - mean) * scale
     if bias is not None:
-        y = y + per_channel(bias, x)
-    return y.to(x.dtype)
+        shift = shift + bias
+    return ((widen(x) - per_channel(centre, x)) * per_channel(scale, x) + per_channel(shift, x)).to(x.dtype)
 
 
 def normalize_batch(
@@ -69,7 +80,7 @@ def normalize_batch(
     if group is not None:
         mean, variance, count = pool_moments(mean, variance, own_count, group)
     shrunk_mean, shrunk_variance = estimator(mean, variance, count)
-    y = normalize(x, shrunk_mean, shrunk_variance, weight, bias, eps)
+    y = normalize(x, shrunk_mean, shrunk_variance, weight, bias, eps, centre=mean)
     return y, mean.detach(), variance.detach(), count
 
 

@@ -24,13 +24,15 @@ from stein_bench.normalization.synchronised import pool_moments, sum_over
 
 
 class Moments(NamedTuple):
-    """Per-channel vectors ``(C,)``, float32 or wider: sample moments, N, shrunk mean and 1/√(shrunk variance + ε)."""
+    """Per-channel vectors ``(C,)``, float32 or wider: sample moments, shrunk mean and
+    1/√(shrunk variance + ε); and N.
+    """
 
     mean: Tensor
     variance: Tensor
-    elements: Tensor
     shrunk_mean: Tensor
     scale: Tensor
+    elements: Count
 
 
 def normalize_batch_fast(
@@ -42,8 +44,7 @@ def normalize_batch_fast(
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Count]:
     """Do what `functional.normalize_batch` does, fast, for plain tensors on CPU and CUDA."""
-    y, mean, variance, count = cast(Any, _Normalization).apply(x, weight, bias, estimator, eps, group)
-    return y, mean, variance, elements_per_channel(x) if group is None else count
+    return cast(Any, _Normalization).apply(x, weight, bias, estimator, eps, group)  # type: ignore[no-any-return]
 
 
 class _Normalization(torch.autograd.Function):
@@ -56,24 +57,25 @@ class _Normalization(torch.autograd.Function):
         estimator: Estimator,
         eps: float,
         group: ProcessGroup | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Count]:
         y, moments = normalize_forward(x, weight, bias, estimator, eps, group)
-        ctx.save_for_backward(x, weight, bias, *moments)
-        ctx.estimator, ctx.eps, ctx.group = estimator, eps, group
-        ctx.mark_non_differentiable(*moments[:3])
+        ctx.save_for_backward(x, weight, bias, *moments[:-1])
+        ctx.estimator, ctx.eps, ctx.group, ctx.elements = estimator, eps, group, moments.elements
+        ctx.mark_non_differentiable(moments.mean, moments.variance)
         ctx.set_materialize_grads(False)
-        return y, *moments[:3]
+        return y, moments.mean, moments.variance, moments.elements
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
         if grad is None:
             return (None,) * 6
-        x, weight, bias, *vectors = ctx.saved_tensors
+        x, weight, bias, mean, variance, shrunk_mean, scale = ctx.saved_tensors
         needs = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():  # a graph of this very computation is wanted
             grads = _composed_backward(grad, (x, weight, bias), needs, ctx)
         else:
-            grads = normalize_backward(grad, x, weight, Moments(*vectors), ctx.estimator, needs, ctx.group)
+            moments = Moments(mean, variance, shrunk_mean, scale, ctx.elements)
+            grads = normalize_backward(grad, x, weight, moments, ctx.estimator, needs, ctx.group)
         return *grads, None, None, None
 
 
@@ -94,8 +96,7 @@ def normalize_forward(
     shrunk_mean, shrunk_variance = estimator(mean, variance, count)
     weight, bias = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
     y = F.batch_norm(x, shrunk_mean, shrunk_variance, weight, bias, eps=eps) if x.numel() else torch.empty_like(x)
-    total = torch.as_tensor(count, dtype=torch.float64, device=mean.device)
-    return y, Moments(mean, variance, total, shrunk_mean, (shrunk_variance + eps).rsqrt())
+    return y, Moments(mean, variance, shrunk_mean, (shrunk_variance + eps).rsqrt(), count)
 
 
 def normalize_backward(
