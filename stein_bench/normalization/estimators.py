@@ -9,7 +9,6 @@ zero means, dead channels (s = 0) and N = 1. With fewer than three channels no m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +22,7 @@ Estimator = Callable[[Tensor, Tensor, Count], tuple[Tensor, Tensor]]
 
 _SMALLEST_VARIANCE = 1e-38  # below it, a variance counts as this much in the geometric mean
 _SMALLEST_SCALE = 2.0**-126  # the smallest normal float32: dividing by less may give infinity
+_SMALLEST_ENERGY = 1e-20  # what divides by that scale and is not zero has a larger sum of squares
 
 
 def sample(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]:
@@ -139,14 +139,12 @@ def relative_spread(values: Tensor) -> Tensor:
     """Return ``mean_c((a - mean_c(a))²)/Σa²`` of a vector a, a number in [0, 1/C]; 0 for the zero vector."""
     unit = values / _scale(values)  # the ratio has no scale, so neither its value nor its gradient changes
     energy = unit.square().sum()
-    return unit.var(correction=0) / torch.where(energy > 0, energy, 1)
+    return unit.var(correction=0) / energy.clamp_min(_SMALLEST_ENERGY)
 
 
 def geometric_mean(variance: Tensor) -> Tensor:
     """Return ``exp(mean_c(log(max(s, 1e-38))))``, with zero gradient where s is below the bound."""
-    alive = variance > _SMALLEST_VARIANCE
-    logs = torch.where(alive, torch.where(alive, variance, 1).log(), math.log(_SMALLEST_VARIANCE))
-    return logs.mean().exp()
+    return variance.clamp_min(_SMALLEST_VARIANCE).log().mean().exp()
 
 
 def _stein_mean(mean: Tensor) -> Tensor:

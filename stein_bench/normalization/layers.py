@@ -17,10 +17,14 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.normalization.context import runs_plainly
+from stein_bench.normalization.derived import DerivedMoments, may_be_kept, remember
+from stein_bench.normalization.estimators import Count, widen
 from stein_bench.normalization.estimators import estimator as estimator_function
-from stein_bench.normalization.estimators import widen
-from stein_bench.normalization.functional import elements_per_channel, normalize_batch
+from stein_bench.normalization.functional import ProcessGroup, elements_per_channel, normalize_batch
+from stein_bench.normalization.fused import normalize_batch_fast
 from stein_bench.normalization.names import EstimatorName, parse_estimator
+from stein_bench.normalization.synchronised import group_to_synchronise
 
 STATS = ("running", "batch")
 """The statistics that evaluation can use: the running averages, or those of the evaluated batch."""
@@ -47,6 +51,7 @@ class SteinNorm(_BatchNorm):
     """
 
     count: Tensor | None
+    _derived: DerivedMoments | None = None  # what evaluation derived from the running averages, until they change
 
     def __init__(self, *args: Any, estimator: str = "stein", stats: str = "running", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -63,6 +68,7 @@ class SteinNorm(_BatchNorm):
     def release(self) -> None:
         """Remove all that `adopt` added, so that only an ordinary layer's state is left."""
         del self.count, self._estimator, self._stats
+        self.__dict__.pop("_derived", None)
 
     @property
     def estimator(self) -> str:
@@ -130,22 +136,48 @@ class SteinNorm(_BatchNorm):
     def _normalize(self, x: Tensor) -> Tensor:
         if not self._uses_batch():
             return self._normalize_by_running(x)
+        group = self._group()
+        if group is not None:
+            return self._normalize_by_batch(x, group)
         count = elements_per_channel(x)
         if count == 0:
             return x.clone()  # nothing to normalize, and nothing to learn from
         if self._is_ordinary and count > 1:
             return self._normalize_as_ordinary(x, count)
-        return self._normalize_by_batch(x, count)
+        return self._normalize_by_batch(x, None)
 
     def _uses_batch(self) -> bool:
         return self.training or self.stats == "batch" or self.running_mean is None or self.running_var is None
 
+    def _group(self) -> ProcessGroup | None:
+        """Return the process group over whose batches the statistics are taken, or None for this batch alone."""
+        return None
+
     def _normalize_by_running(self, x: Tensor) -> Tensor:
+        weight: Tensor | None = self.weight
+        bias: Tensor | None = self.bias
         if self._is_ordinary:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        mean, variance = self.running_moments()
-        weight, bias = (None if p is None else p.to(mean.dtype) for p in (self.weight, self.bias))
+            return F.batch_norm(x, self.running_mean, self.running_var, weight, bias, eps=self.eps)
+        mean, variance = self._derived_moments()
+        if weight is not None and weight.dtype != mean.dtype:
+            weight = weight.to(mean.dtype)
+        if bias is not None and bias.dtype != mean.dtype:
+            bias = bias.to(mean.dtype)
         return F.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
+
+    def _derived_moments(self) -> tuple[Tensor, Tensor]:
+        """Return `running_moments()`, computed anew only if something has changed since the last time."""
+        buffers = self._buffers
+        mean, variance, count = buffers["running_mean"], buffers["running_var"], buffers["count"]
+        if mean is None or variance is None or count is None or not may_be_kept((mean, variance, count)):
+            return self.running_moments()
+        kept = self._derived
+        if kept is None or not kept.still_right(self._estimator, (mean, variance, count)):
+            # later evaluations may record gradients, for which tensors made in inference mode are of no use
+            with torch.inference_mode(False), torch.no_grad():
+                shrunk = self.running_moments()
+                kept = self._derived = remember(self._estimator, (mean, variance, count), *shrunk)
+        return kept.mean, kept.variance
 
     def _normalize_as_ordinary(self, x: Tensor, count: int) -> Tensor:
         """Do what the ordinary layer does in training, bit for bit; without the averages in evaluation."""
@@ -158,15 +190,17 @@ class SteinNorm(_BatchNorm):
         moments = (self.running_mean, self.running_var)
         return F.batch_norm(x, *moments, self.weight, self.bias, training=True, momentum=share, eps=self.eps)
 
-    def _normalize_by_batch(self, x: Tensor, count: int) -> Tensor:
+    def _normalize_by_batch(self, x: Tensor, group: ProcessGroup | None) -> Tensor:
+        plain = runs_plainly(x, self.weight, self.bias)
+        function = normalize_batch_fast if plain else normalize_batch
         estimator = estimator_function(self._estimator)
-        y, mean, variance = normalize_batch(x, self.weight, self.bias, estimator, count, self.eps)
+        y, mean, variance, count = function(x, self.weight, self.bias, estimator, self.eps, group)
         if self.training and self.track_running_stats:
             self._track(mean, variance, count)
         return y
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _track(self, mean: Tensor, variance: Tensor, count: Count) -> None:
         """Move the running averages towards the sample moments of a training batch of N = `count`."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
@@ -177,6 +211,13 @@ class SteinNorm(_BatchNorm):
             _move(self.running_var, variance * (count / (count - 1)), share)
             if self.count is not None:
                 self.count.fill_(count)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        self._derived = None  # frees memory on the device that the layer may be leaving
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_derived"}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         if self.count is not None and prefix + "count" not in state_dict:
@@ -200,6 +241,19 @@ class SteinBatchNorm2d(SteinNorm, nn.BatchNorm2d):
 
 class SteinBatchNorm3d(SteinNorm, nn.BatchNorm3d):
     """`nn.BatchNorm3d` (input ``(n, C, D, H, W)``) with a shrinkage estimator; see `SteinNorm`."""
+
+
+class SteinSyncBatchNorm(SteinNorm, nn.SyncBatchNorm):
+    """`nn.SyncBatchNorm` (input ``(n, C, ...)``) with a shrinkage estimator; see `SteinNorm`.
+
+    In training the statistics are those of the batches of all processes of `process_group` (the default group
+    for None) together, which may differ in size; N counts the elements of all. Gradients reach the elements
+    of every process. In evaluation each process is on its own, also with ``stats="batch"``. Without a process
+    group, or alone in it, the layer is that of a single process. It works on the CPU, too.
+    """
+
+    def _group(self) -> ProcessGroup | None:
+        return group_to_synchronise(self.process_group) if self.training else None
 
 
 def stein_layers(model: nn.Module) -> Iterator[tuple[str, SteinNorm]]:

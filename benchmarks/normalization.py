@@ -1,0 +1,173 @@
+"""How fast Stein layers are: medians as ratios to ordinary batch normalization of the same shape.
+
+Every round runs each variant once, in turn, so that whatever else the machine does hits all alike; the column
+`again` compares the ordinary layer with itself and so shows the noise. Run from the repository's root:
+
+    python -m benchmarks.normalization --rounds 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.normalization.layers import SteinBatchNorm2d, SteinBatchNorm3d
+
+SHAPES = (
+    (128, 64, 32, 32),
+    (128, 256, 8, 8),
+    (32, 64, 56, 56),
+    (16, 2048, 7, 7),
+    (4, 16, 32, 32, 32),
+)
+TASKS = ("forward", "forward+backward", "evaluation")
+Run = Callable[[], object]
+
+
+def main() -> None:
+    """Print the table for all shapes and tasks."""
+    arguments = parse_arguments()
+    torch.manual_seed(0)
+    print(f"{describe_machine(arguments.device)}\nestimator {arguments.estimator}, {arguments.rounds} rounds\n")
+    print("| shape | task | `nn.BatchNorm` | again | Stein | Stein compiled |\n|---|---|---|---|---|---|")
+    for shape in SHAPES:
+        for task in TASKS:
+            print(table_row(shape, task, arguments), flush=True)
+    print("\n| shape | input | kept by `nn.BatchNorm` | kept by Stein |\n|---|---|---|---|")
+    for shape in SHAPES:
+        print(memory_row(shape, arguments))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Return the command line's settings."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--estimator", default="stein")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--channels-last", action="store_true", help="for the shapes of rank 4")
+    parser.add_argument("--no-compile", action="store_true")
+    return parser.parse_args()
+
+
+def describe_machine(device: str) -> str:
+    """Return processor, threads and versions in one line."""
+    processor = torch.cuda.get_device_name() if device == "cuda" else processor_name()
+    return (
+        f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def processor_name() -> str:
+    """Return the processor's name where the system tells it."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table_row(shape: Sequence[int], task: str, arguments: argparse.Namespace) -> str:
+    """Measure one task on one shape."""
+    torch.compiler.reset()
+    ordinary, stein = layers(shape, arguments)
+    runs = [task_run(layer, shape, task, arguments) for layer in (ordinary, ordinary, stein)]
+    if not arguments.no_compile:
+        compiled = torch.compile(stein, fullgraph=True, dynamic=False)
+        runs.append(task_run(compiled, shape, task, arguments))
+    medians = interleaved_medians(runs, arguments.rounds, arguments.device)
+    ratios = [f"{median / medians[0]:.2f}" for median in medians[1:]]
+    cells = [size_name(shape), task, f"{medians[0] * 1e3:.2f} ms", *ratios]
+    return "| " + " | ".join(cells + ["—"] * arguments.no_compile) + " |"
+
+
+def layers(shape: Sequence[int], arguments: argparse.Namespace) -> tuple[nn.Module, nn.Module]:
+    """Return an ordinary and a Stein layer for that shape."""
+    volume = len(shape) == 5
+    ordinary = (nn.BatchNorm3d if volume else nn.BatchNorm2d)(shape[1])
+    stein = (SteinBatchNorm3d if volume else SteinBatchNorm2d)(shape[1], estimator=arguments.estimator)
+    return ordinary.to(arguments.device), stein.to(arguments.device)
+
+
+def task_run(layer: Callable[[Tensor], Tensor], shape: Sequence[int], task: str, arguments: argparse.Namespace) -> Run:
+    """Return a function that does the task once."""
+    x = elements(shape, arguments)
+    if task == "forward+backward":
+        x.requires_grad_()
+        grad = elements(shape, arguments)
+        return lambda: layer(x).backward(grad)
+    module = getattr(layer, "_orig_mod", layer)
+
+    @torch.no_grad()
+    def forward() -> Tensor:
+        module.train(task == "forward")
+        return layer(x)
+
+    return forward
+
+
+def elements(shape: Sequence[int], arguments: argparse.Namespace) -> Tensor:
+    """Return random elements in the memory format asked for."""
+    values = torch.randn(*shape, device=arguments.device) + 0.5
+    last = arguments.channels_last and len(shape) == 4
+    return values.contiguous(memory_format=torch.channels_last) if last else values
+
+
+def interleaved_medians(runs: Sequence[Run], rounds: int, device: str) -> list[float]:
+    """Return the median seconds of every run, all of them run in turn."""
+    times: list[list[float]] = [[] for _ in runs]
+    for round_number in range(-3, rounds):
+        for run, past in zip(runs, times, strict=True):
+            synchronize(device)
+            start = time.perf_counter()
+            run()
+            synchronize(device)
+            if round_number >= 0:
+                past.append(time.perf_counter() - start)
+    return [statistics.median(past) for past in times]
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def memory_row(shape: Sequence[int], arguments: argparse.Namespace) -> str:
+    """Measure what is kept for the backward pass."""
+    x = elements(shape, arguments).requires_grad_()
+    kept = [kept_bytes(layer, x) for layer in layers(shape, arguments)]
+    cells = [size_name(shape), megabytes(x.numel() * x.element_size()), *map(megabytes, kept)]
+    return "| " + " | ".join(cells) + " |"
+
+
+def kept_bytes(layer: nn.Module, x: Tensor) -> int:
+    """Return how much memory one forward pass keeps for the backward pass, parameters included."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = layer(x)
+    del y
+    return sum(kept.values())
+
+
+def megabytes(size: int) -> str:
+    """Return a size for people."""
+    return f"{size / 2**20:.3f} MiB"
+
+
+def size_name(shape: Sequence[int]) -> str:
+    """Return a shape for people."""
+    return "×".join(map(str, shape))
+
+
+if __name__ == "__main__":
+    main()

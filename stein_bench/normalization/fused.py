@@ -1,0 +1,170 @@
+"""Normalization over the batch in as few passes over the elements as ordinary batch normalization makes.
+
+Forward there is one reduction, to the moments, and one elementwise pass; backward one reduction, to the gradients
+of the moments, and the elementwise ``∂L/∂x = a·∂L/∂y + b·x + c`` with a, b and c per channel. For backward only the
+input and per-channel vectors are kept. The passes are PyTorch's own kernels for batch normalization.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stein_bench.normalization.estimators import Count, Estimator, widen
+from stein_bench.normalization.functional import (
+    ProcessGroup,
+    elements_per_channel,
+    normalize_batch,
+    per_channel,
+)
+from stein_bench.normalization.synchronised import pool_moments, sum_over
+
+
+class Moments(NamedTuple):
+    """Per-channel vectors ``(C,)``, float32 or wider: sample moments, shrunk mean and
+    1/√(shrunk variance + ε); and N.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    shrunk_mean: Tensor
+    scale: Tensor
+    elements: Count
+
+
+def normalize_batch_fast(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    estimator: Estimator,
+    eps: float,
+    group: ProcessGroup | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Count]:
+    """Do what `functional.normalize_batch` does, fast, for plain tensors on CPU and CUDA."""
+    return cast(Any, _Normalization).apply(x, weight, bias, estimator, eps, group)  # type: ignore[no-any-return]
+
+
+class _Normalization(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        estimator: Estimator,
+        eps: float,
+        group: ProcessGroup | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Count]:
+        y, moments = normalize_forward(x, weight, bias, estimator, eps, group)
+        ctx.save_for_backward(x, weight, bias, *moments[:-1])
+        ctx.estimator, ctx.eps, ctx.group, ctx.elements = estimator, eps, group, moments.elements
+        ctx.mark_non_differentiable(moments.mean, moments.variance)
+        ctx.set_materialize_grads(False)
+        return y, moments.mean, moments.variance, moments.elements
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return (None,) * 6
+        x, weight, bias, mean, variance, shrunk_mean, scale = ctx.saved_tensors
+        needs = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # a graph of this very computation is wanted
+            grads = _composed_backward(grad, (x, weight, bias), needs, ctx)
+        else:
+            moments = Moments(mean, variance, shrunk_mean, scale, ctx.elements)
+            grads = normalize_backward(grad, x, weight, moments, ctx.estimator, needs, ctx.group)
+        return *grads, None, None, None
+
+
+def normalize_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    estimator: Estimator,
+    eps: float,
+    group: ProcessGroup | None = None,
+) -> tuple[Tensor, Moments]:
+    """Return the normalized elements, in the type of `x`, and the moments; without derivatives."""
+    mean, variance = _batch_moments(x)
+    own_count = elements_per_channel(x)
+    count: Count = own_count
+    if group is not None:
+        mean, variance, count = pool_moments(mean, variance, own_count, group)
+    shrunk_mean, shrunk_variance = estimator(mean, variance, count)
+    weight, bias = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
+    y = F.batch_norm(x, shrunk_mean, shrunk_variance, weight, bias, eps=eps) if x.numel() else torch.empty_like(x)
+    return y, Moments(mean, variance, shrunk_mean, (shrunk_variance + eps).rsqrt(), count)
+
+
+def normalize_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    moments: Moments,
+    estimator: Estimator,
+    needs: tuple[bool, bool, bool],
+    group: ProcessGroup | None = None,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of x, γ and β, each None unless needed, from `grad`, that of the normalized elements.
+
+    Those of γ and β are in float32 or wider.
+    """
+    wide_x, wide_grad = widen(x), widen(grad)  # the kernels round sums of half-precision elements
+    gamma_sum, sum_ = _reduce(wide_grad, wide_x, moments)
+    grad_weight, grad_bias = gamma_sum if needs[1] else None, sum_ if needs[2] else None
+    if not needs[0]:
+        return None, grad_weight, grad_bias
+    slope = moments.scale if weight is None else moments.scale * weight.to(sum_.dtype)
+    shrunk_grads = torch.stack([-slope * sum_, -0.5 * slope * moments.scale * gamma_sum])
+    if group is not None:
+        shrunk_grads = sum_over(shrunk_grads, group)
+    mean_grad, variance_grad = _through_estimator(estimator, moments, shrunk_grads)
+    if x.numel() == 0:
+        return torch.zeros_like(x), grad_weight, grad_bias
+    one = torch.ones_like(slope)
+    spread, shift = variance_grad * (2 / moments.elements), mean_grad / moments.elements
+    # a·∂L/∂y + b·(x - m) + c: the latter two are a batch normalization in evaluation, a single fused pass
+    grad_x = F.batch_norm(wide_x, moments.mean, one, spread, shift, eps=0.0)
+    return grad_x.addcmul_(wide_grad, per_channel(slope, x)).to(x.dtype), grad_weight, grad_bias
+
+
+def _batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    if x.numel() == 0:
+        nothing = torch.zeros(x.shape[1], dtype=widen(x).dtype, device=x.device)
+        return nothing, nothing
+    mean, variance = torch.batch_norm_update_stats(widen(x), None, None, 0.1)
+    return mean, variance
+
+
+def _reduce(grad: Tensor, x: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
+    """Return ``Σ ∂L/∂y·(x - m')/√(s'+ε)`` and ``Σ ∂L/∂y`` per channel, in one pass over the elements."""
+    if x.numel() == 0:
+        return torch.zeros_like(moments.mean), torch.zeros_like(moments.mean)
+    one = torch.ones_like(moments.scale)
+    _, gamma_sum, sum_ = torch.ops.aten.native_batch_norm_backward(
+        grad, x, one, None, None, moments.shrunk_mean, moments.scale, True, 0.0, [False, True, True]
+    )
+    return gamma_sum, sum_
+
+
+def _through_estimator(estimator: Estimator, moments: Moments, grads: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the sample moments, given those of the shrunk ones."""
+    with torch.enable_grad():
+        mean, variance = moments.mean.detach().requires_grad_(), moments.variance.detach().requires_grad_()
+        shrunk = estimator(mean, variance, moments.elements)
+        through = torch.autograd.grad(shrunk, (mean, variance), tuple(grads), materialize_grads=True)
+    return through[0], through[1]
+
+
+def _composed_backward(
+    grad: Tensor, inputs: tuple[Tensor | None, ...], needs: tuple[bool, ...], ctx: Any
+) -> tuple[Tensor | None, ...]:
+    """Return gradients that are differentiable themselves."""
+    x, weight, bias = inputs
+    y = normalize_batch(cast(Tensor, x), weight, bias, ctx.estimator, ctx.eps, ctx.group)[0]
+    wanted = [tensor for tensor, needed in zip(inputs, needs, strict=True) if needed and tensor is not None]
+    grads = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+    return tuple(next(grads) if needed else None for needed in needs)
