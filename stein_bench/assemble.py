@@ -53,6 +53,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
         ],
         variance_not_shrunk=len(account.variance_not_shrunk) if account else 0,
         conversion=built.conversion,
+        function_preserved=built.function_preserved,
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
         clean=_clean(phases[CLEAN], clean, coupled),
         attacks=[

@@ -58,6 +58,7 @@ class RunConfig(BaseModel):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     image_size: int | None = Field(default=None, ge=1)
+    preserve_function: bool = False
     format: Format = "table"
     output: str | None = None
     resume: bool = False

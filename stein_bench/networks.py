@@ -42,12 +42,15 @@ class Built:
         conversion: whether BN was converted before or after its weights were trained.
         account: what was converted; None where nothing was asked to be.
         sha256: over its weights and buffers.
+        function_preserved: γ and β have taken up the change of statistics; under running statistics the network
+            computes what it computed before.
     """
 
     network: nn.Module
     conversion: Conversion
     account: ConversionAccount | None
     sha256: str
+    function_preserved: bool = False
 
 
 def build_blank(plan: Plan) -> nn.Module:
@@ -71,29 +74,37 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
             network = plan.source.build(
                 num_classes=None, in_channels=plan.samples.shape[0], pretrained=True
             )  # fmt: skip
-        return _converted(network, bn, "after-training", lambda _: None)
+        return _converted_after(network, bn, plan.config.preserve_function)
     network = build_blank(plan)
     if plan.weights_kind == "fit":
-        return _converted(network, bn, "before-training", partial(_fit_or_load, plan, bn, progress))
+        return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress))
     if plan.weights is None:
-        return _converted(network, bn, "before-training", lambda _: None)
+        return _converted_before(network, bn, lambda _: None)
     load = partial(load_weights, weights=plan.weights)
     if trained_with_bn:
-        return _converted(network, bn, "before-training", load)
+        return _converted_before(network, bn, load)
     load(network)
-    return _converted(network, bn, "after-training", lambda _: None)
+    return _converted_after(network, bn, plan.config.preserve_function)
 
 
-def _converted(network: nn.Module, bn: str, when: Conversion, then: Callable[[nn.Module], None]) -> Built:
-    """Convert BN unless it stays plain, do `then` with the network, and describe the result."""
-    account = None
-    if bn != "sample":
-        network, account = convert_batchnorm(network, bn)
+def _converted_before(network: nn.Module, bn: str, then: Callable[[nn.Module], None]) -> Built:
+    """Convert BN unless it stays plain, let the network get weights trained with it, and describe the result."""
+    if bn == "sample":
+        then(network)
+        return Built(network.eval(), "none", None, state_sha256(network))
+    convert_batchnorm(network, bn)
     then(network)
-    if bn != "sample":
-        # Once more: layers know their count only after training or loading. Nothing else changes.
-        network, account = convert_batchnorm(network, bn)
-    return Built(network.eval(), when if bn != "sample" else "none", account, state_sha256(network))
+    # Once more for the account: layers know their count only after training or loading. Nothing else changes.
+    network, account = convert_batchnorm(network, bn)
+    return Built(network.eval(), "before-training", account, state_sha256(network))
+
+
+def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Built:
+    """Convert the BN of a trained network unless it stays plain, and describe the result."""
+    if bn == "sample":
+        return Built(network.eval(), "none", None, state_sha256(network))
+    network, account = convert_batchnorm(network, bn, preserve_function=preserve_function)
+    return Built(network.eval(), "after-training", account, state_sha256(network), preserve_function)
 
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:

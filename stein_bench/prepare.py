@@ -20,6 +20,7 @@ from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.names import parse_estimator
+from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.tasks import TASKS, Task
 
 WeightsKind = Literal["pretrained", "none", "fit", "file"]
@@ -107,6 +108,8 @@ def prepare(config: RunConfig) -> Plan:
     samples = data.samples("test", resize).first(config.limit)
     scaling = _scaling(config, source, weights, samples.shape[0])
     num_classes = _num_classes(data, source, kind, weights)
+    if config.preserve_function:
+        _check_preserving(kind, weights, variants)
     if kind == "pretrained" and source.pretrained is not None:
         _check_classes(len(data.classes), source.pretrained.num_classes, config.model)
     return Plan(
@@ -128,6 +131,8 @@ def check_model(plan: Plan, network: nn.Module) -> int:
             f"{plan.source.name} has no BatchNorm layer that could be converted, "
             f"so --bn {changed.bn} --stats {changed.stats} would change nothing."
         )
+    if plan.config.preserve_function:
+        check_compensable(network, [layer for _, layer in survey(network)[0]])
     logits = blank_outputs(plan.wrap(network), plan, plan.device)
     plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
     _check_attacks(plan.attacks, logits.shape[1], len(plan.samples.shape))
@@ -206,6 +211,15 @@ def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> W
         _check_pretrained(data, source)
         return "pretrained"
     return "fit" if asked == "fit" else "none"
+
+
+def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequence[Variant]) -> None:
+    plain = kind == "pretrained" or (weights is not None and (weights.card is None or weights.card.bn == "sample"))
+    if not plain or all(variant.bn == "sample" for variant in variants):
+        raise UsageError(
+            "--preserve-function is for trained plain-BN weights that are converted: give --bn NAME with "
+            "--weights pretrained or a file of such weights."
+        )
 
 
 def _check_pretrained(data: DataSource, source: ModelSource) -> None:

@@ -159,6 +159,9 @@ class VariantResult(_Part):
     skipped_layers: list[SkippedLayerInfo]
     variance_not_shrunk: int = Field(description="converted layers with unknown count: their variance is not shrunk")
     conversion: Literal["before-training", "after-training", "none"]
+    function_preserved: bool = Field(
+        description="γ and β absorbed the change of statistics: under running statistics the same function as before"
+    )
     weights: WeightsInfo
     clean: Clean
     attacks: list[AttackResult]

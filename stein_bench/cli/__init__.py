@@ -2,10 +2,10 @@
 
 import os
 
-from stein_bench.cli import evaluate, listing
+from stein_bench.cli import evaluate, inspect, listing
 from stein_bench.cli.app import app
 
-__all__ = ["app", "evaluate", "listing", "main"]
+__all__ = ["app", "evaluate", "inspect", "listing", "main"]
 
 
 def main() -> None:

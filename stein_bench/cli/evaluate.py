@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stein_bench.cli.app import INTERRUPTED, app
+from stein_bench.cli.completion import attack_names, bn_names, completing
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
     from stein_bench.report import Report
-
-
-def _completing(values: Callable[[], Sequence[str]]) -> Callable[[str], Iterator[str]]:
-    def complete(incomplete: str) -> Iterator[str]:
-        return (value for value in values() if value.startswith(incomplete))
-
-    return complete
-
-
-def _bn_names() -> list[str]:
-    from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
-
-    return list(ESTIMATOR_SUMMARIES)
-
-
-def _attack_names() -> list[str]:
-    from stein_bench.attacks.catalog import CATALOG
-
-    return [name for name, info in CATALOG.items() if not info.unavailable]
 
 
 MODEL = "MODEL"
@@ -70,7 +51,7 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             help="BN estimator, see `list bn`; repeat for several. Default: sample.",
-            autocompletion=_completing(_bn_names),
+            autocompletion=completing(bn_names),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -79,7 +60,7 @@ def evaluate(
         typer.Option(
             metavar="running|batch",
             help="Statistics used in evaluation; repeat for both. Default: running.",
-            autocompletion=_completing(lambda: ("running", "batch")),
+            autocompletion=completing(lambda: ("running", "batch")),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -88,7 +69,7 @@ def evaluate(
         typer.Option(
             metavar="NAME[:KEY=VALUE,...]",
             help="Attack with parameters, see `list attacks`; repeat for several. Default: pgd.",
-            autocompletion=_completing(_attack_names),
+            autocompletion=completing(attack_names),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -130,6 +111,15 @@ def evaluate(
     image_size: Annotated[
         int | None,
         typer.Option(metavar="N", help="Resize and crop images to N×N before the attack.", rich_help_panel=RUN),
+    ] = None,
+    preserve_function: Annotated[
+        bool | None,
+        typer.Option(
+            "--preserve-function",
+            help="Where trained weights are converted, let γ and β take up the change: the same function, a start "
+            "for fine-tuning.",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     config: Annotated[
         str | None,

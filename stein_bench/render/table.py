@@ -110,12 +110,16 @@ def _notes(report: Report) -> Iterator[str]:
         yield "* control, added because batch statistics alone change robustness"
     if any(variant.clean.assumes_independence for variant in report.variants):
         yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
-    after = [v for v in report.variants if v.conversion == "after-training"]
-    if after:
-        yield f"{after[0].bn}: converted after training, which changes the function; it was not trained that way"
-    unshrunk = [v for v in report.variants if v.variance_not_shrunk]
-    if unshrunk:
-        yield f"{unshrunk[0].bn}: the weights do not say how many elements a batch had: variances are not shrunk"
+    for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
+        if any(v.bn == bn and v.function_preserved for v in report.variants):
+            yield (
+                f"{bn}: converted after training with the function preserved: under running statistics the same "
+                "function by construction, a start for fine-tuning and not a result"
+            )
+        else:
+            yield f"{bn}: converted after training, which changes the function; it was not trained that way"
+    for bn in dict.fromkeys(v.bn for v in report.variants if v.variance_not_shrunk):
+        yield f"{bn}: the weights do not say how many elements a batch had: variances are not shrunk"
     yield "in brackets: 95 % Wilson intervals"
     for variant in report.variants:
         if variant.skipped_layers:

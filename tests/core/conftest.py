@@ -74,6 +74,7 @@ def _variant(bn="sample", stats="running", attacks=None, **changes):
         "skipped_layers": [],
         "variance_not_shrunk": 0,
         "conversion": "none",
+        "function_preserved": False,
         "weights": WEIGHTS,
         "clean": Clean(
             accuracy=0.9, ci95=(0.596, 0.982), assumes_independence=stats == "batch", nonfinite_outputs=0, seconds=0.5

@@ -22,7 +22,8 @@ LAYERS = (
     ("journal", "fit", "evaluate", "prepare"),
     ("networks",),
     ("assemble",),
-    ("run", "render"),
+    ("run", "inspection"),
+    ("render",),
     ("cli",),
     ("__main__", "__init__"),
 )

@@ -1,0 +1,28 @@
+"""What the shell may complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+
+def completing(values: Callable[[], Sequence[str]]) -> Callable[[str], Iterator[str]]:
+    """Return a completion function that offers those of `values` that begin with what is typed."""
+
+    def complete(incomplete: str) -> Iterator[str]:
+        return (value for value in values() if value.startswith(incomplete))
+
+    return complete
+
+
+def bn_names() -> list[str]:
+    """Return the names of the BN estimators."""
+    from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
+
+    return list(ESTIMATOR_SUMMARIES)
+
+
+def attack_names() -> list[str]:
+    """Return the names of the attacks that can run."""
+    from stein_bench.attacks.catalog import CATALOG
+
+    return [name for name, info in CATALOG.items() if not info.unavailable]

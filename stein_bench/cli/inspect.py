@@ -1,0 +1,106 @@
+"""`stein-bench inspect`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stein_bench.cli.app import app
+from stein_bench.cli.completion import bn_names, completing
+from stein_bench.errors import UsageError
+from stein_bench.normalization.names import parse_estimator
+
+if TYPE_CHECKING:
+    from stein_bench.inspection import Inspection
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+@app.command("inspect", no_args_is_help=True)
+def inspect_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As for evaluate.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Option(metavar="SPEC", help="Data set that fits the weights. Default: digits.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file."),
+    ] = None,
+    bn: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Estimators to show; repeat for several. Default: all, in the table those that fit.",
+            autocompletion=completing(bn_names),
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Training batch that is assumed where weights do not tell N. Default: 100."),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(metavar="N", help="Size of the images.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.")] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.")
+    ] = None,
+    format: Annotated[str | None, typer.Option(metavar="table|json", help="What goes to stdout.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Draw the shrinkage by layer: a .png, .svg or .pdf file.")
+    ] = None,
+    quiet: Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")] = None,
+) -> int:
+    """Inspect a model's BN layers: what they hold, what converts, how strongly each estimator would shrink it.
+
+    The network is the one that `evaluate` with these options would take, trained if need be (once; cached).
+
+    Examples:
+
+    - `stein-bench inspect resnet18`
+    - `stein-bench inspect resnet50 --weights pretrained --data imagefolder:imagenet/val --plot shrinkage.png`
+    - `stein-bench inspect net.py:make --weights net.safetensors --data npz:test.npz --format json`
+    """
+    options = {key: value for key, value in locals().items() if key != "plot"}
+    from stein_bench.config import make_config
+
+    settings = make_config(options)
+    for option, path in (("--output", output), ("--plot", plot)):
+        _check_path(option, path)
+    if plot is not None and Path(plot).suffix.lower() not in PLOT_SUFFIXES:
+        raise UsageError(f"--plot {plot}: the name must end in {', '.join(PLOT_SUFFIXES)}.")
+
+    from stein_bench.inspection import inspect_model
+    from stein_bench.render.progress import terminal_progress
+
+    with terminal_progress(quiet=settings.quiet) as progress:
+        inspection = inspect_model(settings, progress=progress)
+    _write(inspection, settings.format, output, plot, settings.bn)
+    return 0
+
+
+def _check_path(option: str, path: str | None) -> None:
+    if path is not None and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
+        raise UsageError(f"{option} {path}: it must be a file in a folder that is there.")
+
+
+def _write(
+    inspection: Inspection, format: str, output: str | None, plot: str | None, asked: tuple[str, ...] | None
+) -> None:
+    text = json.dumps(inspection.document(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    if output is not None:
+        from stein_bench.report import write_text
+
+        write_text(output, text)
+    if plot is not None:
+        from stein_bench.render.plot import plot_shrinkage
+
+        plot_shrinkage(inspection, plot)
+    if format == "json":
+        typer.echo(text, nl=False)
+        return
+    from stein_bench.render.inspection import print_inspection
+
+    print_inspection(inspection, [str(parse_estimator(name)) for name in asked or ()])
