@@ -51,7 +51,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
             SkippedLayerInfo(name=layer.name, kind=layer.kind, reason=layer.reason)
             for layer in (account.skipped if account else ())
         ],
-        variance_not_shrunk=len(account.variance_not_shrunk) if account else 0,
+        layers_of_unknown_count=len(account.variance_not_shrunk) if account else 0,
         conversion=built.conversion,
         function_preserved=built.function_preserved,
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),

@@ -15,15 +15,14 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
-from stein_bench.models.preprocessing import Preprocessed, check_preprocessing
+from stein_bench.inputs import Scaling, WeightsKind, decide_resize, decide_scaling
+from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.tasks import TASKS, Task
-
-WeightsKind = Literal["pretrained", "none", "fit", "file"]
 
 OWN_LABELS = ("digits", "cifar10", "cifar100")
 """Data sets whose labels are known to be no ImageNet classes."""
@@ -41,15 +40,6 @@ class Variant:
     def label(self) -> str:
         """Identity of the variant within a run, e.g. ``stein/running``."""
         return f"{self.bn}/{self.stats}"
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """The model's first layer: (input - mean) / std per channel, and where these numbers come from."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    origin: str
 
 
 @dataclass(frozen=True)
@@ -104,9 +94,9 @@ def prepare(config: RunConfig) -> Plan:
     data = open_data(config.data)
     source = find_model(config.model)
     kind = _weights_kind(config, data, source)
-    resize = _resize(config, data, source, kind, weights)
+    resize = decide_resize(config, data, source, kind, weights)
     samples = data.samples("test", resize).first(config.limit)
-    scaling = _scaling(config, source, weights, samples.shape[0])
+    scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = _num_classes(data, source, kind, weights)
     if config.preserve_function:
         _check_preserving(kind, weights, variants)
@@ -253,43 +243,6 @@ def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
     """
     rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     return data_classes if data_classes in rows or not rows else rows[-1]
-
-
-def _resize(
-    config: RunConfig, data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None
-) -> Resize | None:
-    """Decide the size of the images: the data's own where a network is fitted, the model's for its weights."""
-    if config.image_size is not None:
-        return None if config.image_size == data.native_size else Resize(config.image_size)
-    if weights is not None and weights.card is not None:
-        sides = weights.card.input_shape[1:]
-        square = len(sides) == 2 and sides[0] == sides[1]
-        return Resize(sides[0]) if square and data.native_size != sides[0] else None
-    own = source.pretrained
-    wants_own = kind == "pretrained" or (kind == "file" and (data.label_space is not None or not data.uniform))
-    if wants_own and own is not None and data.native_size != own.image_size:
-        return Resize(own.image_size, own.crop_pct, own.interpolation)
-    return None
-
-
-def _scaling(config: RunConfig, source: ModelSource, weights: Weights | None, channels: int) -> Scaling:
-    if weights is not None and weights.card is not None:
-        mean, std, origin = weights.card.mean, weights.card.std, "the weights' card"
-    elif source.pretrained is not None:
-        mean, std, origin = source.pretrained.mean, source.pretrained.std, source.pretrained.origin
-    else:
-        mean, std, origin = (0.0,), (1.0,), "none: inputs in [0, 1]"
-    if config.mean is not None or config.std is not None:
-        mean, std, origin = config.mean or mean, config.std or std, "the command line or configuration"
-    else:
-        mean, std = _for_channels(mean, channels), _for_channels(std, channels)
-    check_preprocessing(mean, std, channels)
-    return Scaling(tuple(mean), tuple(std), origin)
-
-
-def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Adapt RGB values to another number of channels by their average."""
-    return tuple(values) if len(values) in (1, channels) else (sum(values) / len(values),)
 
 
 def _check_attacks(attacks: Sequence[Attack], classes: int, rank: int) -> None:

@@ -157,7 +157,10 @@ class VariantResult(_Part):
     control: bool = Field(description="true where it was added for comparison, not asked for")
     converted_layers: int
     skipped_layers: list[SkippedLayerInfo]
-    variance_not_shrunk: int = Field(description="converted layers with unknown count: their variance is not shrunk")
+    layers_of_unknown_count: int = Field(
+        description="converted layers whose weights do not tell the elements per channel N of a training batch: "
+        "under running statistics it counts as infinite, and what the estimator does with it is off"
+    )
     conversion: Literal["before-training", "after-training", "none"]
     function_preserved: bool = Field(
         description="γ and β absorbed the change of statistics: under running statistics the same function as before"

@@ -18,6 +18,14 @@ ESTIMATOR_SUMMARIES: dict[str, str] = {
 }
 """One line per estimator family, in the order in which lists show them."""
 
+USING_COUNT: dict[str, str] = {
+    "stein": "variances are not shrunk",
+    "james-stein": "nothing is shrunk",
+    "ridge": "means are not shrunk",
+    "lasso": "means are not shrunk",
+}
+"""The estimator families that use N, the elements per channel, with what they leave undone where N is infinite."""
+
 DEFAULT_STRENGTH = 1e-3
 _WITH_STRENGTH = ("ridge", "lasso")
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.normalization.names import USING_COUNT
 from stein_bench.report import AttackResult, Report, VariantResult
 from stein_bench.specs import format_eps
 
@@ -118,8 +119,12 @@ def _notes(report: Report) -> Iterator[str]:
             )
         else:
             yield f"{bn}: converted after training, which changes the function; it was not trained that way"
-    for bn in dict.fromkeys(v.bn for v in report.variants if v.variance_not_shrunk):
-        yield f"{bn}: the weights do not say how many elements a batch had: variances are not shrunk"
+    for bn in dict.fromkeys(v.bn for v in report.variants if v.layers_of_unknown_count and v.stats == "running"):
+        if bn.partition(":")[0] in USING_COUNT:
+            yield (
+                f"{bn}: the weights do not say how many elements a training batch had; N counts as infinite, so "
+                f"{USING_COUNT[bn.partition(':')[0]]}"
+            )
     yield "in brackets: 95 % Wilson intervals"
     for variant in report.variants:
         if variant.skipped_layers:

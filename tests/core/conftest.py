@@ -72,7 +72,7 @@ def _variant(bn="sample", stats="running", attacks=None, **changes):
         "control": False,
         "converted_layers": 0,
         "skipped_layers": [],
-        "variance_not_shrunk": 0,
+        "layers_of_unknown_count": 0,
         "conversion": "none",
         "function_preserved": False,
         "weights": WEIGHTS,

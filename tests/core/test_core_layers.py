@@ -19,6 +19,7 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "provenance", "attacks"),
+    ("inputs",),
     ("journal", "fit", "evaluate", "prepare"),
     ("networks",),
     ("assemble",),

@@ -128,7 +128,10 @@ def test_nothing_is_explained_that_is_not_there(make_report):
 def test_what_limits_a_result_is_said_below_it(make_report, make_variant, make_attack):
     skipped = [SkippedLayerInfo(name="bn1", kind="GroupNorm", reason="not BN")]
     variant = make_variant(
-        "stein", attacks=[make_attack("torchattacks.CW", over_budget=3)], skipped_layers=skipped, variance_not_shrunk=2
+        "stein",
+        attacks=[make_attack("torchattacks.CW", over_budget=3)],
+        skipped_layers=skipped,
+        layers_of_unknown_count=2,
     )
     text = flat(rendered(make_report([variant])))
     assert "stein: 1 normalization layers not converted" in text

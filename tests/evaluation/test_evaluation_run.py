@@ -40,7 +40,7 @@ def test_a_run_fits_evaluates_and_reports(model: str, data: str) -> None:
     assert not report.dishonest()
     for variant in report.variants:
         assert variant.clean.accuracy > 0.9
-        assert variant.variance_not_shrunk == 0
+        assert variant.layers_of_unknown_count == 0
         assert [attack.name for attack in variant.attacks] == ["fgsm", "pgd"]
         fgsm, pgd = variant.attacks
         assert fgsm.robust_accuracy is not None
@@ -128,7 +128,36 @@ def test_plain_weights_are_converted_after_loading(model: str, data: str, own_ca
     saved = file.rename(tmp_path / "plain.safetensors")
     report = run(model, data, weights=str(saved), bn=["sample", "stein"])
     assert [variant.conversion for variant in report.variants] == ["none", "after-training"]
-    assert report.variants[1].variance_not_shrunk == 1
+    assert report.variants[1].layers_of_unknown_count == 1
+    assert not report.variants[1].function_preserved
+    plain, converted = outcomes(report)
+    assert plain != converted
+    preserved = run(model, data, weights=str(saved), bn=["sample", "stein"], preserve_function=True)
+    assert [variant.function_preserved for variant in preserved.variants] == [False, True]
+    assert outcomes(preserved) == [plain, plain]
+
+
+@pytest.mark.parametrize(("bn", "weights"), [("stein", "fit"), ("sample", "file"), ("stein", "none")])
+def test_preserving_the_function_needs_trained_plain_weights_that_are_converted(
+    model: str, data: str, own_cache: Path, bn: str, weights: str
+) -> None:
+    if weights == "file":
+        run(model, data)
+        weights = str(next((own_cache / "fits").iterdir()))
+    with pytest.raises(UsageError, match="--preserve-function is for trained plain-BN weights"):
+        run(model, data, weights=weights, bn=bn, preserve_function=True)
+
+
+def test_a_layer_that_cannot_take_up_the_change_is_named_before_anything_runs(data: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(
+        "from torch import nn\n\n\ndef make():\n"
+        "    return nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(192, 3))\n"
+    )
+    torch.save(nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.Flatten(), nn.Linear(192, 3)).state_dict(),
+               tmp_path / "bare.pth")  # fmt: skip
+    settings = {"weights": str(tmp_path / "bare.pth"), "bn": ["sample", "stein"], "preserve_function": True}
+    with pytest.raises(UsageError, match=r"layer '0': it has no γ and β"):
+        run(f"{tmp_path / 'bare.py'}:make", data, **settings)
 
 
 def test_a_stein_variant_under_batch_statistics_gets_its_control(model: str, data: str) -> None:

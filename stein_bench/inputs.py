@@ -1,0 +1,67 @@
+"""What the model gets: the size of its images, and their scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stein_bench.config import RunConfig
+from stein_bench.data.samples import Resize
+from stein_bench.data.sources import DataSource
+from stein_bench.models.preprocessing import check_preprocessing
+from stein_bench.models.sources import ModelSource
+from stein_bench.models.weights import Weights
+
+WeightsKind = Literal["pretrained", "none", "fit", "file"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The model's first layer: (input - mean) / std per channel, and where these numbers come from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+
+def decide_resize(
+    config: RunConfig, data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None
+) -> Resize | None:
+    """Decide the size of the images: the data's own where a network is fitted, the model's for its weights."""
+    if config.image_size is not None:
+        return None if config.image_size == data.native_size else Resize(config.image_size)
+    if weights is not None and weights.card is not None:
+        sides = weights.card.input_shape[1:]
+        square = len(sides) == 2 and sides[0] == sides[1]
+        return Resize(sides[0]) if square and data.native_size != sides[0] else None
+    own = source.pretrained
+    wants_own = kind == "pretrained" or (kind == "file" and (data.label_space is not None or not data.uniform))
+    if wants_own and own is not None and data.native_size != own.image_size:
+        return Resize(own.image_size, own.crop_pct, own.interpolation)
+    return None
+
+
+def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | None, channels: int) -> Scaling:
+    """Decide the input scaling: as told, else that of the weights, else that of the model's pretrained weights.
+
+    Raises:
+        UsageError: mean and std do not fit the number of channels.
+    """
+    if weights is not None and weights.card is not None:
+        mean, std, origin = weights.card.mean, weights.card.std, "the weights' card"
+    elif source.pretrained is not None:
+        mean, std, origin = source.pretrained.mean, source.pretrained.std, source.pretrained.origin
+    else:
+        mean, std, origin = (0.0,), (1.0,), "none: inputs in [0, 1]"
+    if config.mean is not None or config.std is not None:
+        mean, std, origin = config.mean or mean, config.std or std, "the command line or configuration"
+    else:
+        mean, std = _for_channels(mean, channels), _for_channels(std, channels)
+    check_preprocessing(mean, std, channels)
+    return Scaling(tuple(mean), tuple(std), origin)
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Adapt RGB values to another number of channels by their average."""
+    return tuple(values) if len(values) in (1, channels) else (sum(values) / len(values),)
