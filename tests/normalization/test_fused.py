@@ -56,7 +56,7 @@ def test_large_offsets_cost_no_more_than_in_ordinary_layers():
     for layer in (torch.nn.BatchNorm2d(4), layers_module.SteinBatchNorm2d(4, estimator="ridge:0")):
         gradients = []
         for dtype in (torch.float32, torch.float64):
-            own = x.to(dtype).requires_grad_()
+            own = x.to(dtype, copy=True).requires_grad_()
             copy.deepcopy(layer).to(dtype)(own).backward(grad.to(dtype))
             gradients.append(own.grad.double())
         errors.append((gradients[0] - gradients[1]).abs().max())
