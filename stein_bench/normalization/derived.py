@@ -62,10 +62,10 @@ class DerivedMoments:
 def may_be_kept(sources: Sources) -> bool:
     """Return whether moments derived from these tensors now may be used again later.
 
-    Not so where gradients flow to the sources, nor for CUDA's inference tensors, which have no version counter.
+    Not so for CUDA's inference tensors, which have no version counter.
     """
     mean, variance, count = sources
-    if mean.requires_grad or variance.requires_grad or not runs_plainly(mean, variance, count):
+    if not runs_plainly(mean, variance, count):
         return False
     return mean.is_cpu or not (mean.is_inference() or variance.is_inference() or count.is_inference())
 

@@ -155,4 +155,4 @@ def _stein_mean(mean: Tensor) -> Tensor:
 
 def _scale(values: Tensor) -> Tensor:
     """Return the largest magnitude as a positive constant: no gradient passes through it."""
-    return values.detach().abs().amax().clamp_min(_SMALLEST_SCALE)
+    return values.detach().abs().amax(0).clamp_min(_SMALLEST_SCALE)

@@ -18,6 +18,7 @@ from stein_bench.normalization.layers import (
     SteinBatchNorm2d,
     SteinBatchNorm3d,
     SteinNorm,
+    SteinSyncBatchNorm,
 )
 
 
@@ -39,13 +40,14 @@ def stein_classes() -> dict[type[nn.Module], type[SteinNorm]]:
         nn.BatchNorm1d: SteinBatchNorm1d,
         nn.BatchNorm2d: SteinBatchNorm2d,
         nn.BatchNorm3d: SteinBatchNorm3d,
+        nn.SyncBatchNorm: SteinSyncBatchNorm,
     }
     if "timm.layers.norm_act" in sys.modules:
-        from timm.layers.norm_act import BatchNormAct2d
+        from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 
-        from stein_bench.normalization.timm_layers import SteinBatchNormAct2d
+        from stein_bench.normalization.timm_layers import SteinBatchNormAct2d, SteinSyncBatchNormAct
 
-        classes[BatchNormAct2d] = SteinBatchNormAct2d
+        classes |= {BatchNormAct2d: SteinBatchNormAct2d, SyncBatchNormAct: SteinSyncBatchNormAct}
     return classes
 
 
@@ -58,7 +60,7 @@ def survey(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[SkippedL
     skipped: list[SkippedLayer] = []
     classes = stein_classes()
     known = {*classes, *classes.values()}
-    for name, module in _outside_folded(model, skipped):
+    for name, module in _outside_of_others(model, known, skipped):
         if type(module) in known and "forward" not in vars(module):
             convertible.append((name, module))
         elif reason := _reason_to_skip(module, known):
@@ -88,16 +90,21 @@ def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
         raise UsageError(f"preserve_function cannot compensate layer {where}: it {problem}. Convert without it")
 
 
-def _outside_folded(model: nn.Module, skipped: list[SkippedLayer]) -> Iterator[tuple[str, nn.Module]]:
-    """Yield all named modules but those folded into a convolution, which are added to `skipped`."""
-    folded: set[int] = set()
+def _outside_of_others(
+    model: nn.Module, known: set[type[nn.Module]], skipped: list[SkippedLayer]
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield all named modules but the normalization layers that others make use of, which go to `skipped`."""
+    reasons: dict[int, str] = {}
     for name, module in model.named_modules():
-        if id(module) in folded:
-            reason = "folded into its convolution by quantization-aware training"
-            skipped.append(SkippedLayer(name, _class_name(module), reason))
+        if id(module) in reasons:
+            skipped.append(SkippedLayer(name, _class_name(module), reasons[id(module)]))
             continue
         if type(module).__module__.startswith("torch.ao.nn.intrinsic.qat"):
-            folded.update(id(child) for child in module.children() if isinstance(child, _BatchNorm))
+            inner = [child for child in module.children() if isinstance(child, _BatchNorm)]
+            reasons |= dict.fromkeys(map(id, inner), "folded into its convolution by quantization-aware training")
+        elif isinstance(module, _BatchNorm) and type(module) not in known:
+            inner = [child for child in module.modules() if child is not module and isinstance(child, _BatchNorm)]
+            reasons |= dict.fromkeys(map(id, inner), f"part of a layer of unknown class {_class_name(module)}")
         yield name, module
 
 
@@ -110,6 +117,8 @@ def _reason_to_skip(module: nn.Module, known: set[type[nn.Module]]) -> str | Non
         return "frozen: its statistics are constants"
     if isinstance(module, _InstanceNorm):
         return "instance norm: its statistics are those of single samples"
+    if isinstance(module, nn.GroupNorm):
+        return "group norm: its statistics are those of single samples"
     if isinstance(module, torch.jit.ScriptModule):
         return "scripted: convert the model before scripting it" if "BatchNorm" in kind else None
     if type(module) in known:

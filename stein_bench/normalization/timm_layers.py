@@ -1,13 +1,13 @@
-"""The Stein replacement for timm's `BatchNormAct2d`. Imported only where timm's layers are in use."""
+"""The Stein replacements for timm's layers with an activation. Imported only where timm's layers are in use."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
-from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.norm_act import BatchNormAct2d, SyncBatchNormAct
 from torch import Tensor
 
-from stein_bench.normalization.layers import SteinNorm
+from stein_bench.normalization.layers import SteinNorm, SteinSyncBatchNorm
 
 
 class SteinBatchNormAct2d(SteinNorm, BatchNormAct2d):
@@ -19,3 +19,17 @@ class SteinBatchNormAct2d(SteinNorm, BatchNormAct2d):
     def forward(self, x: Tensor) -> Tensor:
         normalized = super().forward(x)
         return cast(Tensor, cast(Any, self).act(cast(Any, self).drop(normalized)))
+
+
+class SteinSyncBatchNormAct(SteinSyncBatchNorm, SyncBatchNormAct):
+    """timm's synchronised batch normalization, dropout and activation, with a shrinkage estimator.
+
+    As there, `drop` and `act` are attributes that a conversion from `BatchNormAct2d` sets, and may be missing.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        for name in ("drop", "act"):
+            if hasattr(self, name):
+                result = getattr(self, name)(result)
+        return result

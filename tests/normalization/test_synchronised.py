@@ -110,6 +110,7 @@ def test_two_processes_compute_what_one_does():
 
 
 @needs_gloo
+@pytest.mark.slow
 @settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.lists(
