@@ -7,6 +7,7 @@ Models are built and converted on the meta device, so neither weights nor memory
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import warnings
 from collections import Counter
@@ -157,6 +158,7 @@ This page is made by `python -m benchmarks.conversion > docs/conversion.md`."""
 
 def main() -> None:
     """Print the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.filterwarnings("ignore")
     print(INTRODUCTION)
     print(f"Versions: torch {torch.__version__}, timm {timm.__version__}, torchvision {torchvision.__version__}.\n")
