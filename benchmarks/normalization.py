@@ -35,6 +35,7 @@ def main() -> None:
     """Print the table for all shapes and tasks."""
     arguments = parse_arguments()
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     print(f"{describe_machine(arguments.device)}\nestimator {arguments.estimator}, {arguments.rounds} rounds\n")
     print("| shape | task | `nn.BatchNorm` | again | Stein | Stein compiled |\n|---|---|---|---|---|---|")
     for shape in SHAPES:
@@ -51,6 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--estimator", default="stein")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--channels-last", action="store_true", help="for the shapes of rank 4")
     parser.add_argument("--no-compile", action="store_true")
     return parser.parse_args()
