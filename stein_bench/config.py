@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -64,6 +65,17 @@ class RunConfig(BaseModel):
     resume: bool = False
     quiet: bool = False
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_values(cls, value: object, info: Any) -> object:
+        """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, int | None):
+            raise ValueError("should not be true or false")
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError("is not valid UTF-8, and no report could hold it")
+        return value
+
     @field_validator("bn", "stats", "attack", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
@@ -83,6 +95,8 @@ class RunConfig(BaseModel):
         if isinstance(value, str):
             return parse_numbers(value, str(info.field_name))
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ValueError("must be finite")
             return (float(value),)
         if isinstance(value, list | tuple):
             return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))

@@ -19,8 +19,9 @@ from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
-from stein_bench.guard import model_untouched
+from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
 UnitKey = tuple[str, str, int]
@@ -127,25 +128,27 @@ def _phase(variant: str, phase: str, setting: Setting, done: Collection[UnitKey]
             continue
         ids = tuple(setting.samples.ids[i] for i in indices)
         batch = _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
-        unit = _timed_unit(variant, phase, number, batch, setting.device, compute)
+        unit = _timed_unit(variant, phase, number, batch, setting, compute)
         yield unit
         if unit.failed:
             return
 
 
-def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, device: torch.device, compute: Compute) -> Unit:
+def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: Setting, compute: Compute) -> Unit:
     started = time.perf_counter()
     columns: Columns = {}
     forward = backward = 0
     message = ""
     try:
-        columns, forward, backward = compute(batch)
+        # No native attack draws from the global RNG; a model that does is at least repeatable.
+        with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
+            columns, forward, backward = compute(batch)
     except Exception as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         if phase == CLEAN:
             raise RunError(f"{variant}: the clean pass failed: {message}") from error
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if setting.device.type == "cuda":
+        torch.cuda.synchronize(setting.device)
     seconds = time.perf_counter() - started
     return Unit(variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
 

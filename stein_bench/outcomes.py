@@ -114,5 +114,5 @@ def hash_ids(ids: Sequence[str]) -> str:
     """Return the SHA-256 over the sample ids in order: two reports with equal hashes can be paired."""
     digest = hashlib.sha256()
     for sample_id in ids:
-        digest.update(sample_id.encode().replace(b"\0", b"\xff") + b"\0")  # 0xff is in no UTF-8
+        digest.update(sample_id.encode("utf-8", "surrogatepass").replace(b"\0", b"\xff") + b"\0")  # 0xff is in no UTF-8
     return digest.hexdigest()

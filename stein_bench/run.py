@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,7 +21,7 @@ from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.outcomes import CLEAN, Unit
-from stein_bench.prepare import Plan, Variant, check_model, prepare
+from stein_bench.prepare import NO_CONTROL, Plan, Variant, check_model, lacks_control, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.report import (
@@ -120,7 +121,10 @@ def _run_variant(
     network = built.network
     if variant.stats == "batch" and variant.bn == "sample":
         # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
-        network, _ = convert_batchnorm(network, "sample")
+        network, account = convert_batchnorm(network, "sample")
+        built = replace(built, account=account)
+    if journal:
+        journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
     units = [unit for unit in units if not unit.failed]
     with batchnorm_stats(network, variant.stats):
@@ -193,6 +197,8 @@ def _announce(plan: Plan, progress: Progress) -> None:
     controls = [variant for variant in plan.variants if variant.control]
     if controls:
         progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
+    if lacks_control(plan.variants):
+        progress.note(NO_CONTROL)
     if any(variant.stats == "batch" for variant in plan.variants):
         progress.note(
             "under batch statistics a prediction depends on the batch; these numbers hold for batches of "

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
 from stein_bench.attacks.gradient import fgsm, pgd, random_start
-from stein_bench.attacks.library import library_defaults, run_library, takes
+from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
@@ -72,6 +72,21 @@ class Attack:
             model, inputs, labels, task, norm=self.norm, eps=self.eps, alpha=alpha, steps=steps,
             start=None if start is None else start.to(inputs.device), coupled=coupled,
         )  # fmt: skip
+
+    def try_construction(self, model: nn.Module, classes: int) -> None:
+        """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.info.backend != "torchattacks":
+            return
+        try:
+            with library_guard(0):
+                construct(self.info, self._library_arguments(), model, classes=classes, seed=0)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"attack {self.spec!r} does not take its parameters: {reason}") from error
 
     def _library_arguments(self) -> dict[str, ParameterValue]:
         arguments = dict(self.params)

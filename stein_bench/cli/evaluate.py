@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -177,6 +179,10 @@ def _check_output(settings: RunConfig) -> None:
         raise UsageError(f"--output {path} is a folder; name a file in it.")
     if not path.resolve().parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}.")
+    try:  # the only way to know: some file systems grant rights that they then refuse
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot write into {path.parent}: {error.strerror}.") from None
 
 
 def _evaluate(settings: RunConfig) -> Report:
@@ -187,7 +193,8 @@ def _evaluate(settings: RunConfig) -> Report:
         from stein_bench.run import run_evaluation
 
         try:
-            return run_evaluation(settings, command=command, progress=progress)
+            with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
+                return run_evaluation(settings, command=command, progress=progress)
         except KeyboardInterrupt:
             raise InterruptedRunError(_after_interrupt(settings)) from None
 

@@ -111,6 +111,9 @@ def _notes(report: Report) -> Iterator[str]:
         yield "* control, added because batch statistics alone change robustness"
     if any(variant.clean.assumes_independence for variant in report.variants):
         yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
+    batch = [variant.bn for variant in report.variants if variant.stats == "batch"]
+    if batch and "sample" not in batch:
+        yield "no plain-BN control: these weights were not trained with plain BN; what the source does is unknown"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
         if any(v.bn == bn and v.function_preserved for v in report.variants):
             yield (

@@ -143,3 +143,16 @@ def test_the_budget_goes_under_the_class_own_name() -> None:
 
 def test_every_name_and_norm_is_known_to_the_report() -> None:
     assert {norm for info in CATALOG.values() for norm in info.norms} <= {"Linf", "L2", "L1", "L0"}
+
+
+@pytest.mark.parametrize("name", ["EADL1", "EADEN"])
+def test_rounding_at_the_edge_of_the_box_is_no_violation(name: str) -> None:
+    """These two return about -1e-8 for black pixels; images here are half black, half white."""
+    attack = resolve_attack(f"torchattacks.{name}:max_iterations=10,binary_search_steps=1")
+    images = torch.zeros(2, 3, 16, 16)
+    images[..., 8:] = 1
+    labels = torch.tensor([0, 1])
+    model = network().eval()
+    adv_inputs = attack.run(model, images, labels, TASK, classes=5, seeds=[1, 2])
+    assert adv_inputs.min() >= 0
+    assert adv_inputs.max() <= 1

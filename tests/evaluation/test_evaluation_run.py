@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 from stein_bench.attacks import registry
@@ -17,6 +19,7 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.journal import journal_path
 from stein_bench.models.weights import read_weights
 from stein_bench.outcomes import unpack_bits
+from stein_bench.render.table import print_report
 from stein_bench.report import Report
 from stein_bench.run import run_evaluation
 
@@ -284,3 +287,55 @@ def test_outputs_that_are_not_finite_are_wrong_and_reported(tmp_path: Path, data
     report = run(f"{tmp_path / 'bad.py'}:Net", data, weights="none")
     assert report.variants[0].clean.nonfinite_outputs >= 10
     assert report.dishonest()
+
+
+def test_a_resumed_run_is_not_mixed_with_another_network(
+    model: str, data: str, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test data are the same; what the network was trained on is not."""
+    output = str(tmp_path / "report.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "fgsm", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, data, attack="fgsm", output=output)
+    with np.load(tmp_path / "train.npz") as train:
+        np.savez(tmp_path / "train.npz", images=train["images"], labels=np.roll(train["labels"], 1))
+    with pytest.raises(UsageError, match="holds results of another network for sample/running"):
+        run(model, data, attack="fgsm", output=output, resume=True)
+
+
+def _interrupt(*_: Any, **__: Any) -> Tensor:
+    raise KeyboardInterrupt
+
+
+def test_a_network_that_draws_in_evaluation_gives_the_same_report_again(data: str, tmp_path: Path) -> None:
+    (tmp_path / "random_net.py").write_text(
+        "from torch import nn\nfrom torch.nn import functional as F\n\n\n"
+        "class Random(nn.Sequential):\n    def forward(self, x):\n"
+        "        return F.dropout(super().forward(x), 0.5, training=True)\n\n\n"
+        "def make():\n    return Random(nn.Flatten(), nn.Linear(192, 3))\n"
+    )
+    options = {"weights": "none", "attack": ["fgsm", "pgd"]}
+    first = run(f"{tmp_path / 'random_net.py'}:make", data, **options)
+    torch.rand(1)
+    second = run(f"{tmp_path / 'random_net.py'}:make", data, **options)
+    assert outcomes(first) == outcomes(second)
+
+
+def test_the_control_accounts_for_its_layers_as_the_variant_does(model: str, data: str) -> None:
+    stein, control = run(model, data, bn="stein", stats="batch").variants
+    assert control.control
+    assert (control.converted_layers, control.conversion) == (stein.converted_layers, "none")
+
+
+def test_without_a_control_the_table_and_the_notes_say_so(
+    model: str, data: str, own_cache: Path, tmp_path: Path
+) -> None:
+    run(model, data, bn="stein")
+    (file,) = (own_cache / "fits").iterdir()
+    saved = file.rename(tmp_path / "stein.safetensors")
+    report = run(model, data, weights=str(saved), stats="batch")
+    assert [(v.bn, v.stats) for v in report.variants] == [("stein", "batch")]
+    stream = io.StringIO()
+    print_report(report, Console(file=stream, width=200))
+    assert "no plain-BN control" in stream.getvalue()
