@@ -65,7 +65,13 @@ NATIVE = (
         "pgd",
         "projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)",
         norms=("Linf", "L2"),
-        params={"steps": 10, "alpha": 0.0, "random_start": True},
+        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+    ),
+    AttackInfo(
+        "mifgsm",
+        "iterated steps along an accumulated gradient (Dong et al. 2018)",
+        norms=("Linf", "L2"),
+        params={"steps": 10, "alpha": 0.0, "decay": 1.0},
     ),
 )
 

@@ -151,9 +151,9 @@ def test_an_unknown_command_names_the_nearest() -> None:
 def test_dishonest_results_exit_with_3_and_are_still_written(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stein_bench.attacks import registry
+    from stein_bench.attacks import native
 
-    monkeypatch.setattr(registry, "fgsm", lambda network, inputs, *rest, **options: inputs + 0.5)
+    monkeypatch.setattr(native, "fgsm", lambda network, inputs, *rest, **options: inputs + 0.5)
     output = tmp_path / "report.json"
     result = invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--output", str(output))
     assert result.exit_code == 3
