@@ -73,6 +73,26 @@ NATIVE = (
         norms=("Linf", "L2"),
         params={"steps": 10, "alpha": 0.0, "decay": 1.0},
     ),
+    AttackInfo(
+        "apgd-ce",
+        "auto-PGD on the cross-entropy, without a step size to choose (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+    ),
+    AttackInfo(
+        "apgd-dlr",
+        "auto-PGD on the difference-of-logits ratio (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+        min_classes=3,
+    ),
+    AttackInfo(
+        "apgd-t",
+        "auto-PGD on the targeted ratio, towards each of the likeliest classes (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1, "targets": 9},
+        min_classes=4,
+    ),
 )
 
 

@@ -62,13 +62,18 @@ def ranked_targets(logits: Tensor, labels: Tensor, most: int) -> Tensor:
 
 
 def loss_gradient(
-    model: Model, points: Tensor, labels: Tensor, targets: Tensor, loss: Loss
+    model: Model, points: Tensor, labels: Tensor, targets: Tensor, loss: Loss, *, backward: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
+    Without `backward` there is a forward pass only, and the gradient is zero.
     Under running statistics the samples are independent, so that each gets its own gradient; under batch
     statistics the gradient includes the paths through the other samples of the batch.
     """
+    if not backward:
+        with torch.no_grad():
+            logits = model(points)
+            return torch.zeros_like(points), logits, loss(logits, labels, targets)
     points = points.detach().requires_grad_(True)
     with torch.enable_grad():
         logits = model(points)

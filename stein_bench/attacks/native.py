@@ -2,66 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Attempt, Batch, in_turn
-from stein_bench.attacks.geometry import random_start
+from stein_bench.attacks.active import Attempt, Batch
+from stein_bench.attacks.apgd import apgd
+from stein_bench.attacks.call import Call
 from stein_bench.attacks.gradient import fgsm, mifgsm, pgd
-from stein_bench.attacks.losses import Model
-from stein_bench.specs import ParameterValue
-from stein_bench.tasks import Task
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a native attack on one batch.
-
-    Attributes:
-        model: maps [0, 1] to logits, in eval mode with frozen parameters.
-        inputs, labels: the batch, (n, C, …) and (n,).
-        task: loss and success.
-        norm, eps: the budget.
-        params: the attack's own parameters, complete.
-        seeds: one per sample.
-        coupled: whether batch statistics couple the samples.
-    """
-
-    model: Model
-    inputs: Tensor
-    labels: Tensor
-    task: Task
-    norm: str
-    eps: float
-    params: Mapping[str, ParameterValue]
-    seeds: Sequence[int]
-    coupled: bool
-
-    def whole(self, name: str) -> int:
-        """Return a parameter that is a whole number."""
-        return int(self.params[name])
-
-    def number(self, name: str) -> float:
-        """Return a parameter that is a number."""
-        return float(self.params[name])
-
-    def batch(self, targets: Tensor | None = None) -> Batch:
-        """Return the samples, with (n, T) target classes where the attack has them."""
-        if targets is None:
-            targets = torch.empty(len(self.inputs), 0, dtype=torch.long, device=self.inputs.device)
-        return Batch(self.inputs, self.labels, self.seeds, targets)
-
-    def start(self, batch: Batch, restart: int) -> Tensor:
-        """Return a random start for each sample of `batch`."""
-        start = random_start(batch.inputs.shape, batch.seeds, self.norm, self.eps, restart)
-        return start.to(batch.inputs.device)
-
-    def in_turn(self, batch: Batch, attempts: Sequence[Attempt]) -> Tensor:
-        """Make the attempts one after another on the samples that still stand."""
-        return in_turn(self.model, self.task, batch, attempts, coupled=self.coupled)
+from stein_bench.attacks.losses import Loss, dlr, targeted_dlr, task_loss
 
 
 def _fgsm(call: Call) -> Tensor:
@@ -86,5 +35,51 @@ def _mifgsm(call: Call) -> Tensor:
     )  # fmt: skip
 
 
-NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {"fgsm": _fgsm, "pgd": _pgd, "mifgsm": _mifgsm}
+def apgd_attempts(call: Call, loss: Loss, restarts: int) -> list[Attempt]:
+    """Return untargeted auto-PGD from `restarts` random starts."""
+
+    def attempt(restart: int) -> Attempt:
+        return lambda batch: apgd(
+            call.model, batch.inputs, batch.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
+            steps=call.whole("steps"), start=call.start(batch, restart), coupled=call.coupled,
+        )  # fmt: skip
+
+    return [attempt(restart) for restart in range(restarts)]
+
+
+def targeted_attempts(call: Call, batch: Batch, loss: Loss, restarts: int) -> list[Attempt]:
+    """Return auto-PGD towards each target class of `batch` in turn, all of them once per restart."""
+    count = batch.targets.shape[1]
+
+    def attempt(number: int) -> Attempt:
+        return lambda part: apgd(
+            call.model, part.inputs, part.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
+            steps=call.whole("steps"), start=call.start(part, number), targets=part.targets[:, number % count],
+            coupled=call.coupled,
+        )  # fmt: skip
+
+    return [attempt(number) for number in range(count * restarts)]
+
+
+def _apgd_ce(call: Call) -> Tensor:
+    return call.in_turn(call.batch(), apgd_attempts(call, task_loss(call.task), call.whole("restarts")))
+
+
+def _apgd_dlr(call: Call) -> Tensor:
+    return call.in_turn(call.batch(), apgd_attempts(call, dlr, call.whole("restarts")))
+
+
+def _apgd_t(call: Call) -> Tensor:
+    batch = call.aimed_batch(call.whole("targets"))
+    return call.in_turn(batch, targeted_attempts(call, batch, targeted_dlr, call.whole("restarts")))
+
+
+NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
+    "fgsm": _fgsm,
+    "pgd": _pgd,
+    "mifgsm": _mifgsm,
+    "apgd-ce": _apgd_ce,
+    "apgd-dlr": _apgd_dlr,
+    "apgd-t": _apgd_t,
+}
 """Every native attack of the catalogue: from a call to what is claimed to be adversarial."""

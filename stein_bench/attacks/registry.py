@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
 from stein_bench.attacks.library import library_defaults, run_library, takes
-from stein_bench.attacks.native import NATIVE_ATTACKS, Call
+from stein_bench.attacks.native import NATIVE_ATTACKS
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec

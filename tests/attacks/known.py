@@ -31,6 +31,20 @@ class LinearClasses(nn.Module):
         return ((gaps > eps * dual) | ~others).all(dim=1)
 
 
+class Padded(nn.Module):
+    """A model with further classes that never win: for losses that need more of them. Robustness stays the same."""
+
+    def __init__(self, model: LinearClasses, more: int) -> None:
+        super().__init__()
+        self.model, self.more = model, more
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(self.model(x), (0, self.more), value=-50.0)
+
+    def robust(self, inputs: Tensor, labels: Tensor, eps: float, norm: str) -> Tensor:
+        return self.model.robust(inputs, labels, eps, norm)
+
+
 class HingeClasses(nn.Module):
     """Piecewise linear: class k sums weighted hinges over pixels of its own, so that Linf's worst case is a corner.
 
