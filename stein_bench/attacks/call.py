@@ -23,6 +23,7 @@ class Call:
         model: maps [0, 1] to logits, in eval mode with frozen parameters.
         inputs, labels: the batch, (n, C, …) and (n,).
         task: loss and success.
+        classes: number of the model's outputs.
         norm, eps: the budget.
         params: the attack's own parameters, complete.
         seeds: one per sample.
@@ -33,6 +34,7 @@ class Call:
     inputs: Tensor
     labels: Tensor
     task: Task
+    classes: int
     norm: str
     eps: float
     params: Mapping[str, ParameterValue]

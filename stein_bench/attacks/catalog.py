@@ -93,6 +93,25 @@ NATIVE = (
         params={"steps": 100, "restarts": 1, "targets": 9},
         min_classes=4,
     ),
+    AttackInfo(
+        "fab-t",
+        "fast adaptive boundary, towards each of the likeliest classes, until within eps (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "targets": 9},
+    ),
+    AttackInfo(
+        "square",
+        "random search over squares, on scores alone (Andriushchenko et al. 2020)",
+        norms=("Linf", "L2"),
+        access="score",
+        params={"queries": 5000, "p": 0.8},
+    ),
+    AttackInfo(
+        "autoattack",
+        "the standard ensemble at full strength: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000},
+    ),
 )
 
 

@@ -77,7 +77,7 @@ class Attack:
         if self.info.backend == "torchattacks":
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
-        call = Call(model, inputs, labels, task, self.norm, self.eps, self.params, seeds, coupled)
+        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, self.params, seeds, coupled)
         return NATIVE_ATTACKS[self.info.name](call)
 
     def _library_arguments(self) -> dict[str, ParameterValue]:
@@ -194,6 +194,8 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if "p" in given and not 0 < float(given["p"]) <= 1:
+        raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
     if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
         raise UsageError(
             f"attack {info.name} with random_start=false starts at the same point every time: no restarts."

@@ -28,7 +28,7 @@ UNTARGETED = [
 ]
 """Specs that must find every sample that can be broken at all where one other class is the way."""
 
-TARGETED = ["apgd-t:steps=40"]
+TARGETED = ["apgd-t:steps=40", "fab-t:steps=40", "autoattack:steps=40,queries=10"]
 """Specs that must do so also where each of several classes may be the nearest."""
 
 
