@@ -65,7 +65,52 @@ NATIVE = (
         "pgd",
         "projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)",
         norms=("Linf", "L2"),
-        params={"steps": 10, "alpha": 0.0, "random_start": True},
+        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+    ),
+    AttackInfo(
+        "mifgsm",
+        "iterated steps along an accumulated gradient (Dong et al. 2018)",
+        norms=("Linf", "L2"),
+        params={"steps": 10, "alpha": 0.0, "decay": 1.0},
+    ),
+    AttackInfo(
+        "apgd-ce",
+        "auto-PGD on the cross-entropy, without a step size to choose (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+    ),
+    AttackInfo(
+        "apgd-dlr",
+        "auto-PGD on the difference-of-logits ratio (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+        min_classes=3,
+    ),
+    AttackInfo(
+        "apgd-t",
+        "auto-PGD on the targeted ratio, towards each of the likeliest classes (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1, "targets": 9},
+        min_classes=4,
+    ),
+    AttackInfo(
+        "fab-t",
+        "fast adaptive boundary, towards each of the likeliest classes, until within eps (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "targets": 9},
+    ),
+    AttackInfo(
+        "square",
+        "random search over squares, on scores alone (Andriushchenko et al. 2020)",
+        norms=("Linf", "L2"),
+        access="score",
+        params={"queries": 5000, "p": 0.8},
+    ),
+    AttackInfo(
+        "autoattack",
+        "the standard ensemble at full strength: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000},
     ),
 )
 

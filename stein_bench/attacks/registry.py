@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
-from stein_bench.attacks.gradient import fgsm, pgd, random_start
 from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
+from stein_bench.attacks.native import NATIVE_ATTACKS
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
@@ -17,6 +19,9 @@ from stein_bench.tasks import Task
 
 ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
+
+COUNTS = ("restarts", "targets", "queries")
+"""Parameters of native attacks that must be at least 1."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,20 @@ class Attack:
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
             coupled: whether batch statistics couple the samples of the batch.
+
+        Raises:
+            UsageError: the inputs are not float32.
         """
+        if inputs.dtype != torch.float32:
+            raise UsageError(
+                f"attack {self.info.name} takes float32 inputs, not {str(inputs.dtype).removeprefix('torch.')}: in "
+                "half precision rounding alone leaves the budget. Give --precision bf16 to the model instead."
+            )
         if self.info.backend == "torchattacks":
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
-        if self.info.name == "fgsm":
-            return fgsm(model, inputs, labels, task, eps=self.eps)
-        steps, alpha = int(self.params["steps"]), float(self.params["alpha"])
-        start = random_start(inputs.shape, seeds, self.norm, self.eps) if self.params["random_start"] else None
-        return pgd(
-            model, inputs, labels, task, norm=self.norm, eps=self.eps, alpha=alpha, steps=steps,
-            start=None if start is None else start.to(inputs.device), coupled=coupled,
-        )  # fmt: skip
+        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, self.params, seeds, coupled)
+        return NATIVE_ATTACKS[self.info.name](call)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
         """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.
@@ -188,10 +195,23 @@ def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -
             raise unknown_name(f"parameter of {info.name}:", name, ["eps", "norm", *known])
         check_kind(info.name, name, value, known[name])
     params = {**known, **given}
-    if "steps" in params and int(params["steps"]) < 1:
-        raise UsageError(f"steps of attack {info.name} must be at least 1, not {params['steps']}.")
-    if "alpha" in given and not float(given["alpha"]) > 0:
-        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    _check_values(info, given, params)
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
     return params
+
+
+def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params: Mapping[str, ParameterValue]) -> None:
+    for name in ("steps", *(COUNTS if info.backend == "native" else ())):
+        if name in params and int(params[name]) < 1:
+            raise UsageError(f"{name} of attack {info.name} must be at least 1, not {params[name]}.")
+    if "alpha" in given and not float(given["alpha"]) > 0:
+        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    if "decay" in given and float(given["decay"]) < 0:
+        raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if "p" in given and not 0 < float(given["p"]) <= 1:
+        raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
+    if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
+        raise UsageError(
+            f"attack {info.name} with random_start=false starts at the same point every time: no restarts."
+        )

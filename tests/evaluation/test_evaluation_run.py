@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from stein_bench.attacks import registry
+from stein_bench.attacks import native
 from stein_bench.config import make_config
 from stein_bench.errors import RunError, UsageError
 from stein_bench.journal import journal_path
@@ -51,7 +51,8 @@ def test_a_run_fits_evaluates_and_reports(model: str, data: str) -> None:
         assert pgd.robust_accuracy <= fgsm.robust_accuracy < variant.clean.accuracy
         assert pgd.perturbation_linf is not None
         assert pgd.perturbation_linf.max <= pgd.eps * (1 + 1e-5) + 1e-6
-        assert (pgd.forward_passes, pgd.backward_passes) == (600, 600)
+        # Work on a sample ends where it breaks: more than one pass each, and not all ten.
+        assert 60 < pgd.forward_passes == pgd.backward_passes < 600
         assert (fgsm.forward_passes, fgsm.backward_passes) == (60, 60)
 
 
@@ -187,7 +188,7 @@ class Lying:
         def attack(network: nn.Module, inputs: Tensor, labels: Tensor, task: Any, *, eps: float) -> Tensor:
             return fault(inputs, eps)
 
-        monkeypatch.setattr(registry, "fgsm", attack)
+        monkeypatch.setattr(native, "fgsm", attack)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     output = str(tmp_path / "report.json")
     options = {"attack": ["fgsm", "pgd"], "batch_size": 20, "output": output}
     expected = run(model, data, attack=["fgsm", "pgd"], batch_size=20)
-    real, calls = registry.pgd, []
+    real, calls = native.pgd, []
 
     def interrupting(*args: Any, **kwargs: Any) -> Tensor:
         calls.append(1)
@@ -241,7 +242,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(registry, "pgd", interrupting)
+    monkeypatch.setattr(native, "pgd", interrupting)
     with pytest.raises(KeyboardInterrupt):
         run(model, data, **options)
     assert journal_path(output).exists()
@@ -251,7 +252,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         run(model, data, **options, resume=True, seed=5)
     calls.clear()
     calls.append(0)
-    monkeypatch.setattr(registry, "pgd", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(native, "pgd", lambda *a, **k: calls.append(1) or real(*a, **k))
     resumed = run(model, data, **options, resume=True)
     assert sum(calls) == 2
     assert outcomes(resumed) == outcomes(expected)
@@ -295,7 +296,7 @@ def test_a_resumed_run_is_not_mixed_with_another_network(
     """The test data are the same; what the network was trained on is not."""
     output = str(tmp_path / "report.json")
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "fgsm", _interrupt)
+        patched.setitem(NATIVE_ATTACKS, "fgsm", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(model, data, attack="fgsm", output=output)
     with np.load(tmp_path / "train.npz") as train:
