@@ -296,7 +296,7 @@ def test_a_resumed_run_is_not_mixed_with_another_network(
     """The test data are the same; what the network was trained on is not."""
     output = str(tmp_path / "report.json")
     with monkeypatch.context() as patched:
-        patched.setitem(NATIVE_ATTACKS, "fgsm", _interrupt)
+        patched.setattr(native, "fgsm", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(model, data, attack="fgsm", output=output)
     with np.load(tmp_path / "train.npz") as train:
