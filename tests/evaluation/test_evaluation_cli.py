@@ -119,7 +119,7 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
     ("arguments", "message"),
     [
         (["resnet8"], "unknown model 'resnet8'. Did you mean 'resnet18'"),
-        (["test_resnet", "--attack", "pgdd"], "unknown attack 'pgdd'. Did you mean 'pgd'?"),
+        (["test_resnet", "--attack", "pgdd"], "unknown attack 'pgdd'. Did you mean 'pgd' or"),
         (["test_resnet", "--attack", "pgd:eps=0"], "must be above 0"),
         (["test_resnet", "--eps", "8/0"], "divides by zero"),
         (["test_resnet", "--eps", "2"], "above 1"),
