@@ -7,13 +7,23 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from stein_bench.attacks.registry import Attack
-from stein_bench.metrics import Bits, Rate, accuracy, attack_success, robust_bits, spread, worst_case
+from stein_bench.metrics import (
+    Bits,
+    Rate,
+    accuracy,
+    attack_success,
+    mean_accuracy,
+    robust_bits,
+    spread,
+    worst_case,
+)
 from stein_bench.networks import Built
 from stein_bench.outcomes import CLEAN, Phase, Unit, gather, hash_ids, pack_bits
 from stein_bench.prepare import Plan, Variant
 from stein_bench.report import (
     AttackResult,
     Clean,
+    CorruptionResult,
     Diagnostic,
     Outcomes,
     SkippedLayerInfo,
@@ -35,12 +45,14 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
     """Turn the phases of one variant into its part of the report."""
     clean = phases[CLEAN].bits("correct")
     coupled = variant.stats == "batch"
+    attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
+    corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = {
         attack.label: robust_bits(clean, phases[attack.label].bits("broken"))
-        for attack in plan.attacks
+        for attack in attacks
         if not phases[attack.label].message
     }
-    worst = accuracy(worst_case(list(robust.values()))) if len(robust) == len(plan.attacks) else None
+    worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(attacks) else None
     account = built.account
     return VariantResult(
         bn=variant.bn,
@@ -57,9 +69,9 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
         clean=_clean(phases[CLEAN], clean, coupled),
         attacks=[
-            _attack_result(attack, phases[attack.label], clean, robust.get(attack.label), coupled)
-            for attack in plan.attacks
+            _attack_result(attack, phases[attack.label], clean, robust.get(attack.label), coupled) for attack in attacks
         ],
+        corruptions=[_corruption_result(attack, phases[attack.label], coupled) for attack in corruptions],
         worst_case_accuracy=None if worst is None else worst.value,
         worst_case_ci95=None if worst is None else (worst.low, worst.high),
         outcomes=Outcomes(
@@ -67,6 +79,11 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
             sample_ids_sha256=hash_ids(plan.samples.ids),
             clean_correct=pack_bits(clean),
             robust={label: pack_bits(bits) for label, bits in robust.items()},
+            corrupted_correct={
+                attack.label: [pack_bits(bits) for bits in phases[attack.label].draws()]
+                for attack in corruptions
+                if not phases[attack.label].message
+            },
         ),
     )
 
@@ -109,6 +126,26 @@ def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | Non
         perturbation_l2=l2,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
+        seconds=phase.seconds,
+    )
+
+
+def _corruption_result(attack: Attack, phase: Phase, coupled: bool) -> CorruptionResult:
+    draws = phase.draws()
+    mean, worst = (mean_accuracy(draws), accuracy(worst_case(draws))) if draws else (None, None)
+    return CorruptionResult(
+        name=attack.info.name,
+        params=dict(attack.params),
+        label=attack.label,
+        status="failed" if phase.message else "ok",
+        message=phase.message,
+        accuracy=None if mean is None else mean.value,
+        ci95=None if mean is None else (mean.low, mean.high),
+        assumes_independence=coupled,
+        accuracies=[accuracy(bits).value for bits in draws],
+        worst_accuracy=None if worst is None else worst.value,
+        worst_ci95=None if worst is None else (worst.low, worst.high),
+        forward_passes=phase.forward_passes,
         seconds=phase.seconds,
     )
 

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
 from stein_bench.guard import forked_rng, model_untouched
-from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.outcomes import CLEAN, Unit, draw_column
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
@@ -103,7 +104,12 @@ def evaluate(
     """
     yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
     for attack in attacks:
-        compute = partial(_attack_columns, model, attack, setting, coupled)
+        corruption = attack.info.is_corruption
+        compute = (
+            partial(_corruption_columns, model, attack, setting)
+            if corruption
+            else partial(_attack_columns, model, attack, setting, coupled)
+        )
         yield attack.label, _phase(variant, attack.label, setting, done, compute)
 
 
@@ -160,6 +166,20 @@ def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[C
     finite = logits.flatten(1).isfinite().all(dim=1)
     correct = setting.task.correct(logits, batch.labels) & finite
     return {"correct": correct.cpu().numpy(), "finite": finite.cpu().numpy()}, len(batch.inputs), 0
+
+
+@torch.no_grad()
+def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
+    """Predict the batch under each draw of the noise; outputs that are not finite are wrong."""
+    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), Columns()
+    draws = int(attack.params["seeds"])
+    with model_untouched(model):
+        for number in range(draws):
+            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
+            finite = logits.flatten(1).isfinite().all(dim=1)
+            right = setting.task.correct(logits, batch.labels) & finite
+            columns[draw_column(number)] = right.cpu().numpy()
+    return columns, draws * len(batch.inputs), 0
 
 
 def _attack_columns(

@@ -27,7 +27,8 @@ class Unit:
         batch: number of the batch within the phase, from 0.
         indices: positions of the samples in data order.
         columns: per-sample arrays, each as long as `indices`. Clean units have ``correct`` and ``finite``;
-            attack units have ``broken``, ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float).
+            attack units have ``broken``, ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float); corruption
+            units have ``right0``, ``right1``, … (bool), one per draw of the noise.
         seconds: wall time of this unit, verification included.
         forward_passes, backward_passes: passes through the model, counted in samples.
         message: empty, or why the unit failed (then there are no columns).
@@ -49,6 +50,11 @@ class Unit:
         return bool(self.message)
 
 
+def draw_column(number: int) -> str:
+    """Return the name of the column that holds what was right under that draw of a corruption."""
+    return f"right{number}"
+
+
 @dataclass(frozen=True)
 class Phase:
     """All units of one phase of one variant, put together in data order."""
@@ -58,6 +64,10 @@ class Phase:
     forward_passes: int
     backward_passes: int
     message: str
+
+    def draws(self) -> list[Bits]:
+        """Return what was right under each draw of a corruption."""
+        return [self.bits(draw_column(number)) for number in range(len(self.columns))]
 
     def bits(self, name: str) -> Bits:
         """Return the named column as booleans."""

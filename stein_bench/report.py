@@ -140,6 +140,24 @@ class AttackResult(_Part):
     seconds: float
 
 
+class CorruptionResult(_Part):
+    """One kind of random noise on one variant, in several draws. It is judged on the corrupted input alone."""
+
+    name: str
+    params: dict[str, bool | int | float | str]
+    label: str = Field(description="identity within the report, as in outcomes")
+    status: Literal["ok", "failed"]
+    message: str
+    accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
+    ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
+    assumes_independence: bool
+    accuracies: list[Share] = Field(description="of each draw")
+    worst_accuracy: Share | None = Field(description="share right under every draw")
+    worst_ci95: Interval | None
+    forward_passes: int
+    seconds: float
+
+
 class Outcomes(_Part):
     """Per-sample bits, packed (most significant first) and base64-encoded, in data order."""
 
@@ -147,6 +165,9 @@ class Outcomes(_Part):
     sample_ids_sha256: Sha256
     clean_correct: str
     robust: dict[str, str] = Field(description="by attack label; failed attacks have none")
+    corrupted_correct: dict[str, list[str]] = Field(
+        default_factory=dict, description="by corruption label, one entry per draw of the noise"
+    )
 
 
 class VariantResult(_Part):
@@ -168,7 +189,12 @@ class VariantResult(_Part):
     weights: WeightsInfo
     clean: Clean
     attacks: list[AttackResult]
-    worst_case_accuracy: Share | None = Field(description="share that survives every attack; null if one failed")
+    corruptions: list[CorruptionResult] = Field(
+        default_factory=list, description="random noise: no attacks, and no part of the worst case"
+    )
+    worst_case_accuracy: Share | None = Field(
+        description="share that survives every attack; null if one failed or there is none"
+    )
     worst_case_ci95: Interval | None
     outcomes: Outcomes
 
@@ -211,6 +237,11 @@ class Report(_Part):
                 f"{where}, {attack.name}: {attack.status}: {attack.message}"
                 for attack in variant.attacks
                 if attack.status in ("failed", "invalid")
+            ]
+            lines += [
+                f"{where}, {corruption.name}: failed: {corruption.message}"
+                for corruption in variant.corruptions
+                if corruption.status == "failed"
             ]
         return lines
 

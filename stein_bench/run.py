@@ -17,6 +17,7 @@ from stein_bench.config import RunConfig
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
+from stein_bench.metrics import Bits, robust_bits, worst_case
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
@@ -181,16 +182,27 @@ class PhaseDisplay:
             self._clean[unit.indices] = unit.columns["correct"]
             right = self._clean[unit.indices]
         else:
-            right = self._clean[unit.indices] & ~unit.columns["broken"].astype(np.bool_)
+            right = self._standing(unit)
         self._seen += len(right)
         self._right += int(right.sum())
         self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
+
+    def _standing(self, unit: Unit) -> Bits:
+        """Return which samples are robust or, of a corruption, right under every draw."""
+        if "broken" in unit.columns:
+            return robust_bits(self._clean[unit.indices], unit.columns["broken"].astype(np.bool_))
+        return worst_case([column.astype(np.bool_) for column in unit.columns.values()])
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
     """Return the attack's name, with its budget where the name alone would not tell it from another."""
     namesakes = [other for other in attacks if other.info.name == attack.info.name]
-    return attack.info.name if len(namesakes) == 1 else f"{attack.info.name} {format_eps(attack.eps)}"
+    if len(namesakes) == 1:
+        return attack.info.name
+    strength = (
+        float(attack.params.get("std", attack.params.get("amount", 0))) if attack.info.is_corruption else attack.eps
+    )
+    return f"{attack.info.name} {format_eps(strength)}"
 
 
 def _announce(plan: Plan, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from stein_bench.tasks import Task
 ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
 
-COUNTS = ("restarts", "targets", "queries")
+COUNTS = ("restarts", "targets", "queries", "seeds")
 """Parameters of native attacks that must be at least 1."""
 
 
@@ -31,7 +31,7 @@ class Attack:
     Attributes:
         spec: what the user wrote.
         info: its catalogue entry.
-        norm, eps: the budget that successes are judged by.
+        norm, eps: the budget that successes are judged by; a corruption has none ("" and 0).
         params: parameters beside the budget, defaults of the native attacks included.
     """
 
@@ -44,6 +44,8 @@ class Attack:
     @property
     def label(self) -> str:
         """Identity of the attack within a run: name, norm, eps and parameters in full."""
+        if self.info.is_corruption:
+            return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
     def run(
@@ -118,7 +120,8 @@ def resolve_attacks(specs: Sequence[str], eps: Sequence[float] | None = None) ->
     attacks: list[Attack] = []
     for text in specs:
         spec = parse_attack_spec(text)
-        budgets: Sequence[float | None] = (None,) if eps is None or "eps" in spec.params else eps
+        own = "eps" in spec.params or _find(spec.name).is_corruption
+        budgets: Sequence[float | None] = (None,) if eps is None or own else eps
         for budget in budgets:
             attack = resolve_attack(spec if budget is None else spec.with_params(eps=budget))
             if any(attack.label == other.label for other in attacks):
@@ -135,6 +138,8 @@ def resolve_attack(spec: AttackSpec | str) -> Attack:
     """
     spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
     info = _find(spec.name)
+    if info.is_corruption:
+        return Attack(str(spec), info, "", 0.0, _params(info, spec.params, 0.0))
     rest = {key: value for key, value in spec.params.items() if key not in ("eps", "norm", info.eps_name)}
     norm = _norm(info, spec)
     eps = _eps(info, spec, norm)
@@ -192,7 +197,7 @@ def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -
     known = library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
     for name, value in given.items():
         if name not in known:
-            raise unknown_name(f"parameter of {info.name}:", name, ["eps", "norm", *known])
+            raise unknown_name(f"parameter of {info.name}:", name, [*(["eps", "norm"] if info.norms else []), *known])
         check_kind(info.name, name, value, known[name])
     params = {**known, **given}
     _check_values(info, given, params)
@@ -209,6 +214,10 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if "std" in params and info.is_corruption and not float(params["std"]) > 0:
+        raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
+    if "amount" in params and not 0 < float(params["amount"]) <= 1:
+        raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
     if "p" in given and not 0 < float(given["p"]) <= 1:
         raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
     if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
-from stein_bench.report import AttackResult, Report, VariantResult
+from stein_bench.report import AttackResult, CorruptionResult, Report, VariantResult
 from stein_bench.specs import format_eps
 
 NARROWEST = 80
@@ -84,8 +84,18 @@ def _attack_cells(variant: VariantResult) -> Iterator[tuple[str, ...]]:
     for attack in variant.attacks:
         name = attack.name.removeprefix("torchattacks.")
         yield (name, attack.norm, format_eps(attack.eps), _robust(attack), _seconds(attack.seconds))
+    yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
         yield ("worst case", "", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
+
+
+def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
+    kind = "std" if "std" in corruption.params else "amount"
+    rate: str = corruption.status
+    if corruption.accuracy is not None and corruption.ci95 is not None:
+        rate = _rate(corruption.accuracy, corruption.ci95)
+    strength = format_eps(float(corruption.params[kind]))
+    return (f"{corruption.name}†", kind, strength, rate, _seconds(corruption.seconds))
 
 
 def _robust(attack: AttackResult) -> str:
@@ -128,6 +138,12 @@ def _notes(report: Report) -> Iterator[str]:
                 f"{bn}: the weights do not say how many elements a training batch had; N counts as infinite, so "
                 f"{USING_COUNT[bn.partition(':')[0]]}"
             )
+    draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
+    if draws:
+        yield (
+            f"† random corruption, no attack: accuracy on the corrupted input alone, mean of "
+            f"{' or '.join(map(str, draws))} draws; no part of the worst case"
+        )
     yield "in brackets: 95 % Wilson intervals"
     for variant in report.variants:
         if variant.skipped_layers:
