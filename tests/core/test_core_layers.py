@@ -18,7 +18,7 @@ PACKAGE = "stein_bench"
 LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
-    ("config", "outcomes", "provenance", "attacks"),
+    ("config", "outcomes", "paired", "provenance", "attacks"),
     ("inputs",),
     ("journal", "fit", "evaluate", "prepare"),
     ("networks",),
@@ -107,6 +107,7 @@ LIGHT = (
     "stein_bench.report",
     "stein_bench.metrics",
     "stein_bench.outcomes",
+    "stein_bench.paired",
 )
 
 
