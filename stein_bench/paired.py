@@ -45,12 +45,14 @@ class Paired:
         interval: of the difference second minus first, 95 %; it takes the samples as independent.
         p_drop: one-sided p that the second is worse; None where the test is left out.
         p_gain: one-sided p that the second is better; None where the test is left out.
+        units: what the tests take as independent: samples, or batches.
     """
 
     counts: Counts
     interval: tuple[float, float]
     p_drop: float | None
     p_gain: float | None
+    units: int
 
     @property
     def p(self) -> float | None:
@@ -75,11 +77,12 @@ def paired(first: Bits, second: Bits, batch_size: int | None = None) -> Paired:
     counts = count(first, second)
     interval = difference_interval(counts)
     if batch_size is None:
-        return Paired(counts, interval, mcnemar(counts.lost, counts.gained), mcnemar(counts.gained, counts.lost))
+        drop, gain = mcnemar(counts.lost, counts.gained), mcnemar(counts.gained, counts.lost)
+        return Paired(counts, interval, drop, gain, counts.n)
     losses = batch_losses(first, second, batch_size)
     if losses.size < LEAST_BATCHES:
-        return Paired(counts, interval, None, None)
-    return Paired(counts, interval, flip_test(losses), flip_test(-losses))
+        return Paired(counts, interval, None, None, losses.size)
+    return Paired(counts, interval, flip_test(losses), flip_test(-losses), losses.size)
 
 
 def count(first: Bits, second: Bits) -> Counts:
@@ -182,16 +185,15 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable_drop(tolerance: float, alpha: float, tests: int, n: int) -> float:
+def detectable_drop(tolerance: float, alpha: float, tests: int, n: int, units: int) -> float | None:
     """Return the smallest drop that `tests` comparisons of `n` samples could have shown: max(tolerance, ⌈log2(m/α)⌉/n).
 
-    Where nothing is gained, k lost samples have p = 2^-k, and the smallest of m is held against α/m. It is a bound
-    from below: lost and gained samples together need more. At most 1; over no sample or without a test it is 1.
+    Where nothing is gained, k samples lost in k different `units` (samples, or batches that are flipped whole) have
+    p = 2^-k, and the smallest of m is held against α/m. It is a bound from below: where samples are also gained, more
+    must be lost. None where there are fewer units than that, so that no drop could have been shown.
     """
-    if n == 0 or tests == 0:
-        return 1.0
     ratio = tests / Fraction(repr(alpha))
     needed = 0
     while 1 << needed < ratio:
         needed += 1
-    return min(1.0, max(tolerance, needed / n))
+    return None if needed > units or n == 0 else max(tolerance, needed / n)

@@ -19,9 +19,9 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
-    ("inputs",),
-    ("journal", "fit", "evaluate", "prepare"),
-    ("networks",),
+    ("inputs", "pairing", "policy", "verdict"),
+    ("journal", "fit", "evaluate", "prepare", "matching"),
+    ("networks", "gate"),
     ("assemble",),
     ("run", "inspection"),
     ("render",),
@@ -108,6 +108,7 @@ LIGHT = (
     "stein_bench.metrics",
     "stein_bench.outcomes",
     "stein_bench.paired",
+    "stein_bench.gate",
 )
 
 

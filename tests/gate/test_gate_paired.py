@@ -156,6 +156,7 @@ def test_below_ten_batches_the_test_is_left_out():
     nine = paired(first, second, 11)
     assert (nine.p_drop, nine.p_gain, nine.p) == (None, None, None)
     assert paired(first, second, 10).p_drop == 2.0**-LEAST_BATCHES
+    assert (nine.units, paired(first, second, 10).units, paired(first, second).units) == (9, 10, 99)
 
 
 def test_holm_in_a_worked_example():
@@ -184,16 +185,22 @@ def test_holm_lies_between_the_p_and_bonferroni_keeps_their_order_and_ignores_th
         (0.01, 0.05, 22, 50_000, 0.01),
         (0.0, 0.05, 22, 50_000, 9 / 50_000),  # log2(440) = 8.8
         (0.01, 0.0625, 1, 100, 4 / 100),  # log2(16) is 4, not 5
-        (0.01, 0.05, 1, 2, 1.0),
-        (0.01, 0.05, 0, 100, 1.0),
-        (0.01, 0.05, 1, 0, 1.0),
+        (0.01, 0.05, 1, 4, None),
+        (0.01, 0.05, 1, 5, 1.0),
+        (0.01, 0.05, 1, 0, None),
     ],
 )
 def test_the_detectable_drop(tolerance, alpha, tests, n, expected):
-    assert detectable_drop(tolerance, alpha, tests, n) == expected
+    assert detectable_drop(tolerance, alpha, tests, n, n) == expected
+
+
+def test_few_batches_can_prove_nothing_among_many_tests():
+    """Ten batches have no p below 2^-10: among 60 comparisons none is below 0.05."""
+    assert detectable_drop(0.01, 0.05, 51, 1000, 10) == 0.01
+    assert detectable_drop(0.01, 0.05, 52, 1000, 10) is None
 
 
 @given(st.integers(1, 40), st.integers(50, 5000), st.sampled_from([0.01, 0.05, 0.1]))
 def test_fewer_lost_samples_than_the_detectable_drop_are_never_significant_and_as_many_are(tests, n, alpha):
-    needed = round(detectable_drop(0.0, alpha, tests, n) * n)
+    needed = round(detectable_drop(0.0, alpha, tests, n, n) * n)
     assert tests * mcnemar(needed, 0) < alpha <= tests * mcnemar(needed - 1, 0)
