@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -128,10 +128,19 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: the file is missing, no YAML, no mapping, or has a key that is no option.
     """
+    return read_yaml_mapping(path, "configuration", OPTION_NAMES)
+
+
+def read_yaml_mapping(path: str | Path, what: str, known: Sequence[str]) -> dict[str, Any]:
+    """Read a YAML file of `what` whose keys are `known` names (with hyphens; underscores are accepted).
+
+    Raises:
+        UsageError: the file is missing, no YAML, no mapping, or has a key that is not known.
+    """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the configuration {str(path)!r}: {_reason(error)}.") from None
+        raise UsageError(f"cannot read the {what} {str(path)!r}: {_reason(error)}.") from None
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
@@ -140,7 +149,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected option names with values, got a {type(content).__name__}.")
-    return {_known_key(key, path): value for key, value in content.items()}
+    return {_known_key(key, path, known): value for key, value in content.items()}
 
 
 def make_config(options: Mapping[str, Any], file: str | Path | None = None) -> RunConfig:
@@ -164,10 +173,10 @@ def make_config(options: Mapping[str, Any], file: str | Path | None = None) -> R
         raise UsageError(_first_error(error, None if file is None else str(file), given)) from None
 
 
-def _known_key(key: object, path: str | Path) -> str:
+def _known_key(key: object, path: str | Path, known: Sequence[str]) -> str:
     name = _hyphenate(str(key))
-    if name not in OPTION_NAMES:
-        raise unknown_name(f"key in {path}:", str(key), OPTION_NAMES)
+    if name not in known:
+        raise unknown_name(f"key in {path}:", str(key), known)
     return name
 
 

@@ -18,10 +18,10 @@ PACKAGE = "stein_bench"
 LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
-    ("config", "outcomes", "provenance", "attacks"),
-    ("inputs",),
-    ("journal", "fit", "evaluate", "prepare"),
-    ("networks",),
+    ("config", "outcomes", "paired", "provenance", "attacks"),
+    ("inputs", "pairing", "policy", "verdict"),
+    ("journal", "fit", "evaluate", "prepare", "matching"),
+    ("networks", "gate"),
     ("assemble",),
     ("run", "inspection"),
     ("render",),
@@ -108,6 +108,8 @@ LIGHT = (
     "stein_bench.report",
     "stein_bench.metrics",
     "stein_bench.outcomes",
+    "stein_bench.paired",
+    "stein_bench.gate",
 )
 
 

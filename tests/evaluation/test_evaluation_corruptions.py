@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stein_bench.attacks import noise
-from stein_bench.cli import app
+from stein_bench.cli.commands import app
 from stein_bench.config import make_config
 from stein_bench.outcomes import unpack_bits
 from stein_bench.report import Report, report_schema

@@ -1,0 +1,63 @@
+"""Reports that commands read and files that they write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stein_bench.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.report import Report
+
+
+def read_comparable(path: str) -> Report:
+    """Read a report that is to be compared.
+
+    Raises:
+        UsageError: it is missing or no report.
+        RunError: it is a report of another schema version: right in itself, but not comparable.
+    """
+    from stein_bench.report import read_report
+
+    try:
+        return read_report(path)
+    except UsageError as error:
+        if _other_schema(path):
+            raise RunError(str(error)) from None
+        raise
+
+
+def _other_schema(path: str) -> bool:
+    from stein_bench.report import SCHEMA_VERSION
+
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    return isinstance(version, int) and version != SCHEMA_VERSION
+
+
+def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
+    """Refuse files that could not be written, or that would replace another one of this call.
+
+    Args:
+        outputs: option names to paths; None where not given.
+        inputs: paths of the files that are read.
+
+    Raises:
+        UsageError: the message names the option.
+    """
+    taken = {Path(path).resolve(): "one of the files that are read" for path in inputs}
+    for option, name in outputs.items():
+        if name is None:
+            continue
+        path = Path(name).resolve()
+        if path.is_dir() or not path.parent.is_dir():
+            raise UsageError(f"{option} {name}: it must be a file in a folder that is there.")
+        if path in taken:
+            raise UsageError(f"{option} {name}: that is {taken[path]}.")
+        taken[path] = f"the file of {option} too"

@@ -1,0 +1,108 @@
+"""`stein-bench gate`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stein_bench.cli.app import app
+from stein_bench.cli.files import check_outputs, read_comparable
+from stein_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.verdict import GateResult
+
+EXIT_CODES = {"passed": 0, "failed": 1, "refused": 3}
+
+
+@app.command("gate", no_args_is_help=True)
+def gate_(
+    report: Annotated[str, typer.Argument(metavar="REPORT", help="The report that is judged.", show_default=False)],
+    baseline: Annotated[
+        str, typer.Option(metavar="BASE", help="The report that it is held against.", show_default=False)
+    ],
+    policy: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="YAML file with tolerances, minimums and what fails: configs/gate.yaml."),
+    ] = None,
+    junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write JUnit XML here.")] = None,
+    json: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
+    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
+    format: Annotated[
+        str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
+    ] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict alone, on one line.")] = False,
+) -> int:
+    """Pass or fail a report against its baseline: did the model get less robust?
+
+    Every accuracy (clean, under each attack, worst case) is compared sample by sample. It fails where one fell by more
+    than its tolerance and an exact paired test, adjusted for the number of comparisons, proves it; where an attack is
+    missing; or where a minimum of the policy is missed. Under GitHub Actions it annotates and writes the job summary.
+
+    Examples:
+
+    - `stein-bench gate report.json --baseline baseline.json`
+    - `stein-bench gate report.json --baseline baseline.json --policy gate.yaml --junit gate.xml --markdown gate.md`
+
+    Exit codes: 0 passed, 1 failed, 2 wrong usage or input, 3 the reports cannot be compared or trusted.
+    """
+    if format not in ("table", "json"):
+        raise UsageError(f"--format: {format!r} is neither table nor json.")
+    inputs = [report, baseline, *([policy] if policy else [])]
+    check_outputs({"--junit": junit, "--json": json, "--markdown": markdown}, inputs)
+    result = _judge(report, baseline, policy)
+    _write(result, junit, json, markdown)
+    _tell_github(result)
+    _print(result, format, quiet)
+    return EXIT_CODES[result.verdict]
+
+
+def _judge(report: str, baseline: str, policy: str | None) -> GateResult:
+    from stein_bench.gate import gate
+    from stein_bench.policy import read_policy
+
+    rules = read_policy(policy) if policy is not None else None
+    return gate(read_comparable(report), read_comparable(baseline), rules)
+
+
+def _write(result: GateResult, junit: str | None, json: str | None, markdown: str | None) -> None:
+    from stein_bench.render.gate_files import gate_junit, gate_markdown
+    from stein_bench.report import write_text
+
+    if junit is not None:
+        write_text(junit, gate_junit(result))
+    if json is not None:
+        write_text(json, result.to_json())
+    if markdown is not None:
+        write_text(markdown, gate_markdown(result))
+
+
+def _tell_github(result: GateResult) -> None:
+    """Annotate and add to the job summary where GitHub Actions runs this."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    from stein_bench.render.gate_files import gate_annotations, gate_markdown
+
+    typer.echo(gate_annotations(result), nl=False, err=True)  # GitHub reads both streams; stdout may be JSON
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with open(summary, "a", encoding="utf-8") as stream:
+                stream.write(gate_markdown(result))
+        except OSError as error:
+            typer.echo(f"cannot write the job summary: {error.strerror}", err=True)
+
+
+def _print(result: GateResult, format: str, quiet: bool) -> None:
+    if format == "json":
+        typer.echo(result.to_json(), nl=False)
+        return
+    if quiet:
+        from stein_bench.render.wording import one_line
+
+        typer.echo(one_line(result))
+        return
+    from stein_bench.render.gate import print_gate
+
+    print_gate(result)

@@ -1,0 +1,247 @@
+"""The gate: a report, its baseline and a policy in, a verdict out. Pure functions, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from stein_bench.matching import Missing, Pair, match, targets
+from stein_bench.metrics import Bits
+from stein_bench.paired import LEAST_BATCHES, Paired, detectable_drop, holm, paired
+from stein_bench.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects, titles
+from stein_bench.policy import Limits, Policy
+from stein_bench.report import Report
+from stein_bench.verdict import GATE_VERSION, Comparison, Finding, Floor, GateResult, Kind, Level, Origin, Status
+
+RANKS = {"error": 0, "warning": 1, "notice": 2, "regression": 0, "unproven": 1, "unchanged": 2, "improved": 3}
+
+
+def gate(report: Report, baseline: Report, policy: Policy | None = None) -> GateResult:
+    """Judge a report against its baseline.
+
+    The order of variants and attacks in the reports makes no difference.
+
+    Args:
+        report: what is judged.
+        baseline: what it is held against, usually an earlier report of the same command.
+        policy: tolerances, floors and what fails; None for the defaults.
+
+    Raises:
+        UsageError: a rule of the policy is about nothing in either report, or packed outcomes are damaged.
+    """
+    policy = policy or Policy()
+    now, before = subjects(report), subjects(baseline)
+    policy.check_rules([target for subject in (*now, *before) for target in targets(subject)])
+    refusals = [f"the report: {line}" for line in distrust(report, now)]
+    refusals += [f"the baseline: {line}" for line in distrust(baseline, before)]
+    refusals += report_differences(report, baseline)
+    matched = match(now, before, policy)
+    refusals += matched.refusals
+    comparisons: list[Comparison] = []
+    floors: list[Floor] = []
+    if not refusals:
+        comparisons = _compared(matched.pairs, policy)
+        floors = sorted(
+            (floor for subject in now for floor in _floors(subject, policy)),
+            key=lambda floor: (floor.held, floor.variant, floor.accuracy),
+        )
+        if not comparisons and not floors and not matched.missing:
+            refusals.append("nothing is gated: the policy ignores every accuracy that both reports hold")
+    if refusals:
+        findings = [_finding("error", "refused", line) for line in dict.fromkeys(refusals)]
+        comparisons, floors = [], []
+    else:
+        findings = [
+            *(found for comparison in comparisons for found in _judged(comparison, policy)),
+            *map(_missing, sorted(matched.missing, key=lambda missing: missing.message)),
+            *(found for floor in floors for found in _held(floor)),
+            *_diagnostics(report, policy),
+            *(_finding("notice", "new", line) for line in sorted(matched.new)),
+            *(_finding("notice", "note", line) for line in _notes(report, baseline)),
+        ]
+        findings.sort(key=lambda found: RANKS[found.level])
+    failed = any(finding.level == "error" for finding in findings)
+    return GateResult(
+        gate_version=GATE_VERSION,
+        verdict="refused" if refusals else "failed" if failed else "passed",
+        report=_origin(report),
+        baseline=_origin(baseline),
+        alpha=policy.alpha,
+        tests=sum(comparison.p_drop is not None for comparison in comparisons),
+        comparisons=tuple(comparisons),
+        floors=tuple(floors),
+        findings=tuple(findings),
+    )
+
+
+def _origin(report: Report) -> Origin:
+    run = report.run
+    return Origin(id=run.id, created=run.created, model=report.model.name, git_commit=run.environment.git_commit)
+
+
+def _finding(
+    level: Level, kind: Kind, message: str, variant: str | None = None, accuracy: str | None = None
+) -> Finding:
+    return Finding(level=level, kind=kind, variant=variant, accuracy=accuracy, message=message)
+
+
+@dataclass(frozen=True)
+class _Gated:
+    """One accuracy that is gated, with its test."""
+
+    pair: Pair
+    accuracy: str
+    limits: Limits
+    result: Paired
+    newly_broken: tuple[int, ...]
+
+
+def _compared(pairs: Sequence[Pair], policy: Policy) -> list[Comparison]:
+    """Test every gated accuracy, adjust for their number, and put the worst first."""
+    gated = [found for pair in pairs for found in _gated(pair, policy)]
+    tested = [i for i, found in enumerate(gated) if found.result.p_drop is not None]
+    drops = dict(zip(tested, holm([gated[i].result.p_drop or 0.0 for i in tested]), strict=True))
+    gains = dict(zip(tested, holm([gated[i].result.p_gain or 0.0 for i in tested]), strict=True))
+    comparisons = [
+        _comparison(found, drops.get(i), gains.get(i), policy.alpha, len(tested)) for i, found in enumerate(gated)
+    ]
+    return sorted(comparisons, key=lambda c: (RANKS[c.status], c.difference, c.variant, c.accuracy))
+
+
+def _gated(pair: Pair, policy: Policy) -> Iterable[_Gated]:
+    for target in targets(pair.now):
+        if target.accuracy not in (CLEAN, WORST_CASE, *pair.labels):
+            continue
+        if target.accuracy == WORST_CASE and len(pair.labels) < 2:
+            continue  # it is the only attack's accuracy again, and would only make every test stricter
+        limits = policy.limits(target)
+        if limits.ignore:
+            continue
+        before, now = (_bits(subject, target.accuracy, pair.labels) for subject in (pair.before, pair.now))
+        lost = np.flatnonzero(before & ~now)[: policy.list_samples]
+        yield _Gated(pair, target.accuracy, limits, paired(before, now, pair.now.batch_size), tuple(lost.tolist()))
+
+
+def _bits(subject: Subject, accuracy: str, labels: Sequence[str]) -> Bits:
+    # Over the attacks that both reports have, so that a new attack is no regression.
+    return subject.worst_case(labels) if accuracy == WORST_CASE else subject.outcomes[accuracy]
+
+
+def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: float, tests: int) -> Comparison:
+    counts, tolerance, subject = gated.result.counts, gated.limits.tolerance, gated.pair.now
+    seen = None if drop is None else detectable_drop(tolerance, alpha, tests, counts.n, gated.result.units)
+    return Comparison(
+        variant=subject.name,
+        accuracy=gated.accuracy,
+        title=_title(subject, gated.accuracy),
+        samples=counts.n,
+        before=(counts.both + counts.lost) / counts.n,
+        now=(counts.both + counts.gained) / counts.n,
+        difference=counts.difference,
+        interval=gated.result.interval,
+        lost=counts.lost,
+        gained=counts.gained,
+        tolerance=tolerance,
+        p_drop=gated.result.p_drop,
+        p_drop_adjusted=drop,
+        p_gain_adjusted=gain,
+        detectable_drop=seen,
+        assumes_independence=subject.batch_size is not None,
+        status=judge(counts.lost, counts.gained, counts.n, tolerance, alpha, drop, gain),
+        newly_broken=gated.newly_broken,
+    )
+
+
+def judge(
+    lost: int, gained: int, n: int, tolerance: float, alpha: float, drop: float | None, gain: float | None
+) -> Status:
+    """Return what a change of accuracy is, from the samples `lost` and `gained` of `n`.
+
+    A drop beyond the tolerance is a regression where its adjusted p, `drop`, is below `alpha`, else unproven; a gain
+    beyond it is an improvement where its adjusted p, `gain`, is below `alpha`. None stands for a test left out. The
+    tolerance is taken as the decimal number that it was written as: 7 of 100 are not more than 0.07.
+    """
+    allowed = Fraction(repr(tolerance)) * n
+    if lost - gained > allowed:
+        return "regression" if drop is not None and drop < alpha else "unproven"
+    if gained - lost > allowed and gain is not None and gain < alpha:
+        return "improved"
+    return "unchanged"
+
+
+def _title(subject: Subject, accuracy: str) -> str:
+    names = {CLEAN: "clean", WORST_CASE: "worst case", **titles(subject.variant.attacks)}
+    return names[accuracy]
+
+
+def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
+    shares = f"{100 * comparison.now:.1f} %, {100 * comparison.before:.1f} % before"
+    what = f"{comparison.variant}, {comparison.title}: {shares}"
+    counted = f"{comparison.lost} of {comparison.samples} samples newly wrong, {comparison.gained} newly right"
+    p = comparison.p_drop_adjusted
+    if comparison.status == "regression":
+        message = f"{what}; {counted}; adjusted p = {p:.2g}"
+        yield _finding("error", "regression", message, comparison.variant, comparison.accuracy)
+    elif comparison.status == "unproven":
+        reason = f"adjusted p = {p:.2g}" if p is not None else f"below {LEAST_BATCHES} batches there is no test"
+        message = f"{what}; {counted}; beyond the tolerance but not proven ({reason})"
+        level: Level = "error" if policy.unproven == "fail" else "warning"
+        yield _finding(level, "unproven", message, comparison.variant, comparison.accuracy)
+    elif comparison.status == "improved":
+        yield _finding("notice", "improved", f"{what}; {counted}", comparison.variant, comparison.accuracy)
+
+
+def _floors(subject: Subject, policy: Policy) -> Iterable[Floor]:
+    variant = subject.variant
+    values = {attack.label: attack.robust_accuracy for attack in variant.attacks}
+    values |= {CLEAN: variant.clean.accuracy, WORST_CASE: variant.worst_case_accuracy}
+    for target in targets(subject):
+        limits = policy.limits(target)
+        if limits.minimum is None or limits.ignore:
+            continue
+        value = values[target.accuracy]
+        yield Floor(
+            variant=subject.name,
+            accuracy=target.accuracy,
+            title=_title(subject, target.accuracy),
+            minimum=limits.minimum,
+            value=value,
+            held=value is not None and value >= limits.minimum,
+        )
+
+
+def _held(floor: Floor) -> Iterable[Finding]:
+    if not floor.held:
+        value = "no result" if floor.value is None else f"{100 * floor.value:.2f} %"
+        message = f"{floor.variant}, {floor.title}: {value}, below the minimum of {100 * floor.minimum:g} %"
+        yield _finding("error", "floor", message, floor.variant, floor.accuracy)
+
+
+def _missing(missing: Missing) -> Finding:
+    return _finding("error", "missing", missing.message, missing.variant, missing.accuracy)
+
+
+def _diagnostics(report: Report, policy: Policy) -> Iterable[Finding]:
+    if policy.diagnostics == "ignore":
+        return
+    for diagnostic in report.diagnostics:
+        if diagnostic.status == "fail":
+            where = ", ".join(part for part in (diagnostic.variant, diagnostic.attack) if part)
+            message = f"diagnostic {diagnostic.name} failed{f' ({where})' if where else ''}: {diagnostic.message}"
+            level: Level = "error" if policy.diagnostics == "fail" else "warning"
+            yield _finding(level, "diagnostic", message, diagnostic.variant, diagnostic.attack)
+
+
+def _notes(now: Report, before: Report) -> Iterable[str]:
+    """Say what differs and is no reason to refuse: it may explain a change."""
+    pairs = {
+        "precision": (now.run.environment.precision, before.run.environment.precision),
+        "seed": (now.run.seed, before.run.seed),
+        "model": (now.model.name, before.model.name),
+    }
+    for name, (here, there) in pairs.items():
+        if here != there:
+            yield f"the {name} is {here}; in the baseline it is {there}"

@@ -1,0 +1,167 @@
+"""What the gate lets pass: a typed policy, read from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import isclose
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from stein_bench.config import read_yaml_mapping
+from stein_bench.errors import UsageError, suggestion, unknown_name
+from stein_bench.specs import parse_number
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # YAML's yes and true would count as 1
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(parse_number(value, "it"))
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """One accuracy of one variant, as rules name it.
+
+    Attributes:
+        variant: e.g. ``stein/running``.
+        accuracy: ``clean``, ``worst-case`` or the attack's label.
+        name: the attack's name; else as `accuracy`.
+        eps: the attack's budget; None for ``clean`` and ``worst-case``.
+    """
+
+    variant: str
+    accuracy: str
+    name: str
+    eps: float | None = None
+
+
+class Rule(_Settings):
+    """Limits of some accuracies. Patterns have ``*`` and ``?``; an attack matches by its name or its whole label."""
+
+    variant: str = "*"
+    accuracy: str = "*"
+    eps: Number | None = Field(default=None, gt=0)
+    tolerance: Share | None = None
+    minimum: Share | None = None
+    ignore: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Rule:
+        if self.tolerance is None and self.minimum is None and self.ignore is None:
+            raise ValueError("says nothing: give it a tolerance, a minimum or ignore: true")
+        return self
+
+    def matches(self, target: Target) -> bool:
+        """Return whether the rule is about this accuracy."""
+        if self.eps is not None and (target.eps is None or not isclose(self.eps, target.eps, rel_tol=1e-6)):
+            return False
+        names = (target.name, target.accuracy)
+        return _like(target.variant, self.variant) and any(_like(name, self.accuracy) for name in names)
+
+
+def _like(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What holds for one accuracy: its tolerance, its floor if it has one, and whether it is left alone."""
+
+    tolerance: float
+    minimum: float | None
+    ignore: bool
+
+
+class Policy(_Settings):
+    """What the gate lets pass. `configs/gate.yaml` explains every key.
+
+    Raises pydantic's ValidationError; `read_policy` turns it into a `UsageError`.
+    """
+
+    tolerance: Share = 0.01
+    alpha: Number = Field(default=0.05, gt=0, lt=1)
+    unproven: Literal["warn", "fail"] = "warn"
+    diagnostics: Literal["ignore", "warn", "fail"] = "warn"
+    list_samples: int = Field(default=20, ge=0)
+    rules: tuple[Rule, ...] = ()
+
+    def limits(self, target: Target) -> Limits:
+        """Return what holds for an accuracy; where several rules say something, the last one counts."""
+        tolerance, minimum, ignore = self.tolerance, None, False
+        for rule in self.rules:
+            if rule.matches(target):
+                tolerance = tolerance if rule.tolerance is None else rule.tolerance
+                minimum = minimum if rule.minimum is None else rule.minimum
+                ignore = ignore if rule.ignore is None else rule.ignore
+        return Limits(tolerance, minimum, ignore)
+
+    def check_rules(self, targets: Iterable[Target]) -> None:
+        """Refuse rules that are about none of the `targets`: a floor with a misspelt name would never hold anything.
+
+        Raises:
+            UsageError: a rule matches nothing; the message names what is near.
+        """
+        targets = list(targets)
+        for number, rule in enumerate(self.rules, 1):
+            if any(rule.matches(target) for target in targets):
+                continue
+            about = f"variant {rule.variant!r}, accuracy {rule.accuracy!r}"
+            about += "" if rule.eps is None else f", eps {rule.eps:g}"
+            near = suggestion(rule.variant, {t.variant for t in targets}, 1) if rule.variant != "*" else ""
+            near += suggestion(rule.accuracy, {t.name for t in targets}, 1)
+            names = ", ".join(dict.fromkeys(t.name for t in targets))
+            raise UsageError(f"rule {number} of the policy ({about}) is about nothing here.{near} There are: {names}.")
+
+
+KEYS = tuple(name.replace("_", "-") for name in Policy.model_fields)
+RULE_KEYS = tuple(Rule.model_fields)
+
+
+def read_policy(path: str | Path) -> Policy:
+    """Read a policy from a YAML file.
+
+    Raises:
+        UsageError: the file is missing, no YAML, no mapping, or has a key or a value that is not known.
+    """
+    content = read_yaml_mapping(path, "policy", KEYS)
+    rules = content.get("rules")
+    for rule in rules if isinstance(rules, list) else ():
+        for key in rule if isinstance(rule, dict) else ():
+            if key not in RULE_KEYS:
+                raise unknown_name(f"key of a rule in {path}:", str(key), RULE_KEYS)
+    if "rules" in content and rules is None:
+        content["rules"] = ()
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(_first_error(error, path)) from None
+
+
+def _first_error(error: ValidationError, path: str | Path) -> str:
+    detail: Any = error.errors()[0]
+    where = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in detail["loc"])
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    return f"{path}: {where}: {message[:1].lower()}{message[1:]}{given}."
