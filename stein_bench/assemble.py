@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from stein_bench.metrics import (
     worst_case,
 )
 from stein_bench.networks import Built
-from stein_bench.outcomes import CLEAN, Phase, Unit, gather, hash_ids, pack_bits
+from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, gather, hash_ids, pack_bits, replay_phase
 from stein_bench.prepare import Plan, Variant
 from stein_bench.report import (
     AttackResult,
@@ -26,23 +26,30 @@ from stein_bench.report import (
     CorruptionResult,
     Diagnostic,
     Outcomes,
+    Replay,
     SkippedLayerInfo,
     Spread,
     VariantResult,
     WeightsInfo,
 )
 
+MOST_FLIPPED = 0.01
+"""More flipped verdicts than this share and a variant depends on its batch."""
+
 
 def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
     """Group the units of one variant by phase."""
     by_phase: dict[str, list[Unit]] = {}
     for unit in units:
+        if unit.phase.startswith(REPLAY):
+            continue  # of some samples only, see `replay_result`
         by_phase.setdefault(unit.phase, []).append(unit)
     return {name: gather(found, samples) for name, found in by_phase.items()}
 
 
-def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[str, Phase]) -> VariantResult:
-    """Turn the phases of one variant into its part of the report."""
+def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[Unit]) -> VariantResult:
+    """Turn the units of one variant into its part of the report."""
+    phases = gather_phases(units, len(plan.samples))
     clean = phases[CLEAN].bits("correct")
     coupled = variant.stats == "batch"
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
@@ -52,6 +59,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
         for attack in attacks
         if not phases[attack.label].message
     }
+    replays = {label: replay_result(units, label, clean, bits) for label, bits in robust.items()}
     worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(attacks) else None
     account = built.account
     return VariantResult(
@@ -69,7 +77,10 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
         clean=_clean(phases[CLEAN], clean, coupled),
         attacks=[
-            _attack_result(attack, phases[attack.label], clean, robust.get(attack.label), coupled) for attack in attacks
+            _attack_result(
+                attack, phases[attack.label], clean, robust.get(attack.label), coupled, replays.get(attack.label)
+            )
+            for attack in attacks
         ],
         corruptions=[_corruption_result(attack, phases[attack.label], coupled) for attack in corruptions],
         worst_case_accuracy=None if worst is None else worst.value,
@@ -99,7 +110,74 @@ def _clean(phase: Phase, correct: Bits, coupled: bool) -> Clean:
     )
 
 
-def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool) -> AttackResult:
+def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits) -> Replay | None:
+    """Return how far the verdicts of an attack hold in other batches; None where nothing was replayed.
+
+    Args:
+        units: of one variant.
+        label: the attack's.
+        clean, robust: per sample of the data set, in the batches in which they were attacked.
+    """
+    replayed = {unit.batch: unit for unit in units if unit.phase == replay_phase(label)}
+    if set(replayed) != {0, 1}:
+        return None
+    shuffled, single = replayed[0], replayed[1]
+
+    def share_and_flips(unit: Unit, column: str) -> tuple[float | None, float | None]:
+        if column not in unit.columns or len(unit.indices) == 0:
+            return None, None
+        here = clean[unit.indices] & unit.columns[column].astype(np.bool_)
+        return float(here.mean()), float((here != robust[unit.indices]).mean())
+
+    shuffled_share, shuffled_flipped = share_and_flips(shuffled, "shuffled")
+    among_clean, among_clean_flipped = share_and_flips(single, "among_clean")
+    alone, alone_flipped = share_and_flips(single, "alone")
+    if among_clean is None or among_clean_flipped is None:
+        return None
+    everything = shuffled.indices if len(shuffled.indices) else np.arange(len(robust))
+    return Replay(
+        joint=float(robust[everything].mean()),
+        shuffled=shuffled_share,
+        shuffled_flipped=shuffled_flipped,
+        samples=len(everything),
+        single_samples=len(single.indices),
+        single_joint=float(robust[single.indices].mean()),
+        among_clean=among_clean,
+        among_clean_flipped=among_clean_flipped,
+        alone=alone,
+        alone_flipped=alone_flipped,
+    )
+
+
+def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
+    """Check that verdicts found under batch statistics hold in other batches."""
+    found = []
+    for attack in variant.attacks:
+        if attack.replay is None:
+            continue
+        replay = attack.replay
+        flips = {
+            "shuffled among adversarials": replay.shuffled_flipped,
+            "among clean samples": replay.among_clean_flipped,
+            "alone": replay.alone_flipped,
+        }
+        where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
+        depends = worst > MOST_FLIPPED
+        message = f"{attack.name}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
+        if depends:
+            message += "; it depends on its batch: the robust accuracy holds for these very batches only"
+        found.append(
+            Diagnostic(
+                name="batch-dependence", variant=f"{variant.bn}/{variant.stats}", attack=attack.label,
+                status="fail" if depends else "pass", value=worst, message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _attack_result(
+    attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool, replay: Replay | None
+) -> AttackResult:
     rate = success = None
     invalid = over_budget = 0
     linf = l2 = None
@@ -124,6 +202,7 @@ def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | Non
         over_budget=over_budget,
         perturbation_linf=linf,
         perturbation_l2=l2,
+        replay=replay,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
         seconds=phase.seconds,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stein_bench.errors import UsageError
 from stein_bench.metrics import Bits
 
+REPLAY = "replay "
 CLEAN = "clean"
 """The phase of a unit that holds clean predictions; any other phase is an attack's label."""
 
@@ -48,6 +49,15 @@ class Unit:
     def failed(self) -> bool:
         """Whether the unit has a message instead of columns."""
         return bool(self.message)
+
+
+def replay_phase(label: str) -> str:
+    """Return the phase in which what the attack of that label made is shown again in other batches.
+
+    Its unit 0 has the column ``shuffled``, its unit 1 ``among_clean`` and, where it can be, ``alone``: all of them say
+    what was right again, for those samples alone that were replayed.
+    """
+    return f"{REPLAY}{label}"
 
 
 def draw_column(number: int) -> str:

@@ -116,6 +116,25 @@ class Spread(_Part):
     max: float
 
 
+class Replay(_Part):
+    """What is left of the robust accuracy when the same adversarial inputs are shown in other batches.
+
+    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named. `flipped` is
+    the share of samples whose verdict is another one than in the batch in which they were attacked.
+    """
+
+    joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
+    shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
+    shuffled_flipped: Share | None
+    samples: int = Field(description="replayed shuffled: all, or the first that fit into memory")
+    single_samples: int = Field(description="replayed singly: at most 64")
+    single_joint: Share = Field(description="in the batch in which they were attacked, of those")
+    among_clean: Share = Field(description="each alone among the clean samples of its batch")
+    among_clean_flipped: Share
+    alone: Share | None = Field(description="each by itself; null where a layer would have one element per channel")
+    alone_flipped: Share | None
+
+
 class AttackResult(_Part):
     """One attack on one variant. Shares are null where the attack failed."""
 
@@ -135,6 +154,7 @@ class AttackResult(_Part):
     over_budget: int = Field(description="samples beyond eps, of attacks that do not honour it: no successes at eps")
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
+    replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
     forward_passes: int = Field(description="of the attack, in samples; verification not counted")
     backward_passes: int
     seconds: float

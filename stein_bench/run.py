@@ -10,10 +10,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+from torch import nn
 
-from stein_bench.assemble import gather_phases, step_diagnostics, variant_result
+from stein_bench.assemble import batch_diagnostics, step_diagnostics, variant_result
+from stein_bench.attacks.catalog import LINF_EPS
 from stein_bench.attacks.registry import Attack
 from stein_bench.config import RunConfig
+from stein_bench.consistency import consistency
+from stein_bench.data.samples import batches
+from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
@@ -21,13 +26,14 @@ from stein_bench.metrics import Bits, robust_bits, worst_case
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.outcomes import CLEAN, REPLAY, Unit, replay_phase, unpack_bits
 from stein_bench.prepare import NO_CONTROL, Plan, Variant, check_model, lacks_control, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.report import (
     SCHEMA_VERSION,
     DataInfo,
+    Diagnostic,
     ModelInfo,
     Preprocessing,
     Report,
@@ -35,6 +41,7 @@ from stein_bench.report import (
     VariantResult,
     WeightsInfo,
 )
+from stein_bench.seeds import derive_seed
 from stein_bench.specs import format_eps
 
 
@@ -65,7 +72,8 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         journal = _open_journal(plan, stack)
-        results = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+        pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+    results = [result for result, _ in pairs]
     return Report(
         schema_version=SCHEMA_VERSION,
         run=Run(
@@ -98,7 +106,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             sha256=plan.samples.sha256(),
         ),
         variants=results,
-        diagnostics=step_diagnostics(plan.attacks),
+        diagnostics=[*step_diagnostics(plan.attacks), *(check for _, checks in pairs for check in checks)],
     )
 
 
@@ -118,7 +126,7 @@ def _run_variant(
     setting: Setting,
     journal: Journal | None,
     progress: Progress,
-) -> VariantResult:
+) -> tuple[VariantResult, list[Diagnostic]]:
     network = built.network
     if variant.stats == "batch" and variant.bn == "sample":
         # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
@@ -140,7 +148,31 @@ def _run_variant(
                     if journal:
                         journal.add(unit)
                     display.show(unit)
-    return variant_result(plan, variant, built, gather_phases(units, len(plan.samples)))
+        result = variant_result(plan, variant, built, units)
+        checks = list(_checks(plan, variant, model, setting, progress))
+    robust = {label: unpack_bits(bits, len(plan.samples)) for label, bits in result.outcomes.robust.items()}
+    batch_size = plan.config.batch_size if coupled else None
+    checks += consistency(variant.label, plan.attacks, robust, batch_size)
+    return result, [*checks, *batch_diagnostics(result)]
+
+
+def _checks(
+    plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
+) -> Iterator[Diagnostic]:
+    """Yield the results of the sanity checks of one variant, on the first samples."""
+    few = plan.samples.first(min(PROBES, setting.batch_size) if variant.stats == "batch" else PROBES)
+    _, inputs, labels = next(iter(batches(few, len(few))))
+    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
+    norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
+    probe = Probe(
+        inputs.to(plan.device), labels.to(plan.device),
+        [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
+        plan.task, setting.classes, norm, eps, variant.stats == "batch",
+    )  # fmt: skip
+    with phase(progress, f"checks {variant.label}", CHECKS):
+        for result in diagnose(variant.label, model, probe):
+            yield result
+            progress.advance(1)
 
 
 class PhaseDisplay:
@@ -157,6 +189,7 @@ class PhaseDisplay:
         self._samples = len(plan.samples)
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
+        self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
         self._clean = np.zeros(self._samples, np.bool_)
         self._seen = self._right = 0
         self._done: dict[str, int] = {}
@@ -177,6 +210,9 @@ class PhaseDisplay:
         """Draw a finished unit of the present phase."""
         if unit.failed:
             self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
+            return
+        if unit.phase.startswith(REPLAY):
+            self._progress.advance(len(unit.indices))
             return
         if unit.phase == CLEAN:
             self._clean[unit.indices] = unit.columns["correct"]
