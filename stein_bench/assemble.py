@@ -24,7 +24,6 @@ from stein_bench.report import (
     AttackResult,
     Clean,
     CorruptionResult,
-    Diagnostic,
     Outcomes,
     Replay,
     SkippedLayerInfo,
@@ -32,9 +31,6 @@ from stein_bench.report import (
     VariantResult,
     WeightsInfo,
 )
-
-MOST_FLIPPED = 0.01
-"""More flipped verdicts than this share and a variant depends on its batch."""
 
 
 def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
@@ -149,32 +145,6 @@ def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits) 
     )
 
 
-def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
-    """Check that verdicts found under batch statistics hold in other batches."""
-    found = []
-    for attack in variant.attacks:
-        if attack.replay is None:
-            continue
-        replay = attack.replay
-        flips = {
-            "shuffled among adversarials": replay.shuffled_flipped,
-            "among clean samples": replay.among_clean_flipped,
-            "alone": replay.alone_flipped,
-        }
-        where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
-        depends = worst > MOST_FLIPPED
-        message = f"{attack.name}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
-        if depends:
-            message += "; it depends on its batch: the robust accuracy holds for these very batches only"
-        found.append(
-            Diagnostic(
-                name="batch-dependence", variant=f"{variant.bn}/{variant.stats}", attack=attack.label,
-                status="fail" if depends else "pass", value=worst, message=message,
-            )
-        )  # fmt: skip
-    return found
-
-
 def _attack_result(
     attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool, replay: Replay | None
 ) -> AttackResult:
@@ -245,27 +215,3 @@ def _invalid_message(invalid: int, samples: int) -> str:
         f"{invalid} of {samples} adversarial inputs are outside the budget or the box, not finite, or give "
         "outputs that are not finite; they count as no success"
     )
-
-
-def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
-    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
-    found = []
-    for attack in attacks:
-        steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
-        if steps is None or alpha is None:
-            continue
-        reach = float(alpha) * int(steps) / attack.eps
-        message = f"alpha·steps is {reach:.3g} times eps"
-        if reach < 2 * (1 - 1e-9):
-            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
-        found.append(
-            Diagnostic(
-                name="step-budget",
-                variant=None,
-                attack=attack.label,
-                status="pass" if reach >= 2 * (1 - 1e-9) else "warn",
-                value=reach,
-                message=message,
-            )
-        )
-    return found

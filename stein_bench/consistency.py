@@ -1,4 +1,7 @@
-"""Do the results of a battery fit together? A stronger attack that breaks less points to a fault in attack or model."""
+"""Checks on results: do they fit together, hold in other batches, and belong to a model that still works?
+
+A stronger attack that breaks less than a weaker one points to a fault in the attack or to masked gradients.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,17 @@ from typing import Literal
 from stein_bench.attacks.registry import Attack
 from stein_bench.metrics import Bits
 from stein_bench.paired import LEAST_BATCHES, Paired, paired
-from stein_bench.report import Diagnostic
+from stein_bench.report import Diagnostic, VariantResult
 
 Status = Literal["pass", "warn", "fail"]
 
 SIGNIFICANT = 0.01
 """A stronger attack that breaks less, with a one-sided p below this, is a failed check; else a warning."""
+
+COLLAPSED = 0.5
+"""A variant with less than this share of the best one's clean accuracy no longer does its task."""
+MOST_FLIPPED = 0.01
+"""More flipped verdicts than this share and a variant depends on its batch."""
 
 ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
 ITERATED = ("pgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD", "torchattacks.PGDL2",
@@ -100,3 +108,75 @@ def _compare(variant: str, name: str, weaker: Attack, stronger: Attack, advice: 
         if weaker.norm != "Linf":
             what = f"{weaker.info.name}, {stronger.eps:.3g} against {weaker.eps:.3g}"
     return reversal(name, variant, stronger.label, result, what, advice)
+
+
+def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> list[Diagnostic]:
+    """Check that every variant still does its task: a collapsed network is not robust, whatever an attack finds."""
+    best = max(variant.clean.accuracy for variant in variants)
+    found = []
+    for variant in variants:
+        reached, chance = 100 * variant.clean.accuracy, 100 / classes
+        collapsed = reached < COLLAPSED * 100 * best or 100 * variant.clean.ci95[0] <= chance
+        says = "has collapsed to" if collapsed else "is"
+        message = (
+            f"clean accuracy {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
+        )
+        if collapsed:
+            message += ": its robust figures mean nothing"
+        found.append(
+            Diagnostic(
+                name="clean-accuracy", variant=f"{variant.bn}/{variant.stats}", attack=None,
+                status="fail" if collapsed else "pass", value=variant.clean.accuracy, message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
+    """Check that verdicts found under batch statistics hold in other batches."""
+    found = []
+    for attack in variant.attacks:
+        if attack.replay is None:
+            continue
+        replay = attack.replay
+        flips = {
+            "shuffled among adversarials": replay.shuffled_flipped,
+            "among clean samples": replay.among_clean_flipped,
+            "alone": replay.alone_flipped,
+        }
+        where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
+        depends = worst > MOST_FLIPPED
+        message = f"{attack.name}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
+        if depends:
+            message += "; it depends on its batch: the robust accuracy holds for these very batches only"
+        found.append(
+            Diagnostic(
+                name="batch-dependence", variant=f"{variant.bn}/{variant.stats}", attack=attack.label,
+                status="fail" if depends else "pass", value=worst, message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
+    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
+    found = []
+    for attack in attacks:
+        steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
+        if steps is None or alpha is None:
+            continue
+        reach = float(alpha) * int(steps) / attack.eps
+        message = f"alpha·steps is {reach:.3g} times eps"
+        if reach < 2 * (1 - 1e-9):
+            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
+        found.append(
+            Diagnostic(
+                name="step-budget",
+                variant=None,
+                attack=attack.label,
+                status="pass" if reach >= 2 * (1 - 1e-9) else "warn",
+                value=reach,
+                message=message,
+            )
+        )
+    return found

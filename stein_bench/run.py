@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 import numpy as np
 from torch import nn
 
-from stein_bench.assemble import batch_diagnostics, step_diagnostics, variant_result
+from stein_bench.assemble import variant_result
 from stein_bench.attacks.catalog import LINF_EPS
 from stein_bench.attacks.registry import Attack
 from stein_bench.config import RunConfig
-from stein_bench.consistency import consistency
+from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches
 from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
 from stein_bench.evaluate import Setting, evaluate
@@ -30,6 +30,7 @@ from stein_bench.outcomes import CLEAN, REPLAY, Unit, replay_phase, unpack_bits
 from stein_bench.prepare import NO_CONTROL, Plan, Variant, check_model, lacks_control, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
+from stein_bench.replay import SINGLES
 from stein_bench.report import (
     SCHEMA_VERSION,
     DataInfo,
@@ -74,6 +75,8 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         journal = _open_journal(plan, stack)
         pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
     results = [result for result, _ in pairs]
+    checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
+    checks += [check for _, found in pairs for check in found]
     return Report(
         schema_version=SCHEMA_VERSION,
         run=Run(
@@ -106,7 +109,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             sha256=plan.samples.sha256(),
         ),
         variants=results,
-        diagnostics=[*step_diagnostics(plan.attacks), *(check for _, checks in pairs for check in checks)],
+        diagnostics=checks,
     )
 
 
@@ -203,7 +206,10 @@ class PhaseDisplay:
         """Run the body as the phase of that label, whose units it shows."""
         self._seen = self._right = 0
         title = f"{self._titles[label]} {self._variant.label}"
-        with phase(self._progress, title, self._samples, self._done.get(label, 0)):
+        total = self._samples
+        if label.startswith(REPLAY):
+            total += min(self._samples, SINGLES)
+        with phase(self._progress, title, total, self._done.get(label, 0)):
             yield
 
     def show(self, unit: Unit) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
-from stein_bench.report import AttackResult, CorruptionResult, Report, VariantResult
+from stein_bench.report import AttackResult, CorruptionResult, Diagnostic, Replay, Report, VariantResult
 from stein_bench.specs import format_eps
 
 NARROWEST = 80
@@ -21,11 +21,15 @@ NARROWEST = 80
 def report_table(report: Report) -> RenderableType:
     """Return a heading, a table with one row per variant and attack, and the notes that it needs to be read."""
     notes = Table.grid(padding=(0, 1, 0, 0))
+    for check in report.diagnostics:
+        if check.status == "fail" and not _collapsed(check):
+            notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
     for line in report.dishonest():
         notes.add_row("!", Text(line), style="bold red")
     for line in _notes(report):
         notes.add_row("-", Text(line), style="dim")
-    return Group(_heading(report), Padding(_rows(report), (1, 0)), notes)
+    first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
+    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -150,6 +154,31 @@ def _notes(report: Report) -> Iterator[str]:
             yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"
     if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
         yield "some attacks do not honour ε; what they found beyond it is no success"
-    for diagnostic in report.diagnostics:
-        if diagnostic.status != "pass":
-            yield f"{diagnostic.name} {diagnostic.status}: {diagnostic.attack or ''} {diagnostic.message}"
+    for variant in report.variants:
+        for attack in variant.attacks:
+            if attack.replay is not None:
+                yield f"{variant.bn} ({variant.stats}), {attack.name} {_replayed(attack.replay)}"
+    for check in report.diagnostics:
+        if check.status == "warn":
+            yield f"check warns: {_check(check)}"
+    if report.diagnostics:
+        passed = sum(check.status == "pass" for check in report.diagnostics)
+        yield f"{passed} of {len(report.diagnostics)} sanity checks passed"
+
+
+def _check(check: Diagnostic) -> str:
+    return f"{check.variant}: {check.message}" if check.variant else check.message
+
+
+def _collapsed(check: Diagnostic) -> bool:
+    return check.name == "clean-accuracy" and check.status == "fail"
+
+
+def _replayed(replay: Replay) -> str:
+    shuffled = "–" if replay.shuffled is None else percent(replay.shuffled)
+    alone = "–" if replay.alone is None else percent(replay.alone)
+    return (
+        f"replayed: joint {percent(replay.joint)}, shuffled {shuffled} (n={replay.samples}); joint "
+        f"{percent(replay.single_joint)}, among clean {percent(replay.among_clean)}, alone {alone} "
+        f"(n={replay.single_samples})"
+    )
