@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.specs import parse_numbers
@@ -48,6 +48,7 @@ class RunConfig(BaseModel):
     weights: str = "auto"
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
+    battery: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -76,12 +77,20 @@ class RunConfig(BaseModel):
                 raise ValueError("is not valid UTF-8, and no report could hold it")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _battery_alone(cls, values: Any) -> Any:
+        """Leave the default attack out where a battery says what is run; attacks that are named add to it."""
+        if isinstance(values, Mapping) and values.get("battery") is not None and values.get("attack") is None:
+            return {**values, "attack": ()}
+        return values
+
     @field_validator("bn", "stats", "attack", mode="before")
     @classmethod
-    def _one_or_many(cls, value: object) -> object:
+    def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
         if isinstance(values, list | tuple):
-            if not values:
+            if not values and not (info.field_name == "attack" and info.data.get("battery")):
                 raise ValueError("needs at least one value")
             repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)
             if repeated is not None:

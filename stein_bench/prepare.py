@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.registry import Attack, resolve_attacks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
@@ -51,7 +52,7 @@ class Plan:
         weights_kind, weights: which weights, and the file's where it is one.
         scaling: input scaling.
         variants: in command-line order, controls last.
-        attacks: in command-line order.
+        attacks: those of the battery first, then in command-line order.
         task, device: what success means, where it runs.
     """
 
@@ -85,7 +86,8 @@ def prepare(config: RunConfig) -> Plan:
     Raises:
         UsageError: something is unknown, missing or does not fit together.
     """
-    attacks = resolve_attacks(config.attack, config.eps)
+    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    attacks = resolve_attacks((*battery, *config.attack), config.eps)
     device = _device(config.device)
     weights = read_weights(config.weights) if config.weights not in _KEYWORDS else None
     variants = _variants(config, weights)

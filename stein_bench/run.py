@@ -268,6 +268,7 @@ def _open_journal(plan: Plan, stack: ExitStack) -> Journal | None:
     identity = {
         "journal": 1,
         "config_sha256": config.sha256(),
+        "attacks": [attack.label for attack in plan.attacks],  # a battery's file may have changed meanwhile
         "data_sha256": plan.samples.sha256(),
         "weights_sha256": plan.weights.sha256 if plan.weights else None,
         "model": plan.source.fingerprint(),

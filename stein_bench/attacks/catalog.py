@@ -35,6 +35,7 @@ class AttackInfo:
         eps_name: its own name of the budget; None where it does not honour one: then a success counts
             only if the perturbation found lies within eps.
         params: parameters with defaults (native attacks; torchattacks' are read from the class).
+        tasks: what it serves.
         min_classes: smallest number of classes it works with.
         unavailable: empty, or why it cannot run.
     """
@@ -46,6 +47,7 @@ class AttackInfo:
     access: Access = "white-box"
     eps_name: str | None = "eps"
     params: Mapping[str, ParameterValue] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("classification",)
     min_classes: int = 2
     unavailable: str = ""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import INTERRUPTED, app
-from stein_bench.cli.completion import attack_names, bn_names, completing
+from stein_bench.cli.completion import attack_names, battery_names, bn_names, completing
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ def evaluate(
             metavar="NAME[:KEY=VALUE,...]",
             help="Attack with parameters, see `list attacks`; repeat for several. Default: pgd.",
             autocompletion=completing(attack_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    battery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="List of attacks, see `list batteries`; --attack adds to it.",
+            autocompletion=completing(battery_names),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -153,6 +162,7 @@ def evaluate(
     - `stein-bench evaluate resnet18 --attack pgd`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
+    - `stein-bench evaluate resnet18 --battery standard`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
     - `stein-bench evaluate --config configs/digits.yaml`
 

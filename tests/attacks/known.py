@@ -12,12 +12,17 @@ TASK = Classification()
 
 
 class LinearClasses(nn.Module):
-    """K classes: logits W·x. A sample is robust iff no other class is within eps of it in the dual norm."""
+    """K classes: logits W·x. A sample is robust iff no other class is within eps of it in the dual norm.
 
-    def __init__(self, classes: int, features: int, seed: int = 0) -> None:
+    With `uneven`, classes differ in their slopes, so that the likeliest other class is often not the nearest.
+    """
+
+    def __init__(self, classes: int, features: int, seed: int = 0, *, uneven: bool = False) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         weight = torch.randn(classes, features, generator=generator)
+        if uneven:
+            weight = weight * torch.linspace(0.2, 3, classes)[:, None]
         self.weight = nn.Parameter(weight - weight.mean(dim=1, keepdim=True))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -80,8 +81,10 @@ def test_apgd_halves_its_step_until_it_stands_on_the_optimum() -> None:
     assert losses[1] < 0.002 < losses[0]
 
 
-def test_apgd_returns_its_best_point_not_its_last() -> None:
+def test_apgd_returns_its_best_point_not_its_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step of 2·eps jumps over the crest to where the lead is larger: the start was better."""
+    # At a checkpoint the search would go back to its best point anyway.
+    monkeypatch.setattr(sys.modules["stein_bench.attacks.apgd"], "checkpoints", lambda steps: [])
 
     class Hill(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -204,6 +207,19 @@ def test_square_gets_stronger_with_queries_and_never_exceeds_them(norm: str, eps
     assert standing[0] > standing[1] > standing[2]
 
 
+def test_square_climbs_towards_the_worst_case() -> None:
+    """In a linear model's ball the margin can fall by eps·‖w‖₁; what is kept must add up, unlike single proposals."""
+    model = LinearClasses(2, 192)
+    inputs, labels = problem(model, (3, 8, 8), 20, spread=0.15)
+    eps = 1e-4
+    adv = square(model, inputs, labels, TASK, seeds=seeds_of(20), norm="Linf", eps=eps, queries=1500, share=0.8)
+    fallen = (margin(model(inputs), labels) - margin(model(adv), labels)).detach()
+    possible = eps * (model.weight[0] - model.weight[1]).abs().sum().detach()
+    standing = right(model, adv, labels)
+    assert standing.sum() > 15
+    assert (fallen[standing] > 0.45 * possible).all()
+
+
 def test_inputs_without_spatial_axes_are_searched_too() -> None:
     model = LinearClasses(3, 40)
     inputs, labels = problem(model, (40,), 30)
@@ -244,6 +260,9 @@ def test_autoattack_leaves_what_is_wrong_or_broken_already_alone() -> None:
     run("autoattack:steps=20,queries=50,eps=0.5", counting, inputs, labels)
     # Everything falls to the first part within a few steps: clean passes, and no second part.
     assert counting.forward_passes < 30 * 12
+    counting = CountingModel(model)
+    run("autoattack:steps=20,queries=50,eps=0.5", counting, inputs[:10], labels[:10])
+    assert counting.backward_passes == 0
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_the_graph_is_the_real_one():
 LIGHT = (
     "stein_bench.cli.commands",
     "stein_bench.attacks.catalog",
+    "stein_bench.attacks.batteries",
     "stein_bench.normalization.names",
     "stein_bench.data.catalog",
     "stein_bench.specs",

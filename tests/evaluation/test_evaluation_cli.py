@@ -134,6 +134,7 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
         (["test_resnet", "--output", "."], "is a folder"),
         (["test_resnet", "--config", "missing.yaml"], "cannot read the configuration 'missing.yaml'"),
         (["test_resnet", "extra"], "unexpected extra argument"),
+        (["test_resnet", "--battery", "standart"], "unknown battery 'standart'. Did you mean 'standard'?"),
         (["test_vit", "--bn", "stein"], "has no BatchNorm layer"),
         (["test_resnet", "--attack", "torchattacks.TIFGSM:kernel_name=foo"], "does not take its parameters"),
         ([""], "MODEL: string should have at least 1 character"),
@@ -227,7 +228,10 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(("what", "expected"), [("attacks", "torchattacks.PGD"), ("data", "digits"), ("bn", "stein")])
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("attacks", "torchattacks.PGD"), ("data", "digits"), ("bn", "stein"), ("batteries", "standard")],
+)
 def test_listings_name_what_there_is(what: str, expected: str) -> None:
     result = invoke("list", what)
     assert result.exit_code == 0
@@ -270,6 +274,26 @@ def test_every_example_configuration_loads(path: Path, monkeypatch: pytest.Monke
 
 def test_there_are_example_configurations() -> None:
     assert len(RUN_CONFIGS) >= 2
+
+
+def test_a_battery_runs_from_its_file_and_attacks_add_to_it(model: str, data: str, tmp_path: Path) -> None:
+    file, output = tmp_path / "mine.yaml", tmp_path / "report.json"
+    file.write_text("attacks: [fgsm, noise-rademacher]\n")
+    arguments = ["evaluate", model, "--data", data, "--battery", str(file), "--attack", "mifgsm:steps=2"]
+    result = invoke(*arguments, "--output", str(output), "--limit", "9")
+    assert result.exit_code == 0, result.output
+    (variant,) = read_report(output).variants
+    assert [attack.name for attack in variant.attacks] == ["fgsm", "mifgsm"]
+    assert [corruption.name for corruption in variant.corruptions] == ["noise-rademacher"]
+    file.write_text("attacks: [pgdd]\n")
+    assert "unknown attack 'pgdd'" in one_line(invoke(*arguments))
+
+
+def test_listed_attacks_say_what_they_serve_and_why_not() -> None:
+    text = " ".join(invoke("list", "attacks", "apgd-t").stdout.split())
+    assert "white-box yes" in text
+    assert "from 4" in text
+    assert "not available" in invoke("list", "attacks", "JSMA").stdout
 
 
 def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:

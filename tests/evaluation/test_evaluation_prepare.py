@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import write_model
 from torch import nn
 
 from stein_bench.config import make_config
@@ -191,3 +192,15 @@ def test_training_labels_beyond_the_networks_outputs_are_refused_before_training
     test = data.partition(",")[0]
     with pytest.raises(UsageError, match=r"training split .* has labels up to 4, but three.make has only 3 outputs"):
         plan(f"{tmp_path / 'three.py'}:make", f"{test},train={tmp_path / 'more.npz'}")
+
+
+@pytest.mark.parametrize(("attack", "least"), [("apgd-dlr", 3), ("apgd-t", 4), ("torchattacks.APGDT", 4)])
+def test_attacks_that_need_more_classes_are_refused_before_the_run(tmp_path: Path, attack: str, least: int) -> None:
+    """Two classes have no difference-of-logits ratio, three have no targeted one; autoattack copes with both."""
+    np.savez(tmp_path / "two.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.arange(4) % 2)
+    settings = {"model": write_model(tmp_path), "data": f"npz:{tmp_path / 'two.npz'}", "weights": "none"}
+    made = prepare(make_config({**settings, "attack": attack}))
+    with pytest.raises(UsageError, match=f"attack {attack} needs at least {least} classes; the model has 2"):
+        check_model(made, build_blank(made))
+    made = prepare(make_config({**settings, "attack": ["autoattack", "apgd-ce", "fab-t", "square"]}))
+    assert check_model(made, build_blank(made)) == 2
