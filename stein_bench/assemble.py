@@ -19,7 +19,7 @@ from stein_bench.metrics import (
 )
 from stein_bench.networks import Built
 from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, gather, hash_ids, pack_bits, replay_phase
-from stein_bench.prepare import Plan, Variant
+from stein_bench.prepare import Plan
 from stein_bench.report import (
     AttackResult,
     Clean,
@@ -31,6 +31,7 @@ from stein_bench.report import (
     VariantResult,
     WeightsInfo,
 )
+from stein_bench.variants import Variant
 
 
 def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:

@@ -61,6 +61,7 @@ class RunConfig(BaseModel):
     std: tuple[float, ...] | None = None
     image_size: int | None = Field(default=None, ge=1)
     preserve_function: bool = False
+    controls: bool = False
     format: Format = "table"
     output: str | None = None
     resume: bool = False

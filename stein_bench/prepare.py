@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +21,9 @@ from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
-from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.tasks import TASKS, Task
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One BN estimator under one statistics source; a control was not asked for but is needed to read another."""
-
-    bn: str
-    stats: Literal["running", "batch"]
-    control: bool = False
-
-    @property
-    def label(self) -> str:
-        """Identity of the variant within a run, e.g. ``stein/running``."""
-        return f"{self.bn}/{self.stats}"
+from stein_bench.variants import Variant, choose_variants
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,7 @@ def prepare(config: RunConfig) -> Plan:
     attacks = resolve_attacks((*battery, *config.attack), config.eps)
     device = _device(config.device)
     weights = read_weights(config.weights) if config.weights not in _KEYWORDS else None
-    variants = _variants(config, weights)
+    variants = choose_variants(config, weights)
     data = open_data(config.data)
     source = find_model(config.model)
     kind = _weights_kind(config, data, source)
@@ -106,18 +91,6 @@ def prepare(config: RunConfig) -> Plan:
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
     )  # fmt: skip
-
-
-NO_CONTROL = (
-    "no plain-BN control under batch statistics: these weights were trained with other BN, so how much of the "
-    "robustness comes from the statistics' source cannot be told"
-)
-
-
-def lacks_control(variants: Sequence[Variant]) -> bool:
-    """Return whether a changed BN is evaluated under batch statistics without plain BN beside it."""
-    batch = [variant.bn for variant in variants if variant.stats == "batch"]
-    return bool(batch) and "sample" not in batch
 
 
 def check_model(plan: Plan, network: nn.Module) -> int:
@@ -197,26 +170,6 @@ def _device(name: str) -> torch.device:
         usable = ", ".join(device for device, there in available.items() if there)
         raise UsageError(f"--device {name} is not available here. Available: {usable}.")
     return torch.device(name)
-
-
-def _variants(config: RunConfig, weights: Weights | None) -> tuple[Variant, ...]:
-    names = [str(parse_estimator(name)) for name in config.bn or ()]
-    if len(set(names)) < len(names):
-        raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
-    trained_with = weights.card.bn if weights is not None and weights.card is not None else "sample"
-    others = [name for name in names if name != trained_with]
-    if trained_with != "sample" and others:
-        raise UsageError(
-            f"the weights in {config.weights} were trained with --bn {trained_with}; "
-            f"--bn {others[0]} cannot be put on them."
-        )
-    names = names or [trained_with]
-    asked = [Variant(bn, stats) for bn in names for stats in config.stats]
-    control = Variant("sample", "batch", control=True)
-    needs_control = any(v.bn != "sample" and v.stats == "batch" for v in asked)
-    if needs_control and trained_with == "sample" and all(v.label != control.label for v in asked):
-        return (*asked, control)
-    return tuple(asked)
 
 
 def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:

@@ -190,6 +190,19 @@ class Outcomes(_Part):
     )
 
 
+class Effect(_Part):
+    """A difference of two accuracies (or, for the interaction, of two such differences) on the same samples."""
+
+    outcome: str = Field(description="clean, worst-case, or an attack's label")
+    name: Literal["estimator-running", "estimator-batch", "source-sample", "source-variant", "interaction"] = Field(
+        description="this BN minus plain BN under running or batch statistics; batch minus running statistics with "
+        "plain BN or with this BN; estimator-batch minus estimator-running"
+    )
+    difference: float
+    ci95: tuple[float, float] | None = Field(description="of the paired difference; null for the interaction")
+    p: Share | None = Field(description="two-sided, paired; null below ten batches where batches are flipped")
+
+
 class VariantResult(_Part):
     """One BN variant under one statistics source."""
 
@@ -216,6 +229,10 @@ class VariantResult(_Part):
         description="share that survives every attack; null if one failed or there is none"
     )
     worst_case_ci95: Interval | None
+    effects: list[Effect] = Field(
+        default_factory=list,
+        description="on the first variant of a BN that was evaluated, like plain BN, under both sources: what it does",
+    )
     outcomes: Outcomes
 
 

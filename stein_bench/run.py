@@ -19,6 +19,7 @@ from stein_bench.config import RunConfig
 from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches
 from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
+from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
@@ -27,7 +28,7 @@ from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.outcomes import CLEAN, REPLAY, Unit, replay_phase, unpack_bits
-from stein_bench.prepare import NO_CONTROL, Plan, Variant, check_model, lacks_control, prepare
+from stein_bench.prepare import Plan, check_model, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.replay import SINGLES
@@ -44,6 +45,7 @@ from stein_bench.report import (
 )
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import format_eps
+from stein_bench.variants import NO_CONTROL, Variant, lacks_control
 
 
 def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
@@ -74,7 +76,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         stack.enter_context(repeatable_backends())
         journal = _open_journal(plan, stack)
         pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
-    results = [result for result, _ in pairs]
+    results = with_effects([result for result, _ in pairs], config.batch_size)
     checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
     checks += [check for _, found in pairs for check in found]
     return Report(

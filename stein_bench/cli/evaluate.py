@@ -132,6 +132,15 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls",
+            help="Evaluate plain BN and each --bn under both statistics, and tell the estimator's effect from the "
+            "source's.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     config: Annotated[
         str | None,
         typer.Option(

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
+from stein_bench.render.effects import effect_tables
 from stein_bench.report import AttackResult, CorruptionResult, Diagnostic, Replay, Report, VariantResult
 from stein_bench.specs import format_eps
 
@@ -29,7 +30,7 @@ def report_table(report: Report) -> RenderableType:
     for line in _notes(report):
         notes.add_row("-", Text(line), style="dim")
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
-    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), notes)
+    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), *effect_tables(report), notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

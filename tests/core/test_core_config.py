@@ -47,7 +47,8 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "battery": "quick",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
-        "preserve-function": True, "format": "json", "output": "r.json", "resume": True, "quiet": True,
+        "preserve-function": True, "controls": True,
+        "format": "json", "output": "r.json", "resume": True, "quiet": True,
     }  # fmt: skip
     assert set(settings) == set(OPTION_NAMES)
     config = make_config({}, write(settings))
@@ -134,6 +135,7 @@ WRONG = [
     ("std", -1, "must be above 0"),
     ("image-size", 0, "greater than or equal to 1"),
     ("preserve-function", "maybe", "valid boolean"),
+    ("controls", "maybe", "valid boolean"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
@@ -216,7 +218,7 @@ OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "battery": "quick",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
-    "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True,
+    "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "quiet": True,
 }  # fmt: skip
 

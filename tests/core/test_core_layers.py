@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
-    ("inputs", "pairing", "policy", "verdict", "consistency", "replay"),
+    ("inputs", "pairing", "policy", "verdict", "consistency", "replay", "variants", "effects"),
     ("journal", "fit", "evaluate", "prepare", "matching", "diagnostics"),
     ("networks", "gate"),
     ("assemble",),

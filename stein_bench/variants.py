@@ -1,0 +1,68 @@
+"""Which variants of a model are evaluated: BN estimators, statistics sources, and the controls they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stein_bench.config import RunConfig
+from stein_bench.errors import UsageError
+from stein_bench.models.weights import Weights
+from stein_bench.normalization.names import parse_estimator
+
+STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
+NO_CONTROL = (
+    "no plain-BN control under batch statistics: these weights were trained with other BN, so how much of the "
+    "robustness comes from the statistics' source cannot be told"
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One BN estimator under one statistics source; a control was not asked for but is needed to read another."""
+
+    bn: str
+    stats: Literal["running", "batch"]
+    control: bool = False
+
+    @property
+    def label(self) -> str:
+        """Identity of the variant within a run, e.g. ``stein/running``."""
+        return f"{self.bn}/{self.stats}"
+
+
+def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant, ...]:
+    """Return the variants to evaluate: those asked for in their order, then the controls.
+
+    Raises:
+        UsageError: an estimator is unknown, named twice or does not fit the weights, or `--controls` cannot be met.
+    """
+    names = [str(parse_estimator(name)) for name in config.bn or ()]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
+    trained_with = weights.card.bn if weights is not None and weights.card is not None else "sample"
+    others = [name for name in names if name != trained_with]
+    if trained_with != "sample" and others:
+        raise UsageError(
+            f"the weights in {config.weights} were trained with --bn {trained_with}; "
+            f"--bn {others[0]} cannot be put on them."
+        )
+    names = names or [trained_with]
+    asked = [Variant(bn, stats) for bn in names for stats in config.stats]
+    wanted: list[Variant] = []
+    if config.controls:
+        if trained_with != "sample":
+            raise UsageError(f"--controls needs plain-BN weights to compare with; those in {config.weights} are not.")
+        wanted = [Variant(bn, stats, control=True) for bn in ("sample", *names) for stats in STATS]
+    elif trained_with == "sample" and any(v.bn != "sample" and v.stats == "batch" for v in asked):
+        wanted = [Variant("sample", "batch", control=True)]
+    labels = {variant.label for variant in asked}
+    controls = {variant.label: variant for variant in wanted if variant.label not in labels}
+    return (*asked, *controls.values())
+
+
+def lacks_control(variants: Sequence[Variant]) -> bool:
+    """Return whether a changed BN is evaluated under batch statistics without plain BN beside it."""
+    batch = [variant.bn for variant in variants if variant.stats == "batch"]
+    return bool(batch) and "sample" not in batch
