@@ -94,17 +94,44 @@ def _names(found: Sequence[Subject]) -> Counter[str]:
     return Counter(subject.name for subject in found)
 
 
+def doubts(subject: Subject) -> dict[str, str]:
+    """Return why accuracies of a variant cannot be trusted or are not there, by accuracy; the others are left out.
+
+    The worst case is in doubt where one of the attacks is.
+    """
+    found = {}
+    if subject.variant.clean.nonfinite_outputs:
+        found[CLEAN] = f"{subject.variant.clean.nonfinite_outputs} clean outputs are not finite"
+    for attack in subject.variant.attacks:
+        if attack.status != "ok":
+            found[attack.label] = f"{attack.status}: {attack.message}".rstrip(": ")
+    for key in _contradicted(subject):
+        found.setdefault(key, "its accuracy is not that of its own outcomes")
+    if attacks := [key for key in found if key != CLEAN]:
+        found[WORST_CASE] = f"an attack has no result that counts: {titles(subject.variant.attacks)[attacks[0]]}"
+    return found
+
+
 def _contradictions(subject: Subject) -> Iterable[str]:
+    for key, share in _contradicted(subject).items():
+        if key in subject.outcomes:
+            yield f"{subject.name}, {key}: the accuracy {share:.6g} is not that of its own outcomes"
+        else:
+            yield f"{subject.name}, {key}: there is an accuracy but no outcome of any sample"
+
+
+def _contradicted(subject: Subject) -> dict[str, float]:
+
     variant = subject.variant
     stored = {CLEAN: variant.clean.accuracy, **{a.label: a.robust_accuracy for a in variant.attacks}}
+    found = {}
     for key, share in stored.items():
+        bits = subject.outcomes.get(key)
         if share is None:
             continue
-        bits = subject.outcomes.get(key)
-        if bits is None:
-            yield f"{subject.name}, {key}: there is an accuracy but no outcome of any sample"
-        elif subject.samples and abs(int(bits.sum()) / subject.samples - share) > ROUNDING:
-            yield f"{subject.name}, {key}: the accuracy {share:.6g} is not that of its own outcomes"
+        if bits is None or (subject.samples and abs(int(bits.sum()) / subject.samples - share) > ROUNDING):
+            found[key] = share
+    return found
 
 
 def report_differences(now: Report, before: Report) -> list[str]:

@@ -2,10 +2,10 @@
 
 import os
 
-from stein_bench.cli import evaluate, gate, inspect, listing
+from stein_bench.cli import compare, evaluate, gate, inspect, listing
 from stein_bench.cli.app import app
 
-__all__ = ["app", "evaluate", "gate", "inspect", "listing", "main"]
+__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing", "main"]
 
 
 def main() -> None:
