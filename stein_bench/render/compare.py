@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,13 @@ from stein_bench.standings import ALPHA, BoardRow, Difference, Leaderboard, Pair
 
 MARK = "†"
 """Marks a row that cannot be compared."""
+
+
+MOST_FOR_NAMES = 11
+"""Names that are longer than this may be broken where the table would be too wide."""
+
+UNLIMITED = 10_000
+"""More columns than any table has."""
 
 
 @dataclass(frozen=True)
@@ -45,43 +53,58 @@ def grid(result: PairTable | Leaderboard) -> Grid:
 
 
 def _pairs(result: PairTable) -> Grid:
-    heading = tuple(
-        f"{letter}: {s.name} ({s.model}, {s.created})" for letter, s in zip("AB", result.sources, strict=False)
-    )
     one = len(result.sources) == 1
-    names = ("first", "second") if one else ("A", "B")
-    rows, marked, reasons = [], set(), []
-    for i, row in enumerate(result.rows):
-        variant = _variants(row)
+    names = ("1st", "2nd") if one else ("A", "B")
+    stats = {name.rpartition("/")[2] for row in result.rows for name in (row.first, row.second) if name}
+    heading = [f"{s.name} ({s.model}, {s.created})" for s in result.sources]
+    if not one:
+        heading = [f"{name}: {line}" for name, line in zip(names, heading, strict=True)]
+    if len(stats) == 1:
+        heading.append(f"{stats.pop()} statistics")
+    rows, reasons = [], []
+    for row in result.rows:
+        variant = _variants(row, with_stats=bool(stats))
+        rows.append((variant, row.title, *_pair_cells(row)))
         if row.difference is None:
-            marked.add(i)
-            rows.append((variant, row.title, UNKNOWN, UNKNOWN, f"not comparable {MARK}", UNKNOWN, UNKNOWN))
             reasons.append(f"{MARK} {variant}, {row.title}: {row.reason}")
-        else:
-            d = row.difference
-            shares = _share(row.first_accuracy), _share(row.second_accuracy)
-            rows.append((variant, row.title, *shares, _difference(d), f"{d.lost}/{d.gained}", p_value(d.p_adjusted)))
-    about = "second minus first" if one else "B minus A"
-    notes = [
-        f"difference: {about}, in percentage points, with its 95 % interval (Newcombe); * significant, p < {ALPHA:g}",
-        f"−/+: samples right in the {names[0]} only and in the {names[1]} only; p: two-sided, exact, adjusted (Holm)",
-    ]
-    headers = ("BN", "accuracy", f"{names[0]} %", f"{names[1]} %", "difference (95 %)", "−/+", "p")
     return Grid(
-        heading, headers, tuple(rows), frozenset(marked), frozenset({2, 3, 5, 6}), (*reasons, *notes, *result.notes)
+        heading=tuple(heading),
+        headers=("BN", "accuracy", f"{names[0]} %", f"{names[1]} %", "difference (95 %)", "−/+", "p"),
+        rows=tuple(rows),
+        marked=frozenset(i for i, row in enumerate(result.rows) if row.difference is None),
+        right=frozenset({2, 3, 5, 6}),
+        notes=(
+            *reasons,
+            f"difference: {names[1]} minus {names[0]}, in percentage points, with its 95 % interval (Newcombe); "
+            f"* significant, p < {ALPHA:g}",
+            f"−/+: samples right in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)",
+            *result.notes,
+        ),
     )
 
 
-def _variants(row: PairRow) -> str:
-    """Return the pair's name: one where both are of one name."""
-    if row.first == row.second or not row.first or not row.second:
-        return row.first or row.second
-    (one, _, stats), (other, _, _) = row.first.rpartition("/"), row.second.rpartition("/")
-    return f"{one}→{other}/{stats}" if row.second.endswith(f"/{stats}") else f"{row.first}→{row.second}"
+def _pair_cells(row: PairRow) -> tuple[str, ...]:
+    d = row.difference
+    if d is None:
+        return (UNKNOWN, UNKNOWN, f"not comparable {MARK}", UNKNOWN, UNKNOWN)
+    shares = _share(row.first_accuracy), _share(row.second_accuracy)
+    return (*shares, _difference(d), f"{d.lost}/{d.gained}", p_value(d.p_adjusted))
+
+
+def _variants(row: PairRow, *, with_stats: bool) -> str:
+    """Return the pair's name: one where both are of one name or there is only one."""
+    names = list(dict.fromkeys(name for name in (row.first, row.second) if name))
+    sources = {name.rpartition("/")[2] for name in names}
+    if len(sources) > 1:
+        return "→".join(names)
+    short = "→".join(name.rpartition("/")[0] for name in names)
+    return f"{short}/{sources.pop()}" if with_stats else short
 
 
 def _board(result: Leaderboard) -> Grid:
-    heading = (f"Robustness in the worst case of {len(result.battery)} attacks, {result.samples} samples",)
+    stats = {row.variant.rpartition("/")[2] for row in result.rows}
+    one_source = f", {stats.pop()} statistics" if len(stats) == 1 else ""
+    heading = (f"Worst case of {len(result.battery)} attacks on {result.samples} samples{one_source}",)
     headers = ("", "report", "BN", "clean %", *(c.title for c in result.columns), "worst case %", "behind (95 %)", "p")
     rows, reasons = [], []
     for row in result.rows:
@@ -89,9 +112,10 @@ def _board(result: Leaderboard) -> Grid:
         behind = ("", "") if row.behind is None else (_difference(row.behind), p_value(row.behind.p_adjusted))
         rank = MARK if row.rank is None else str(row.rank)
         worst = _interval(row.worst_case) if row.worst_case else UNKNOWN
-        rows.append((rank, row.source, row.variant, percent(row.clean.value), *attacks, worst, *behind))
+        variant = row.variant.rpartition("/")[0] if one_source else row.variant
+        rows.append((rank, row.source, variant, percent(row.clean.value), *attacks, worst, *behind))
         if row.reasons:
-            reasons.append(f"{MARK} {row.source}, {row.variant}: not comparable: {'; '.join(row.reasons)}")
+            reasons.append(f"{MARK} {row.source}, {variant}: not comparable: {'; '.join(row.reasons)}")
     marked = frozenset(i for i, row in enumerate(result.rows) if row.rank is None)
     notes = [
         "worst case: share of samples that survive every attack that is ranked by, with its 95 % interval (Wilson)",
@@ -121,18 +145,19 @@ def _difference(d: Difference) -> str:
 def compare_table(result: PairTable | Leaderboard) -> RenderableType:
     """Return a comparison as a table for people."""
     laid = grid(result)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for i, header in enumerate(laid.headers):
-        words = i in (1, 2) if isinstance(result, Leaderboard) else i in (0, 1)
-        table.add_column(
-            header,
-            justify="right" if i in laid.right else "left",
-            no_wrap=not words,
-            overflow="fold",
-            min_width=5 * words,
-        )
-    for i, row in enumerate(laid.rows):
-        table.add_row(*map(Text, row), style="dim" if i in laid.marked else "")
+    board = isinstance(result, Leaderboard)
+    names = (1, 2) if board else (0, 1)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    # The leaderboard's p are left to the other formats: the stars say what follows from them.
+    columns = [i for i in range(len(laid.headers)) if not board or i < len(laid.headers) - 1]
+    for i in columns:
+        header = laid.headers[i].replace(" ", "\n") if board and i in laid.right else laid.headers[i]
+        widest = max(cell_len(text) for text in (*header.split("\n"), *(row[i] for row in laid.rows)))
+        justify: JustifyMethod = "right" if i in laid.right else "left"
+        least = min(widest, MOST_FOR_NAMES) if i in names else widest
+        table.add_column(header, justify=justify, no_wrap=i not in names, overflow="fold", min_width=least)
+    for number, row in enumerate(laid.rows):
+        table.add_row(*(Text(row[i]) for i in columns), style="dim" if number in laid.marked else "")
     notes = Table.grid(padding=(0, 1, 0, 0))
     for line in laid.notes:
         notes.add_row("-", Text(line), style="" if line.startswith(MARK) else "dim")
@@ -140,11 +165,14 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
 
 
 def print_compare(result: PairTable | Leaderboard, console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`; one too narrow is widened: its lines run over, uncut."""
+    """Print the table to stdout, or to `console`; one too narrow is widened: its lines run over, uncut.
+
+    A leaderboard grows with its attacks.
+    """
     console = console or Console()
     renderable = compare_table(result)
-    # A leaderboard grows with its attacks: numbers stay whole, whatever the width of the terminal.
-    console.width = max(console.width, NARROWEST, console.measure(renderable).minimum)
+    needed = console.measure(renderable, options=console.options.update(max_width=UNLIMITED)).minimum
+    console.width = max(console.width, NARROWEST, needed)
     console.print(renderable)
 
 
@@ -161,7 +189,8 @@ def compare_latex(result: PairTable | Leaderboard) -> str:
     laid = grid(result)
     comments = [f"% {' '.join(line.split())}" for line in laid.heading]
     lines = [*comments, r"% needs \usepackage{booktabs}", *latex_table(laid.headers, laid.rows, laid.right)]
-    return "\n".join([*lines, *(rf"\par\footnotesize {latex_text(line)}" for line in laid.notes)]) + "\n"
+    notes = [rf"{latex_text(line)}\par" for line in laid.notes]
+    return "\n".join([*lines, r"\par{\footnotesize", *notes, "}"]) + "\n"
 
 
 PAIR_COLUMNS = (
