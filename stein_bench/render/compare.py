@@ -120,7 +120,7 @@ def _board(result: Leaderboard) -> Grid:
     notes = [
         "worst case: share of samples that survive every attack that is ranked by, with its 95 % interval (Wilson)",
         f"behind: paired difference from the first, in percentage points (Newcombe); * significant, p < {ALPHA:g}, "
-        "two-sided, exact, adjusted (Holm)",
+        "two-sided, exact, adjusted (Holm); the first was chosen by the same samples, which flatters its lead",
     ]
     right = frozenset({0, *range(3, 4 + len(result.columns)), len(headers) - 1})
     return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))
