@@ -97,11 +97,10 @@ def _drafts(pair: _Pair) -> Iterator[_Draft]:
     if reasons := differences(second, first):
         yield _marked(first, second, ALL, "all", "; ".join(reasons))
         return
-    names = {**titles(second.variant.attacks), **titles(first.variant.attacks)}
     sides = ((second, "second"), (first, "first"))
     doubted = {key: f"{side}: {reason}" for subject, side in sides for key, reason in doubts(subject).items()}
-    labels = [a.label for a in first.variant.attacks]
-    labels += [a.label for a in second.variant.attacks if a.label not in labels]
+    attacks = {attack.label: attack for attack in (*first.variant.attacks, *second.variant.attacks)}
+    labels, names = list(attacks), titles(list(attacks.values()))
     for key in (CLEAN, *labels):
         title = names.get(key, key)
         missing = next((s for s in (first, second) if key not in s.outcomes), None)

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from gate_reports import FGSM, PGD, attack, bits, label, replaced, report, variant
+from gate_reports import FGSM, PGD, attack, bits, doubtful, label, replaced, report, variant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from stein_bench.compare import compare
 from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named, adjusted
+from stein_bench.outcomes import pack_bits
 from stein_bench.paired import difference_interval, paired
 from stein_bench.render.compare import MARK, compare_csv, compare_latex, compare_markdown, grid
 from stein_bench.standings import Leaderboard, PairTable
@@ -136,6 +137,30 @@ def test_results_that_cannot_be_trusted_are_marked():
     assert "own outcomes" in rows(report(edited), report(variant()))[1].reason
 
 
+def test_attacks_with_other_parameters_are_told_apart_in_their_rows():
+    def one(steps):
+        results = [attack(PGD, bits(50), params={"steps": steps}, label=f"pgd:steps={steps}")]
+        made = variant(attacks={PGD: results[0]})
+        packed = pack_bits(bits(50))
+        return report(replaced(made, outcomes=replaced(made.outcomes, robust={results[0].label: packed})))
+
+    titles = [(row.title, row.reason) for row in rows(one(10), one(20))]
+    assert titles == [
+        ("clean", ""), ("pgd 8/255 steps=10", "the second has no result"),
+        ("pgd 8/255 steps=20", "the first has no result"),
+    ]  # fmt: skip
+
+
+def test_an_invalid_attack_does_not_enter_the_worst_case():
+    """Its outcomes are there: adversarial inputs that break the rules count as no success."""
+    one = report(doubtful(variant(attacks={FGSM: bits(40), PGD: bits(50), "x": bits(20)}), 1))
+    found = {
+        row.title: row for row in rows(one, report(variant(attacks={FGSM: bits(40), PGD: bits(50), "x": bits(20)})))
+    }
+    assert found["pgd 8/255"].reason == "first: invalid: 2 inputs are outside"
+    assert found["worst case of 2 common"].first_accuracy == 0.6
+
+
 def test_under_batch_statistics_batches_are_tested():
     before = variant(stats="batch", clean=bits(0, 200), attacks={PGD: bits(0, 200)})
     now = variant(stats="batch", clean=bits(0, 200), attacks={PGD: bits(10, 200)})
@@ -202,6 +227,13 @@ def test_what_cannot_be_trusted_is_not_ranked_and_has_no_worst_case():
     (row,) = [row for row in board.rows if row.source == "B"]
     assert (row.rank, row.worst_case, row.behind) == (None, None, None)
     assert "pgd 8/255 is missing" in row.reasons
+
+
+def test_an_invalid_attack_of_the_battery_keeps_a_variant_from_its_rank_and_another_does_not():
+    further = {FGSM: bits(40), PGD: bits(50), "x": bits(20)}
+    board = compare(named(A, report(doubtful(variant())), report(doubtful(variant(attacks=further)))))
+    ranks = {row.source: (row.rank, row.reasons) for row in board.rows if row.variant == "sample/running"}
+    assert ranks == {"A": (1, ()), "B": (None, ("invalid: 2 inputs are outside",)), "C": (1, ())}
 
 
 def test_reports_without_attacks_are_ranked_by_clean_accuracy():

@@ -9,7 +9,7 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
-from gate_reports import FGSM, PGD, attack, bits, diagnostic, label, report, variant
+from gate_reports import FGSM, PGD, attack, bits, diagnostic, label, replaced, report, variant
 
 from stein_bench.gate import gate
 from stein_bench.policy import Policy
@@ -77,6 +77,35 @@ def test_both_sources_of_statistics_fit_80_columns(invoke, save):
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert "batch statistics couple samples" in flat(text)
+
+
+def namesakes(*params):
+    """A report with attacks of one name and budget."""
+    labels = [f"pgd:norm=Linf,eps={8 / 255!r},number={i}" for i in range(len(params))]
+    plain = variant(attacks={str(i): bits(30 + i) for i in range(len(params))})
+    attacks = [
+        replaced(a, name=PGD, label=name, params=values)
+        for a, name, values in zip(plain.attacks, labels, params, strict=True)
+    ]
+    robust = dict(zip(labels, plain.outcomes.robust.values(), strict=True))
+    return report(replaced(plain, attacks=attacks, outcomes=replaced(plain.outcomes, robust=robust)))
+
+
+def test_attacks_of_one_name_are_told_apart_by_the_parameters_that_differ():
+    one = namesakes({"steps": 10, "alpha": 0.1}, {"steps": 100, "alpha": 0.1})
+    titles = {c.title for c in gate(one, one).comparisons}
+    assert titles == {"clean", "worst case", "pgd 8/255 steps=10", "pgd 8/255 steps=100"}
+    three = namesakes({"steps": 10}, {"steps": 10, "restarts": 2}, {"steps": 10, "restarts": 3})
+    titles = {c.title for c in gate(three, three).comparisons} - {"clean", "worst case"}
+    assert titles == {"pgd 8/255", "pgd 8/255 restarts=2", "pgd 8/255 restarts=3"}
+
+
+def test_attacks_that_nothing_shown_tells_apart_are_called_by_their_labels_and_fit_80_columns(invoke, save):
+    path = save(namesakes({}, {}))
+    text = invoke("gate", path, "--baseline", path).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "number=1" in text
+    assert "…" not in text
 
 
 def test_many_unchanged_rows_are_counted(invoke, save):
@@ -241,8 +270,9 @@ def test_it_imports_no_torch(save, before):
         "sys.exit(f'imported {heavy}' if heavy else code)\n"
     )
     arguments = ["gate", str(save(NOW)), "--baseline", str(before)]
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "")
+    for call, code in ((arguments, 1), (["compare", "no.json"], 2), (["compare", str(before)], 0)):
+        done = subprocess.run([sys.executable, "-c", script, *call], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.partition(":")[0]) == (code, "stein-bench" if code == 2 else "")
 
 
 def test_labels_stay_whole_in_the_document():
