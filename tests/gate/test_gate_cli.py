@@ -108,6 +108,12 @@ def test_attacks_that_nothing_shown_tells_apart_are_called_by_their_labels_and_f
     assert "…" not in text
 
 
+def test_the_p_of_a_gain_stands_beside_a_gain(invoke, save, before):
+    better = save(report(variant(attacks={FGSM: bits(20), PGD: bits(50)}), variant("stein")))
+    (row,) = [line for line in invoke("gate", better, "--baseline", before).stdout.splitlines() if "improved" in line]
+    assert row.split()[-2:] == ["<0.001", "improved"]
+
+
 def test_many_unchanged_rows_are_counted(invoke, save):
     many = {f"a{i}": bits(30) for i in range(20)}
     before = save(report(variant(attacks=many)), "before.json")
