@@ -26,7 +26,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         raise UsageError("no report is given. Name one with several variants, or several reports.")
     if len(named) > 2:
         return leaderboard(named)
-    found = [subjects(one.report) for one in named]
+    found = [subjects(one.report, one.name) for one in named]
     if len(named) == 1 and len(found[0]) < 2:
         raise UsageError(
             f"{named[0].name} holds one variant: there is nothing to compare it with. Name another report."

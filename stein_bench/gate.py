@@ -33,7 +33,7 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
         UsageError: a rule of the policy is about nothing in either report, or packed outcomes are damaged.
     """
     policy = policy or Policy()
-    now, before = subjects(report), subjects(baseline)
+    now, before = subjects(report, "the report"), subjects(baseline, "the baseline")
     policy.check_rules([target for subject in (*now, *before) for target in targets(subject)])
     refusals = [f"the report: {line}" for line in distrust(report, now)]
     refusals += [f"the baseline: {line}" for line in distrust(baseline, before)]

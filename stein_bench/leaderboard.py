@@ -97,7 +97,7 @@ def leaderboard(named: Sequence[Named]) -> Leaderboard:
     Raises:
         UsageError: packed outcomes are damaged.
     """
-    entries = [_Entry(one.name, s, doubts(s)) for one in named for s in subjects(one.report)]
+    entries = [_Entry(one.name, s, doubts(s)) for one in named for s in subjects(one.report, one.name)]
     group = _largest(entries)
     battery = _battery(group)
     reasons = [_reasons(entry, group, battery) for entry in entries]

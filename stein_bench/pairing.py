@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stein_bench.errors import UsageError
 from stein_bench.metrics import Bits, worst_case
 from stein_bench.outcomes import unpack_bits
 from stein_bench.report import AttackResult, Report, VariantResult
@@ -62,8 +63,8 @@ def variant_name(variant: VariantResult) -> str:
     return f"{variant.bn}/{variant.stats}"
 
 
-def subjects(report: Report) -> list[Subject]:
-    """Return every variant of a report with its outcomes unpacked.
+def subjects(report: Report, what: str) -> list[Subject]:
+    """Return every variant of a report with its outcomes unpacked; `what` names the report in errors.
 
     Raises:
         UsageError: the packed outcomes are damaged.
@@ -73,7 +74,11 @@ def subjects(report: Report) -> list[Subject]:
         packed = variant.outcomes
         robust = {a.label: packed.robust[a.label] for a in variant.attacks if a.label in packed.robust}
         texts = {CLEAN: packed.clean_correct, **robust}
-        found.append(Subject(report, variant, {k: unpack_bits(text, packed.samples) for k, text in texts.items()}))
+        try:
+            outcomes = {key: unpack_bits(text, packed.samples) for key, text in texts.items()}
+        except UsageError as error:
+            raise UsageError(f"{what}, {variant_name(variant)}: {error}") from None
+        found.append(Subject(report, variant, outcomes))
     return found
 
 

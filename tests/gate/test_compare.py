@@ -355,6 +355,17 @@ def test_exit_codes(invoke, save, tmp_path):
     assert not list(tmp_path.glob("out*"))
 
 
+def test_damaged_outcomes_are_an_input_error_that_names_the_report(invoke, save):
+    broken = variant()
+    broken = replaced(broken, outcomes=replaced(broken.outcomes, clean_correct="AAAA"))
+    good, bad = save(report(variant()), "good.json"), save(report(broken), "bad.json")
+    for paths in ((good, bad), (good, bad, good)):
+        result = invoke("compare", *paths)
+        assert result.exit_code == 2
+        assert "bad" in result.stderr
+        assert "packed outcomes hold 3 bytes" in result.stderr
+
+
 def test_reports_of_one_name_are_called_by_their_paths(invoke, save, tmp_path):
     (tmp_path / "other").mkdir()
     a = save(report(variant()), "r.json")

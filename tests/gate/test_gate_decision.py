@@ -262,7 +262,7 @@ def test_an_accuracy_that_its_outcomes_contradict_is_refused():
 def test_damaged_outcomes_are_an_input_error():
     broken = variant()
     broken = replaced(broken, outcomes=replaced(broken.outcomes, clean_correct="AAAA"))
-    with pytest.raises(UsageError, match="packed outcomes hold 3 bytes"):
+    with pytest.raises(UsageError, match="the report, sample/running: packed outcomes hold 3 bytes"):
         gate(report(broken), report())
 
 
