@@ -33,36 +33,24 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
         UsageError: a rule of the policy is about nothing in either report, or packed outcomes are damaged.
     """
     policy = policy or Policy()
-    now, before = subjects(report), subjects(baseline)
+    now, before = subjects(report, "the report"), subjects(baseline, "the baseline")
     policy.check_rules([target for subject in (*now, *before) for target in targets(subject)])
+    matched = match(now, before, policy)
     refusals = [f"the report: {line}" for line in distrust(report, now)]
     refusals += [f"the baseline: {line}" for line in distrust(baseline, before)]
-    refusals += report_differences(report, baseline)
-    matched = match(now, before, policy)
-    refusals += matched.refusals
-    comparisons: list[Comparison] = []
-    floors: list[Floor] = []
+    refusals += [*report_differences(report, baseline), *matched.refusals]
+    comparisons = [] if refusals else _compared(matched.pairs, policy)
+    floors = [] if refusals else _floors(now, policy)
+    if not (refusals or comparisons or floors or matched.missing):
+        refusals.append("nothing is gated: the policy ignores every accuracy that both reports hold")
+    findings = [_finding("error", "refused", line) for line in dict.fromkeys(refusals)]
     if not refusals:
-        comparisons = _compared(matched.pairs, policy)
-        floors = sorted(
-            (floor for subject in now for floor in _floors(subject, policy)),
-            key=lambda floor: (floor.held, floor.variant, floor.accuracy),
-        )
-        if not comparisons and not floors and not matched.missing:
-            refusals.append("nothing is gated: the policy ignores every accuracy that both reports hold")
-    if refusals:
-        findings = [_finding("error", "refused", line) for line in dict.fromkeys(refusals)]
-        comparisons, floors = [], []
-    else:
-        findings = [
-            *(found for comparison in comparisons for found in _judged(comparison, policy)),
-            *map(_missing, sorted(matched.missing, key=lambda missing: missing.message)),
-            *(found for floor in floors for found in _held(floor)),
-            *_diagnostics(report, policy),
-            *(_finding("notice", "new", line) for line in sorted(matched.new)),
-            *(_finding("notice", "note", line) for line in _notes(report, baseline)),
-        ]
-        findings.sort(key=lambda found: RANKS[found.level])
+        findings += [finding for comparison in comparisons for finding in _judged(comparison, policy)]
+        findings += map(_missing, sorted(matched.missing, key=lambda missing: missing.message))
+        findings += [finding for floor in floors for finding in _held(floor)]
+        findings += _diagnostics(report, policy)
+        findings += [_finding("notice", "new", line) for line in sorted(matched.new)]
+        findings += [_finding("notice", "note", line) for line in _notes(report, baseline)]
     failed = any(finding.level == "error" for finding in findings)
     return GateResult(
         gate_version=GATE_VERSION,
@@ -73,7 +61,7 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
         tests=sum(comparison.p_drop is not None for comparison in comparisons),
         comparisons=tuple(comparisons),
         floors=tuple(floors),
-        findings=tuple(findings),
+        findings=tuple(sorted(findings, key=lambda finding: RANKS[finding.level])),
     )
 
 
@@ -194,7 +182,13 @@ def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
         yield _finding("notice", "improved", f"{what}; {counted}", comparison.variant, comparison.accuracy)
 
 
-def _floors(subject: Subject, policy: Policy) -> Iterable[Floor]:
+def _floors(found: Sequence[Subject], policy: Policy) -> list[Floor]:
+    """Return every floor that the policy sets for these variants, missed ones first."""
+    floors = [floor for subject in found for floor in _floors_of(subject, policy)]
+    return sorted(floors, key=lambda floor: (floor.held, floor.variant, floor.accuracy))
+
+
+def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
     variant = subject.variant
     values = {attack.label: attack.robust_accuracy for attack in variant.attacks}
     values |= {CLEAN: variant.clean.accuracy, WORST_CASE: variant.worst_case_accuracy}

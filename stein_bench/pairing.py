@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stein_bench.errors import UsageError
 from stein_bench.metrics import Bits, worst_case
 from stein_bench.outcomes import unpack_bits
 from stein_bench.report import AttackResult, Report, VariantResult
@@ -62,8 +63,8 @@ def variant_name(variant: VariantResult) -> str:
     return f"{variant.bn}/{variant.stats}"
 
 
-def subjects(report: Report) -> list[Subject]:
-    """Return every variant of a report with its outcomes unpacked.
+def subjects(report: Report, what: str) -> list[Subject]:
+    """Return every variant of a report with its outcomes unpacked; `what` names the report in errors.
 
     Raises:
         UsageError: the packed outcomes are damaged.
@@ -73,7 +74,11 @@ def subjects(report: Report) -> list[Subject]:
         packed = variant.outcomes
         robust = {a.label: packed.robust[a.label] for a in variant.attacks if a.label in packed.robust}
         texts = {CLEAN: packed.clean_correct, **robust}
-        found.append(Subject(report, variant, {k: unpack_bits(text, packed.samples) for k, text in texts.items()}))
+        try:
+            outcomes = {key: unpack_bits(text, packed.samples) for key, text in texts.items()}
+        except UsageError as error:
+            raise UsageError(f"{what}, {variant_name(variant)}: {error}") from None
+        found.append(Subject(report, variant, outcomes))
     return found
 
 
@@ -94,17 +99,44 @@ def _names(found: Sequence[Subject]) -> Counter[str]:
     return Counter(subject.name for subject in found)
 
 
+def doubts(subject: Subject) -> dict[str, str]:
+    """Return why accuracies of a variant cannot be trusted or are not there, by accuracy; the others are left out.
+
+    The worst case is in doubt where one of the attacks is.
+    """
+    found = {}
+    if subject.variant.clean.nonfinite_outputs:
+        found[CLEAN] = f"{subject.variant.clean.nonfinite_outputs} clean outputs are not finite"
+    for attack in subject.variant.attacks:
+        if attack.status != "ok":
+            found[attack.label] = f"{attack.status}: {attack.message}".rstrip(": ")
+    for key in _contradicted(subject):
+        found.setdefault(key, "its accuracy is not that of its own outcomes")
+    if attacks := [key for key in found if key != CLEAN]:
+        found[WORST_CASE] = f"an attack has no result that counts: {titles(subject.variant.attacks)[attacks[0]]}"
+    return found
+
+
 def _contradictions(subject: Subject) -> Iterable[str]:
+    for key, share in _contradicted(subject).items():
+        if key in subject.outcomes:
+            yield f"{subject.name}, {key}: the accuracy {share:.6g} is not that of its own outcomes"
+        else:
+            yield f"{subject.name}, {key}: there is an accuracy but no outcome of any sample"
+
+
+def _contradicted(subject: Subject) -> dict[str, float]:
+
     variant = subject.variant
     stored = {CLEAN: variant.clean.accuracy, **{a.label: a.robust_accuracy for a in variant.attacks}}
+    found = {}
     for key, share in stored.items():
+        bits = subject.outcomes.get(key)
         if share is None:
             continue
-        bits = subject.outcomes.get(key)
-        if bits is None:
-            yield f"{subject.name}, {key}: there is an accuracy but no outcome of any sample"
-        elif subject.samples and abs(int(bits.sum()) / subject.samples - share) > ROUNDING:
-            yield f"{subject.name}, {key}: the accuracy {share:.6g} is not that of its own outcomes"
+        if bits is None or (subject.samples and abs(int(bits.sum()) / subject.samples - share) > ROUNDING):
+            found[key] = share
+    return found
 
 
 def report_differences(now: Report, before: Report) -> list[str]:
@@ -156,12 +188,26 @@ def differences(now: Subject, before: Subject) -> list[str]:
 
 
 def titles(attacks: Sequence[AttackResult]) -> dict[str, str]:
-    """Return a short name for people by label: name, norm unless Linf, and ε; the label where that is ambiguous."""
-    short = {attack.label: _title(attack) for attack in attacks}
-    uses = Counter(short.values())
-    return {label: title if uses[title] == 1 else label for label, title in short.items()}
+    """Return a short name for people by label: name, norm unless Linf, and ε.
+
+    Where several attacks have that in common the parameters that tell them apart follow; where that is not enough it is
+    the label.
+    """
+    by_title: dict[str, list[AttackResult]] = {}
+    for attack in attacks:
+        by_title.setdefault(_title(attack), []).append(attack)
+    found = {attack.label: _title(attack) + _apart(attack, by_title[_title(attack)]) for attack in attacks}
+    uses = Counter(found.values())
+    return {label: title if uses[title] == 1 else label for label, title in found.items()}
 
 
 def _title(attack: AttackResult) -> str:
     norm = "" if attack.norm == "Linf" else f"{attack.norm} "
     return f"{attack.name.removeprefix('torchattacks.')} {norm}{format_eps(attack.eps)}"
+
+
+def _apart(attack: AttackResult, namesakes: Sequence[AttackResult]) -> str:
+    """Return the parameters in which an attack differs from one of its namesakes."""
+    others = [other.params for other in namesakes]
+    keys = [key for key, value in attack.params.items() if any(other.get(key) != value for other in others)]
+    return "".join(f" {key}={attack.params[key]}" for key in keys)

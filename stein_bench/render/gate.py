@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.render.table import NARROWEST, percent
-from stein_bench.render.wording import detectable, headline, newly_broken, p_value, signed_interval
+from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change, signed_interval
 from stein_bench.verdict import Comparison, GateResult
 
 MOST_ROWS = 12
@@ -77,7 +77,7 @@ def _rows(comparisons: list[Comparison]) -> Table:
             percent(c.now),
             signed_interval(c.difference, c.interval),
             f"{c.lost}/{c.gained}",
-            p_value(c.p_drop_adjusted),
+            p_of_change(c),
             Text(c.status, style=_STATUS[c.status]),
         )
     return table
@@ -95,5 +95,5 @@ def _notes(result: GateResult, hidden: int) -> Iterator[tuple[str, str, str]]:
     if any(c.assumes_independence for c in result.comparisons):
         yield "-", "batch statistics couple samples: p is of whole batches, intervals assume independence", "dim"
     if result.comparisons:
-        yield "-", "−/+: samples newly wrong and newly right; p: one-sided, of a drop, adjusted (Holm)", "dim"
+        yield "-", "−/+: samples newly wrong and newly right; p: one-sided, of that change, adjusted (Holm)", "dim"
         yield "-", detectable(result), ""

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from stein_bench.render.gate import IN_ROWS
 from stein_bench.render.markup import markdown_table, markdown_text
 from stein_bench.render.table import percent
-from stein_bench.render.wording import detectable, headline, newly_broken, p_value, signed_interval
+from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change, signed_interval
 from stein_bench.verdict import Comparison, Finding, GateResult
 
 _ICONS = {"error": "❌", "warning": "⚠️", "notice": "ℹ️"}
@@ -37,7 +37,10 @@ def gate_markdown(result: GateResult) -> str:
         lines += [f"<details><summary>{len(unchanged)} unchanged</summary>", "", *_markdown_rows(unchanged), ""]
         lines += ["</details>", ""]
     if result.comparisons:
-        lines += [f"{detectable(result)} p is one-sided, of a drop, adjusted for all tests (Holm).", ""]
+        lines += [
+            f"{detectable(result)} p is one-sided, of the change that it stands beside, adjusted for all tests (Holm).",
+            "",
+        ]
     now, before = result.report, result.baseline
     lines.append(
         f"Report of {markdown_text(now.model)} from {now.created}, baseline of {markdown_text(before.model)} from "
@@ -51,7 +54,7 @@ def _markdown_rows(comparisons: Sequence[Comparison]) -> list[str]:
     rows = [
         (
             c.variant, c.title, percent(c.before), percent(c.now), signed_interval(c.difference, c.interval),
-            str(c.lost), str(c.gained), p_value(c.p_drop_adjusted), c.status,
+            str(c.lost), str(c.gained), p_of_change(c), c.status,
         )
         for c in comparisons
     ]  # fmt: skip

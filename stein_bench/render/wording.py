@@ -36,6 +36,12 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
+def p_of_change(comparison: Comparison) -> str:
+    """Write the adjusted one-sided p in the direction in which the accuracy changed."""
+    up = comparison.difference > 0
+    return p_value(comparison.p_gain_adjusted if up else comparison.p_drop_adjusted)
+
+
 def headline(result: GateResult) -> str:
     """Return the verdict and its reasons, counted, without a full stop."""
     if result.verdict == "refused":

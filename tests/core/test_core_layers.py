@@ -19,9 +19,9 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
-    ("inputs", "pairing", "policy", "verdict", "consistency", "replay", "variants", "effects"),
-    ("journal", "fit", "evaluate", "prepare", "matching", "diagnostics"),
-    ("networks", "gate"),
+    ("inputs", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
+    ("journal", "fit", "evaluate", "prepare", "leaderboard", "matching", "diagnostics"),
+    ("networks", "compare", "gate"),
     ("assemble",),
     ("run", "inspection"),
     ("render",),
@@ -111,6 +111,9 @@ LIGHT = (
     "stein_bench.outcomes",
     "stein_bench.paired",
     "stein_bench.gate",
+    "stein_bench.compare",
+    "stein_bench.render.gate_files",
+    "stein_bench.render.compare",
 )
 
 

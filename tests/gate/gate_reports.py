@@ -144,6 +144,13 @@ def report(*variants, diagnostics=(), model="timm:resnet18", data="d", preset=No
     )  # fmt: skip
 
 
+def doubtful(one, number=-1):
+    """Return a variant with one of its attacks called invalid; its outcomes stay."""
+    attacks = list(one.attacks)
+    attacks[number] = replaced(attacks[number], status="invalid", message="2 inputs are outside", invalid=2)
+    return replaced(one, attacks=attacks)
+
+
 def replaced(model, **changes):
     """Return a pydantic model with some fields replaced."""
     return model.model_copy(update=changes)

@@ -157,6 +157,12 @@ def test_a_missing_variant_fails():
     )  # fmt: skip
 
 
+def test_a_variant_of_which_the_other_source_is_there_in_both_is_missing():
+    """It was left out, not replaced."""
+    result = gate(report(variant(stats="batch")), report(variant(), variant(stats="batch")))
+    assert found(result, "missing") == ["sample/running: the variant is missing from the report"]
+
+
 def test_a_skipped_attack_is_missing_where_the_baseline_has_it():
     skipped = attack(PGD, status="skipped", message="three classes have no targets")
     now = report(variant(attacks={FGSM: bits(40), PGD: skipped}))
@@ -256,7 +262,7 @@ def test_an_accuracy_that_its_outcomes_contradict_is_refused():
 def test_damaged_outcomes_are_an_input_error():
     broken = variant()
     broken = replaced(broken, outcomes=replaced(broken.outcomes, clean_correct="AAAA"))
-    with pytest.raises(UsageError, match="packed outcomes hold 3 bytes"):
+    with pytest.raises(UsageError, match="the report, sample/running: packed outcomes hold 3 bytes"):
         gate(report(broken), report())
 
 

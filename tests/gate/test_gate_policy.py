@@ -106,6 +106,12 @@ def test_patterns(rule, targets):
     assert [target for target in (CLEAN, PGD) if rule.matches(target)] == targets
 
 
+def test_patterns_tell_capitals_apart():
+    target = Target("sample/running", "torchattacks.MIFGSM:norm=Linf,eps=0.1", "torchattacks.MIFGSM", 0.1)
+    patterns = ["torchattacks.MIFGSM", "*.MI*", "torchattacks.mifgsm", "*mi*"]
+    assert [Rule(accuracy=pattern, ignore=True).matches(target) for pattern in patterns] == [True, True, False, False]
+
+
 def test_of_several_rules_the_last_that_says_something_counts():
     rules = (
         Rule(tolerance=0.1, minimum=0.2),

@@ -1,0 +1,81 @@
+"""`stein-bench compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stein_bench.cli.app import app
+from stein_bench.cli.files import check_outputs, read_comparable
+from stein_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.standings import Leaderboard, PairTable
+
+
+@app.command("compare", no_args_is_help=True)
+def compare_(
+    reports: Annotated[list[str], typer.Argument(metavar="REPORT...", help="Reports of evaluate.", show_default=False)],
+    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, numbers in full.")] = None,
+    latex: Annotated[str | None, typer.Option(metavar="PATH", help="Write a LaTeX table (booktabs) here.")] = None,
+    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
+    format: Annotated[
+        str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
+    ] = "table",
+) -> int:
+    """Compare reports sample by sample.
+
+    The variants of one report with its first, two reports with each other (difference, interval, p), or more than two
+    as a leaderboard sorted by worst-case accuracy. What cannot be compared (other samples, another source of
+    statistics, untrustworthy results) is a marked row with its reason.
+
+    Examples:
+
+    - `stein-bench compare report.json`
+    - `stein-bench compare before.json after.json --markdown difference.md`
+    - `stein-bench compare runs/*.json --latex table.tex --csv table.csv`
+
+    Exit codes: 0 done, 2 wrong usage or input, 3 nothing can be compared.
+    """
+    if format not in ("table", "json"):
+        raise UsageError(f"--format: {format!r} is neither table nor json.")
+    outputs = {"--markdown": markdown, "--csv": csv, "--latex": latex, "--output": output}
+    check_outputs(outputs, reports)
+    result = _compare(reports)
+    _write(result, outputs)
+    if format == "json":
+        typer.echo(result.to_json(), nl=False)
+    else:
+        from stein_bench.render.compare import print_compare
+
+        print_compare(result)
+    return 0 if result.comparable else 3
+
+
+def _compare(paths: list[str]) -> PairTable | Leaderboard:
+    from stein_bench.compare import compare
+    from stein_bench.leaderboard import Named
+
+    names = _names(paths)
+    return compare([Named(name, read_comparable(path)) for name, path in zip(names, paths, strict=True)])
+
+
+def _names(paths: list[str]) -> list[str]:
+    """Return what the reports are called: their file names without suffix, or their paths where those are the same."""
+    stems = [Path(path).stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else paths
+
+
+def _write(result: PairTable | Leaderboard, outputs: dict[str, str | None]) -> None:
+    from stein_bench.render.compare import compare_csv, compare_latex, compare_markdown
+    from stein_bench.report import write_text
+
+    texts = {"--markdown": compare_markdown, "--csv": compare_csv, "--latex": compare_latex}
+    for option, make in texts.items():
+        if (path := outputs[option]) is not None:
+            write_text(path, make(result))
+    if (path := outputs["--output"]) is not None:
+        write_text(path, result.to_json())
