@@ -7,6 +7,7 @@ Models are built and converted on the meta device, so neither weights nor memory
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import warnings
 from collections import Counter
@@ -87,8 +88,7 @@ def attempt(candidate: Candidate) -> Outcome:
     What counts as batch normalization is decided here independently of the conversion: by class, and by
     whether layers of PyTorch's base class are left over afterwards.
     """
-    with torch.device("meta"):
-        model = candidate.construct()
+    model = built_without_values(candidate)
     before = layer_count(model)
     _, account = convert_batchnorm(model, "stein")
     left_over = before - layer_count(model, SteinNorm)
@@ -99,6 +99,15 @@ def attempt(candidate: Candidate) -> Outcome:
         converted=Counter(layer.kind for layer in account.converted),
         skipped=Counter((layer.kind, layer.reason) for layer in account.skipped),
     )
+
+
+def built_without_values(candidate: Candidate) -> nn.Module:
+    """Build a model on the meta device, or on the CPU if it computes its own widths with tensors."""
+    try:
+        with torch.device("meta"):
+            return candidate.construct()
+    except NotImplementedError:
+        return candidate.construct().to("meta")
 
 
 def layer_count(model: nn.Module, kind: type[nn.Module] = _BatchNorm) -> int:
@@ -149,6 +158,7 @@ This page is made by `python -m benchmarks.conversion > docs/conversion.md`."""
 
 def main() -> None:
     """Print the page."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.filterwarnings("ignore")
     print(INTRODUCTION)
     print(f"Versions: torch {torch.__version__}, timm {timm.__version__}, torchvision {torchvision.__version__}.\n")

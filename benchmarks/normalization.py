@@ -1,6 +1,6 @@
 """How fast Stein layers are: medians as ratios to ordinary batch normalization of the same shape.
 
-Every round runs each variant once, in turn, so that whatever else the machine does hits all alike; the column
+Every round runs each variant, in turn, so that whatever else the machine does hits all alike; the column
 `again` compares the ordinary layer with itself and so shows the noise. Run from the repository's root:
 
     python -m benchmarks.normalization --rounds 40
@@ -27,6 +27,7 @@ SHAPES = (
     (16, 2048, 7, 7),
     (4, 16, 32, 32, 32),
 )
+LEAST_SECONDS = 0.005  # what takes less is run several times in a row, so that no cold start is measured
 TASKS = ("forward", "forward+backward", "evaluation")
 Run = Callable[[], object]
 
@@ -35,6 +36,7 @@ def main() -> None:
     """Print the table for all shapes and tasks."""
     arguments = parse_arguments()
     torch.manual_seed(0)
+    torch.set_num_threads(arguments.threads)
     print(f"{describe_machine(arguments.device)}\nestimator {arguments.estimator}, {arguments.rounds} rounds\n")
     print("| shape | task | `nn.BatchNorm` | again | Stein | Stein compiled |\n|---|---|---|---|---|---|")
     for shape in SHAPES:
@@ -51,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--estimator", default="stein")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--channels-last", action="store_true", help="for the shapes of rank 4")
     parser.add_argument("--no-compile", action="store_true")
     return parser.parse_args()
@@ -118,17 +121,25 @@ def elements(shape: Sequence[int], arguments: argparse.Namespace) -> Tensor:
 
 
 def interleaved_medians(runs: Sequence[Run], rounds: int, device: str) -> list[float]:
-    """Return the median seconds of every run, all of them run in turn."""
+    """Return the median seconds of every run, all of them run in turn, short ones several times in a row."""
+    for run in runs:  # compile, allocate, derive what is kept
+        seconds(run, 3, device)
+    repeats = max(1, round(LEAST_SECONDS / seconds(runs[0], 3, device)))
     times: list[list[float]] = [[] for _ in runs]
-    for round_number in range(-3, rounds):
+    for _ in range(rounds):
         for run, past in zip(runs, times, strict=True):
-            synchronize(device)
-            start = time.perf_counter()
-            run()
-            synchronize(device)
-            if round_number >= 0:
-                past.append(time.perf_counter() - start)
+            past.append(seconds(run, repeats, device))
     return [statistics.median(past) for past in times]
+
+
+def seconds(run: Run, repeats: int, device: str) -> float:
+    """Return how long one of so many runs in a row takes."""
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    synchronize(device)
+    return (time.perf_counter() - start) / repeats
 
 
 def synchronize(device: str) -> None:

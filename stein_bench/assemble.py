@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from stein_bench.attacks.registry import Attack
-from stein_bench.metrics import Bits, Rate, accuracy, attack_success, robust_bits, spread, worst_case
+from stein_bench.metrics import (
+    Bits,
+    Rate,
+    accuracy,
+    attack_success,
+    mean_accuracy,
+    robust_bits,
+    spread,
+    worst_case,
+)
 from stein_bench.networks import Built
-from stein_bench.outcomes import CLEAN, Phase, Unit, gather, hash_ids, pack_bits
+from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, gather, hash_ids, pack_bits, replay_phase
 from stein_bench.prepare import Plan, Variant
 from stein_bench.report import (
     AttackResult,
     Clean,
-    Diagnostic,
+    CorruptionResult,
     Outcomes,
+    Replay,
     SkippedLayerInfo,
     Spread,
     VariantResult,
@@ -27,20 +37,26 @@ def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
     """Group the units of one variant by phase."""
     by_phase: dict[str, list[Unit]] = {}
     for unit in units:
+        if unit.phase.startswith(REPLAY):
+            continue  # of some samples only, see `replay_result`
         by_phase.setdefault(unit.phase, []).append(unit)
     return {name: gather(found, samples) for name, found in by_phase.items()}
 
 
-def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[str, Phase]) -> VariantResult:
-    """Turn the phases of one variant into its part of the report."""
+def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[Unit]) -> VariantResult:
+    """Turn the units of one variant into its part of the report."""
+    phases = gather_phases(units, len(plan.samples))
     clean = phases[CLEAN].bits("correct")
     coupled = variant.stats == "batch"
+    attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
+    corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = {
         attack.label: robust_bits(clean, phases[attack.label].bits("broken"))
-        for attack in plan.attacks
+        for attack in attacks
         if not phases[attack.label].message
     }
-    worst = accuracy(worst_case(list(robust.values()))) if len(robust) == len(plan.attacks) else None
+    replays = {label: replay_result(units, label, clean, bits) for label, bits in robust.items()}
+    worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(attacks) else None
     account = built.account
     return VariantResult(
         bn=variant.bn,
@@ -57,9 +73,12 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
         clean=_clean(phases[CLEAN], clean, coupled),
         attacks=[
-            _attack_result(attack, phases[attack.label], clean, robust.get(attack.label), coupled)
-            for attack in plan.attacks
+            _attack_result(
+                attack, phases[attack.label], clean, robust.get(attack.label), coupled, replays.get(attack.label)
+            )
+            for attack in attacks
         ],
+        corruptions=[_corruption_result(attack, phases[attack.label], coupled) for attack in corruptions],
         worst_case_accuracy=None if worst is None else worst.value,
         worst_case_ci95=None if worst is None else (worst.low, worst.high),
         outcomes=Outcomes(
@@ -67,6 +86,11 @@ def variant_result(plan: Plan, variant: Variant, built: Built, phases: Mapping[s
             sample_ids_sha256=hash_ids(plan.samples.ids),
             clean_correct=pack_bits(clean),
             robust={label: pack_bits(bits) for label, bits in robust.items()},
+            corrupted_correct={
+                attack.label: [pack_bits(bits) for bits in phases[attack.label].draws()]
+                for attack in corruptions
+                if not phases[attack.label].message
+            },
         ),
     )
 
@@ -82,7 +106,48 @@ def _clean(phase: Phase, correct: Bits, coupled: bool) -> Clean:
     )
 
 
-def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool) -> AttackResult:
+def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits) -> Replay | None:
+    """Return how far the verdicts of an attack hold in other batches; None where nothing was replayed.
+
+    Args:
+        units: of one variant.
+        label: the attack's.
+        clean, robust: per sample of the data set, in the batches in which they were attacked.
+    """
+    replayed = {unit.batch: unit for unit in units if unit.phase == replay_phase(label)}
+    if set(replayed) != {0, 1}:
+        return None
+    shuffled, single = replayed[0], replayed[1]
+
+    def share_and_flips(unit: Unit, column: str) -> tuple[float | None, float | None]:
+        if column not in unit.columns or len(unit.indices) == 0:
+            return None, None
+        here = clean[unit.indices] & unit.columns[column].astype(np.bool_)
+        return float(here.mean()), float((here != robust[unit.indices]).mean())
+
+    shuffled_share, shuffled_flipped = share_and_flips(shuffled, "shuffled")
+    among_clean, among_clean_flipped = share_and_flips(single, "among_clean")
+    alone, alone_flipped = share_and_flips(single, "alone")
+    if among_clean is None or among_clean_flipped is None:
+        return None
+    everything = shuffled.indices if len(shuffled.indices) else np.arange(len(robust))
+    return Replay(
+        joint=float(robust[everything].mean()),
+        shuffled=shuffled_share,
+        shuffled_flipped=shuffled_flipped,
+        samples=len(everything),
+        single_samples=len(single.indices),
+        single_joint=float(robust[single.indices].mean()),
+        among_clean=among_clean,
+        among_clean_flipped=among_clean_flipped,
+        alone=alone,
+        alone_flipped=alone_flipped,
+    )
+
+
+def _attack_result(
+    attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool, replay: Replay | None
+) -> AttackResult:
     rate = success = None
     invalid = over_budget = 0
     linf = l2 = None
@@ -107,8 +172,29 @@ def _attack_result(attack: Attack, phase: Phase, clean: Bits, robust: Bits | Non
         over_budget=over_budget,
         perturbation_linf=linf,
         perturbation_l2=l2,
+        replay=replay,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
+        seconds=phase.seconds,
+    )
+
+
+def _corruption_result(attack: Attack, phase: Phase, coupled: bool) -> CorruptionResult:
+    draws = phase.draws()
+    mean, worst = (mean_accuracy(draws), accuracy(worst_case(draws))) if draws else (None, None)
+    return CorruptionResult(
+        name=attack.info.name,
+        params=dict(attack.params),
+        label=attack.label,
+        status="failed" if phase.message else "ok",
+        message=phase.message,
+        accuracy=None if mean is None else mean.value,
+        ci95=None if mean is None else (mean.low, mean.high),
+        assumes_independence=coupled,
+        accuracies=[accuracy(bits).value for bits in draws],
+        worst_accuracy=None if worst is None else worst.value,
+        worst_ci95=None if worst is None else (worst.low, worst.high),
+        forward_passes=phase.forward_passes,
         seconds=phase.seconds,
     )
 
@@ -129,27 +215,3 @@ def _invalid_message(invalid: int, samples: int) -> str:
         f"{invalid} of {samples} adversarial inputs are outside the budget or the box, not finite, or give "
         "outputs that are not finite; they count as no success"
     )
-
-
-def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
-    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
-    found = []
-    for attack in attacks:
-        steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
-        if steps is None or alpha is None:
-            continue
-        reach = float(alpha) * int(steps) / attack.eps
-        message = f"alpha·steps is {reach:.3g} times eps"
-        if reach < 2 * (1 - 1e-9):
-            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
-        found.append(
-            Diagnostic(
-                name="step-budget",
-                variant=None,
-                attack=attack.label,
-                status="pass" if reach >= 2 * (1 - 1e-9) else "warn",
-                value=reach,
-                message=message,
-            )
-        )
-    return found

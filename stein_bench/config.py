@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.specs import parse_numbers
@@ -47,6 +48,7 @@ class RunConfig(BaseModel):
     weights: str = "auto"
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
+    battery: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -64,12 +66,31 @@ class RunConfig(BaseModel):
     resume: bool = False
     quiet: bool = False
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_values(cls, value: object, info: Any) -> object:
+        """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, int | None):
+            raise ValueError("should not be true or false")
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError("is not valid UTF-8, and no report could hold it")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _battery_alone(cls, values: Any) -> Any:
+        """Leave the default attack out where a battery says what is run; attacks that are named add to it."""
+        if isinstance(values, Mapping) and values.get("battery") is not None and values.get("attack") is None:
+            return {**values, "attack": ()}
+        return values
+
     @field_validator("bn", "stats", "attack", mode="before")
     @classmethod
-    def _one_or_many(cls, value: object) -> object:
+    def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
         if isinstance(values, list | tuple):
-            if not values:
+            if not values and not (info.field_name == "attack" and info.data.get("battery")):
                 raise ValueError("needs at least one value")
             repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)
             if repeated is not None:
@@ -83,6 +104,8 @@ class RunConfig(BaseModel):
         if isinstance(value, str):
             return parse_numbers(value, str(info.field_name))
         if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ValueError("must be finite")
             return (float(value),)
         if isinstance(value, list | tuple):
             return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))

@@ -15,12 +15,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
-from stein_bench.guard import model_untouched
-from stein_bench.outcomes import CLEAN, Unit
+from stein_bench.guard import forked_rng, model_untouched
+from stein_bench.outcomes import CLEAN, Unit, draw_column, replay_phase
+from stein_bench.replay import Kept, replay_shuffled, replay_singly
+from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
 UnitKey = tuple[str, str, int]
@@ -97,13 +100,21 @@ def evaluate(
         done: units that need not be computed again.
 
     Yields:
-        Each phase (`CLEAN` or an attack's label) with its units, each computed when it is asked for. An attack
-        that raises yields a failed unit and is not run on further batches; the others go on.
+        Each phase (`CLEAN`, an attack's label or, where samples are coupled, its `replay_phase`) with its units,
+        each computed when it is asked for. An attack that raises yields a failed unit and is not run on further
+        batches; the others go on.
     """
     yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
     for attack in attacks:
-        compute = partial(_attack_columns, model, attack, setting, coupled)
+        corruption, kept = attack.info.is_corruption, Kept()
+        compute = (
+            partial(_corruption_columns, model, attack, setting)
+            if corruption
+            else partial(_attack_columns, model, attack, setting, kept if coupled else None)
+        )
         yield attack.label, _phase(variant, attack.label, setting, done, compute)
+        if coupled and not corruption:
+            yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
 
 
 @dataclass(frozen=True)
@@ -121,31 +132,36 @@ Compute = Callable[[_Batch], tuple[Columns, int, int]]
 def _phase(variant: str, phase: str, setting: Setting, done: Collection[UnitKey], compute: Compute) -> Iterator[Unit]:
     if all((variant, phase, number) in done for number in range(setting.batch_count)):
         return
-    loaded = batches(setting.samples, setting.batch_size, workers=setting.workers)
-    for number, (indices, inputs, labels) in enumerate(loaded):
+    for number, batch in enumerate(_batches(setting)):
         if (variant, phase, number) in done:
             continue
-        ids = tuple(setting.samples.ids[i] for i in indices)
-        batch = _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
-        unit = _timed_unit(variant, phase, number, batch, setting.device, compute)
+        unit = _timed_unit(variant, phase, number, batch, setting, compute)
         yield unit
         if unit.failed:
             return
 
 
-def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, device: torch.device, compute: Compute) -> Unit:
+def _batches(setting: Setting) -> Iterator[_Batch]:
+    for indices, inputs, labels in batches(setting.samples, setting.batch_size, workers=setting.workers):
+        ids = tuple(setting.samples.ids[i] for i in indices)
+        yield _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
+
+
+def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: Setting, compute: Compute) -> Unit:
     started = time.perf_counter()
     columns: Columns = {}
     forward = backward = 0
     message = ""
     try:
-        columns, forward, backward = compute(batch)
+        # No native attack draws from the global RNG; a model that does is at least repeatable.
+        with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
+            columns, forward, backward = compute(batch)
     except Exception as error:
         message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         if phase == CLEAN:
             raise RunError(f"{variant}: the clean pass failed: {message}") from error
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if setting.device.type == "cuda":
+        torch.cuda.synchronize(setting.device)
     seconds = time.perf_counter() - started
     return Unit(variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
 
@@ -159,18 +175,70 @@ def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[C
     return {"correct": correct.cpu().numpy(), "finite": finite.cpu().numpy()}, len(batch.inputs), 0
 
 
+@torch.no_grad()
+def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
+    """Predict the batch under each draw of the noise; outputs that are not finite are wrong."""
+    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), Columns()
+    draws = int(attack.params["seeds"])
+    with model_untouched(model):
+        for number in range(draws):
+            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
+            finite = logits.flatten(1).isfinite().all(dim=1)
+            right = setting.task.correct(logits, batch.labels) & finite
+            columns[draw_column(number)] = right.cpu().numpy()
+    return columns, draws * len(batch.inputs), 0
+
+
 def _attack_columns(
-    model: nn.Module, attack: Attack, setting: Setting, coupled: bool, batch: _Batch
+    model: nn.Module, attack: Attack, setting: Setting, kept: Kept | None, batch: _Batch
 ) -> tuple[Columns, int, int]:
     counting = CountingModel(model)
     with model_untouched(counting):
-        adv_inputs = attack.run(
-            counting, batch.inputs, batch.labels, setting.task,
-            classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), coupled=coupled,
-        )  # fmt: skip
+        adv_inputs = _attacked(counting, attack, setting, batch, coupled=kept is not None)
         forward, backward = counting.forward_passes, counting.backward_passes
         verdicts = verify(
             model, batch.inputs, adv_inputs, batch.labels, setting.task,
             norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
         )  # fmt: skip
+    if kept is not None:
+        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
     return verdicts.columns(), forward, backward
+
+
+def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, coupled: bool) -> Tensor:
+    return attack.run(
+        model, batch.inputs, batch.labels, setting.task,
+        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), coupled=coupled,
+    )  # fmt: skip
+
+
+def _replayed(
+    variant: str, model: nn.Module, attack: Attack, setting: Setting, kept: Kept, done: Collection[UnitKey]
+) -> Iterator[Unit]:
+    """Replay what `kept` holds; nothing where the attack failed."""
+    phase, numbers = replay_phase(attack.label), range(setting.batch_count)
+    if all((variant, phase, number) in done for number in (0, 1)):
+        return
+    if any((variant, attack.label, number) in done for number in numbers):
+        _attack_again(model, attack, setting, kept)
+    if len(kept.batches) < setting.batch_count and not kept.full:
+        return
+    seed = derive_seed(setting.seed, attack.label)
+    started = time.perf_counter()
+    indices, columns = replay_shuffled(model, setting.task, kept, setting.device, seed)
+    yield Unit(variant, phase, 0, indices, columns, time.perf_counter() - started)
+    started = time.perf_counter()
+    indices, columns = replay_singly(model, setting.task, kept, setting.device)
+    yield Unit(variant, phase, 1, indices, columns, time.perf_counter() - started)
+    kept.close()
+
+
+def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
+    """Make the adversarial inputs once more of which a resumed run has only the verdicts: the same, by their seeds."""
+    kept.close()
+    for batch in _batches(setting):
+        if kept.full:
+            return
+        with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(model):
+            adv_inputs = _attacked(model, attack, setting, batch, coupled=True)
+        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

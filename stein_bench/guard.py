@@ -16,12 +16,17 @@ from torch import nn
 def model_untouched(model: nn.Module) -> Iterator[None]:
     """Evaluate with `model` in eval mode and its parameters frozen; put everything back afterwards.
 
-    ``training`` of every module, ``requires_grad`` and ``grad`` of every parameter and the values of every buffer
-    are restored, also when the body raises or is interrupted.
+    ``training`` of every module, ``requires_grad`` and ``grad`` of every parameter and every buffer with
+    its values are restored, also when the body raises or is interrupted.
     """
     training = {module: module.training for module in model.modules()}
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
         model.eval()
         for parameter, _, _ in parameters:
@@ -34,9 +39,10 @@ def model_untouched(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
         with torch.no_grad():
-            for buffer, value in buffers:
+            for module, name, buffer, value in buffers:
                 if not torch.equal(buffer, value):
                     buffer.copy_(value)
+                module._buffers[name] = buffer  # a model may have put another tensor in its place
 
 
 @contextmanager

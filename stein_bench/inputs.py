@@ -36,8 +36,11 @@ def decide_resize(
         square = len(sides) == 2 and sides[0] == sides[1]
         return Resize(sides[0]) if square and data.native_size != sides[0] else None
     own = source.pretrained
-    wants_own = kind == "pretrained" or (kind == "file" and (data.label_space is not None or not data.uniform))
-    if wants_own and own is not None and data.native_size != own.image_size:
+    if own is None:
+        return None
+    shared_labels = data.label_space is not None and data.label_space == own.label_space
+    wants_own = kind == "pretrained" or (kind == "file" and (shared_labels or not data.uniform))
+    if wants_own and data.native_size != own.image_size:
         return Resize(own.image_size, own.crop_pct, own.interpolation)
     return None
 

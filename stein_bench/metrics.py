@@ -18,7 +18,7 @@ Z95 = 1.959963984540054
 class Rate:
     """A share `successes / n` with its 95 % Wilson interval [`low`, `high`]; all in [0, 1]."""
 
-    successes: int
+    successes: float
     n: int
     low: float
     high: float
@@ -29,7 +29,7 @@ class Rate:
         return self.successes / self.n if self.n else math.nan
 
 
-def wilson(successes: int, n: int, z: float = Z95) -> Rate:
+def wilson(successes: float, n: int, z: float = Z95) -> Rate:
     """Return the rate with its Wilson score interval.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
@@ -49,6 +49,15 @@ def wilson(successes: int, n: int, z: float = Z95) -> Rate:
 def accuracy(correct: Bits) -> Rate:
     """Return the share of samples that are right, with its interval."""
     return wilson(int(correct.sum()), int(correct.size))
+
+
+def mean_accuracy(correct: list[Bits]) -> Rate:
+    """Return the mean share right over several draws of the same samples, with an interval for that many samples.
+
+    Draws are no further samples: they lessen the noise's chance, not that of the samples, so that n stays.
+    """
+    counts = [int(bits.sum()) for bits in correct]
+    return wilson(sum(counts) / len(counts), int(correct[0].size))
 
 
 def robust_bits(clean_correct: Bits, broken: Bits) -> Bits:

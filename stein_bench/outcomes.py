@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stein_bench.errors import UsageError
 from stein_bench.metrics import Bits
 
+REPLAY = "replay "
 CLEAN = "clean"
 """The phase of a unit that holds clean predictions; any other phase is an attack's label."""
 
@@ -27,7 +28,8 @@ class Unit:
         batch: number of the batch within the phase, from 0.
         indices: positions of the samples in data order.
         columns: per-sample arrays, each as long as `indices`. Clean units have ``correct`` and ``finite``;
-            attack units have ``broken``, ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float).
+            attack units have ``broken``, ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float); corruption
+            units have ``right0``, ``right1``, … (bool), one per draw of the noise.
         seconds: wall time of this unit, verification included.
         forward_passes, backward_passes: passes through the model, counted in samples.
         message: empty, or why the unit failed (then there are no columns).
@@ -49,6 +51,20 @@ class Unit:
         return bool(self.message)
 
 
+def replay_phase(label: str) -> str:
+    """Return the phase in which what the attack of that label made is shown again in other batches.
+
+    Its unit 0 has the column ``shuffled``, its unit 1 ``among_clean`` and, where it can be, ``alone``: all of them say
+    what was right again, for those samples alone that were replayed.
+    """
+    return f"{REPLAY}{label}"
+
+
+def draw_column(number: int) -> str:
+    """Return the name of the column that holds what was right under that draw of a corruption."""
+    return f"right{number}"
+
+
 @dataclass(frozen=True)
 class Phase:
     """All units of one phase of one variant, put together in data order."""
@@ -58,6 +74,10 @@ class Phase:
     forward_passes: int
     backward_passes: int
     message: str
+
+    def draws(self) -> list[Bits]:
+        """Return what was right under each draw of a corruption."""
+        return [self.bits(draw_column(number)) for number in range(len(self.columns))]
 
     def bits(self, name: str) -> Bits:
         """Return the named column as booleans."""
@@ -114,5 +134,5 @@ def hash_ids(ids: Sequence[str]) -> str:
     """Return the SHA-256 over the sample ids in order: two reports with equal hashes can be paired."""
     digest = hashlib.sha256()
     for sample_id in ids:
-        digest.update(sample_id.encode().replace(b"\0", b"\xff") + b"\0")  # 0xff is in no UTF-8
+        digest.update(sample_id.encode("utf-8", "surrogatepass").replace(b"\0", b"\xff") + b"\0")  # 0xff is in no UTF-8
     return digest.hexdigest()

@@ -8,11 +8,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.registry import Attack, resolve_attacks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
-from stein_bench.data.samples import Resize, Samples
+from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
 from stein_bench.inputs import Scaling, WeightsKind, decide_resize, decide_scaling
@@ -23,9 +25,6 @@ from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.tasks import TASKS, Task
-
-OWN_LABELS = ("digits", "cifar10", "cifar100")
-"""Data sets whose labels are known to be no ImageNet classes."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Plan:
         weights_kind, weights: which weights, and the file's where it is one.
         scaling: input scaling.
         variants: in command-line order, controls last.
-        attacks: in command-line order.
+        attacks: those of the battery first, then in command-line order.
         task, device: what success means, where it runs.
     """
 
@@ -87,7 +86,8 @@ def prepare(config: RunConfig) -> Plan:
     Raises:
         UsageError: something is unknown, missing or does not fit together.
     """
-    attacks = resolve_attacks(config.attack, config.eps)
+    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    attacks = resolve_attacks((*battery, *config.attack), config.eps)
     device = _device(config.device)
     weights = read_weights(config.weights) if config.weights not in _KEYWORDS else None
     variants = _variants(config, weights)
@@ -108,6 +108,18 @@ def prepare(config: RunConfig) -> Plan:
     )  # fmt: skip
 
 
+NO_CONTROL = (
+    "no plain-BN control under batch statistics: these weights were trained with other BN, so how much of the "
+    "robustness comes from the statistics' source cannot be told"
+)
+
+
+def lacks_control(variants: Sequence[Variant]) -> bool:
+    """Return whether a changed BN is evaluated under batch statistics without plain BN beside it."""
+    batch = [variant.bn for variant in variants if variant.stats == "batch"]
+    return bool(batch) and "sample" not in batch
+
+
 def check_model(plan: Plan, network: nn.Module) -> int:
     """Try an untrained `network` on two blank inputs and return its number of outputs.
 
@@ -123,10 +135,34 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         )
     if plan.config.preserve_function:
         check_compensable(network, [layer for _, layer in survey(network)[0]])
+    _check_statistics(plan, network)
     logits = blank_outputs(plan.wrap(network), plan, plan.device)
     plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
-    _check_attacks(plan.attacks, logits.shape[1], len(plan.samples.shape))
+    if plan.weights_kind == "fit":
+        _check_training_labels(plan, logits.shape[1])
+    _check_attacks(plan.attacks, network, logits.shape[1], len(plan.samples.shape))
     return int(logits.shape[1])
+
+
+def _check_statistics(plan: Plan, network: nn.Module) -> None:
+    """Refuse running statistics for a network with a BN layer that has none: it would use the batch's."""
+    if all(variant.stats == "batch" for variant in plan.variants):
+        return
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise UsageError(
+                f"{plan.source.name}: BN layer {name or type(layer).__name__!r} keeps no running statistics "
+                "(track_running_stats=False) and always uses the batch's: evaluate it with --stats batch."
+            )
+
+
+def _check_training_labels(plan: Plan, outputs: int) -> None:
+    largest = int(plan.training_samples().labels.max())
+    if largest >= outputs:
+        raise UsageError(
+            f"the training split of {plan.data.name} has labels up to {largest}, but {plan.source.name} has only "
+            f"{outputs} outputs."
+        )
 
 
 @torch.no_grad()
@@ -187,7 +223,7 @@ def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> W
     asked = config.weights
     if asked not in _KEYWORDS:
         return "file"
-    shared = source.pretrained is not None and data.label_space == source.pretrained.label_space is not None
+    shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
     if asked == "auto":
         asked = "pretrained" if shared else "fit"
         if asked == "fit" and "train" not in data.splits:
@@ -203,6 +239,13 @@ def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> W
     return "fit" if asked == "fit" else "none"
 
 
+def _shares_labels(data: DataSource, label_space: str | None) -> bool:
+    """Return whether the labels of `data` are surely those of weights of that label space."""
+    if data.label_space == CLASS_INDICES:
+        return "train" not in data.splits  # with a training split they may well be classes of the data's own
+    return data.label_space is not None and data.label_space == label_space
+
+
 def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequence[Variant]) -> None:
     plain = kind == "pretrained" or (weights is not None and (weights.card is None or weights.card.bn == "sample"))
     if not plain or all(variant.bn == "sample" for variant in variants):
@@ -215,7 +258,7 @@ def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequ
 def _check_pretrained(data: DataSource, source: ModelSource) -> None:
     if source.pretrained is None:
         raise UsageError(f"--weights pretrained: {source.name} has no pretrained weights.")
-    if source.pretrained.label_space is not None and data.name in OWN_LABELS:
+    if source.pretrained.label_space is not None and data.label_space == OWN:
         raise UsageError(
             f"--weights pretrained: {source.pretrained.origin} predicts {source.pretrained.label_space} classes, "
             f"not those of {data.name}. Use --weights fit, or data with those labels."
@@ -245,7 +288,7 @@ def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
     return data_classes if data_classes in rows or not rows else rows[-1]
 
 
-def _check_attacks(attacks: Sequence[Attack], classes: int, rank: int) -> None:
+def _check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:
     for attack in attacks:
         if classes < attack.info.min_classes:
             raise UsageError(
@@ -253,3 +296,4 @@ def _check_attacks(attacks: Sequence[Attack], classes: int, rank: int) -> None:
             )
         if attack.info.backend == "torchattacks" and rank != 3:
             raise UsageError(f"attack {attack.info.name} takes images only, not volumes; use a native attack.")
+        attack.try_construction(model, classes)

@@ -116,6 +116,25 @@ class Spread(_Part):
     max: float
 
 
+class Replay(_Part):
+    """What is left of the robust accuracy when the same adversarial inputs are shown in other batches.
+
+    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named. `flipped` is
+    the share of samples whose verdict is another one than in the batch in which they were attacked.
+    """
+
+    joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
+    shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
+    shuffled_flipped: Share | None
+    samples: int = Field(description="replayed shuffled: all, or the first that fit into memory")
+    single_samples: int = Field(description="replayed singly: at most 64")
+    single_joint: Share = Field(description="in the batch in which they were attacked, of those")
+    among_clean: Share = Field(description="each alone among the clean samples of its batch")
+    among_clean_flipped: Share
+    alone: Share | None = Field(description="each by itself; null where a layer would have one element per channel")
+    alone_flipped: Share | None
+
+
 class AttackResult(_Part):
     """One attack on one variant. Shares are null where the attack failed."""
 
@@ -135,8 +154,27 @@ class AttackResult(_Part):
     over_budget: int = Field(description="samples beyond eps, of attacks that do not honour it: no successes at eps")
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
+    replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
     forward_passes: int = Field(description="of the attack, in samples; verification not counted")
     backward_passes: int
+    seconds: float
+
+
+class CorruptionResult(_Part):
+    """One kind of random noise on one variant, in several draws. It is judged on the corrupted input alone."""
+
+    name: str
+    params: dict[str, bool | int | float | str]
+    label: str = Field(description="identity within the report, as in outcomes")
+    status: Literal["ok", "failed"]
+    message: str
+    accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
+    ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
+    assumes_independence: bool
+    accuracies: list[Share] = Field(description="of each draw")
+    worst_accuracy: Share | None = Field(description="share right under every draw")
+    worst_ci95: Interval | None
+    forward_passes: int
     seconds: float
 
 
@@ -147,6 +185,9 @@ class Outcomes(_Part):
     sample_ids_sha256: Sha256
     clean_correct: str
     robust: dict[str, str] = Field(description="by attack label; failed attacks have none")
+    corrupted_correct: dict[str, list[str]] = Field(
+        default_factory=dict, description="by corruption label, one entry per draw of the noise"
+    )
 
 
 class VariantResult(_Part):
@@ -168,7 +209,12 @@ class VariantResult(_Part):
     weights: WeightsInfo
     clean: Clean
     attacks: list[AttackResult]
-    worst_case_accuracy: Share | None = Field(description="share that survives every attack; null if one failed")
+    corruptions: list[CorruptionResult] = Field(
+        default_factory=list, description="random noise: no attacks, and no part of the worst case"
+    )
+    worst_case_accuracy: Share | None = Field(
+        description="share that survives every attack; null if one failed or there is none"
+    )
     worst_case_ci95: Interval | None
     outcomes: Outcomes
 
@@ -211,6 +257,11 @@ class Report(_Part):
                 f"{where}, {attack.name}: {attack.status}: {attack.message}"
                 for attack in variant.attacks
                 if attack.status in ("failed", "invalid")
+            ]
+            lines += [
+                f"{where}, {corruption.name}: failed: {corruption.message}"
+                for corruption in variant.corruptions
+                if corruption.status == "failed"
             ]
         return lines
 

@@ -6,26 +6,35 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
+from torch import nn
 
-from stein_bench.assemble import gather_phases, step_diagnostics, variant_result
+from stein_bench.assemble import variant_result
+from stein_bench.attacks.catalog import LINF_EPS
 from stein_bench.attacks.registry import Attack
 from stein_bench.config import RunConfig
+from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
+from stein_bench.data.samples import batches
+from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
+from stein_bench.metrics import Bits, robust_bits, worst_case
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.outcomes import CLEAN, Unit
-from stein_bench.prepare import Plan, Variant, check_model, prepare
+from stein_bench.outcomes import CLEAN, REPLAY, Unit, replay_phase, unpack_bits
+from stein_bench.prepare import NO_CONTROL, Plan, Variant, check_model, lacks_control, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
+from stein_bench.replay import SINGLES
 from stein_bench.report import (
     SCHEMA_VERSION,
     DataInfo,
+    Diagnostic,
     ModelInfo,
     Preprocessing,
     Report,
@@ -33,6 +42,7 @@ from stein_bench.report import (
     VariantResult,
     WeightsInfo,
 )
+from stein_bench.seeds import derive_seed
 from stein_bench.specs import format_eps
 
 
@@ -63,7 +73,10 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         journal = _open_journal(plan, stack)
-        results = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+        pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+    results = [result for result, _ in pairs]
+    checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
+    checks += [check for _, found in pairs for check in found]
     return Report(
         schema_version=SCHEMA_VERSION,
         run=Run(
@@ -96,7 +109,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             sha256=plan.samples.sha256(),
         ),
         variants=results,
-        diagnostics=step_diagnostics(plan.attacks),
+        diagnostics=checks,
     )
 
 
@@ -116,11 +129,14 @@ def _run_variant(
     setting: Setting,
     journal: Journal | None,
     progress: Progress,
-) -> VariantResult:
+) -> tuple[VariantResult, list[Diagnostic]]:
     network = built.network
     if variant.stats == "batch" and variant.bn == "sample":
         # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
-        network, _ = convert_batchnorm(network, "sample")
+        network, account = convert_batchnorm(network, "sample")
+        built = replace(built, account=account)
+    if journal:
+        journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
     units = [unit for unit in units if not unit.failed]
     with batchnorm_stats(network, variant.stats):
@@ -135,7 +151,31 @@ def _run_variant(
                     if journal:
                         journal.add(unit)
                     display.show(unit)
-    return variant_result(plan, variant, built, gather_phases(units, len(plan.samples)))
+        result = variant_result(plan, variant, built, units)
+        checks = list(_checks(plan, variant, model, setting, progress))
+    robust = {label: unpack_bits(bits, len(plan.samples)) for label, bits in result.outcomes.robust.items()}
+    batch_size = plan.config.batch_size if coupled else None
+    checks += consistency(variant.label, plan.attacks, robust, batch_size)
+    return result, [*checks, *batch_diagnostics(result)]
+
+
+def _checks(
+    plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
+) -> Iterator[Diagnostic]:
+    """Yield the results of the sanity checks of one variant, on the first samples."""
+    few = plan.samples.first(min(PROBES, setting.batch_size) if variant.stats == "batch" else PROBES)
+    _, inputs, labels = next(iter(batches(few, len(few))))
+    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
+    norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
+    probe = Probe(
+        inputs.to(plan.device), labels.to(plan.device),
+        [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
+        plan.task, setting.classes, norm, eps, variant.stats == "batch",
+    )  # fmt: skip
+    with phase(progress, f"checks {variant.label}", CHECKS):
+        for result in diagnose(variant.label, model, probe):
+            yield result
+            progress.advance(1)
 
 
 class PhaseDisplay:
@@ -152,6 +192,7 @@ class PhaseDisplay:
         self._samples = len(plan.samples)
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
+        self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
         self._clean = np.zeros(self._samples, np.bool_)
         self._seen = self._right = 0
         self._done: dict[str, int] = {}
@@ -165,7 +206,10 @@ class PhaseDisplay:
         """Run the body as the phase of that label, whose units it shows."""
         self._seen = self._right = 0
         title = f"{self._titles[label]} {self._variant.label}"
-        with phase(self._progress, title, self._samples, self._done.get(label, 0)):
+        total = self._samples
+        if label.startswith(REPLAY):
+            total += min(self._samples, SINGLES)
+        with phase(self._progress, title, total, self._done.get(label, 0)):
             yield
 
     def show(self, unit: Unit) -> None:
@@ -173,26 +217,42 @@ class PhaseDisplay:
         if unit.failed:
             self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
             return
+        if unit.phase.startswith(REPLAY):
+            self._progress.advance(len(unit.indices))
+            return
         if unit.phase == CLEAN:
             self._clean[unit.indices] = unit.columns["correct"]
             right = self._clean[unit.indices]
         else:
-            right = self._clean[unit.indices] & ~unit.columns["broken"].astype(np.bool_)
+            right = self._standing(unit)
         self._seen += len(right)
         self._right += int(right.sum())
         self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
+
+    def _standing(self, unit: Unit) -> Bits:
+        """Return which samples are robust or, of a corruption, right under every draw."""
+        if "broken" in unit.columns:
+            return robust_bits(self._clean[unit.indices], unit.columns["broken"].astype(np.bool_))
+        return worst_case([column.astype(np.bool_) for column in unit.columns.values()])
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
     """Return the attack's name, with its budget where the name alone would not tell it from another."""
     namesakes = [other for other in attacks if other.info.name == attack.info.name]
-    return attack.info.name if len(namesakes) == 1 else f"{attack.info.name} {format_eps(attack.eps)}"
+    if len(namesakes) == 1:
+        return attack.info.name
+    strength = (
+        float(attack.params.get("std", attack.params.get("amount", 0))) if attack.info.is_corruption else attack.eps
+    )
+    return f"{attack.info.name} {format_eps(strength)}"
 
 
 def _announce(plan: Plan, progress: Progress) -> None:
     controls = [variant for variant in plan.variants if variant.control]
     if controls:
         progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
+    if lacks_control(plan.variants):
+        progress.note(NO_CONTROL)
     if any(variant.stats == "batch" for variant in plan.variants):
         progress.note(
             "under batch statistics a prediction depends on the batch; these numbers hold for batches of "
@@ -208,6 +268,7 @@ def _open_journal(plan: Plan, stack: ExitStack) -> Journal | None:
     identity = {
         "journal": 1,
         "config_sha256": config.sha256(),
+        "attacks": [attack.label for attack in plan.attacks],  # a battery's file may have changed meanwhile
         "data_sha256": plan.samples.sha256(),
         "weights_sha256": plan.weights.sha256 if plan.weights else None,
         "model": plan.source.fingerprint(),

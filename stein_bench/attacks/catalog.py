@@ -9,7 +9,7 @@ from typing import Literal
 from stein_bench.specs import ParameterValue
 
 Norm = Literal["Linf", "L2", "L1", "L0"]
-Access = Literal["white-box", "score", "none"]
+Access = Literal["white-box", "score", "decision", "transfer", "none"]
 
 LINF_EPS = 8 / 255
 """The usual Linf budget on 8-bit images (Croce et al., RobustBench, 2021)."""
@@ -28,12 +28,14 @@ class AttackInfo:
     Attributes:
         name: as written in a spec.
         summary: one line with the source.
-        norms: norms it can be judged in, its default first.
+        norms: norms it can be judged in, its default first; a corruption has none.
         default_eps: budget where the spec gives none; for L0 the number of changed pixels.
-        access: what the attacker sees: gradients (``white-box``), scores, or nothing (``none``).
+        access: what the attacker sees: gradients (``white-box``), scores, decisions, another model (``transfer``), or
+            nothing (``none``).
         eps_name: its own name of the budget; None where it does not honour one: then a success counts
             only if the perturbation found lies within eps.
         params: parameters with defaults (native attacks; torchattacks' are read from the class).
+        tasks: what it serves.
         min_classes: smallest number of classes it works with.
         unavailable: empty, or why it cannot run.
     """
@@ -45,6 +47,7 @@ class AttackInfo:
     access: Access = "white-box"
     eps_name: str | None = "eps"
     params: Mapping[str, ParameterValue] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("classification",)
     min_classes: int = 2
     unavailable: str = ""
 
@@ -52,6 +55,11 @@ class AttackInfo:
     def backend(self) -> Literal["native", "torchattacks"]:
         """Who runs it: stein-bench itself or the torchattacks library."""
         return "torchattacks" if self.name.startswith("torchattacks.") else "native"
+
+    @property
+    def is_corruption(self) -> bool:
+        """Whether it is random noise: no attack, without a budget, and judged on the corrupted input alone."""
+        return not self.norms
 
     @property
     def honours_eps(self) -> bool:
@@ -65,7 +73,74 @@ NATIVE = (
         "pgd",
         "projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)",
         norms=("Linf", "L2"),
-        params={"steps": 10, "alpha": 0.0, "random_start": True},
+        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+    ),
+    AttackInfo(
+        "mifgsm",
+        "iterated steps along an accumulated gradient (Dong et al. 2018)",
+        norms=("Linf", "L2"),
+        params={"steps": 10, "alpha": 0.0, "decay": 1.0},
+    ),
+    AttackInfo(
+        "apgd-ce",
+        "auto-PGD on the cross-entropy, without a step size to choose (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+    ),
+    AttackInfo(
+        "apgd-dlr",
+        "auto-PGD on the difference-of-logits ratio (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+        min_classes=3,
+    ),
+    AttackInfo(
+        "apgd-t",
+        "auto-PGD on the targeted ratio, towards each of the likeliest classes (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1, "targets": 9},
+        min_classes=4,
+    ),
+    AttackInfo(
+        "fab-t",
+        "fast adaptive boundary, towards each of the likeliest classes, until within eps (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "targets": 9},
+    ),
+    AttackInfo(
+        "square",
+        "random search over squares, on scores alone (Andriushchenko et al. 2020)",
+        norms=("Linf", "L2"),
+        access="score",
+        params={"queries": 5000, "p": 0.8},
+    ),
+    AttackInfo(
+        "autoattack",
+        "the standard ensemble at full strength: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000},
+    ),
+)
+
+
+STD = 25 / 255
+"""The second of the paper's five noise levels (arXiv 2507.08261)."""
+
+
+def _noise(name: str, summary: str, **strength: float) -> AttackInfo:
+    params: dict[str, ParameterValue] = {**(strength or {"std": STD}), "seeds": 3}
+    return AttackInfo(f"noise-{name}", summary, norms=(), access="none", eps_name=None, params=params)
+
+
+NOISE = (
+    _noise("gaussian", "corruption: Gaussian noise of standard deviation std"),
+    _noise("uniform", "corruption: uniform noise of standard deviation std"),
+    _noise("rademacher", "corruption: plus or minus std"),
+    _noise("truncated-gaussian", "corruption: Gaussian noise cut off at two sigma, of standard deviation std"),
+    _noise("salt-and-pepper", "corruption: a share of the pixels black or white", amount=0.05),
+    _noise(
+        "clipped-cauchy",
+        'corruption: the published "sub-Gaussian" noise (arXiv 2507.08261), which is Cauchy before it is clipped',
     ),
 )
 
@@ -162,5 +237,5 @@ TORCHATTACKS = (
     _library("VNIFGSM", "variance-tuned Nesterov momentum (Wang and He 2021)"),
 )
 
-CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TORCHATTACKS)}
-"""Every attack by name, native ones first."""
+CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *NOISE, *TORCHATTACKS)}
+"""Every attack by name: native ones, corruptions, torchattacks."""

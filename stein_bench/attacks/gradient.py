@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 from torch import Tensor
 
-from stein_bench.seeds import derive_seed
+from stein_bench.attacks.active import Findings
+from stein_bench.attacks.geometry import TINY, direction, per_sample, project
+from stein_bench.attacks.losses import Model, loss_gradient, task_loss
 from stein_bench.tasks import Task
-
-Model = Callable[[Tensor], Tensor]
 
 
 def input_gradient(model: Model, inputs: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:
-    """Return the gradient of the summed loss with respect to `inputs`, and the logits it came from.
-
-    Under running statistics the samples are independent, so that each gets its own gradient; under batch
-    statistics the gradient includes the paths through the other samples of the batch.
-    """
-    inputs = inputs.detach().requires_grad_(True)
-    with torch.enable_grad():
-        logits = model(inputs)
-        loss = task.loss(logits, labels).sum()
-    (gradient,) = torch.autograd.grad(loss, inputs)
-    return gradient, logits.detach()
+    """Return the gradient of the task's summed loss with respect to `inputs`, and the logits it came from."""
+    gradient, logits, _ = loss_gradient(model, inputs, labels, labels, task_loss(task))
+    return gradient, logits
 
 
 def fgsm(model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float) -> Tensor:
@@ -52,8 +42,9 @@ def pgd(
     """Return adversarial inputs found by `steps` steps of size `alpha` within the ball and the box.
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018), section 2.1.
-    Per sample the first misclassified iterate is kept, else the last one. Where samples are coupled by batch
-    statistics, iterates of different steps do not make a batch that was ever seen: the last one is kept whole.
+    Per sample the first misclassified iterate is kept and the work on it ends. A sample without one gets its last
+    iterate, the only one not predicted yet: all others are known to be no success, whatever their loss. Where
+    samples are coupled by batch statistics the batch stays whole and its last iterate is returned.
 
     Args:
         model: maps (n, C, …) in [0, 1] to logits.
@@ -66,60 +57,51 @@ def pgd(
         start: perturbation to start from (see `random_start`), or None for the clean inputs.
         coupled: whether a prediction depends on the other samples of the batch.
     """
+    centre = inputs
     current = inputs if start is None else project(inputs + start, inputs, norm, eps)
-    kept, broken = current, torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+    findings = Findings(inputs, coupled=coupled)
     for _ in range(steps):
         gradient, logits = input_gradient(model, current, labels, task)
-        if not coupled:
-            broken, kept = _keep_first(broken, kept, ~task.correct(logits, labels), current)
-        current = project(current + alpha * direction(gradient, norm), inputs, norm, eps)
-    return torch.where(_per_sample(broken, current), kept, current)
+        remaining = findings.settle(current, task.correct(logits, labels))
+        if findings.done:
+            return findings.adv_inputs
+        if remaining is not None:
+            current, gradient, centre, labels = (part[remaining] for part in (current, gradient, centre, labels))
+        current = project(current + alpha * direction(gradient, norm), centre, norm, eps)
+    return findings.close(current)
 
 
-def direction(gradient: Tensor, norm: str) -> Tensor:
-    """Return the steepest-ascent direction of unit `norm`: the sign, or the gradient over its L2 norm."""
-    if norm == "Linf":
-        return gradient.sign()
-    length = gradient.flatten(1).norm(dim=1)
-    return gradient / _per_sample(length.clamp_min(1e-12), gradient)
+def mifgsm(
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    task: Task,
+    *,
+    norm: str,
+    eps: float,
+    alpha: float,
+    steps: int,
+    decay: float,
+    coupled: bool = False,
+) -> Tensor:
+    """Return adversarial inputs found by steps along an accumulated gradient, from the clean inputs.
 
-
-def project(points: Tensor, centre: Tensor, norm: str, eps: float) -> Tensor:
-    """Project `points` onto the ball of radius eps around `centre`, then clip to [0, 1].
-
-    For Linf this is the exact projection onto the intersection; for L2 the clipping only shortens.
+    g ← decay·g + ∇/‖∇‖₁, then a step of size alpha along g. Arguments and what is kept are as in `pgd`; `decay`
+    is the paper's μ (1 there; 0 leaves no memory).
+    Source: Dong et al., "Boosting adversarial attacks with momentum" (2018), algorithm 1 and equation (8).
     """
-    delta = points - centre
-    if norm == "Linf":
-        delta = delta.clamp(-eps, eps)
-    else:
-        length = delta.flatten(1).norm(dim=1)
-        delta = delta * _per_sample((eps / length.clamp_min(1e-12)).clamp_max(1.0), delta)
-    return (centre + delta).clamp(0, 1)
-
-
-def random_start(shape: Sequence[int], seeds: Sequence[int], norm: str, eps: float) -> Tensor:
-    """Return one perturbation per seed, uniform in the ball, of `shape` (n, C, …), on the CPU.
-
-    Each sample draws from its own generator, so that neither batch size nor order matters. In L2 a normalised
-    Gaussian gives the direction and U^(1/d) the radius.
-    """
-    starts = torch.empty(tuple(shape))
-    for start, seed in zip(starts, seeds, strict=True):
-        generator = torch.Generator().manual_seed(derive_seed(seed, "start"))
-        if norm == "Linf":
-            start.uniform_(-1, 1, generator=generator)
-        else:
-            start.normal_(generator=generator)
-            radius = torch.rand((), generator=generator) ** (1 / start.numel())
-            start.mul_(radius / start.norm().clamp_min(1e-12))
-    return starts * eps
-
-
-def _keep_first(broken: Tensor, kept: Tensor, wrong: Tensor, current: Tensor) -> tuple[Tensor, Tensor]:
-    new = wrong & ~broken
-    return broken | new, torch.where(_per_sample(new, current), current, kept)
-
-
-def _per_sample(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
+    centre, current = inputs, inputs
+    velocity = torch.zeros_like(inputs)
+    findings = Findings(inputs, coupled=coupled)
+    for _ in range(steps):
+        gradient, logits = input_gradient(model, current, labels, task)
+        remaining = findings.settle(current, task.correct(logits, labels))
+        if findings.done:
+            return findings.adv_inputs
+        if remaining is not None:
+            current, gradient, velocity = current[remaining], gradient[remaining], velocity[remaining]
+            centre, labels = centre[remaining], labels[remaining]
+        size = gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
+        velocity = decay * velocity + gradient / per_sample(size, gradient)
+        current = project(current + alpha * direction(velocity, norm), centre, norm, eps)
+    return findings.close(current)

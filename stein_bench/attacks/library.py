@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from stein_bench.attacks.catalog import AttackInfo
 from stein_bench.guard import forked_rng
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
+
+BOX_ROUNDING = 1e-6
+"""How far a pixel may lie outside [0, 1] before it counts as leaving the box."""
 
 MOST_TARGETS = 9
 """Number of target classes of the targeted attacks, at most (Croce and Hein 2020)."""
@@ -54,6 +57,29 @@ def takes(info: AttackInfo, parameter: str) -> bool:
     return parameter in inspect.signature(library_class(info.name).__init__).parameters
 
 
+@contextlib.contextmanager
+def library_guard(seed: int) -> Iterator[None]:
+    """Run the library's code with seeded RNGs that are restored afterwards, and without its prints."""
+    with forked_rng(seed), contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def construct(
+    info: AttackInfo, params: Mapping[str, ParameterValue], model: nn.Module, *, classes: int, seed: int
+) -> Any:
+    """Return the library's attack object, told how many classes there are and from which seed to draw.
+
+    Raises whatever the class raises where it does not take its parameters.
+    """
+    arguments: dict[str, Any] = dict(params)
+    if takes(info, "n_classes"):
+        # The library turns n_classes into n_classes - 1 targets.
+        arguments["n_classes"] = min(MOST_TARGETS, classes - 1) + 1
+    if takes(info, "seed"):
+        arguments["seed"] = seed % 2**31
+    return library_class(info.name)(model, **arguments)
+
+
 def run_library(
     info: AttackInfo,
     params: Mapping[str, ParameterValue],
@@ -81,15 +107,15 @@ def run_library(
     if inputs.ndim != 4:
         raise ValueError(f"{info.name} takes images (n, C, H, W), not inputs of shape {tuple(inputs.shape)}")
     seed = derive_seed(*seeds)
-    arguments: dict[str, Any] = dict(params)
-    if takes(info, "n_classes"):
-        # The library turns n_classes into n_classes - 1 targets.
-        arguments["n_classes"] = min(MOST_TARGETS, classes - 1) + 1
-    if takes(info, "seed"):
-        arguments["seed"] = seed % 2**31
     # FAB views gradients as flat: channels-last inputs would make it raise.
     images = inputs.contiguous(memory_format=torch.contiguous_format)
-    with forked_rng(seed), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
-        attack = library_class(info.name)(model, **arguments)
+    with library_guard(seed), torch.enable_grad():
+        attack = construct(info, params, model, classes=classes, seed=seed)
         adv_inputs: Tensor = attack(images, labels)
-    return adv_inputs.detach()
+    return _without_rounding(adv_inputs.detach())
+
+
+def _without_rounding(adv_inputs: Tensor) -> Tensor:
+    """Return `adv_inputs` with pixels that miss [0, 1] by rounding alone (EAD's, by 1e-8) put on its edge."""
+    inside = adv_inputs.clamp(0, 1)
+    return torch.where((adv_inputs - inside).abs() <= BOX_ROUNDING, inside, adv_inputs)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
-from stein_bench.attacks.gradient import fgsm, pgd, random_start
-from stein_bench.attacks.library import library_defaults, run_library, takes
+from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
+from stein_bench.attacks.native import NATIVE_ATTACKS
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
@@ -17,6 +19,9 @@ from stein_bench.tasks import Task
 
 ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
+
+COUNTS = ("restarts", "targets", "queries", "seeds")
+"""Parameters of native attacks that must be at least 1."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Attack:
     Attributes:
         spec: what the user wrote.
         info: its catalogue entry.
-        norm, eps: the budget that successes are judged by.
+        norm, eps: the budget that successes are judged by; a corruption has none ("" and 0).
         params: parameters beside the budget, defaults of the native attacks included.
     """
 
@@ -39,6 +44,8 @@ class Attack:
     @property
     def label(self) -> str:
         """Identity of the attack within a run: name, norm, eps and parameters in full."""
+        if self.info.is_corruption:
+            return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
     def run(
@@ -60,18 +67,35 @@ class Attack:
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
             coupled: whether batch statistics couple the samples of the batch.
+
+        Raises:
+            UsageError: the inputs are not float32.
         """
+        if inputs.dtype != torch.float32:
+            raise UsageError(
+                f"attack {self.info.name} takes float32 inputs, not {str(inputs.dtype).removeprefix('torch.')}: in "
+                "half precision rounding alone leaves the budget. Give --precision bf16 to the model instead."
+            )
         if self.info.backend == "torchattacks":
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
-        if self.info.name == "fgsm":
-            return fgsm(model, inputs, labels, task, eps=self.eps)
-        steps, alpha = int(self.params["steps"]), float(self.params["alpha"])
-        start = random_start(inputs.shape, seeds, self.norm, self.eps) if self.params["random_start"] else None
-        return pgd(
-            model, inputs, labels, task, norm=self.norm, eps=self.eps, alpha=alpha, steps=steps,
-            start=None if start is None else start.to(inputs.device), coupled=coupled,
-        )  # fmt: skip
+        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, self.params, seeds, coupled)
+        return NATIVE_ATTACKS[self.info.name](call)
+
+    def try_construction(self, model: nn.Module, classes: int) -> None:
+        """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.info.backend != "torchattacks":
+            return
+        try:
+            with library_guard(0):
+                construct(self.info, self._library_arguments(), model, classes=classes, seed=0)
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise UsageError(f"attack {self.spec!r} does not take its parameters: {reason}") from error
 
     def _library_arguments(self) -> dict[str, ParameterValue]:
         arguments = dict(self.params)
@@ -96,7 +120,8 @@ def resolve_attacks(specs: Sequence[str], eps: Sequence[float] | None = None) ->
     attacks: list[Attack] = []
     for text in specs:
         spec = parse_attack_spec(text)
-        budgets: Sequence[float | None] = (None,) if eps is None or "eps" in spec.params else eps
+        own = "eps" in spec.params or _find(spec.name).is_corruption
+        budgets: Sequence[float | None] = (None,) if eps is None or own else eps
         for budget in budgets:
             attack = resolve_attack(spec if budget is None else spec.with_params(eps=budget))
             if any(attack.label == other.label for other in attacks):
@@ -113,6 +138,8 @@ def resolve_attack(spec: AttackSpec | str) -> Attack:
     """
     spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
     info = _find(spec.name)
+    if info.is_corruption:
+        return Attack(str(spec), info, "", 0.0, _params(info, spec.params, 0.0))
     rest = {key: value for key, value in spec.params.items() if key not in ("eps", "norm", info.eps_name)}
     norm = _norm(info, spec)
     eps = _eps(info, spec, norm)
@@ -170,13 +197,30 @@ def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -
     known = library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
     for name, value in given.items():
         if name not in known:
-            raise unknown_name(f"parameter of {info.name}:", name, ["eps", "norm", *known])
+            raise unknown_name(f"parameter of {info.name}:", name, [*(["eps", "norm"] if info.norms else []), *known])
         check_kind(info.name, name, value, known[name])
     params = {**known, **given}
-    if "steps" in params and int(params["steps"]) < 1:
-        raise UsageError(f"steps of attack {info.name} must be at least 1, not {params['steps']}.")
-    if "alpha" in given and not float(given["alpha"]) > 0:
-        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    _check_values(info, given, params)
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
     return params
+
+
+def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params: Mapping[str, ParameterValue]) -> None:
+    for name in ("steps", *(COUNTS if info.backend == "native" else ())):
+        if name in params and int(params[name]) < 1:
+            raise UsageError(f"{name} of attack {info.name} must be at least 1, not {params[name]}.")
+    if "alpha" in given and not float(given["alpha"]) > 0:
+        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    if "decay" in given and float(given["decay"]) < 0:
+        raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if "std" in params and info.is_corruption and not float(params["std"]) > 0:
+        raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
+    if "amount" in params and not 0 < float(params["amount"]) <= 1:
+        raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
+    if "p" in given and not 0 < float(given["p"]) <= 1:
+        raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
+    if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
+        raise UsageError(
+            f"attack {info.name} with random_start=false starts at the same point every time: no restarts."
+        )

@@ -1,11 +1,9 @@
 """The command line: parse, call, print, exit. Nothing else in the project prints or exits."""
 
+from __future__ import annotations
+
 import os
-
-from stein_bench.cli import compare, evaluate, gate, inspect, listing
-from stein_bench.cli.app import app
-
-__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing", "main"]
+import sys
 
 
 def main() -> None:
@@ -13,4 +11,10 @@ def main() -> None:
     # Threads that wait by spinning bring torch nearly to a halt where another process wants the same cores, as on
     # a CI machine (measured: up to 5 times slower). OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    app(prog_name="stein-bench")
+    try:
+        from stein_bench.cli.commands import app  # here, so that Ctrl-C is answered while the libraries load
+
+        app(prog_name="stein-bench")
+    except KeyboardInterrupt:
+        print("stein-bench: interrupted.", file=sys.stderr)  # noqa: T201
+        sys.exit(130)

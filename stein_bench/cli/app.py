@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ from stein_bench import __version__
 from stein_bench.errors import SteinBenchError
 
 INTERRUPTED = 130
+READER_LEFT = 141
+"""As a shell reports a program that SIGPIPE ended."""
 
 
 class OneLineErrors(TyperGroup):
@@ -28,8 +31,9 @@ class OneLineErrors(TyperGroup):
         except KeyboardInterrupt:
             code = _complain("interrupted.", INTERRUPTED)
         except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has left: there is nobody to tell
-            code = 1
+            code = _reader_has_left()
+        except OSError as error:
+            code = _complain(_os_message(error), 2)
         except Exception as error:
             # Typer's own usage errors; their classes moved between its versions, their interface did not.
             if not hasattr(error, "format_message"):
@@ -37,7 +41,30 @@ class OneLineErrors(TyperGroup):
             code = _complain(error.format_message(), getattr(error, "exit_code", 2))
         if not standalone_mode:
             return code
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _reader_has_left() -> int:
+    """Keep Python from complaining about stdout once more when it exits: there is nobody to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READER_LEFT
+
+
+def _flushed(code: int) -> int:
+    """Write what is still in stdout's buffer, and return the exit code, another one where that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_has_left()
+    except OSError as error:
+        _reader_has_left()
+        return _complain(f"stdout: {_os_message(error)}", 2)
+    return code
+
+
+def _os_message(error: OSError) -> str:
+    where = f"{os.fsencode(error.filename).decode(errors='backslashreplace')}: " if error.filename else ""
+    return f"{where}{error.strerror or error}."
 
 
 def _complain(message: str, code: int) -> int:
@@ -45,7 +72,8 @@ def _complain(message: str, code: int) -> int:
     if "\n" in message:
         typer.echo(message, err=True)
     elif message:
-        typer.echo(f"stein-bench: {message[:1].lower()}{message[1:]}", err=True)
+        first = message[:1] if message[1:2].isupper() else message[:1].lower()
+        typer.echo(f"stein-bench: {first}{message[1:]}", err=True)
     return code
 
 

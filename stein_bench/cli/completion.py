@@ -21,6 +21,13 @@ def bn_names() -> list[str]:
     return list(ESTIMATOR_SUMMARIES)
 
 
+def battery_names() -> list[str]:
+    """Return the names of the batteries that come with stein-bench."""
+    from stein_bench.attacks.batteries import battery_names
+
+    return battery_names()
+
+
 def attack_names() -> list[str]:
     """Return the names of the attacks that can run."""
     from stein_bench.attacks.catalog import CATALOG

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stein_bench.cli.app import INTERRUPTED, app
-from stein_bench.cli.completion import attack_names, bn_names, completing
+from stein_bench.cli.completion import attack_names, battery_names, bn_names, completing
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -70,6 +72,15 @@ def evaluate(
             metavar="NAME[:KEY=VALUE,...]",
             help="Attack with parameters, see `list attacks`; repeat for several. Default: pgd.",
             autocompletion=completing(attack_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    battery: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="List of attacks, see `list batteries`; --attack adds to it.",
+            autocompletion=completing(battery_names),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -151,6 +162,7 @@ def evaluate(
     - `stein-bench evaluate resnet18 --attack pgd`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
+    - `stein-bench evaluate resnet18 --battery standard`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
     - `stein-bench evaluate --config configs/digits.yaml`
 
@@ -177,6 +189,10 @@ def _check_output(settings: RunConfig) -> None:
         raise UsageError(f"--output {path} is a folder; name a file in it.")
     if not path.resolve().parent.is_dir():
         raise UsageError(f"--output {path}: there is no folder {path.parent}.")
+    try:  # the only way to know: some file systems grant rights that they then refuse
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot write into {path.parent}: {error.strerror}.") from None
 
 
 def _evaluate(settings: RunConfig) -> Report:
@@ -187,7 +203,8 @@ def _evaluate(settings: RunConfig) -> Report:
         from stein_bench.run import run_evaluation
 
         try:
-            return run_evaluation(settings, command=command, progress=progress)
+            with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
+                return run_evaluation(settings, command=command, progress=progress)
         except KeyboardInterrupt:
             raise InterruptedRunError(_after_interrupt(settings)) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,7 +77,7 @@ def inspect_(
     from stein_bench.inspection import inspect_model
     from stein_bench.render.progress import terminal_progress
 
-    with terminal_progress(quiet=settings.quiet) as progress:
+    with terminal_progress(quiet=settings.quiet) as progress, redirect_stdout(sys.stderr):
         inspection = inspect_model(settings, progress=progress)
     _write(inspection, settings.format, output, plot, settings.bn)
     return 0

@@ -17,6 +17,7 @@ class Listing(StrEnum):
     attacks = "attacks"
     data = "data"
     bn = "bn"
+    batteries = "batteries"
 
 
 @app.command("list", no_args_is_help=True)
@@ -26,7 +27,7 @@ def list_(
         str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
     ] = None,
 ) -> None:
-    """List what can be named: models, attacks, data sets, BN estimators.
+    """List what can be named: models, attacks, data sets, BN estimators, batteries of attacks.
 
     Examples: `stein-bench list attacks`, `stein-bench list models resnet`
     """

@@ -17,7 +17,7 @@ import numpy as np
 from stein_bench.cache import cache_folder
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import Samples
+from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
@@ -49,7 +49,7 @@ class Cifar:
     root: Path
     download: bool
     task: str = "classification"
-    label_space: str | None = None
+    label_space: str | None = OWN
     splits: tuple[str, ...] = ("train", "test")
     native_size: int | None = 32
     uniform: bool = True

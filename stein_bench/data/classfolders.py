@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.data.samples import CLASS_INDICES, IMAGENET, MAX_CLASSES, OWN
 from stein_bench.errors import UsageError
 
 TEST_FOLDERS = ("val", "validation", "test")
@@ -46,8 +46,9 @@ def label_names(
 ) -> tuple[dict[str, int], tuple[str, ...], str | None]:
     """Return folder name → label, the class names in label order, and the label space.
 
-    All ImageNet-1k wnids: the ImageNet-1k labels. All whole numbers: themselves. Otherwise the sorted names
-    (of the training split, where there is one) are numbered from 0. Raises UsageError for names that have
+    All ImageNet-1k wnids: the ImageNet-1k labels. All whole numbers: themselves, the model's class indices
+    whatever they stand for. Otherwise the sorted names (of the training split, where there is one) are numbered
+    from 0: classes of the data's own. Raises UsageError for names that have
     no label that way.
     """
     names = sorted({name for classes in folders.values() for name in classes})
@@ -56,15 +57,19 @@ def label_names(
         strange = [name for name in names if _WNID.fullmatch(name) and name not in wnids]
         if strange:
             raise UsageError(f"{root}: not classes of ImageNet-1k: {_listed(strange)}; remove or rename them")
-        if all(name in wnids for name in names):
-            return {name: wnids[name] for name in names}, _imagenet_classes(), "imagenet-1k"
+        others = [name for name in names if name not in wnids]
+        if others:
+            raise UsageError(
+                f"{root}: beside ImageNet-1k classes there are other folders: {_listed(others)}; move them"
+            )
+        return {name: wnids[name] for name in names}, _imagenet_classes(), IMAGENET
     if all(name.isascii() and name.isdecimal() for name in names):
-        return *_numbered(root, names), None
+        return *_numbered(root, names), CLASS_INDICES
     known = sorted(folders["train"]) if "train" in folders else names
     unknown = [name for name in names if name not in set(known)]
     if unknown:
         raise UsageError(f"{root}: classes without a folder in train/: {_listed(unknown)}; add or remove them")
-    return {name: label for label, name in enumerate(known)}, tuple(known), None
+    return {name: label for label, name in enumerate(known)}, tuple(known), OWN
 
 
 def _numbered(root: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:

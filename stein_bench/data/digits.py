@@ -30,7 +30,7 @@ from torch import Tensor
 
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import Samples
+from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
 
 
@@ -48,7 +48,7 @@ class Digits:
     name: str = "digits"
     task: str = "classification"
     classes: tuple[str, ...] = tuple("0123456789")
-    label_space: str | None = None
+    label_space: str | None = OWN
     splits: tuple[str, ...] = ("train", "test")
     native_size: int | None = 32
     uniform: bool = True

@@ -40,13 +40,19 @@ class Store(Protocol):
         """Feed the format and the stored bytes of the first `count` samples into `digest`."""
 
 
+IMAGENET = "imagenet-1k"
+CLASS_INDICES = "class-indices"
+OWN = "own"
+"""Label spaces; only weights for the same space (or, for class indices, any) predict such labels."""
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Ordered labelled images or volumes: one split of a data set.
 
-    `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` is
-    ``"imagenet-1k"`` where the labels index the ImageNet-1k classes, else None. The `store` may hold more
-    than n samples: the first n are meant.
+    `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` says what labels
+    index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
+    `store` may hold more than n samples: the first n are meant.
     """
 
     name: str

@@ -33,7 +33,7 @@ class DataSource(Protocol):
 
     @property
     def label_space(self) -> str | None:
-        """``"imagenet-1k"`` where labels index the ImageNet-1k classes, else None."""
+        """What labels index: `samples.IMAGENET`, `CLASS_INDICES`, `OWN`, or None where it is unknown."""
 
     @property
     def splits(self) -> tuple[str, ...]:

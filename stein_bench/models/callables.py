@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stein_bench.errors import UsageError, suggestion
 from stein_bench.models.interface import digest
-from stein_bench.models.source_files import code_sha256
+from stein_bench.models.source_files import code_sha256, loaded_sha256
 from stein_bench.models.user_code import import_file, import_named, running
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class UserModel:
         return network
 
     def fingerprint(self) -> str:
-        """Return the hash of the callable's file and of the files of the same folder that it imports."""
-        return digest("user", self.code)
+        """Return the hash of the callable's file, of those of its folder that it imports, and of all loaded code
+        that is not installed."""
+        return digest("user", self.code, loaded_sha256())
 
 
 def find_in_file(path: str, attribute: str) -> UserModel:

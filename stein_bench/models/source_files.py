@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 INSTALLED = ("site-packages", "dist-packages")
+
+
+def loaded_sha256() -> str:
+    """Return the SHA-256 over all Python files that are loaded now but belong to no installed distribution.
+
+    A network may be made of any of them, wherever they lie: development installs, folders on ``PYTHONPATH``.
+    """
+    own = Path(__file__).parents[1]
+    library = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+    files = set()
+    for name, module in list(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if name == "__main__" or not isinstance(origin, str) or not origin.endswith(".py"):
+            continue
+        path = Path(origin)
+        installed = any(part in INSTALLED for part in path.parts)
+        if not installed and not any(path.is_relative_to(folder) for folder in (own, *library)) and path.is_file():
+            files.add(path.resolve())
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        whole.update(os.fsencode(path) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
 
 
 def code_sha256(file: Path, root: Path) -> str:

@@ -40,19 +40,15 @@ class DerivedMoments:
         """Return whether deriving them from `sources` under `settings` now would give the same."""
         if settings is not self.settings:
             return False
-        mean, variance, count = sources
         if self.sources is None:
-            kept_mean, kept_variance, kept_count = self.copies
-            return (
-                mean.is_cpu
-                and variance.is_cpu
-                and count.is_cpu
-                and mean.dtype == kept_mean.dtype
-                and variance.dtype == kept_variance.dtype
-                and torch.equal(mean, kept_mean)
-                and torch.equal(variance, kept_variance)
-                and torch.equal(count, kept_count)
-            )
+            mean, variance, count = self.copies
+            if sources[0].dtype != mean.dtype or sources[1].dtype != variance.dtype:
+                return False
+            try:
+                same = torch.equal(sources[0], mean) and torch.equal(sources[1], variance)
+                return same and torch.equal(sources[2], count)
+            except RuntimeError:  # now on another device
+                return False
         return all(
             now is then and now._version == version and now.data_ptr() == copy.data_ptr()
             for now, then, version, copy in zip(sources, self.sources, self.versions, self.copies, strict=True)

@@ -20,9 +20,9 @@ from stein_bench.normalization.names import EstimatorName, parse_estimator
 Count = float | Tensor
 Estimator = Callable[[Tensor, Tensor, Count], tuple[Tensor, Tensor]]
 
-_SMALLEST_VARIANCE = 1e-38  # below it, a variance counts as this much in the geometric mean
+SMALLEST_VARIANCE = 1e-38  # below it, a variance counts as this much in the geometric mean
 _SMALLEST_SCALE = 2.0**-126  # the smallest normal float32: dividing by less may give infinity
-_SMALLEST_ENERGY = 1e-20  # what divides by that scale and is not zero has a larger sum of squares
+SMALLEST_ENERGY = 1e-20  # what divides by that scale and is not zero has a larger sum of squares
 
 
 def sample(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]:
@@ -39,9 +39,7 @@ def stein(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]
     Source: arXiv 2507.08261. With N = ∞ the variance is not shrunk.
     """
     mean, variance = widen(mean), widen(variance)
-    channels = mean.numel()
-    best_scale = 1 / (1 + 1 / count)  # N/(N+1), also for N = ∞
-    pull = 4 * (channels - 1) * best_scale / ((count - 1) * channels + 2)
+    best_scale, pull = variance_pull(mean.numel(), count)
     return _stein_mean(mean), best_scale * variance + pull * geometric_mean(variance)
 
 
@@ -79,7 +77,7 @@ def james_stein(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, T
     shrunk_variance = variance / (1 + 1 / count)
     if mean.numel() < 3:
         return mean, shrunk_variance
-    scale = _scale(mean)  # any constant would do: it cancels, and keeps the squares in range
+    scale = positive_scale(mean)  # any constant would do: it cancels, and keeps the squares in range
     energy = (mean / scale).square().sum()
     noise = (mean.numel() - 2) * variance.mean() / count / scale / scale
     positive = energy > noise
@@ -137,14 +135,20 @@ def widen(values: Tensor) -> Tensor:
 
 def relative_spread(values: Tensor) -> Tensor:
     """Return ``mean_c((a - mean_c(a))²)/Σa²`` of a vector a, a number in [0, 1/C]; 0 for the zero vector."""
-    unit = values / _scale(values)  # the ratio has no scale, so neither its value nor its gradient changes
+    unit = values / positive_scale(values)  # the ratio has no scale, so neither its value nor its gradient changes
     energy = unit.square().sum()
-    return unit.var(correction=0) / energy.clamp_min(_SMALLEST_ENERGY)
+    return unit.var(correction=0) / energy.clamp_min(SMALLEST_ENERGY)
+
+
+def variance_pull(channels: int, count: Count) -> tuple[Count, Count]:
+    """Return the factors ``N/(N+1)`` and ``M`` by which `stein` combines variances and their geometric mean."""
+    best_scale = 1 / (1 + 1 / count)  # also for N = ∞
+    return best_scale, 4 * (channels - 1) * best_scale / ((count - 1) * channels + 2)
 
 
 def geometric_mean(variance: Tensor) -> Tensor:
     """Return ``exp(mean_c(log(max(s, 1e-38))))``, with zero gradient where s is below the bound."""
-    return variance.clamp_min(_SMALLEST_VARIANCE).log().mean().exp()
+    return variance.clamp_min(SMALLEST_VARIANCE).log().mean().exp()
 
 
 def _stein_mean(mean: Tensor) -> Tensor:
@@ -153,6 +157,6 @@ def _stein_mean(mean: Tensor) -> Tensor:
     return mean * (1 - max(channels - 2, 0) * channels / (channels + 1) * relative_spread(mean))
 
 
-def _scale(values: Tensor) -> Tensor:
+def positive_scale(values: Tensor) -> Tensor:
     """Return the largest magnitude as a positive constant: no gradient passes through it."""
     return values.detach().abs().amax(0).clamp_min(_SMALLEST_SCALE)

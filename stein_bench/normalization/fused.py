@@ -20,6 +20,7 @@ from stein_bench.normalization.functional import (
     normalize_batch,
     per_channel,
 )
+from stein_bench.normalization.pullbacks import pull_back
 from stein_bench.normalization.synchronised import pool_moments, sum_over
 
 
@@ -118,10 +119,11 @@ def normalize_backward(
     if not needs[0]:
         return None, grad_weight, grad_bias
     slope = moments.scale if weight is None else moments.scale * weight.to(sum_.dtype)
-    shrunk_grads = torch.stack([-slope * sum_, -0.5 * slope * moments.scale * gamma_sum])
+    shrunk_grads = -slope * sum_, -0.5 * slope * moments.scale * gamma_sum
     if group is not None:
-        shrunk_grads = sum_over(shrunk_grads, group)
-    mean_grad, variance_grad = _through_estimator(estimator, moments, shrunk_grads)
+        both = sum_over(torch.stack(shrunk_grads), group)
+        shrunk_grads = both[0], both[1]
+    mean_grad, variance_grad = pull_back(estimator, *moments[:2], moments.elements, *shrunk_grads)
     if x.numel() == 0:
         return torch.zeros_like(x), grad_weight, grad_bias
     one = torch.ones_like(slope)
@@ -148,15 +150,6 @@ def _reduce(grad: Tensor, x: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
         grad, x, one, None, None, moments.shrunk_mean, moments.scale, True, 0.0, [False, True, True]
     )
     return gamma_sum, sum_
-
-
-def _through_estimator(estimator: Estimator, moments: Moments, grads: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the sample moments, given those of the shrunk ones."""
-    with torch.enable_grad():
-        mean, variance = moments.mean.detach().requires_grad_(), moments.variance.detach().requires_grad_()
-        shrunk = estimator(mean, variance, moments.elements)
-        through = torch.autograd.grad(shrunk, (mean, variance), tuple(grads), materialize_grads=True)
-    return through[0], through[1]
 
 
 def _composed_backward(

@@ -9,7 +9,7 @@ load a Stein layer's weights with ``strict=False``, or after conversion back.)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.normalization.context import runs_plainly
-from stein_bench.normalization.derived import DerivedMoments, may_be_kept, remember
+from stein_bench.normalization.context import is_watched, runs_plainly
+from stein_bench.normalization.derived import DerivedMoments, Sources, may_be_kept, remember
 from stein_bench.normalization.estimators import Count, widen
 from stein_bench.normalization.estimators import estimator as estimator_function
 from stein_bench.normalization.functional import ProcessGroup, elements_per_channel, normalize_batch
@@ -147,7 +147,7 @@ class SteinNorm(_BatchNorm):
         return self._normalize_by_batch(x, None)
 
     def _uses_batch(self) -> bool:
-        return self.training or self.stats == "batch" or self.running_mean is None or self.running_var is None
+        return self.training or self._stats == "batch" or self._buffers["running_mean"] is None
 
     def _group(self) -> ProcessGroup | None:
         """Return the process group over whose batches the statistics are taken, or None for this batch alone."""
@@ -167,16 +167,15 @@ class SteinNorm(_BatchNorm):
 
     def _derived_moments(self) -> tuple[Tensor, Tensor]:
         """Return `running_moments()`, computed anew only if something has changed since the last time."""
-        buffers = self._buffers
-        mean, variance, count = buffers["running_mean"], buffers["running_var"], buffers["count"]
-        if mean is None or variance is None or count is None or not may_be_kept((mean, variance, count)):
+        buffers, kept = self._buffers, self._derived
+        sources = cast(Sources, (buffers["running_mean"], buffers["running_var"], buffers["count"]))
+        if kept is not None and not is_watched() and kept.still_right(self._estimator, sources):
+            return kept.mean, kept.variance
+        if sources[2] is None or not may_be_kept(sources):
             return self.running_moments()
-        kept = self._derived
-        if kept is None or not kept.still_right(self._estimator, (mean, variance, count)):
-            # later evaluations may record gradients, for which tensors made in inference mode are of no use
-            with torch.inference_mode(False), torch.no_grad():
-                shrunk = self.running_moments()
-                kept = self._derived = remember(self._estimator, (mean, variance, count), *shrunk)
+        # later evaluations may record gradients, for which tensors made in inference mode are of no use
+        with torch.inference_mode(False), torch.no_grad():
+            kept = self._derived = remember(self._estimator, sources, *self.running_moments())
         return kept.mean, kept.variance
 
     def _normalize_as_ordinary(self, x: Tensor, count: int) -> Tensor:

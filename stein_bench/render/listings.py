@@ -8,13 +8,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from stein_bench.attacks.catalog import AttackInfo
 from stein_bench.errors import UsageError
 
 Row = Sequence[str]
 
 
 def print_listing(what: str, search: str = "", console: Console | None = None) -> None:
-    """Print the list of `what` (models, attacks, data or bn) to stdout, names containing `search` only.
+    """Print the list of `what` (models, attacks, data, bn or batteries) to stdout, names containing `search` only.
 
     Raises:
         UsageError: no name contains `search`.
@@ -53,9 +54,23 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
     rows = []
     for info in CATALOG.values():
         summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
-        keeps = "yes" if info.honours_eps else "no"
-        rows.append((info.name, ", ".join(info.norms), info.access, keeps, summary))
-    return ("attack", "norms", "access", "keeps ε", "what it is"), rows
+        keeps = "" if info.is_corruption else "yes" if info.honours_eps else "no"
+        rows.append((info.name, ", ".join(info.norms), info.access, keeps, _serves(info), summary))
+    return ("attack", "norms", "access", "keeps ε", "serves", "what it is"), rows
+
+
+def _serves(info: AttackInfo) -> str:
+    tasks = ", ".join(info.tasks)
+    inputs = "images" if info.backend == "torchattacks" else "any inputs"
+    return f"{tasks} of {inputs}" + (f", from {info.min_classes} classes" if info.min_classes > 2 else "")
+
+
+def _batteries() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.attacks.batteries import battery_names, find_battery
+
+    batteries = [find_battery(name) for name in battery_names()]
+    rows = [(battery.name, "\n".join(battery.attacks), battery.summary) for battery in batteries]
+    return ("battery", "attacks", "what it is"), rows
 
 
 def _data() -> tuple[Row, Iterable[Row]]:
@@ -70,4 +85,4 @@ def _bn() -> tuple[Row, Iterable[Row]]:
     return ("bn", "what it is"), list(ESTIMATOR_SUMMARIES.items())
 
 
-_LISTINGS = {"models": _models, "attacks": _attacks, "data": _data, "bn": _bn}
+_LISTINGS = {"models": _models, "attacks": _attacks, "data": _data, "bn": _bn, "batteries": _batteries}

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
-from stein_bench.report import AttackResult, Report, VariantResult
+from stein_bench.report import AttackResult, CorruptionResult, Diagnostic, Replay, Report, VariantResult
 from stein_bench.specs import format_eps
 
 NARROWEST = 80
@@ -21,11 +21,15 @@ NARROWEST = 80
 def report_table(report: Report) -> RenderableType:
     """Return a heading, a table with one row per variant and attack, and the notes that it needs to be read."""
     notes = Table.grid(padding=(0, 1, 0, 0))
+    for check in report.diagnostics:
+        if check.status == "fail" and not _collapsed(check):
+            notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
     for line in report.dishonest():
         notes.add_row("!", Text(line), style="bold red")
     for line in _notes(report):
         notes.add_row("-", Text(line), style="dim")
-    return Group(_heading(report), Padding(_rows(report), (1, 0)), notes)
+    first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
+    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -84,8 +88,18 @@ def _attack_cells(variant: VariantResult) -> Iterator[tuple[str, ...]]:
     for attack in variant.attacks:
         name = attack.name.removeprefix("torchattacks.")
         yield (name, attack.norm, format_eps(attack.eps), _robust(attack), _seconds(attack.seconds))
+    yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
         yield ("worst case", "", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
+
+
+def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
+    kind = "std" if "std" in corruption.params else "amount"
+    rate: str = corruption.status
+    if corruption.accuracy is not None and corruption.ci95 is not None:
+        rate = _rate(corruption.accuracy, corruption.ci95)
+    strength = format_eps(float(corruption.params[kind]))
+    return (f"{corruption.name}†", kind, strength, rate, _seconds(corruption.seconds))
 
 
 def _robust(attack: AttackResult) -> str:
@@ -111,6 +125,9 @@ def _notes(report: Report) -> Iterator[str]:
         yield "* control, added because batch statistics alone change robustness"
     if any(variant.clean.assumes_independence for variant in report.variants):
         yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
+    batch = [variant.bn for variant in report.variants if variant.stats == "batch"]
+    if batch and "sample" not in batch:
+        yield "no plain-BN control: these weights were not trained with plain BN; what the source does is unknown"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
         if any(v.bn == bn and v.function_preserved for v in report.variants):
             yield (
@@ -125,12 +142,43 @@ def _notes(report: Report) -> Iterator[str]:
                 f"{bn}: the weights do not say how many elements a training batch had; N counts as infinite, so "
                 f"{USING_COUNT[bn.partition(':')[0]]}"
             )
+    draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
+    if draws:
+        yield (
+            f"† random corruption, no attack: accuracy on the corrupted input alone, mean of "
+            f"{' or '.join(map(str, draws))} draws; no part of the worst case"
+        )
     yield "in brackets: 95 % Wilson intervals"
     for variant in report.variants:
         if variant.skipped_layers:
             yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"
     if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
         yield "some attacks do not honour ε; what they found beyond it is no success"
-    for diagnostic in report.diagnostics:
-        if diagnostic.status != "pass":
-            yield f"{diagnostic.name} {diagnostic.status}: {diagnostic.attack or ''} {diagnostic.message}"
+    for variant in report.variants:
+        for attack in variant.attacks:
+            if attack.replay is not None:
+                yield f"{variant.bn} ({variant.stats}), {attack.name} {_replayed(attack.replay)}"
+    for check in report.diagnostics:
+        if check.status == "warn":
+            yield f"check warns: {_check(check)}"
+    if report.diagnostics:
+        passed = sum(check.status == "pass" for check in report.diagnostics)
+        yield f"{passed} of {len(report.diagnostics)} sanity checks passed"
+
+
+def _check(check: Diagnostic) -> str:
+    return f"{check.variant}: {check.message}" if check.variant else check.message
+
+
+def _collapsed(check: Diagnostic) -> bool:
+    return check.name == "clean-accuracy" and check.status == "fail"
+
+
+def _replayed(replay: Replay) -> str:
+    shuffled = "–" if replay.shuffled is None else percent(replay.shuffled)
+    alone = "–" if replay.alone is None else percent(replay.alone)
+    return (
+        f"replayed: joint {percent(replay.joint)}, shuffled {shuffled} (n={replay.samples}); joint "
+        f"{percent(replay.single_joint)}, among clean {percent(replay.among_clean)}, alone {alone} "
+        f"(n={replay.single_samples})"
+    )

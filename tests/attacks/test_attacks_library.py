@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import numpy as np
@@ -143,3 +144,85 @@ def test_the_budget_goes_under_the_class_own_name() -> None:
 
 def test_every_name_and_norm_is_known_to_the_report() -> None:
     assert {norm for info in CATALOG.values() for norm in info.norms} <= {"Linf", "L2", "L1", "L0"}
+
+
+@pytest.mark.parametrize("name", ["EADL1", "EADEN"])
+def test_rounding_at_the_edge_of_the_box_is_no_violation(name: str) -> None:
+    """These two return about -1e-8 for black pixels; images here are half black, half white."""
+    attack = resolve_attack(f"torchattacks.{name}:max_iterations=10,binary_search_steps=1")
+    images = torch.zeros(2, 3, 16, 16)
+    images[..., 8:] = 1
+    labels = torch.tensor([0, 1])
+    model = network().eval()
+    adv_inputs = attack.run(model, images, labels, TASK, classes=5, seeds=[1, 2])
+    assert adv_inputs.min() >= 0
+    assert adv_inputs.max() <= 1
+
+
+def test_half_precision_is_refused_clearly_for_the_library_too() -> None:
+    """APGD, FAB and Square of the library would crash inside."""
+    inputs, labels = batch()
+    for name in ("torchattacks.APGD", "torchattacks.FAB", "torchattacks.Square"):
+        with pytest.raises(UsageError, match=f"attack {name} takes float32 inputs, not float16"):
+            run(name, network().half(), inputs.half(), labels)
+
+
+def test_training_flags_are_kept_also_when_the_library_raises() -> None:
+    """The library switches modes and does not put them back in a finally; a module in training stays so."""
+
+    class Breaks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.calls = network(), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            if self.calls > 3:
+                raise RuntimeError("out of luck")
+            return self.body(x)
+
+    model, (inputs, labels) = Breaks(), batch()
+    model.train()
+    model.body[1].eval()
+    flags = [module.training for module in model.modules()]
+    with pytest.raises(RuntimeError, match="out of luck"), model_untouched(model):
+        run("torchattacks.PGD", model, inputs, labels)
+    assert [module.training for module in model.modules()] == flags
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["DeepFool", "CW", "FAB", "Square"])
+def test_failures_that_return_the_clean_image_count_as_failures(name: str) -> None:
+    """The model never errs: whatever comes back, the clean image included, is no success."""
+
+    class Sure(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]]) + 1e-3 * x.flatten(1)[:, :5]
+
+    inputs, _ = batch()
+    labels = torch.zeros(2, dtype=torch.long)
+    attack = resolve_attack(spec_of(f"torchattacks.{name}"))
+    adv = attack.run(Sure(), inputs, labels, TASK, classes=5, seeds=[1, 2])
+    verdicts = verify(
+        Sure(), inputs, adv, labels, TASK, norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps
+    )
+    assert not verdicts.broken.any()
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(2, 1), (3, 2), (12, 9)])
+def test_the_library_gets_the_reference_number_of_targets(
+    classes: int, targets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library turns n_classes into n_classes - 1 targets; 10 of them, its default, break on 2 or 3 classes."""
+    seen: list[int] = []
+    original = torchattacks.FAB.__init__
+
+    @functools.wraps(original)
+    def recording(self: torchattacks.FAB, *arguments: object, **options: object) -> None:
+        original(self, *arguments, **options)
+        seen.append(self.n_target_classes)
+
+    monkeypatch.setattr(torchattacks.FAB, "__init__", recording)
+    inputs, labels = batch()
+    run("torchattacks.FAB:steps=1", network(classes), inputs, labels, classes)
+    assert seen == [targets]

@@ -11,7 +11,12 @@ from stein_bench.errors import UsageError
 def test_the_default_is_pgd_at_8_of_255_that_can_cross_its_ball() -> None:
     attack = resolve_attack("pgd")
     assert (attack.norm, attack.eps) == ("Linf", 8 / 255)
-    assert attack.params == {"steps": 10, "alpha": pytest.approx(2.5 * 8 / 255 / 10), "random_start": True}
+    assert attack.params == {
+        "steps": 10,
+        "alpha": pytest.approx(2.5 * 8 / 255 / 10),
+        "random_start": True,
+        "restarts": 1,
+    }
 
 
 @pytest.mark.parametrize(

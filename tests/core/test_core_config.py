@@ -44,6 +44,7 @@ def test_without_a_model_the_message_shows_how_to_name_one(write):
 def test_every_option_can_be_set_in_a_file_under_its_name(write):
     settings = {
         "model": "m", "data": "cifar10", "weights": "none", "bn": ["sample", "stein"], "stats": ["running", "batch"],
+        "battery": "quick",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "format": "json", "output": "r.json", "resume": True, "quiet": True,
@@ -107,10 +108,15 @@ WRONG = [
     ("bn", [3], "should be a valid string"),
     ("stats", ["train"], "should be 'running' or 'batch'"),
     ("stats", ["batch", "batch"], "'batch' is given twice"),
+    ("battery", 5, "should be a valid string"),
+    ("battery", "", "should have at least 1 character"),
     ("attack", [], "needs at least one value"),
     ("attack", ["pgd", "fgsm", "pgd"], "'pgd' is given twice"),
     ("attack", {"pgd": {"eps": 1}}, "should be a valid tuple"),
     ("eps", True, "should be a valid tuple"),
+    ("eps", float("inf"), "must be finite"),
+    ("limit", True, "should not be true or false"),
+    ("data", "npz:\udcff", "is not valid UTF-8"),
     ("eps", {"a": 1}, "should be a valid tuple"),
     ("limit", 0, "greater than or equal to 1"),
     ("limit", 2.5, "valid integer"),
@@ -208,6 +214,7 @@ def test_a_configuration_cannot_be_changed():
 
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
+    "battery": "quick",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True,
     "format": "json", "output": "r.json", "resume": True, "quiet": True,

@@ -84,6 +84,28 @@ def test_buffers_that_were_not_finite_before_are_put_back_too():
     assert model[1].running_var.isnan().tolist() == [True] + [False] * 5
 
 
+class Replacing(nn.Module):
+    """Counts its calls by putting a new tensor in its buffer's place."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs):
+        self.calls = self.calls + 1
+        return inputs + self.calls
+
+
+def test_a_buffer_that_was_replaced_is_the_old_one_again():
+    model = Replacing()
+    buffer = model.calls
+    with model_untouched(model):
+        model(torch.zeros(1))
+        model(torch.zeros(1))
+    assert model.calls is buffer
+    assert model.calls == 0
+
+
 def rng_states():
     numpy_state = np.random.get_state()
     return (

@@ -125,6 +125,38 @@ def test_a_journal_whose_first_line_is_gone_is_nobodys(tmp_path):
         Journal(path, IDENTITY, resume=True)
 
 
+@pytest.mark.parametrize("content", [b"[1]\n", b"\xff\xfe\n", b"5\n", b'{"a": 1}\n{"b": 2}\n', b"null\n"])
+def test_a_file_that_is_no_journal_is_refused_in_one_line_and_stays(tmp_path, content):
+    path = tmp_path / "j"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"no journal|another run") as caught:
+        Journal(path, IDENTITY, resume=True)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_its_place_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot read"):
+        Journal(tmp_path, IDENTITY, resume=True)
+
+
+def test_units_of_another_network_are_not_taken_over(tmp_path):
+    path = tmp_path / "j"
+    with Journal(path, IDENTITY, resume=False) as journal:
+        journal.check_network("stein/running", "a" * 64)
+        journal.add(unit(0))
+    with Journal(path, IDENTITY, resume=True) as journal:
+        journal.check_network("sample/running", "b" * 64)
+        with pytest.raises(UsageError, match="another network for stein/running"):
+            journal.check_network("stein/running", "b" * 64)
+
+
+def test_nothing_is_written_before_the_first_unit(tmp_path):
+    with Journal(tmp_path / "j", IDENTITY, resume=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_resuming_where_nothing_was_begun_begins(tmp_path):
     assert reread(tmp_path / "j") == []
     assert reread(tmp_path / "j") == []

@@ -19,8 +19,8 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
-    ("inputs", "pairing", "policy", "standings", "verdict"),
-    ("journal", "fit", "evaluate", "prepare", "leaderboard", "matching"),
+    ("inputs", "pairing", "policy", "standings", "verdict", "consistency", "replay"),
+    ("journal", "fit", "evaluate", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "compare", "gate"),
     ("assemble",),
     ("run", "inspection"),
@@ -95,12 +95,14 @@ def test_the_graph_is_the_real_one():
     """The tests above would also pass on a graph without edges."""
     assert GRAPH["errors"] == set()
     assert {"run", "config", "journal", "render.table"} <= GRAPH["cli.evaluate"]
-    assert "cli.app" in GRAPH["cli"]
+    assert "cli.commands" in GRAPH["cli"]
+    assert "cli.app" in GRAPH["cli.commands"]
 
 
 LIGHT = (
-    "stein_bench.cli",
+    "stein_bench.cli.commands",
     "stein_bench.attacks.catalog",
+    "stein_bench.attacks.batteries",
     "stein_bench.normalization.names",
     "stein_bench.data.catalog",
     "stein_bench.specs",

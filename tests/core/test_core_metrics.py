@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from stein_bench.metrics import accuracy, attack_success, robust_bits, spread, wilson, worst_case
+from stein_bench.metrics import accuracy, attack_success, mean_accuracy, robust_bits, spread, wilson, worst_case
 
 CLEAN = np.array([True, True, True, False, False])
 BROKEN = np.array([True, False, False, True, False])
@@ -95,3 +95,12 @@ def test_spread_gives_mean_median_and_maximum():
 
 def test_spread_over_nothing_is_none():
     assert spread(np.empty(0)) is None
+
+
+def test_draws_of_a_corruption_are_no_further_samples():
+    """Two draws with 3 and 4 of 5 right: the mean, with the interval of 5 samples and not of 10."""
+    draws = [np.array([1, 1, 1, 0, 0], bool), np.array([1, 1, 1, 0, 1], bool)]
+    rate = mean_accuracy(draws)
+    assert (rate.value, rate.n) == (pytest.approx(0.7), 5)
+    assert (rate.low, rate.high) == (wilson(3.5, 5).low, wilson(3.5, 5).high)
+    assert rate.high - rate.low > wilson(7, 10).high - wilson(7, 10).low

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from stein_bench.render.table import percent, print_report
-from stein_bench.report import SkippedLayerInfo
+from stein_bench.report import Diagnostic, Replay, SkippedLayerInfo
 
 GOLDEN = Path(__file__).parent / "golden" / "table.txt"
 WIDTH = 80
@@ -122,7 +122,10 @@ def test_controls_are_starred_and_the_star_is_explained(make_report, make_varian
 
 def test_nothing_is_explained_that_is_not_there(make_report):
     lines = rendered(make_report()).splitlines()
-    assert [line.strip() for line in lines if line.startswith(("- ", "! "))] == ["- in brackets: 95 % Wilson intervals"]
+    assert [line.strip() for line in lines if line.startswith(("- ", "! "))] == [
+        "- in brackets: 95 % Wilson intervals",
+        "- 1 of 1 sanity checks passed",
+    ]
 
 
 def test_what_limits_a_result_is_said_below_it(make_report, make_variant, make_attack):
@@ -148,3 +151,29 @@ def test_names_are_printed_as_they_are_and_not_read_as_markup(make_report):
     report = make_report()
     model = report.model.model_copy(update={"name": "[bold]net.py[/bold]:make"})
     assert "[bold]net.py[/bold]:make" in rendered(report.model_copy(update={"model": model}))
+
+
+def test_a_collapsed_variant_is_the_first_line_and_a_replay_has_all_four_figures(
+    make_report, make_variant, make_attack
+):
+    replay = Replay(
+        joint=0.5, shuffled=0.4, shuffled_flipped=0.1, samples=10, single_samples=8, single_joint=0.375,
+        among_clean=0.25, among_clean_flipped=0.125, alone=None, alone_flipped=None,
+    )  # fmt: skip
+    checks = [
+        Diagnostic(
+            name="clean-accuracy", variant="stein/batch", attack=None, status="fail", value=0.1,
+            message="clean accuracy has collapsed to 10.0 %",
+        ),
+        Diagnostic(
+            name="batch-dependence", variant="stein/batch", attack="pgd", status="fail", value=0.1, message="flips",
+        ),
+        Diagnostic(name="repeatable", variant="stein/batch", attack=None, status="pass", value=0, message="same"),
+    ]  # fmt: skip
+    text = rendered(make_report([make_variant("stein", "batch", [make_attack(replay=replay)])], checks))
+    assert text.startswith("! stein/batch: clean accuracy has collapsed to 10.0 %\n")
+    assert text.count("collapsed") == 1
+    assert "! check failed: stein/batch: flips" in flat(text)
+    expected = "joint 50.0, shuffled 40.0 (n=10); joint 37.5, among clean 25.0, alone – (n=8)"
+    assert f"stein (batch), pgd replayed: {expected}" in flat(text)
+    assert "1 of 3 sanity checks passed" in text

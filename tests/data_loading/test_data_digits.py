@@ -52,7 +52,7 @@ def test_splits_are_disjoint_and_complete():
 def test_metadata_agrees_with_the_samples():
     source = open_data("digits")
     samples = source.samples("test")
-    assert (source.name, source.task, source.label_space) == ("digits", "classification", None)
+    assert (source.name, source.task, source.label_space) == ("digits", "classification", "own")
     assert source.classes == samples.classes == tuple("0123456789")
     assert samples.shape == (source.channels, source.native_size, source.native_size) == (3, 32, 32)
     assert source.uniform

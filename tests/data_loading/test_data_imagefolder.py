@@ -53,7 +53,7 @@ def test_pixels_arrive_exactly_and_belong_to_their_ids(tmp_path):
 def test_sorted_names_are_numbered(tmp_path):
     source = tree(tmp_path, "dog", "cat", "eel")
     assert source.classes == ("cat", "dog", "eel")
-    assert source.label_space is None
+    assert source.label_space == "own"
     assert labels_by_folder(source.samples("test")) == {"cat": 0, "dog": 1, "eel": 2}
 
 
@@ -61,6 +61,7 @@ def test_whole_numbers_are_labels_themselves(tmp_path):
     source = tree(tmp_path, "10", "2", "007")
     assert source.classes == tuple(map(str, range(11)))
     assert labels_by_folder(source.samples("test")) == {"10": 10, "2": 2, "007": 7}
+    assert source.label_space == "class-indices"
 
 
 def test_a_subset_of_imagenet_wnids_keeps_the_imagenet_labels(tmp_path):
@@ -71,9 +72,9 @@ def test_a_subset_of_imagenet_wnids_keeps_the_imagenet_labels(tmp_path):
     assert source.classes[281].startswith("tabby")
 
 
-def test_wnids_among_other_names_are_names(tmp_path):
-    source = tree(tmp_path, "n01440764", "other")
-    assert (source.classes, source.label_space) == (("n01440764", "other"), None)
+def test_wnids_among_other_names_are_refused_for_numbering_both_would_mean_nothing(tmp_path):
+    with pytest.raises(UsageError, match="other folders: other; move them"):
+        tree(tmp_path, "n01440764", "other")
 
 
 def test_wnids_outside_imagenet_1k_are_refused_by_name(tmp_path):

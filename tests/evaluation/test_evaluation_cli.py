@@ -15,10 +15,11 @@ import jsonschema
 import numpy as np
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 import stein_bench
-from stein_bench.cli import app
+from stein_bench.cli.commands import app
 from stein_bench.config import make_config, read_config_file
 from stein_bench.prepare import prepare
 from stein_bench.report import read_report, report_schema
@@ -119,7 +120,7 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
     ("arguments", "message"),
     [
         (["resnet8"], "unknown model 'resnet8'. Did you mean 'resnet18'"),
-        (["test_resnet", "--attack", "pgdd"], "unknown attack 'pgdd'. Did you mean 'pgd'?"),
+        (["test_resnet", "--attack", "pgdd"], "unknown attack 'pgdd'. Did you mean 'pgd'"),
         (["test_resnet", "--attack", "pgd:eps=0"], "must be above 0"),
         (["test_resnet", "--eps", "8/0"], "divides by zero"),
         (["test_resnet", "--eps", "2"], "above 1"),
@@ -133,7 +134,10 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
         (["test_resnet", "--output", "."], "is a folder"),
         (["test_resnet", "--config", "missing.yaml"], "cannot read the configuration 'missing.yaml'"),
         (["test_resnet", "extra"], "unexpected extra argument"),
+        (["test_resnet", "--battery", "standart"], "unknown battery 'standart'. Did you mean 'standard'?"),
         (["test_vit", "--bn", "stein"], "has no BatchNorm layer"),
+        (["test_resnet", "--attack", "torchattacks.TIFGSM:kernel_name=foo"], "does not take its parameters"),
+        ([""], "MODEL: string should have at least 1 character"),
     ],
 )
 def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -151,9 +155,9 @@ def test_an_unknown_command_names_the_nearest() -> None:
 def test_dishonest_results_exit_with_3_and_are_still_written(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stein_bench.attacks import registry
+    from stein_bench.attacks import native
 
-    monkeypatch.setattr(registry, "fgsm", lambda network, inputs, *rest, **options: inputs + 0.5)
+    monkeypatch.setattr(native, "fgsm", lambda network, inputs, *rest, **options: inputs + 0.5)
     output = tmp_path / "report.json"
     result = invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--output", str(output))
     assert result.exit_code == 3
@@ -161,7 +165,7 @@ def test_dishonest_results_exit_with_3_and_are_still_written(
     assert read_report(output).variants[0].attacks[0].status == "invalid"
 
 
-def test_ctrl_c_exits_with_130_and_the_run_goes_on_later(model: str, data: str, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_keeps_what_is_done(model: str, data: str, tmp_path: Path) -> None:
     """A real process gets a real SIGINT in the middle of a long attack."""
     output = tmp_path / "report.json"
     command = [sys.executable, "-m", "stein_bench", "evaluate", model, "--data", data, "--output", str(output)]
@@ -181,7 +185,53 @@ def test_ctrl_c_exits_with_130_and_the_run_goes_on_later(model: str, data: str, 
     assert not output.exists()
 
 
-@pytest.mark.parametrize(("what", "expected"), [("attacks", "torchattacks.PGD"), ("data", "digits"), ("bn", "stein")])
+def test_a_failed_start_leaves_nothing_in_the_way_of_the_next(model: str, data: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.pth").write_bytes(b"no weights")
+    output = tmp_path / "report.json"
+    arguments = ["evaluate", model, "--data", data, "--attack", "fgsm", "--output", str(output)]
+    assert invoke(*arguments, "--weights", str(tmp_path / "bad.pth")).exit_code == 2
+    assert invoke(*arguments).exit_code == 0
+
+
+def test_a_network_that_prints_does_not_spoil_the_json(data: str, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text(
+        "from torch import nn\n\n\nclass Loud(nn.Sequential):\n    def forward(self, x):\n"
+        "        print('hello from forward')\n        return super().forward(x)\n\n\n"
+        "def make():\n    return Loud(nn.Flatten(), nn.Linear(192, 3))\n"
+    )
+    arguments = ["--data", data, "--weights", "none", "--attack", "fgsm", "--format", "json"]
+    result = invoke("evaluate", f"{tmp_path / 'loud.py'}:make", *arguments)
+    assert json.loads(result.stdout)["schema_version"] == 1
+    assert "hello from forward" in result.stderr
+
+
+def test_what_the_system_refuses_is_one_line(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/nowhere/x")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.TemporaryFile", refuse)
+        result = invoke("evaluate", model, "--data", data, "--output", str(tmp_path / "r.json"))
+        assert "cannot write into" in one_line(result)
+    monkeypatch.setattr("stein_bench.run.run_evaluation", refuse)
+    result = invoke("evaluate", model, "--data", data)
+    assert one_line(result) == "stein-bench: /nowhere/x: Permission denied.\n"
+    assert result.exit_code == 2
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m stein_bench list models | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("timm:")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [("attacks", "torchattacks.PGD"), ("data", "digits"), ("bn", "stein"), ("batteries", "standard")],
+)
 def test_listings_name_what_there_is(what: str, expected: str) -> None:
     result = invoke("list", what)
     assert result.exit_code == 0
@@ -206,8 +256,8 @@ def test_version_and_help() -> None:
 def test_every_option_is_a_config_key_and_the_other_way_round() -> None:
     from stein_bench.config import OPTION_NAMES
 
-    text = invoke("evaluate", "--help").stdout
-    assert [name for name in OPTION_NAMES if name != "model" and f"--{name}" not in text] == []
+    options = {parameter.name.replace("_", "-") for parameter in get_command(app).commands["evaluate"].params}
+    assert options - {"config"} == set(OPTION_NAMES)
 
 
 RUN_CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name != "gate.yaml")
@@ -224,6 +274,26 @@ def test_every_example_configuration_loads(path: Path, monkeypatch: pytest.Monke
 
 def test_there_are_example_configurations() -> None:
     assert len(RUN_CONFIGS) >= 2
+
+
+def test_a_battery_runs_from_its_file_and_attacks_add_to_it(model: str, data: str, tmp_path: Path) -> None:
+    file, output = tmp_path / "mine.yaml", tmp_path / "report.json"
+    file.write_text("attacks: [fgsm, noise-rademacher]\n")
+    arguments = ["evaluate", model, "--data", data, "--battery", str(file), "--attack", "mifgsm:steps=2"]
+    result = invoke(*arguments, "--output", str(output), "--limit", "9")
+    assert result.exit_code == 0, result.output
+    (variant,) = read_report(output).variants
+    assert [attack.name for attack in variant.attacks] == ["fgsm", "mifgsm"]
+    assert [corruption.name for corruption in variant.corruptions] == ["noise-rademacher"]
+    file.write_text("attacks: [pgdd]\n")
+    assert "unknown attack 'pgdd'" in one_line(invoke(*arguments))
+
+
+def test_listed_attacks_say_what_they_serve_and_why_not() -> None:
+    text = " ".join(invoke("list", "attacks", "apgd-t").stdout.split())
+    assert "white-box yes" in text
+    assert "from 4" in text
+    assert "not available" in invoke("list", "attacks", "JSMA").stdout
 
 
 def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:

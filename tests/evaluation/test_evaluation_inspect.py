@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from stein_bench.cli import app
+from stein_bench.cli.commands import app
 
 
 def invoke(*arguments: str) -> Result:

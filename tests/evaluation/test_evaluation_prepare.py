@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import write_model
 from torch import nn
 
 from stein_bench.config import make_config
@@ -107,7 +108,6 @@ def test_lazy_networks_are_made_concrete_and_repeatable(tmp_path: Path, data: st
         ({"weights": "pretrained"}, "has no pretrained weights"),
         ({"mean": "1,2"}, "mean has 2 values, but the inputs have 3 channels"),
         ({"attack": "torchattacks.APGDT"}, "needs at least 4 classes; the model has 3"),
-        ({"image_size": 1}, "rejects inputs|too small|image"),
     ],
 )
 def test_what_does_not_fit_is_refused(model: str, data: str, options: dict[str, Any], message: str) -> None:
@@ -151,3 +151,56 @@ def test_a_model_that_rejects_the_size_says_so() -> None:
     made = prepare(make_config({"model": "vit_tiny_patch16_224", "limit": 4}))
     with pytest.raises(UsageError, match=r"rejects inputs of shape 3×32×32: .* Another --image-size may fit"):
         check_model(made, build_blank(made))
+
+
+def test_class_index_folders_are_labelled_by_the_models_own_classes(tmp_path: Path) -> None:
+    for name in ("0", "1", "999"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (160, 160)).save(tmp_path / "val" / name / "0.png")
+    made = prepare(make_config({"model": "test_resnet.r160_in1k", "data": f"imagefolder:{tmp_path / 'val'}"}))
+    assert made.weights_kind == "pretrained"
+    assert sorted(made.samples.labels) == [0, 1, 999]
+
+
+def test_folders_of_other_classes_are_none_of_imagenets(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        Image.new("RGB", (160, 160)).save(tmp_path / "val" / name / "0.png")
+    options = {"model": "test_resnet.r160_in1k", "data": f"imagefolder:{tmp_path / 'val'}", "weights": "pretrained"}
+    with pytest.raises(UsageError, match="predicts imagenet-1k classes, not those of imagefolder:val"):
+        prepare(make_config(options))
+
+
+def test_a_network_without_running_statistics_cannot_be_evaluated_with_them(data: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(\n"
+        "        nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten(), nn.Linear(192, 3))\n"
+    )
+    with pytest.raises(UsageError, match=r"BN layer '0' keeps no running statistics .* evaluate it with --stats batch"):
+        plan(f"{tmp_path / 'bare.py'}:make", data, weights="none")
+    assert plan(f"{tmp_path / 'bare.py'}:make", data, weights="none", stats="batch").variants[0].stats == "batch"
+
+
+def test_training_labels_beyond_the_networks_outputs_are_refused_before_training(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    images = np.zeros((30, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "more.npz", images=images, labels=np.arange(30) % 5)
+    (tmp_path / "three.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))\n"
+    )
+    test = data.partition(",")[0]
+    with pytest.raises(UsageError, match=r"training split .* has labels up to 4, but three.make has only 3 outputs"):
+        plan(f"{tmp_path / 'three.py'}:make", f"{test},train={tmp_path / 'more.npz'}")
+
+
+@pytest.mark.parametrize(("attack", "least"), [("apgd-dlr", 3), ("apgd-t", 4), ("torchattacks.APGDT", 4)])
+def test_attacks_that_need_more_classes_are_refused_before_the_run(tmp_path: Path, attack: str, least: int) -> None:
+    """Two classes have no difference-of-logits ratio, three have no targeted one; autoattack copes with both."""
+    np.savez(tmp_path / "two.npz", images=np.zeros((4, 8, 8, 3), np.uint8), labels=np.arange(4) % 2)
+    settings = {"model": write_model(tmp_path), "data": f"npz:{tmp_path / 'two.npz'}", "weights": "none"}
+    made = prepare(make_config({**settings, "attack": attack}))
+    with pytest.raises(UsageError, match=f"attack {attack} needs at least {least} classes; the model has 2"):
+        check_model(made, build_blank(made))
+    made = prepare(make_config({**settings, "attack": ["autoattack", "apgd-ce", "fab-t", "square"]}))
+    assert check_model(made, build_blank(made)) == 2

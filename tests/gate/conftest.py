@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from stein_bench.cli import app
+from stein_bench.cli.commands import app
 from stein_bench.report import write_text
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -270,7 +270,7 @@ def test_it_imports_no_torch(save, before):
     """In a fresh interpreter, through the whole command."""
     script = (
         "import sys\n"
-        "from stein_bench.cli import app\n"
+        "from stein_bench.cli.commands import app\n"
         "try:\n    app()\nexcept SystemExit as done:\n    code = done.code\n"
         "heavy = {'torch', 'torchvision', 'timm', 'torchattacks', 'matplotlib'} & sys.modules.keys()\n"
         "sys.exit(f'imported {heavy}' if heavy else code)\n"

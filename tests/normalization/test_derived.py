@@ -86,6 +86,20 @@ def test_a_change_of_type_is_noticed(dtype):
     assert torch.equal(layer(X.to(dtype)), expected.eval()(X.to(dtype)))
 
 
+def test_a_change_to_a_wider_type_of_the_same_values_is_noticed():
+    layer = evaluated_layer()
+    layer.running_mean, layer.running_var = layer.running_mean.double(), layer.running_var.double()
+    assert layer(X.double()).dtype == torch.float64
+
+
+def test_a_move_to_another_device_is_noticed():
+    layer = evaluated_layer()
+    for name, buffer in layer.named_buffers():
+        setattr(layer, name, buffer.to("meta"))
+    layer.weight, layer.bias = (torch.nn.Parameter(p.to("meta")) for p in (layer.weight, layer.bias))
+    assert layer(X.to("meta")).is_meta
+
+
 def test_nothing_is_derived_twice_without_a_change(monkeypatch):
     layer = evaluated_layer()
     monkeypatch.setattr(SteinBatchNorm2d, "running_moments", lambda self: pytest.fail("derived again"))

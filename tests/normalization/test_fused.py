@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stein_bench.normalization import layers as layers_module
 from stein_bench.normalization.estimators import estimator as estimator_function
@@ -49,18 +50,40 @@ def test_an_unused_output_and_repeated_backward():
     assert torch.equal(first[0], second[0])
 
 
-def test_large_offsets_cost_no_more_than_in_ordinary_layers():
-    x = activations((16, 4, 5, 5)) + 1000
-    grad = activations(x.shape, seed=2)
+@pytest.mark.parametrize("function", [normalize_batch_fast, normalize_batch])
+def test_large_offsets_cost_no_more_than_in_ordinary_layers(function):
+    x, grad = activations((16, 4, 5, 5)) + 1000, activations((16, 4, 5, 5), seed=2)
+
+    def ordinary(x, weight, bias, *_):
+        return F.batch_norm(x, None, None, weight, bias, training=True)
+
+    def ours(x, weight, bias, *_):
+        return function(x, weight, bias, estimator_function("sample"), 1e-5)[0]
+
     errors = []
-    for layer in (torch.nn.BatchNorm2d(4), layers_module.SteinBatchNorm2d(4, estimator="ridge:0")):
-        gradients = []
+    for normalization in (ordinary, ours):
+        results = []
         for dtype in (torch.float32, torch.float64):
             own = x.to(dtype, copy=True).requires_grad_()
-            copy.deepcopy(layer).to(dtype)(own).backward(grad.to(dtype))
-            gradients.append(own.grad.double())
-        errors.append((gradients[0] - gradients[1]).abs().max())
-    assert errors[1] <= 10 * errors[0] + 1e-5
+            weight, bias = torch.ones(4, dtype=dtype, requires_grad=True), torch.zeros(4, dtype=dtype)
+            y = normalization(own, weight, bias)
+            y.backward(grad.to(dtype))
+            results.append([value.double() for value in (y, own.grad, weight.grad / 400)])
+        errors.append([float((single - double).detach().abs().max()) for single, double in zip(*results, strict=True)])
+    assert all(mine <= 3 * theirs + 1e-6 for theirs, mine in zip(*errors, strict=True))
+
+
+@pytest.mark.parametrize("function", [normalize_batch_fast, normalize_batch])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("constant", [False, True])
+def test_sums_of_half_precision_elements_are_not_rounded_to_half_precision(function, dtype, constant):
+    x, grad = activations((16, 4, 9, 9), dtype), activations((16, 4, 9, 9), dtype, seed=2)
+    grad = grad[:1, :1, :1, :1].expand(grad.shape) if constant else grad
+    weight, bias = torch.rand(4) + 0.5, torch.randn(4)
+    half, _ = values_and_gradients(function, x, weight, bias, grad, "stein")
+    single, _ = values_and_gradients(function, x.float(), weight, bias, grad.float(), "stein")
+    for position in (1, 2, 4, 5):  # moments, gradients of γ and β
+        torch.testing.assert_close(half[position], single[position], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.gpu

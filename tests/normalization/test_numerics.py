@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stein_bench.normalization.estimators import estimator as estimator_function
 from stein_bench.normalization.layers import SteinBatchNorm2d
+from stein_bench.normalization.pullbacks import PULLBACKS, pull_back
 from tests.normalization.kinds import ESTIMATORS, activations
 
 FEW_EXAMPLES = settings(max_examples=30, deadline=None)
@@ -127,6 +128,20 @@ def test_scaling_the_elements_scales_the_estimates(name, channels, count, seed, 
     scaled = estimator_function(name)(mean * scale, variance * scale**2, count)
     torch.testing.assert_close(scaled[0], plain[0] * scale, rtol=1e-9, atol=1e-12 * scale)
     torch.testing.assert_close(scaled[1], plain[1] * scale**2, rtol=1e-9, atol=1e-12 * scale**2)
+
+
+@pytest.mark.parametrize("name", ["stein", "stein-mean"])
+@FEW_EXAMPLES
+@given(channels=CHANNELS, count=COUNTS, seed=st.integers(0, 999), scale=st.sampled_from([0.0, 1e-6, 1.0, 1e6]))
+def test_gradients_that_are_written_out_are_the_automatic_ones(name, channels, count, seed, scale):
+    mean, variance = moments(channels, seed, scale, dtype=torch.float64)
+    variance[3::4] = 0
+    grads = moments(channels, seed + 1, dtype=torch.float64)
+    function = estimator_function(name)
+    assert function in PULLBACKS
+    written_out = pull_back(function, mean, variance, count, *grads)
+    automatic = pull_back(lambda *arguments: function(*arguments), mean, variance, count, *grads)
+    torch.testing.assert_close(written_out, automatic, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

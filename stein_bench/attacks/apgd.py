@@ -1,0 +1,174 @@
+"""Auto-PGD: gradient ascent with momentum whose step size halves when it stops paying (Croce and Hein 2020)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from stein_bench.attacks.active import Findings
+from stein_bench.attacks.geometry import direction, per_sample, project
+from stein_bench.attacks.losses import Loss, Model, loss_gradient
+from stein_bench.tasks import Task
+
+MOMENTUM = 0.75
+"""Weight of the gradient step against the last move, α in equation (2) of the paper."""
+RHO = 0.75
+"""Share of steps that must raise the loss for a step size to be kept, ρ in condition 1 of the paper."""
+
+
+def checkpoints(steps: int) -> list[int]:
+    """Return the iterations after which the step size may be halved: ⌈p_j·steps⌉.
+
+    p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06). Source: Croce and Hein (2020), section 3.
+
+    >>> checkpoints(100)
+    [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    found, before, now = [], 0.0, 0.22
+    while now <= 1:
+        found.append(math.ceil(round(now * steps, 9)))
+        before, now = now, now + max(now - before - 0.03, 0.06)
+    return sorted(set(found))
+
+
+def apgd(
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    task: Task,
+    *,
+    loss: Loss,
+    norm: str,
+    eps: float,
+    steps: int,
+    start: Tensor,
+    targets: Tensor | None = None,
+    coupled: bool = False,
+) -> Tensor:
+    """Return adversarial inputs found by auto-PGD, which has no step size to choose.
+
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks" (2020), algorithm 1: the first step size is 2·eps; at every checkpoint a sample's is
+    halved, and its search goes back to its best point, where fewer than ρ of the steps since the last one raised
+    the loss, or where neither step size nor best loss changed since then.
+
+    Per sample the first misclassified iterate is kept and the work on it ends; a sample without one gets its
+    iterate of highest loss. Where samples are coupled the batch stays whole, and the iterate that breaks most of
+    it is returned.
+
+    Args:
+        model, inputs, labels, task: as in `pgd`.
+        loss: what is made larger.
+        norm, eps: the ball.
+        steps: number of steps; each costs a forward and a backward pass, and the last point a forward pass.
+        start: perturbation to start from.
+        targets: target class of each sample, for a loss that has one.
+        coupled: whether a prediction depends on the other samples of the batch.
+    """
+    search = _Search.begin(inputs, labels, labels if targets is None else targets, start, norm, eps)
+    findings, whole = Findings(inputs, coupled=coupled), _BestBatch(search.current)
+    marks, last_mark = checkpoints(steps), 0
+    for number in range(steps + 1):
+        gradient, logits, losses = loss_gradient(
+            model, search.current, search.labels, search.targets, loss, backward=number < steps
+        )
+        right = task.correct(logits, search.labels)
+        if coupled:
+            whole.consider(search.current, right, losses)
+        remaining = findings.settle(search.current, right)
+        if findings.done:
+            return findings.adv_inputs
+        search.learn(gradient, losses, first=number == 0)
+        if remaining is not None:
+            search.keep(remaining)
+        if number in marks:
+            search.adapt(number - last_mark)
+            last_mark = number
+        if number < steps:
+            search.move(norm, eps, momentum=MOMENTUM if number else 1.0)
+    return whole.points if coupled else findings.close(search.best)
+
+
+class _BestBatch:
+    """The whole batch that broke most samples so far; of equals, the one with the highest loss."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+        self._score = (-1, -math.inf)
+
+    def consider(self, points: Tensor, right: Tensor, losses: Tensor) -> None:
+        score = (int((~right).sum()), float(losses.sum()))
+        if score > self._score:
+            self.points, self._score = points, score
+
+
+@dataclass
+class _Search:
+    """What the search knows of each active sample; every field has one row per sample."""
+
+    centre: Tensor
+    labels: Tensor
+    targets: Tensor
+    current: Tensor
+    previous: Tensor
+    gradient: Tensor
+    losses: Tensor
+    best: Tensor
+    best_gradient: Tensor
+    best_losses: Tensor
+    step: Tensor
+    rises: Tensor
+    just_halved: Tensor
+    losses_at_mark: Tensor
+
+    @classmethod
+    def begin(cls, inputs: Tensor, labels: Tensor, targets: Tensor, start: Tensor, norm: str, eps: float) -> _Search:
+        current = project(inputs + start, inputs, norm, eps)
+        nothing = torch.full((len(inputs),), -torch.inf, device=inputs.device)
+        none = torch.zeros(len(inputs), device=inputs.device)
+        return cls(
+            centre=inputs, labels=labels, targets=targets, current=current, previous=current, gradient=current,
+            losses=nothing, best=current, best_gradient=current, best_losses=nothing, step=none + 2 * eps,
+            rises=none, just_halved=none > 0, losses_at_mark=nothing,
+        )  # fmt: skip
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with the samples at those positions only."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name)[index])
+
+    def learn(self, gradient: Tensor, losses: Tensor, *, first: bool) -> None:
+        """Take in what the model said about the current points."""
+        losses = losses.float()
+        better = losses > self.best_losses
+        self.best = torch.where(per_sample(better, self.best), self.current, self.best)
+        self.best_gradient = torch.where(per_sample(better, gradient), gradient, self.best_gradient)
+        self.best_losses = torch.where(better, losses, self.best_losses)
+        if first:
+            # A first loss that is not finite is below every other, so that any finite point becomes the best.
+            self.best, self.best_gradient, self.losses_at_mark = self.current, gradient, self.best_losses
+        else:
+            self.rises = self.rises + (losses > self.losses)
+        self.gradient, self.losses = gradient, losses
+
+    def adapt(self, period: int) -> None:
+        """Halve the step size where the last `period` steps did not pay, and go back to the best point there."""
+        stuck = ~self.just_halved & (self.best_losses <= self.losses_at_mark)
+        halve = (self.rises < RHO * period) | stuck
+        self.step = torch.where(halve, self.step / 2, self.step)
+        back = per_sample(halve, self.current)
+        self.current = torch.where(back, self.best, self.current)
+        self.gradient = torch.where(back, self.best_gradient, self.gradient)
+        self.losses = torch.where(halve, self.best_losses, self.losses)
+        self.just_halved, self.losses_at_mark = halve, self.best_losses
+        self.rises = torch.zeros_like(self.rises)
+
+    def move(self, norm: str, eps: float, *, momentum: float) -> None:
+        """Step along the gradient and along the last move (equation (2) of the paper)."""
+        ahead = self.current + per_sample(self.step, self.current) * direction(self.gradient, norm)
+        ahead = project(ahead, self.centre, norm, eps)
+        mixed = self.current + momentum * (ahead - self.current) + (1 - momentum) * (self.current - self.previous)
+        self.previous, self.current = self.current, project(mixed, self.centre, norm, eps)

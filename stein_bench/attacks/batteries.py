@@ -1,0 +1,60 @@
+"""Batteries: named lists of attack specs, in YAML files. Read without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from stein_bench.errors import UsageError, unknown_name
+
+FOLDER = Path(__file__).parent / "batteries"
+_KEYS = {"summary", "attacks"}
+
+
+@dataclass(frozen=True)
+class Battery:
+    """A list of attack specs, in order; `summary` is one line about it."""
+
+    name: str
+    summary: str
+    attacks: tuple[str, ...]
+
+
+def battery_names() -> list[str]:
+    """Return the names of the batteries that come with stein-bench."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def find_battery(name: str) -> Battery:
+    """Return the battery of that name, or the one in that YAML file.
+
+    A file has the keys ``attacks``, a list of specs as `--attack` takes them, and, if it likes, ``summary``.
+
+    Raises:
+        UsageError: there is no such battery or file, or the file holds something else. The specs are not resolved.
+    """
+    if name in battery_names():
+        return _read(name, FOLDER / f"{name}.yaml")
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return _read(name, path)
+    raise unknown_name("battery", name, battery_names(), "Name one of list batteries, or a YAML file.")
+
+
+def _read(name: str, path: Path) -> Battery:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the battery {name!r}: {error.strerror}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or an impossible date
+        raise UsageError(f"battery {name}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or "attacks" not in content:
+        raise UsageError(f"battery {name}: expected a list of specs under the key 'attacks'.")
+    for key in content.keys() - _KEYS:
+        raise unknown_name(f"key in battery {name}:", str(key), sorted(_KEYS))
+    attacks = content["attacks"]
+    if not isinstance(attacks, list) or not attacks or not all(isinstance(spec, str) for spec in attacks):
+        raise UsageError(f"battery {name}: 'attacks' must be a list of specs such as pgd:eps=8/255, at least one.")
+    return Battery(name, str(content.get("summary", "")), tuple(attacks))

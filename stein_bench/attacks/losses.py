@@ -1,0 +1,91 @@
+"""What the gradient attacks make larger: losses of (logits, labels, targets) per sample, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from stein_bench.attacks.geometry import TINY
+from stein_bench.tasks import Task
+
+Model = Callable[[Tensor], Tensor]
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits (n, K), labels (n,), target classes (n,)) to the loss of each sample, (n,). Untargeted ones ignore the
+targets."""
+
+
+def task_loss(task: Task) -> Loss:
+    """Return the task's own loss (for classification the cross-entropy)."""
+    return lambda logits, labels, _: task.loss(logits, labels)
+
+
+def dlr(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
+    """Return the difference-of-logits ratio: (max of the others - z_y) / (z_π1 - z_π3), for K of at least 3.
+
+    It does not change when all logits are shifted or scaled, so that confident networks do not flatten it.
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks" (2020), equation (6).
+    """
+    logits = logits.float()
+    top = logits.topk(3, dim=1).values
+    return (_others(logits, labels).amax(dim=1) - _at(logits, labels)) / (top[:, 0] - top[:, 2] + TINY)
+
+
+def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return the targeted ratio: (z_t - z_y) / (z_π1 - (z_π3 + z_π4)/2), for K of at least 4.
+
+    Source: Croce and Hein (2020), equation (7).
+    """
+    logits = logits.float()
+    top = logits.topk(4, dim=1).values
+    return (_at(logits, targets) - _at(logits, labels)) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
+
+
+def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Return z_t - z_y: positive where the target beats the label. It needs two classes only."""
+    return _at(logits, targets) - _at(logits, labels)
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return z_y minus the largest other logit, (n,): negative where the prediction is wrong."""
+    logits = logits.float()
+    return _at(logits, labels) - _others(logits, labels).amax(dim=1)
+
+
+def ranked_targets(logits: Tensor, labels: Tensor, most: int) -> Tensor:
+    """Return the classes other than the label, most likely first: (n, min(most, K - 1))."""
+    count = min(most, logits.shape[1] - 1)
+    return _others(logits.float(), labels).topk(count, dim=1).indices
+
+
+def loss_gradient(
+    model: Model, points: Tensor, labels: Tensor, targets: Tensor, loss: Loss, *, backward: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
+
+    Without `backward` there is a forward pass only, and the gradient is zero.
+    Under running statistics the samples are independent, so that each gets its own gradient; under batch
+    statistics the gradient includes the paths through the other samples of the batch.
+    """
+    if not backward:
+        with torch.no_grad():
+            logits = model(points)
+            return torch.zeros_like(points), logits, loss(logits, labels, targets)
+    points = points.detach().requires_grad_(True)
+    with torch.enable_grad():
+        logits = model(points)
+        losses = loss(logits, labels, targets)
+        total = losses.sum()
+    (gradient,) = torch.autograd.grad(total, points)
+    return gradient, logits.detach(), losses.detach()
+
+
+def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.float().gather(1, classes[:, None]).squeeze(1)
+
+
+def _others(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.scatter(1, labels[:, None], -torch.inf)

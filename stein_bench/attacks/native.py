@@ -1,0 +1,147 @@
+"""The native attacks by name: from checked parameters to a call of the pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from stein_bench.attacks.active import Attempt, Batch
+from stein_bench.attacks.apgd import apgd
+from stein_bench.attacks.call import Call
+from stein_bench.attacks.fab import fab
+from stein_bench.attacks.gradient import fgsm, mifgsm, pgd
+from stein_bench.attacks.losses import Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.square import square
+
+MOST_TARGETS = 9
+"""Number of classes that AutoAttack's targeted parts aim at, at most (Croce and Hein 2020, section 6)."""
+FIRST_SHARE = 0.8
+"""Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
+CLASSES_OF_TARGETED_DLR = 4
+
+
+def _fgsm(call: Call) -> Tensor:
+    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps)
+
+
+def _pgd(call: Call) -> Tensor:
+    def attempt(restart: int) -> Attempt:
+        return lambda batch: pgd(
+            call.model, batch.inputs, batch.labels, call.task, norm=call.norm, eps=call.eps,
+            alpha=call.number("alpha"), steps=call.whole("steps"),
+            start=call.start(batch, restart) if call.params["random_start"] else None, coupled=call.coupled,
+        )  # fmt: skip
+
+    return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
+
+
+def _mifgsm(call: Call) -> Tensor:
+    return mifgsm(
+        call.model, call.inputs, call.labels, call.task, norm=call.norm, eps=call.eps,
+        alpha=call.number("alpha"), steps=call.whole("steps"), decay=call.number("decay"), coupled=call.coupled,
+    )  # fmt: skip
+
+
+def apgd_attempts(call: Call, loss: Loss, restarts: int) -> list[Attempt]:
+    """Return untargeted auto-PGD from `restarts` random starts."""
+
+    def attempt(restart: int) -> Attempt:
+        return lambda batch: apgd(
+            call.model, batch.inputs, batch.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
+            steps=call.whole("steps"), start=call.start(batch, restart), coupled=call.coupled,
+        )  # fmt: skip
+
+    return [attempt(restart) for restart in range(restarts)]
+
+
+def targeted_attempts(call: Call, batch: Batch, loss: Loss, restarts: int) -> list[Attempt]:
+    """Return auto-PGD towards each target class of `batch` in turn, all of them once per restart."""
+    count = batch.targets.shape[1]
+
+    def attempt(number: int) -> Attempt:
+        return lambda part: apgd(
+            call.model, part.inputs, part.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
+            steps=call.whole("steps"), start=call.start(part, number), targets=part.targets[:, number % count],
+            coupled=call.coupled,
+        )  # fmt: skip
+
+    return [attempt(number) for number in range(count * restarts)]
+
+
+def _apgd_ce(call: Call) -> Tensor:
+    return call.in_turn(call.batch(), apgd_attempts(call, task_loss(call.task), call.whole("restarts")))
+
+
+def _apgd_dlr(call: Call) -> Tensor:
+    return call.in_turn(call.batch(), apgd_attempts(call, dlr, call.whole("restarts")))
+
+
+def _apgd_t(call: Call) -> Tensor:
+    batch = call.aimed_batch(call.whole("targets"))
+    return call.in_turn(batch, targeted_attempts(call, batch, targeted_dlr, call.whole("restarts")))
+
+
+def fab_attempts(call: Call, batch: Batch) -> list[Attempt]:
+    """Return the boundary attack towards each target class of `batch` in turn."""
+
+    def attempt(number: int) -> Attempt:
+        return lambda part: fab(
+            call.model, part.inputs, part.labels, call.task, targets=part.targets[:, number], norm=call.norm,
+            eps=call.eps, steps=call.whole("steps"), coupled=call.coupled,
+        )  # fmt: skip
+
+    return [attempt(number) for number in range(batch.targets.shape[1])]
+
+
+def square_attempt(call: Call, share: float) -> Attempt:
+    """Return the Square attack whose first windows cover that share of the pixels."""
+    return lambda batch: square(
+        call.model, batch.inputs, batch.labels, call.task, seeds=batch.seeds, norm=call.norm, eps=call.eps,
+        queries=call.whole("queries"), share=share, coupled=call.coupled,
+    )  # fmt: skip
+
+
+def _fab_t(call: Call) -> Tensor:
+    batch = call.aimed_batch(call.whole("targets"))
+    return call.in_turn(batch, fab_attempts(call, batch))
+
+
+def _square(call: Call) -> Tensor:
+    return call.in_turn(call.batch(), [square_attempt(call, call.number("p"))])
+
+
+def autoattack(call: Call) -> Tensor:
+    """Run the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on what survived so far.
+
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks" (2020), section 6, with the parameters of its reference implementation's standard version:
+    one start each, 100 steps, the min(9, K - 1) likeliest target classes, and for Square 5,000 queries, p = 0.8 and
+    the window schedule of 10,000 queries. Below four classes there is no targeted ratio: APGD-T then makes the
+    plain logit difference z_t - z_y larger, of which signed and normalised steps see the same direction. Samples
+    that are wrong without any perturbation are not attacked.
+    """
+    batch = call.aimed_batch(MOST_TARGETS)
+    enough = call.classes >= CLASSES_OF_TARGETED_DLR
+    attempts: list[Attempt] = [
+        lambda part: part.inputs,
+        *apgd_attempts(call, task_loss(call.task), 1),
+        *targeted_attempts(call, batch, targeted_dlr if enough else targeted_margin, 1),
+        *fab_attempts(call, batch),
+        square_attempt(call, FIRST_SHARE),
+    ]
+    return call.in_turn(batch, attempts)
+
+
+NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
+    "fgsm": _fgsm,
+    "pgd": _pgd,
+    "mifgsm": _mifgsm,
+    "apgd-ce": _apgd_ce,
+    "apgd-dlr": _apgd_dlr,
+    "apgd-t": _apgd_t,
+    "fab-t": _fab_t,
+    "square": _square,
+    "autoattack": autoattack,
+}
+"""Every native attack of the catalogue: from a call to what is claimed to be adversarial."""

@@ -1,0 +1,89 @@
+"""Random corruptions: noise that nobody chose against the model. They are no attacks and are not called so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from stein_bench.seeds import derive_seed
+from stein_bench.specs import ParameterValue
+
+TRUNCATION = 2.0
+"""Where the truncated Gaussian ends, in standard deviations of the Gaussian it is cut from."""
+
+Noise = Callable[[Tensor, float, Generator], Tensor]
+"""(one clean sample (C, …) in [0, 1], strength, its generator) to the corrupted sample, not yet clipped."""
+
+
+def corrupt(
+    name: str, params: Mapping[str, ParameterValue], inputs: Tensor, seeds: Sequence[int], number: int
+) -> Tensor:
+    """Return `inputs` with the noise of that name, clipped to [0, 1].
+
+    Args:
+        name: a key of `NOISES`.
+        params: its strength as ``std`` (of the noise before clipping, pixels being in [0, 1]) or ``amount``.
+        inputs: (n, C, …) float32.
+        seeds: one per sample; with `number` they decide the draw, which depends on nothing else.
+        number: which of several independent draws.
+    """
+    strength = float(params["std"] if "std" in params else params["amount"])
+    noise, corrupted = NOISES[name], []
+    for sample, seed in zip(inputs.cpu(), seeds, strict=True):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "noise", number))
+        corrupted.append(noise(sample, strength, generator))
+    return torch.stack(corrupted).clamp(0, 1).to(inputs.device)
+
+
+def _gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
+    return sample + std * torch.randn(sample.shape, generator=generator)
+
+
+def _uniform(sample: Tensor, std: float, generator: Generator) -> Tensor:
+    """Uniform in ±√3·std, which has that standard deviation."""
+    return sample + std * math.sqrt(12) * (torch.rand(sample.shape, generator=generator) - 0.5)
+
+
+def _rademacher(sample: Tensor, std: float, generator: Generator) -> Tensor:
+    """One of ±std for every value."""
+    return sample + std * (2.0 * torch.randint(2, sample.shape, generator=generator) - 1)
+
+
+def _truncated_gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
+    """A Gaussian cut off at `TRUNCATION`, by inversion, scaled so that `std` is what is left of its deviation."""
+    tail = 0.5 * (1 + math.erf(-TRUNCATION / math.sqrt(2)))
+    density = math.exp(-(TRUNCATION**2) / 2) / math.sqrt(2 * math.pi)
+    deviation = math.sqrt(1 - 2 * TRUNCATION * density / (1 - 2 * tail))
+    chances = tail + (1 - 2 * tail) * torch.rand(sample.shape, generator=generator, dtype=torch.float64)
+    normal: Tensor = torch.special.ndtri(chances)
+    return sample + (std / deviation * normal).float()
+
+
+def _salt_and_pepper(sample: Tensor, amount: float, generator: Generator) -> Tensor:
+    """That share of the pixels black or white, each in all channels at once."""
+    chances = torch.rand(sample.shape[1:], generator=generator)
+    black, white = chances < amount / 2, chances >= 1 - amount / 2
+    return sample.masked_fill(black, 0.0).masked_fill(white, 1.0)
+
+
+def _clipped_cauchy(sample: Tensor, std: float, generator: Generator) -> Tensor:
+    """std/√2·tan(πU): Cauchy, so that nothing but the clipping bounds it, and `std` is no deviation but a scale.
+
+    Source: the code of arXiv 2507.08261, whose "sub-Gaussian" noise this is.
+    """
+    chances = torch.rand(sample.shape, generator=generator, dtype=torch.float64)
+    return sample - (std / math.sqrt(2) * torch.tan(math.pi * chances)).float()
+
+
+NOISES: dict[str, Noise] = {
+    "noise-gaussian": _gaussian,
+    "noise-uniform": _uniform,
+    "noise-rademacher": _rademacher,
+    "noise-truncated-gaussian": _truncated_gaussian,
+    "noise-salt-and-pepper": _salt_and_pepper,
+    "noise-clipped-cauchy": _clipped_cauchy,
+}
+"""Every corruption of the catalogue."""

@@ -1,0 +1,6 @@
+"""The application with all its commands, in the order in which `--help` lists them."""
+
+from stein_bench.cli import compare, evaluate, gate, inspect, listing
+from stein_bench.cli.app import app
+
+__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing"]
