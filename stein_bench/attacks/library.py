@@ -18,12 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.catalog import AttackInfo
+from stein_bench.attacks.losses import MOST_TARGETS
 from stein_bench.guard import forked_rng
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
-
-MOST_TARGETS = 9
-"""Number of target classes of the targeted attacks, at most (Croce and Hein 2020)."""
 
 
 def library_class(name: str) -> type[Any]:
