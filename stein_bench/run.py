@@ -23,7 +23,7 @@ from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
-from stein_bench.metrics import Bits, robust_bits, worst_case
+from stein_bench.metrics import mean_accuracy, robust_bits
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
@@ -196,7 +196,7 @@ class PhaseDisplay:
         self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
         self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
         self._clean = np.zeros(self._samples, np.bool_)
-        self._seen = self._right = 0
+        self._seen, self._right = 0, 0.0
         self._done: dict[str, int] = {}
         for unit in units:
             self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
@@ -206,7 +206,7 @@ class PhaseDisplay:
     @contextmanager
     def phase(self, label: str) -> Iterator[None]:
         """Run the body as the phase of that label, whose units it shows."""
-        self._seen = self._right = 0
+        self._seen, self._right = 0, 0.0
         title = f"{self._titles[label]} {self._variant.label}"
         total = self._samples
         if label.startswith(REPLAY):
@@ -224,18 +224,18 @@ class PhaseDisplay:
             return
         if unit.phase == CLEAN:
             self._clean[unit.indices] = unit.columns["correct"]
-            right = self._clean[unit.indices]
+            right = float(self._clean[unit.indices].sum())
         else:
             right = self._standing(unit)
-        self._seen += len(right)
-        self._right += int(right.sum())
-        self._progress.advance(len(right), f"accuracy {100 * self._right / self._seen:.1f} %")
+        self._seen += len(unit.indices)
+        self._right += right
+        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / self._seen:.1f} %")
 
-    def _standing(self, unit: Unit) -> Bits:
-        """Return which samples are robust or, of a corruption, right under every draw."""
+    def _standing(self, unit: Unit) -> float:
+        """Return how many samples are robust or, of a corruption, how many are right in the mean over its draws."""
         if "broken" in unit.columns:
-            return robust_bits(self._clean[unit.indices], unit.columns["broken"].astype(np.bool_))
-        return worst_case([column.astype(np.bool_) for column in unit.columns.values()])
+            return float(robust_bits(self._clean[unit.indices], unit.columns["broken"].astype(np.bool_)).sum())
+        return mean_accuracy([column.astype(np.bool_) for column in unit.columns.values()]).successes
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
@@ -243,10 +243,7 @@ def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
     namesakes = [other for other in attacks if other.info.name == attack.info.name]
     if len(namesakes) == 1:
         return attack.info.name
-    strength = (
-        float(attack.params.get("std", attack.params.get("amount", 0))) if attack.info.is_corruption else attack.eps
-    )
-    return f"{attack.info.name} {format_eps(strength)}"
+    return f"{attack.info.name} {format_eps(attack.strength)}"
 
 
 def _announce(plan: Plan, progress: Progress) -> None:

@@ -86,7 +86,7 @@ def in_turn(model: Model, task: Task, batch: Batch, attempts: Sequence[Attempt],
 
     A sample that survives all of them gets the last one's points. The last attempt's points are not predicted
     here: whoever asked for them does that anyway. Where samples are coupled, every attempt gets the whole batch,
-    and the one that breaks most of it is returned whole.
+    and the one that breaks most of it is returned whole (none follows one that breaks all of it).
     """
     if coupled:
         return _most_broken(model, task, batch, attempts)
@@ -115,4 +115,6 @@ def _most_broken(model: Model, task: Task, batch: Batch, attempts: Sequence[Atte
         standing = int(still_right(model, task, points, batch.labels).sum())
         if standing < fewest:
             best, fewest = points, standing
+        if fewest == 0:
+            break
     return best

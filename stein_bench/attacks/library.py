@@ -18,15 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.catalog import AttackInfo
+from stein_bench.attacks.losses import MOST_TARGETS
 from stein_bench.guard import forked_rng
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
 
 BOX_ROUNDING = 1e-6
 """How far a pixel may lie outside [0, 1] before it counts as leaving the box."""
-
-MOST_TARGETS = 9
-"""Number of target classes of the targeted attacks, at most (Croce and Hein 2020)."""
 
 
 def library_class(name: str) -> type[Any]:

@@ -10,6 +10,9 @@ from torch import Tensor
 from stein_bench.attacks.geometry import TINY
 from stein_bench.tasks import Task
 
+MOST_TARGETS = 9
+"""Number of classes that AutoAttack's targeted parts aim at, at most (Croce and Hein 2020, section 6)."""
+
 Model = Callable[[Tensor], Tensor]
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

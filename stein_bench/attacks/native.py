@@ -11,14 +11,13 @@ from stein_bench.attacks.apgd import apgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.fab import fab
 from stein_bench.attacks.gradient import fgsm, mifgsm, pgd
-from stein_bench.attacks.losses import Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
 from stein_bench.attacks.square import square
 
-MOST_TARGETS = 9
-"""Number of classes that AutoAttack's targeted parts aim at, at most (Croce and Hein 2020, section 6)."""
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
 CLASSES_OF_TARGETED_DLR = 4
+"""It subtracts the third and the fourth largest logit."""
 
 
 def _fgsm(call: Call) -> Tensor:

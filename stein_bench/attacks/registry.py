@@ -48,6 +48,13 @@ class Attack:
             return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
+    @property
+    def strength(self) -> float:
+        """Its budget or, of a corruption, how strong the noise is."""
+        if not self.info.is_corruption:
+            return self.eps
+        return float(self.params["std"] if "std" in self.params else self.params["amount"])
+
     def run(
         self,
         model: nn.Module,

@@ -100,7 +100,7 @@ def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
     if corruption.accuracy is not None and corruption.ci95 is not None:
         rate = _rate(corruption.accuracy, corruption.ci95)
     strength = format_eps(float(corruption.params[kind]))
-    return (f"{corruption.name}†", kind, strength, rate, _seconds(corruption.seconds))
+    return (f"{corruption.name.removeprefix('noise-')}†", kind, strength, rate, _seconds(corruption.seconds))
 
 
 def _robust(attack: AttackResult) -> str:
@@ -146,7 +146,7 @@ def _notes(report: Report) -> Iterator[str]:
     draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
     if draws:
         yield (
-            f"† random corruption, no attack: accuracy on the corrupted input alone, mean of "
+            f"† random noise, no attack: accuracy on the corrupted input alone, mean of "
             f"{' or '.join(map(str, draws))} draws; no part of the worst case"
         )
     yield "in brackets: 95 % Wilson intervals"

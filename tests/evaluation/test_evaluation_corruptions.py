@@ -60,6 +60,6 @@ def test_the_table_marks_corruptions(model: str, data: str, tmp_path: Path) -> N
     arguments = ["evaluate", model, "--data", data, "--attack", "noise-salt-and-pepper", "--attack", "fgsm"]
     result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "noise-salt-and-pepper†" in result.stdout
-    assert "† random corruption, no attack" in result.stdout
+    assert "salt-and-pepper†" in result.stdout
+    assert "† random noise, no attack" in result.stdout
     assert "mean of 3 draws" in result.stdout
