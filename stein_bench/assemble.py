@@ -20,7 +20,7 @@ from stein_bench.metrics import (
 from stein_bench.networks import Built
 from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, gather, hash_ids, pack_bits, replay_phase
 from stein_bench.prepare import Plan
-from stein_bench.report import (
+from stein_bench.results import (
     AttackResult,
     Clean,
     CorruptionResult,

@@ -11,7 +11,8 @@ from typing import Literal
 from stein_bench.attacks.registry import Attack
 from stein_bench.metrics import Bits
 from stein_bench.paired import LEAST_BATCHES, Paired, paired
-from stein_bench.report import Diagnostic, VariantResult
+from stein_bench.report import Diagnostic
+from stein_bench.results import VariantResult
 
 Status = Literal["pass", "warn", "fail"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from stein_bench.metrics import Bits, worst_case
 from stein_bench.outcomes import unpack_bits
 from stein_bench.paired import LEAST_BATCHES, Paired, batch_losses, flip_test, paired
-from stein_bench.report import Effect, VariantResult
+from stein_bench.results import Effect, VariantResult
 
 
 def with_effects(variants: Sequence[VariantResult], batch_size: int) -> list[VariantResult]:

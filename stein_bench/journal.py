@@ -12,8 +12,8 @@ from typing import IO, Any
 import numpy as np
 
 from stein_bench.errors import UsageError
+from stein_bench.files import write_text
 from stein_bench.outcomes import Unit
-from stein_bench.report import write_text
 
 SUFFIX = ".partial"
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from stein_bench.metrics import Bits, accuracy
 from stein_bench.paired import Paired, holm, paired
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
-from stein_bench.report import AttackResult, Report
+from stein_bench.report import Report
+from stein_bench.results import AttackResult
 from stein_bench.standings import COMPARE_VERSION, BoardRow, Column, Difference, Leaderboard, Rated, Source
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from stein_bench.errors import UsageError
 from stein_bench.metrics import Bits, worst_case
 from stein_bench.outcomes import unpack_bits
-from stein_bench.report import AttackResult, Report, VariantResult
+from stein_bench.report import Report
+from stein_bench.results import AttackResult, VariantResult
 from stein_bench.specs import format_eps
 
 CLEAN = "clean"

@@ -32,17 +32,8 @@ from stein_bench.prepare import Plan, check_model, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.replay import SINGLES
-from stein_bench.report import (
-    SCHEMA_VERSION,
-    DataInfo,
-    Diagnostic,
-    ModelInfo,
-    Preprocessing,
-    Report,
-    Run,
-    VariantResult,
-    WeightsInfo,
-)
+from stein_bench.report import SCHEMA_VERSION, DataInfo, Diagnostic, ModelInfo, Preprocessing, Report, Run
+from stein_bench.results import VariantResult, WeightsInfo
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import format_eps
 from stein_bench.variants import NO_CONTROL, Variant, lacks_control
@@ -92,26 +83,34 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             wall_seconds=time.perf_counter() - started,
             preset=None,
         ),
-        model=ModelInfo(
-            name=plan.source.name,
-            source=plan.source.spec,
-            parameters=sum(parameter.numel() for parameter in blank.parameters()),
-            batchnorm_layers=len(survey(blank)[0]),
-            classes=classes,
-            weights=_common_weights(plan, results),
-            preprocessing=Preprocessing(mean=plan.scaling.mean, std=plan.scaling.std, origin=plan.scaling.origin),
-        ),
-        data=DataInfo(
-            name=plan.data.name,
-            split=plan.samples.split,
-            task="classification",
-            classes=len(plan.data.classes),
-            samples=len(plan.samples),
-            shape=plan.samples.shape,
-            sha256=plan.samples.sha256(),
-        ),
+        model=_model_info(plan, blank, classes, results),
+        data=_data_info(plan),
         variants=results,
         diagnostics=checks,
+    )
+
+
+def _model_info(plan: Plan, blank: nn.Module, classes: int, results: list[VariantResult]) -> ModelInfo:
+    return ModelInfo(
+        name=plan.source.name,
+        source=plan.source.spec,
+        parameters=sum(parameter.numel() for parameter in blank.parameters()),
+        batchnorm_layers=len(survey(blank)[0]),
+        classes=classes,
+        weights=_common_weights(plan, results),
+        preprocessing=Preprocessing(mean=plan.scaling.mean, std=plan.scaling.std, origin=plan.scaling.origin),
+    )
+
+
+def _data_info(plan: Plan) -> DataInfo:
+    return DataInfo(
+        name=plan.data.name,
+        split=plan.samples.split,
+        task="classification",
+        classes=len(plan.data.classes),
+        samples=len(plan.samples),
+        shape=plan.samples.shape,
+        sha256=plan.samples.sha256(),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stein_bench.report import Interval, Share
+from stein_bench.results import Interval, Share
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 

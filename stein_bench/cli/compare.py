@@ -70,8 +70,8 @@ def _names(paths: list[str]) -> list[str]:
 
 
 def _write(result: PairTable | Leaderboard, outputs: dict[str, str | None]) -> None:
+    from stein_bench.files import write_text
     from stein_bench.render.compare import compare_csv, compare_latex, compare_markdown
-    from stein_bench.report import write_text
 
     texts = {"--markdown": compare_markdown, "--csv": compare_csv, "--latex": compare_latex}
     for option, make in texts.items():

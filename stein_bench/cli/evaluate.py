@@ -233,8 +233,8 @@ def _after_interrupt(settings: RunConfig) -> str:
 
 
 def _write(report: Report, settings: RunConfig) -> None:
+    from stein_bench.files import write_text
     from stein_bench.journal import journal_path
-    from stein_bench.report import write_text
 
     if settings.output is not None:
         write_text(settings.output, report.to_json())

@@ -68,8 +68,8 @@ def _judge(report: str, baseline: str, policy: str | None) -> GateResult:
 
 
 def _write(result: GateResult, junit: str | None, json: str | None, markdown: str | None) -> None:
+    from stein_bench.files import write_text
     from stein_bench.render.gate_files import gate_junit, gate_markdown
-    from stein_bench.report import write_text
 
     if junit is not None:
         write_text(junit, gate_junit(result))

@@ -93,7 +93,7 @@ def _write(
 ) -> None:
     text = json.dumps(inspection.document(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     if output is not None:
-        from stein_bench.report import write_text
+        from stein_bench.files import write_text
 
         write_text(output, text)
     if plot is not None:

@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stein_bench.report import Effect, Report, VariantResult
+from stein_bench.report import Report
+from stein_bench.results import Effect, VariantResult
 
 COLUMNS = (
     ("estimator-running", "estimator,\nrunning"),

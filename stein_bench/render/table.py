@@ -12,7 +12,8 @@ from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.effects import effect_tables
-from stein_bench.report import AttackResult, CorruptionResult, Diagnostic, Replay, Report, VariantResult
+from stein_bench.report import Diagnostic, Report
+from stein_bench.results import AttackResult, CorruptionResult, Replay, VariantResult
 from stein_bench.specs import format_eps
 
 NARROWEST = 80

@@ -6,22 +6,8 @@ import numpy as np
 import pytest
 
 from stein_bench.outcomes import hash_ids, pack_bits
-from stein_bench.report import (
-    SCHEMA_VERSION,
-    AttackResult,
-    Clean,
-    DataInfo,
-    Diagnostic,
-    Environment,
-    ModelInfo,
-    Outcomes,
-    Preprocessing,
-    Report,
-    Run,
-    Spread,
-    VariantResult,
-    WeightsInfo,
-)
+from stein_bench.report import SCHEMA_VERSION, DataInfo, Diagnostic, Environment, ModelInfo, Preprocessing, Report, Run
+from stein_bench.results import AttackResult, Clean, Outcomes, Spread, VariantResult, WeightsInfo
 
 SAMPLES = 10
 WEIGHTS = WeightsInfo(kind="fit", sha256="a" * 64)

@@ -16,7 +16,7 @@ ROOT = Path(stein_bench.__file__).parent
 PACKAGE = "stein_bench"
 
 LAYERS = (
-    ("errors", "seeds", "cache", "progress", "guard"),
+    ("errors", "seeds", "cache", "progress", "guard", "files", "results"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
     ("inputs", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),

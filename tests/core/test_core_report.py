@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from stein_bench.errors import UsageError
-from stein_bench.report import Report, read_report, report_schema, write_text
+from stein_bench.files import write_text
+from stein_bench.report import Report, read_report, report_schema
 
 SCHEMA = report_schema()
 VALIDATOR = Draft202012Validator(SCHEMA)

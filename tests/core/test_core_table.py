@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from stein_bench.render.table import percent, print_report
-from stein_bench.report import Diagnostic, Replay, SkippedLayerInfo
+from stein_bench.report import Diagnostic
+from stein_bench.results import Replay, SkippedLayerInfo
 
 GOLDEN = Path(__file__).parent / "golden" / "table.txt"
 WIDTH = 80

@@ -15,7 +15,8 @@ from stein_bench.errors import UsageError
 from stein_bench.outcomes import pack_bits, unpack_bits
 from stein_bench.prepare import prepare
 from stein_bench.render.table import print_report
-from stein_bench.report import Report, VariantResult
+from stein_bench.report import Report
+from stein_bench.results import VariantResult
 from stein_bench.run import run_evaluation
 
 

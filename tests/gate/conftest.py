@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stein_bench.cli.commands import app
-from stein_bench.report import write_text
+from stein_bench.files import write_text
 
 GOLDEN = Path(__file__).parent / "golden"
 

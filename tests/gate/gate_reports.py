@@ -6,21 +6,8 @@ import numpy as np
 
 from stein_bench.metrics import accuracy, worst_case
 from stein_bench.outcomes import hash_ids, pack_bits
-from stein_bench.report import (
-    SCHEMA_VERSION,
-    AttackResult,
-    Clean,
-    DataInfo,
-    Diagnostic,
-    Environment,
-    ModelInfo,
-    Outcomes,
-    Preprocessing,
-    Report,
-    Run,
-    VariantResult,
-    WeightsInfo,
-)
+from stein_bench.report import SCHEMA_VERSION, DataInfo, Diagnostic, Environment, ModelInfo, Preprocessing, Report, Run
+from stein_bench.results import AttackResult, Clean, Outcomes, VariantResult, WeightsInfo
 
 WEIGHTS = WeightsInfo(kind="fit", sha256="a" * 64)
 PGD, FGSM = "pgd", "fgsm"

@@ -1,0 +1,172 @@
+"""The results of one variant, as they stand in the report: clean, under attack, under noise, per sample."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Interval = tuple[Share, Share]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Part(BaseModel):
+    """Frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class WeightsInfo(Part):
+    """Which weights: pretrained, none (random), fit (trained here on the training split) or file."""
+
+    kind: Literal["pretrained", "none", "fit", "file"]
+    sha256: Sha256 | None = Field(
+        description="over names, types, shapes and values; null in `model` where variants differ"
+    )
+
+
+class SkippedLayerInfo(Part):
+    """A normalization layer that was not converted, and why."""
+
+    name: str
+    kind: str
+    reason: str
+
+
+class Clean(Part):
+    """Accuracy on the clean inputs."""
+
+    accuracy: Share
+    ci95: Interval
+    assumes_independence: bool = Field(description="true where samples of a batch are coupled (batch statistics)")
+    nonfinite_outputs: int
+    seconds: float
+
+
+class Spread(Part):
+    """Mean, median and maximum over the samples that the attack broke."""
+
+    mean: float
+    median: float
+    max: float
+
+
+class Replay(Part):
+    """What is left of the robust accuracy when the same adversarial inputs are shown in other batches.
+
+    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named. `flipped` is
+    the share of samples whose verdict is another one than in the batch in which they were attacked.
+    """
+
+    joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
+    shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
+    shuffled_flipped: Share | None
+    samples: int = Field(description="replayed shuffled: all, or the first that fit into memory")
+    single_samples: int = Field(description="replayed singly: at most 64")
+    single_joint: Share = Field(description="in the batch in which they were attacked, of those")
+    among_clean: Share = Field(description="each alone among the clean samples of its batch")
+    among_clean_flipped: Share
+    alone: Share | None = Field(description="each by itself; null where a layer would have one element per channel")
+    alone_flipped: Share | None
+
+
+class AttackResult(Part):
+    """One attack on one variant. Shares are null where the attack failed."""
+
+    name: str
+    backend: Literal["native", "torchattacks"]
+    norm: Literal["Linf", "L2", "L1", "L0"]
+    eps: float
+    params: dict[str, bool | int | float | str]
+    label: str = Field(description="identity within the report, as in outcomes")
+    status: Literal["ok", "failed", "skipped", "invalid"]
+    message: str
+    robust_accuracy: Share | None = Field(description="share right on the clean and on the adversarial input")
+    ci95: Interval | None
+    assumes_independence: bool
+    attack_success_rate: Share | None = Field(description="share broken among the clean-correct samples")
+    invalid: int = Field(description="samples outside budget, box or finite values: never successes")
+    over_budget: int = Field(description="samples beyond eps, of attacks that do not honour it: no successes at eps")
+    perturbation_linf: Spread | None
+    perturbation_l2: Spread | None
+    replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
+    forward_passes: int = Field(description="of the attack, in samples; verification not counted")
+    backward_passes: int
+    seconds: float
+
+
+class CorruptionResult(Part):
+    """One kind of random noise on one variant, in several draws. It is judged on the corrupted input alone."""
+
+    name: str
+    params: dict[str, bool | int | float | str]
+    label: str = Field(description="identity within the report, as in outcomes")
+    status: Literal["ok", "failed"]
+    message: str
+    accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
+    ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
+    assumes_independence: bool
+    accuracies: list[Share] = Field(description="of each draw")
+    worst_accuracy: Share | None = Field(description="share right under every draw")
+    worst_ci95: Interval | None
+    forward_passes: int
+    seconds: float
+
+
+class Outcomes(Part):
+    """Per-sample bits, packed (most significant first) and base64-encoded, in data order."""
+
+    samples: int
+    sample_ids_sha256: Sha256
+    clean_correct: str
+    robust: dict[str, str] = Field(description="by attack label; failed attacks have none")
+    corrupted_correct: dict[str, list[str]] = Field(
+        default_factory=dict, description="by corruption label, one entry per draw of the noise"
+    )
+
+
+class Effect(Part):
+    """A difference of two accuracies (or, for the interaction, of two such differences) on the same samples."""
+
+    outcome: str = Field(description="clean, worst-case, or an attack's label")
+    name: Literal["estimator-running", "estimator-batch", "source-sample", "source-variant", "interaction"] = Field(
+        description="this BN minus plain BN under running or batch statistics; batch minus running statistics with "
+        "plain BN or with this BN; estimator-batch minus estimator-running"
+    )
+    difference: float
+    ci95: tuple[float, float] | None = Field(description="of the paired difference; null for the interaction")
+    p: Share | None = Field(description="two-sided, paired; null below ten batches where batches are flipped")
+
+
+class VariantResult(Part):
+    """One BN variant under one statistics source."""
+
+    bn: str
+    stats: Literal["running", "batch"]
+    control: bool = Field(description="true where it was added for comparison, not asked for")
+    converted_layers: int
+    skipped_layers: list[SkippedLayerInfo]
+    layers_of_unknown_count: int = Field(
+        description="converted layers whose weights do not tell the elements per channel N of a training batch: "
+        "under running statistics it counts as infinite, and what the estimator does with it is off"
+    )
+    conversion: Literal["before-training", "after-training", "none"]
+    function_preserved: bool = Field(
+        description="γ and β absorbed the change of statistics: under running statistics the same function as before"
+    )
+    weights: WeightsInfo
+    clean: Clean
+    attacks: list[AttackResult]
+    corruptions: list[CorruptionResult] = Field(
+        default_factory=list, description="random noise: no attacks, and no part of the worst case"
+    )
+    worst_case_accuracy: Share | None = Field(
+        description="share that survives every attack; null if one failed or there is none"
+    )
+    worst_case_ci95: Interval | None
+    effects: list[Effect] = Field(
+        default_factory=list,
+        description="on the first variant of a BN that was evaluated, like plain BN, under both sources: what it does",
+    )
+    outcomes: Outcomes
