@@ -258,6 +258,28 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert outcomes(resumed) == outcomes(expected)
 
 
+def test_a_battery_whose_file_changed_is_another_run(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration names the file only: what is in it counts."""
+    file, output = tmp_path / "mine.yaml", str(tmp_path / "report.json")
+    file.write_text("attacks: [fgsm, pgd]\n")
+
+    def interrupting(*args: Any, **kwargs: Any) -> Tensor:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "pgd", interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            run(model, data, battery=str(file), output=output)
+    file.write_text("attacks: [fgsm, 'pgd:steps=3']\n")
+    with pytest.raises(UsageError, match=r"belongs to another run \(differs in attacks\)"):
+        run(model, data, battery=str(file), output=output, resume=True)
+    file.write_text("attacks: [fgsm, pgd]\n")
+    resumed = run(model, data, battery=str(file), output=output, resume=True)
+    assert [attack.name for attack in resumed.variants[0].attacks] == ["fgsm", "pgd"]
+
+
 def test_a_network_that_diverges_is_a_failed_run(tmp_path: Path, data: str) -> None:
     (tmp_path / "bad.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
