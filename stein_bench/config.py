@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -26,6 +26,9 @@ PRESENTATION = frozenset({"format", "output", "resume", "quiet"})
 
 def _hyphenate(name: str) -> str:
     return name.replace("_", "-")
+
+
+_WHOLE_NUMBERS = ("limit", "batch_size", "workers", "seed", "image_size")
 
 
 class RunConfig(BaseModel):
@@ -52,7 +55,7 @@ class RunConfig(BaseModel):
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=100, ge=1)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
     workers: int = Field(default=0, ge=0, le=64)
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
@@ -71,7 +74,11 @@ class RunConfig(BaseModel):
     @classmethod
     def _plain_values(cls, value: object, info: Any) -> object:
         """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, int | None):
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (
+            int,
+            int | None,
+            int | Literal["auto"],
+        ):
             raise ValueError("should not be true or false")
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):

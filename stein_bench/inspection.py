@@ -19,6 +19,7 @@ from stein_bench.prepare import blank_outputs, check_model, prepare
 from stein_bench.progress import Progress, Silent
 
 DOCUMENT_VERSION = 1
+DEFAULT_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
         RunError: the training failed.
     """
     estimators = [str(parse_estimator(name)) for name in config.bn or ESTIMATOR_SUMMARIES if name != "sample"]
+    assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
     plan = prepare(config.model_copy(update={"bn": None}))
     check_model(plan, build_blank(plan))
     trained_with = plan.variants[0].bn
@@ -79,7 +81,5 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     model = plan.wrap(built.network, precision="fp32")
     with model_untouched(model), elements_per_sample(built.network) as elements:
         blank_outputs(model, plan, plan.device)
-    found = inspect_batchnorm(built.network, estimators, elements, config.batch_size)
-    return Inspection(
-        plan.source.name, plan.source.spec, plan.weights_kind, built.sha256, trained_with, config.batch_size, found
-    )
+    found = inspect_batchnorm(built.network, estimators, elements, assumed)
+    return Inspection(plan.source.name, plan.source.spec, plan.weights_kind, built.sha256, trained_with, assumed, found)

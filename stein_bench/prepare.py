@@ -17,6 +17,7 @@ from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
 from stein_bench.inputs import Scaling, WeightsKind, decide_resize, decide_scaling
+from stein_bench.memory import fitting_batch_size
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
@@ -58,6 +59,12 @@ class Plan:
     def training_samples(self) -> Samples:
         """Return the training split, as the model gets it."""
         return self.data.samples("train", self.resize)
+
+    def batch_size(self, network: nn.Module) -> int:
+        """Return the number of samples per batch: as asked for, or as many as fit into memory."""
+        if self.config.batch_size == "auto":
+            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device)
+        return self.config.batch_size
 
     def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
         """Return `network` behind its input scaling, in eval mode on the run's device, at the run's precision."""

@@ -59,15 +59,14 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = prepare(config)
     blank = build_blank(plan)
     classes = check_model(plan, blank)
-    setting = Setting(
-        plan.samples, plan.task, classes, config.batch_size, config.workers, config.seed, plan.device
-    )  # fmt: skip
-    _announce(plan, progress)
+    batch_size = plan.batch_size(blank)
+    setting = Setting(plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device)
+    _announce(plan, batch_size, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
-        journal = _open_journal(plan, stack)
+        journal = _open_journal(plan, batch_size, stack)
         pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
-    results = with_effects([result for result, _ in pairs], config.batch_size)
+    results = with_effects([result for result, _ in pairs], batch_size)
     checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
     checks += [check for _, found in pairs for check in found]
     return Report(
@@ -155,7 +154,7 @@ def _run_variant(
         result = variant_result(plan, variant, built, units)
         checks = list(_checks(plan, variant, model, setting, progress))
     robust = {label: unpack_bits(bits, len(plan.samples)) for label, bits in result.outcomes.robust.items()}
-    batch_size = plan.config.batch_size if coupled else None
+    batch_size = setting.batch_size if coupled else None
     checks += consistency(variant.label, plan.attacks, robust, batch_size)
     return result, [*checks, *batch_diagnostics(result)]
 
@@ -245,7 +244,7 @@ def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
     return f"{attack.info.name} {format_eps(attack.strength)}"
 
 
-def _announce(plan: Plan, progress: Progress) -> None:
+def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
     controls = [variant for variant in plan.variants if variant.control]
     if controls:
         progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
@@ -254,17 +253,18 @@ def _announce(plan: Plan, progress: Progress) -> None:
     if any(variant.stats == "batch" for variant in plan.variants):
         progress.note(
             "under batch statistics a prediction depends on the batch; these numbers hold for batches of "
-            f"{plan.config.batch_size} in data order only"
+            f"{batch_size} in data order only"
         )
 
 
-def _open_journal(plan: Plan, stack: ExitStack) -> Journal | None:
+def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | None:
     config = plan.config
     if config.output is None:
         return None
     where = environment(plan.device, config.precision)
     identity = {
         "journal": 1,
+        "batch_size": batch_size,
         "config_sha256": config.sha256(),
         "attacks": [attack.label for attack in plan.attacks],  # a battery's file may have changed meanwhile
         "data_sha256": plan.samples.sha256(),

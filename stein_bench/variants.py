@@ -58,6 +58,8 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
     elif trained_with == "sample" and any(v.bn != "sample" and v.stats == "batch" for v in asked):
         wanted = [Variant("sample", "batch", control=True)]
     labels = {variant.label for variant in asked}
+    if config.batch_size == "auto" and any(variant.stats == "batch" for variant in (*asked, *wanted)):
+        raise UsageError("--batch-size auto: under batch statistics the size is part of the question; give a number.")
     controls = {variant.label: variant for variant in wanted if variant.label not in labels}
     return (*asked, *controls.values())
 

@@ -96,7 +96,10 @@ def evaluate(
         int | None, typer.Option(metavar="N", help="Evaluate the first N samples only.", rich_help_panel=RUN)
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Samples per batch. Default: 100.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(
+            metavar="N|auto", help="Samples per batch; auto: what fits into memory. Default: 100.", rich_help_panel=RUN
+        ),
     ] = None,
     workers: Annotated[
         int | None,
