@@ -266,6 +266,29 @@ def test_held_floors_are_test_cases():
     assert names.count("clean is at least 50 %") == 2
 
 
+def test_a_missed_floor_is_a_failure_and_no_passing_case():
+    policy = Policy.model_validate({"rules": [{"accuracy": "clean", "minimum": 0.95}]})
+    suite = ET.fromstring(gate_junit(gate(BEFORE, BEFORE, policy)))[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("10", "2")
+    assert not [case for case in suite if "at least" in case.get("name")]
+
+
+def test_a_list_that_was_cut_says_so():
+    worse = report(variant(attacks={FGSM: bits(60), PGD: bits(50)}), variant("stein"))
+    for limit, expected in ((3, "samples 40, 41, 42, …"), (20, "58, 59")):
+        page = gate_markdown(gate(worse, BEFORE, Policy(list_samples=limit)))
+        (line,) = [line for line in page.splitlines() if line.startswith("- newly wrong in sample/running, fgsm")]
+        assert line.endswith(expected)
+
+
+def test_what_could_not_have_been_seen_is_said():
+    few = {"batch-size": 50}
+    coupled, both = report(variant(stats="batch"), config=few), report(variant(), variant(stats="batch"), config=few)
+    assert "No drop could have been proven (0 tests of 100 samples" in gate_markdown(gate(coupled, coupled))
+    page = gate_markdown(gate(both, both))
+    assert "could have been seen: 7 % (4 tests of 100 samples, α = 0.05). Where there is no p, none could." in page
+
+
 def test_it_imports_no_torch(save, before):
     """In a fresh interpreter, through the whole command."""
     script = (
