@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 # As the command line does, before torch is loaded: tests then take about the same time on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 @pytest.fixture(autouse=True)
