@@ -6,9 +6,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # As the command line does, before torch is loaded: tests then take about the same time on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
+# The same examples every time: a build fails for what was changed. `--hypothesis-profile=default` explores.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)

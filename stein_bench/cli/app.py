@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from stein_bench import __version__
 from stein_bench.errors import SteinBenchError
 
+ORDER = ("evaluate", "inspect", "compare", "gate", "list", "schema")
 INTERRUPTED = 130
 READER_LEFT = 141
 """As a shell reports a program that SIGPIPE ended."""
@@ -19,6 +20,10 @@ READER_LEFT = 141
 
 class OneLineErrors(TyperGroup):
     """A command group whose expected errors are one line on stderr and an exit code, never a traceback."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the commands in the order in which a newcomer needs them."""
+        return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run the command line; exit with the code that the command returned."""

@@ -1,4 +1,4 @@
-"""The application with all its commands, in the order in which `--help` lists them."""
+"""The application with all its commands."""
 
 from stein_bench.cli import compare, evaluate, gate, inspect, listing
 from stein_bench.cli.app import app
