@@ -56,7 +56,9 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         for attack in attacks
         if not phases[attack.label].message
     }
-    replays = {label: replay_result(units, label, clean, bits) for label, bits in robust.items()}
+    replays = {
+        label: replay_result(units, label, clean, bits, _no_success(phases[label])) for label, bits in robust.items()
+    }
     worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(attacks) else None
     account = built.account
     return VariantResult(
@@ -107,13 +109,19 @@ def _clean(phase: Phase, correct: Bits, coupled: bool) -> Clean:
     )
 
 
-def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits) -> Replay | None:
+def _no_success(phase: Phase) -> Bits:
+    """Return which adversarial inputs are no success whatever is predicted: invalid, or beyond eps."""
+    return phase.bits("invalid") | phase.bits("over_budget")
+
+
+def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits, no_success: Bits) -> Replay | None:
     """Return how far the verdicts of an attack hold in other batches; None where nothing was replayed.
 
     Args:
         units: of one variant.
         label: the attack's.
         clean, robust: per sample of the data set, in the batches in which they were attacked.
+        no_success: adversarial inputs that count as none in any batch.
     """
     replayed = {unit.batch: unit for unit in units if unit.phase == replay_phase(label)}
     if set(replayed) != {0, 1}:
@@ -123,7 +131,7 @@ def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits) 
     def share_and_flips(unit: Unit, column: str) -> tuple[float | None, float | None]:
         if column not in unit.columns or len(unit.indices) == 0:
             return None, None
-        here = clean[unit.indices] & unit.columns[column].astype(np.bool_)
+        here = clean[unit.indices] & (unit.columns[column].astype(np.bool_) | no_success[unit.indices])
         return float(here.mean()), float((here != robust[unit.indices]).mean())
 
     shuffled_share, shuffled_flipped = share_and_flips(shuffled, "shuffled")

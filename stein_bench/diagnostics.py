@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.geometry import project, random_start
 from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
-from stein_bench.consistency import Status, reversal
+from stein_bench.consistency import MOST_FLIPPED, Status, reversal
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.metrics import Bits, wilson
 from stein_bench.paired import paired
@@ -24,8 +24,6 @@ from stein_bench.tasks import Task
 
 PROBES = 100
 """Samples that are checked, at most."""
-FLIPPED = 0.01
-"""More flipped verdicts than this share and a prediction depends on its batch."""
 VANISHED = (0.01, 0.1)
 """Shares of samples without any input gradient above which the check warns and fails."""
 ROUNDING = 1e-4
@@ -95,7 +93,7 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
         if len(probe.inputs[first::2]):
             parts[first::2] = probe.task.correct(model(probe.inputs[first::2]), probe.labels[first::2])
     flipped = _share(whole != parts)
-    status: Status = "pass" if flipped == 0 else "warn" if flipped <= FLIPPED else "fail"
+    status: Status = "pass" if flipped == 0 else "warn" if flipped <= MOST_FLIPPED else "fail"
     message = f"clean samples in another batch: {_percent(flipped)} flip"
     if status != "pass":
         message += (

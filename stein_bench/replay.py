@@ -43,21 +43,25 @@ class Kept:
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = self._left = most_bytes
         self.batches: list[Attacked] = []
         self.full = False
-        self._left = most_bytes
 
     def add(self, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
-        """Keep a batch, if there is room."""
+        """Keep a batch, if there is room; a row that is not finite, which would spoil its batch, as the clean one."""
         size = adv_inputs.numel() * adv_inputs.element_size()
         self.full = self.full or size > self._left
         if not self.full:
             self._left -= size
-            self.batches.append(Attacked(indices, inputs.cpu(), adv_inputs.cpu(), labels.cpu()))
+            finite = adv_inputs.flatten(1).isfinite().all(dim=1)
+            shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
+            self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget everything, and have the whole limit again."""
         self.batches.clear()
+        self.full = False
+        self._left = self._most_bytes
 
 
 Columns = dict[str, NDArray[np.generic]]

@@ -219,10 +219,26 @@ def test_shares_and_flips_of_a_replay_are_those_of_its_bits() -> None:
         Unit("v", phase, 0, np.array([2, 0, 1, 3]), {"shuffled": np.array([True, True, False, True])}),
         Unit("v", phase, 1, np.array([0, 1]), {"among_clean": np.array([False, True])}),
     ]
-    found = replay_result(units, "pgd", clean, robust)
+    found = replay_result(units, "pgd", clean, robust, np.zeros(4, bool))
     assert found is not None
     assert (found.joint, found.shuffled, found.shuffled_flipped) == (0.25, 0.5, 0.25)
     assert (found.single_joint, found.among_clean, found.among_clean_flipped) == (0.5, 0.5, 1.0)
     assert (found.alone, found.alone_flipped) == (None, None)
     assert (found.samples, found.single_samples) == (4, 2)
-    assert replay_result(units[:1], "pgd", clean, robust) is None
+    assert replay_result(units[:1], "pgd", clean, robust, np.zeros(4, bool)) is None
+    # Sample 1 is beyond eps: wrong in another batch too, and no success there either.
+    found = replay_result(units, "pgd", clean, np.array([1, 1, 0, 0], bool), np.array([0, 1, 0, 0], bool))
+    assert found is not None
+    assert (found.joint, found.shuffled, found.shuffled_flipped) == (0.5, 0.75, 0.25)
+
+
+def test_a_row_that_is_not_finite_does_not_spoil_its_batch_and_the_limit_comes_back() -> None:
+    inputs, labels = data()
+    broken = 1 - inputs[:20]
+    broken[3] = torch.nan
+    found = Kept(most_bytes=inputs[:20].numel() * 4)
+    for _ in range(2):
+        found.add(np.arange(20), inputs[:20], broken, labels[:20])
+        assert torch.equal(found.batches[0].adv_inputs[3], inputs[3])
+        assert torch.equal(found.batches[0].adv_inputs[4], broken[4])
+        found.close()
