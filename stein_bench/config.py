@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -24,27 +24,71 @@ PRESENTATION = frozenset({"format", "output", "resume", "quiet"})
 """Keys that change how results are shown or kept, not what they are; they do not enter `RunConfig.sha256`."""
 
 
-def _hyphenate(name: str) -> str:
+def hyphenate(name: str) -> str:
+    """Return the name of the option or YAML key for the field `name`."""
     return name.replace("_", "-")
 
 
-_WHOLE_NUMBERS = ("limit", "batch_size", "workers", "seed", "image_size")
+class Settings(BaseModel):
+    """What the configurations of all commands share: how names are spelled, and what is no value of an option."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=hyphenate,
+        populate_by_name=True,
+        protected_namespaces=(),
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain_values(cls, value: object, info: Any) -> object:
+        """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (
+            int,
+            int | None,
+            int | Literal["auto"],
+        ):
+            raise ValueError("should not be true or false")
+        for text in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValueError("is not valid UTF-8, and no report could hold it")
+        return value
+
+    @field_validator("eps", "mean", "std", mode="before", check_fields=False)
+    @classmethod
+    def _numbers(cls, value: object, info: Any) -> object:
+        if isinstance(value, str):
+            return parse_numbers(value, str(info.field_name))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ValueError("must be finite")
+            return (float(value),)
+        if isinstance(value, list | tuple):
+            return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))
+        return value
+
+    @field_validator("std", check_fields=False)
+    @classmethod
+    def _positive_std(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and not all(number > 0 for number in value):
+            raise ValueError("must be above 0")
+        return value
+
+    def document(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values under the option names, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-class RunConfig(BaseModel):
+S = TypeVar("S", bound=Settings)
+
+
+class RunConfig(Settings):
     """Everything that `stein-bench evaluate` can be told. Field names are the option names, with underscores.
 
     Repeatable options are tuples; a single value is accepted in their place. ``eps`` and the numbers in attack
     specs may be fractions. Raises pydantic's ValidationError; `make_config` turns it into a `UsageError`.
     """
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=_hyphenate,
-        populate_by_name=True,
-        protected_namespaces=(),
-    )
 
     model: str = Field(min_length=1)
     data: str = "digits"
@@ -70,21 +114,6 @@ class RunConfig(BaseModel):
     resume: bool = False
     quiet: bool = False
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _plain_values(cls, value: object, info: Any) -> object:
-        """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (
-            int,
-            int | None,
-            int | Literal["auto"],
-        ):
-            raise ValueError("should not be true or false")
-        for text in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValueError("is not valid UTF-8, and no report could hold it")
-        return value
-
     @model_validator(mode="before")
     @classmethod
     def _battery_alone(cls, values: Any) -> Any:
@@ -106,37 +135,13 @@ class RunConfig(BaseModel):
             return tuple(values)
         return values
 
-    @field_validator("eps", "mean", "std", mode="before")
-    @classmethod
-    def _numbers(cls, value: object, info: Any) -> object:
-        if isinstance(value, str):
-            return parse_numbers(value, str(info.field_name))
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
-                raise ValueError("must be finite")
-            return (float(value),)
-        if isinstance(value, list | tuple):
-            return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))
-        return value
-
-    @field_validator("std")
-    @classmethod
-    def _positive_std(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and not all(number > 0 for number in value):
-            raise ValueError("must be above 0")
-        return value
-
-    def document(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values under the option names, without what is not set."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
     def sha256(self) -> str:
         """Return the SHA-256 over everything that can change a result."""
         settings = {key: value for key, value in self.document().items() if key not in PRESENTATION}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-OPTION_NAMES = tuple(_hyphenate(name) for name in RunConfig.model_fields)
+OPTION_NAMES = tuple(hyphenate(name) for name in RunConfig.model_fields)
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -179,19 +184,36 @@ def make_config(options: Mapping[str, Any], file: str | Path | None = None) -> R
     Raises:
         UsageError: a value is wrong; the message names the option and, if it came from there, the file.
     """
-    from_file = read_config_file(file) if file is not None else {}
-    given = {_hyphenate(key): value for key, value in options.items() if value is not None}
+    return merge_settings(RunConfig, options, file, {"model": "Name one, e.g. stein-bench evaluate resnet18"})
+
+
+def merge_settings(kind: type[S], options: Mapping[str, Any], file: str | Path | None, needed: Mapping[str, str]) -> S:
+    """Merge a configuration file with command-line `options` to settings of that `kind`; the command line wins.
+
+    Args:
+        kind: the class of settings.
+        options: option names (with underscores) to values; None means not given.
+        file: path of a YAML file, or None.
+        needed: what must be given, with a sentence that says how.
+
+    Raises:
+        UsageError: a value is missing or wrong; the message names the option and, if it came from there, the file.
+    """
+    known = tuple(hyphenate(name) for name in kind.model_fields)
+    from_file = read_yaml_mapping(file, "configuration", known) if file is not None else {}
+    given = {hyphenate(key): value for key, value in options.items() if value is not None}
     merged = {**from_file, **given}
-    if "model" not in merged:
-        raise UsageError("no model is given. Name one, e.g. stein-bench evaluate resnet18, or set 'model' in --config.")
+    for name, how in needed.items():
+        if name not in merged:
+            raise UsageError(f"no {name} is given. {how}, or set '{name}' in --config.")
     try:
-        return RunConfig.model_validate(merged)
+        return kind.model_validate(merged)
     except ValidationError as error:
         raise UsageError(_first_error(error, None if file is None else str(file), given)) from None
 
 
 def _known_key(key: object, path: str | Path, known: Sequence[str]) -> str:
-    name = _hyphenate(str(key))
+    name = hyphenate(str(key))
     if name not in known:
         raise unknown_name(f"key in {path}:", str(key), known)
     return name
@@ -199,13 +221,25 @@ def _known_key(key: object, path: str | Path, known: Sequence[str]) -> str:
 
 def _first_error(error: ValidationError, file: str | None, given: Mapping[str, Any]) -> str:
     detail = error.errors()[0]
-    name = _hyphenate(str(detail["loc"][0]))
+    name = hyphenate(str(detail["loc"][0]))
     where = f"--{name}" if name in given or file is None else f"{file}: {name}"
     if name == "model":
         where = "MODEL" if name in given else where
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    return f"{where}: {message} (got {detail['input']!r})."
+    return f"{where}: {_reason_of(detail)} (got {detail['input']!r})."
+
+
+def error_message(error: ValidationError) -> str:
+    """Return the first problem of `error` in one line, with the key at fault where it is one key's."""
+    detail = error.errors()[0]
+    key = hyphenate(str(detail["loc"][0])) if detail["loc"] else None
+    if detail["type"] == "missing":
+        return f"it lacks {key}."
+    return f"{key}: {_reason_of(detail)} (got {detail['input']!r})." if key else f"{_reason_of(detail)}."
+
+
+def _reason_of(detail: Mapping[str, Any]) -> str:
+    message = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
+    return message[0].lower() + message[1:]
 
 
 def _reason(error: Exception) -> str:
