@@ -12,50 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from stein_bench.models.paper import RGB, find_paper_model
 from stein_bench.models.preprocessing import Preprocessed
-
-
-class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with BN around a shortcut without parameters (option A of the ResNet paper)."""
-
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output; new channels of the shortcut are zero."""
-        inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        more = inner.shape[1] - x.shape[1]
-        shortcut = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, more // 2, more - more // 2))
-        return F.relu(inner + shortcut)
-
-
-class ResNet20(nn.Module):
-    """The CIFAR ResNet with three stages of three blocks (He et al. 2015, section 4.2)."""
-
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, 1)
-        self.layer2 = self._stage(16, 32, 2)
-        self.layer3 = self._stage(32, 64, 2)
-        self.linear = nn.Linear(64, classes)
-
-    @staticmethod
-    def _stage(inside: int, outside: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(
-            BasicBlock(inside, outside, stride), BasicBlock(outside, outside, 1), BasicBlock(outside, outside, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (n, classes) of inputs (n, 3, 32, 32)."""
-        features = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        return self.linear(features.mean(dim=(2, 3)))
 
 
 class PlainBlock(nn.Module):
@@ -90,14 +48,14 @@ class ResNet2b(nn.Module):
 
 
 SCALING = {
-    "ResNet-20": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "ResNet-20": (RGB.mean, RGB.std),
     "resnet2b": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
 }
 
 
 def load(name: str, weights: Path) -> nn.Module:
     """Return ``ResNet-20`` or ``resnet2b`` with those weights, on [0, 1], in eval mode, its parameters frozen."""
-    network = {"ResNet-20": ResNet20, "resnet2b": ResNet2b}[name]()
+    network = ResNet2b() if name == "resnet2b" else find_paper_model("resnet20").build(num_classes=10)
     network.load_state_dict(load_file(weights), strict=False)
     missing = set(network.state_dict()) - set(load_file(weights))
     if any(not key.endswith("num_batches_tracked") for key in missing):

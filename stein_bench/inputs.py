@@ -9,6 +9,7 @@ from typing import Literal
 from stein_bench.config import RunConfig
 from stein_bench.data.samples import Resize
 from stein_bench.data.sources import DataSource
+from stein_bench.models.interface import ScalesInput
 from stein_bench.models.preprocessing import check_preprocessing
 from stein_bench.models.sources import ModelSource
 from stein_bench.models.weights import Weights
@@ -46,7 +47,7 @@ def decide_resize(
 
 
 def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | None, channels: int) -> Scaling:
-    """Decide the input scaling: as told, else that of the weights, else that of the model's pretrained weights.
+    """Decide the input scaling: as told, else that of the weights, of the model's pretrained weights, or of the model.
 
     Raises:
         UsageError: mean and std do not fit the number of channels.
@@ -55,6 +56,9 @@ def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | No
         mean, std, origin = weights.card.mean, weights.card.std, "the weights' card"
     elif source.pretrained is not None:
         mean, std, origin = source.pretrained.mean, source.pretrained.std, source.pretrained.origin
+    elif isinstance(source, ScalesInput) and source.default_scaling is not None:
+        own = source.default_scaling
+        mean, std, origin = own.mean, own.std, own.origin
     else:
         mean, std, origin = (0.0,), (1.0,), "none: inputs in [0, 1]"
     if config.mean is not None or config.std is not None:

@@ -37,6 +37,18 @@ class PretrainedConfig:
     origin: str
 
 
+@dataclass(frozen=True)
+class DefaultScaling:
+    """The input scaling of an architecture where neither weights nor the user say one.
+
+    `mean` and `std` are per channel, of inputs in [0, 1]; `origin` says in a few words where they come from.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+
 class ModelSource(Protocol):
     """Something that builds networks of one architecture: a library's model or a user's callable."""
 
@@ -70,6 +82,15 @@ class NamesClassifier(Protocol):
 
     def classifier_layers(self) -> tuple[str, ...]:
         """Return the names of the classifier layers, as in the state dict without ``.weight``."""
+
+
+@runtime_checkable
+class ScalesInput(Protocol):
+    """A source whose networks have an input scaling of their own, without pretrained weights to tell it."""
+
+    @property
+    def default_scaling(self) -> DefaultScaling | None:
+        """The scaling, or None where inputs stay in [0, 1]."""
 
 
 def digest(*parts: str) -> str:

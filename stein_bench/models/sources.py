@@ -8,6 +8,7 @@ from pathlib import Path
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.models.callables import find_in_file, find_in_module
 from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
+from stein_bench.models.paper import find_paper_model
 from stein_bench.models.timm_models import find_hub_model, find_timm_model, timm_model_names
 from stein_bench.models.torchvision_models import find_torchvision_model, torchvision_model_names
 from stein_bench.models.user_code import is_importable
@@ -21,8 +22,8 @@ def find_model(spec: str) -> ModelSource:
     """Return the source of networks that `spec` names; no network is built and nothing is downloaded.
 
     `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
-    ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's file or module is imported. Raises
-    `UsageError` for anything that is not found or fails, with the nearest names.
+    ``paper:NAME[,OPTION=VALUE,…]``, ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's file or module is
+    imported. Raises `UsageError` for anything that is not found or fails, with the nearest names.
     """
     where, colon, attribute = spec.rpartition(":")
     if where.endswith(".py"):
@@ -69,6 +70,7 @@ PREFIXES: dict[str, Callable[[str], ModelSource]] = {
     "timm": _find_timm,
     "torchvision": _find_torchvision,
     "hf-hub": find_hub_model,
+    "paper": find_paper_model,
 }
 
 

@@ -38,11 +38,13 @@ def print_listing(what: str, search: str = "", console: Console | None = None) -
 
 
 def _models() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.models.paper import PAPER_MODELS
     from stein_bench.models.timm_models import timm_model_names
     from stein_bench.models.torchvision_models import torchvision_model_names
 
     timm = timm_model_names()
     return ("model",), [
+        *((f"paper:{name}",) for name in PAPER_MODELS),
         *((f"timm:{name}",) for name in timm),
         *((f"torchvision:{name}",) for name in torchvision_model_names()),
     ]

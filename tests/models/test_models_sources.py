@@ -100,7 +100,7 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
         ("torchvision:resnt18", r"^unknown torchvision model 'resnt18'\. Did you mean 'resnet18'"),
         ("resnet18.a1_in1", r"^unknown pretrained tag 'resnet18\.a1_in1'\. Did you mean 'resnet18\.a1_in1k'"),
         ("gluon_resnet18_v1b.x", r"^unknown pretrained tag .* gluon_resnet18_v1b has no such weights\.$"),
-        ("foo:bar", r"^unknown kind of model 'foo' in 'foo:bar'\. Known: timm:, torchvision:, hf-hub: and"),
+        ("foo:bar", r"^unknown kind of model 'foo' in 'foo:bar'\. Known: timm:, torchvision:, hf-hub:, paper: and"),
         (
             "torchvision:deeplabv3_resnet50",
             r"^torchvision:deeplabv3_resnet50 is not supported: only image cl",
