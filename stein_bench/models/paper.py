@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 Option = int | str | tuple[int, ...]
 """A whole number from 1, a word, or sizes such as 128×128×64, written ``128x128x64``."""
+
+MOST_PARAMETERS = 1_000_000_000
+"""More in a network of these kinds is a slip of the pen."""
 
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -71,10 +75,24 @@ class PaperModel:
         """Build the network. See `ModelSource.build`; there are no pretrained weights."""
         if pretrained:
             raise UsageError(f"{self.spec} has no pretrained weights; give a file of weights.")
+        builder = partial(PAPER_MODELS[self.key].builder, num_classes, in_channels, **self.options)
+        if self.options:
+            self._check_size(builder)
+        return builder()
+
+    def _check_size(self, builder: Callable[[], nn.Module]) -> None:
+        """Refuse options that make a network too large to be meant, before memory is taken for it."""
+        import torch
+
         try:
-            return PAPER_MODELS[self.key].builder(num_classes, in_channels, **self.options)
-        except (RuntimeError, MemoryError, OverflowError) as error:  # torch: no memory for so many weights
+            with torch.device("meta"):
+                size = sum(parameter.numel() for parameter in builder().parameters())
+        except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch counts
             raise UsageError(f"cannot build {self.spec}: {reason(error)}") from error
+        if size > MOST_PARAMETERS:
+            raise UsageError(
+                f"{self.spec} would have {size:,} parameters; options may make at most {MOST_PARAMETERS:,}."
+            )
 
     def fingerprint(self) -> str:
         """Return the hash of the code that builds it: this package's folder of models."""

@@ -157,9 +157,19 @@ def test_there_are_no_pretrained_weights():
         find_model("paper:resnet9").build(num_classes=10, pretrained=True)
 
 
-def test_a_network_beyond_memory_is_one_line():
-    with pytest.raises(UsageError, match=r"^cannot build paper:resnet9,width=100000000: [^\n]+$"):
-        find_model("paper:resnet9,width=100000000").build(num_classes=10)
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "paper:resnet9,width=3000",
+            r" would have 10,\d{3},\d{3},\d{3} parameters; options may make at most 1,000,000,000\.$",
+        ),
+        ("paper:cnn3d,shape=999999999x999999999x999999999", r"^cannot build paper:cnn3d,shape=9+x9+x9+: [^\n]+$"),
+    ],
+)
+def test_a_network_beyond_reason_is_refused_before_memory_is_taken(spec, message):
+    with pytest.raises(UsageError, match=message):
+        find_model(spec).build(num_classes=10)
 
 
 def test_images_are_scaled_by_rgb_values_and_volumes_are_left():
