@@ -96,6 +96,8 @@ class RunConfig(Settings):
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
     battery: str | None = Field(default=None, min_length=1)
+    surrogate: str | None = Field(default=None, min_length=1)
+    surrogate_weights: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)

@@ -192,17 +192,21 @@ def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batc
 def _attack_columns(
     model: nn.Module, attack: Attack, setting: Setting, kept: Kept | None, batch: _Batch
 ) -> tuple[Columns, int, int]:
-    counting = CountingModel(model)
+    counting = CountingModel(_made_on(attack, model))
     with model_untouched(counting):
         adv_inputs = _attacked(counting, attack, setting, batch, coupled=kept is not None)
-        forward, backward = counting.forward_passes, counting.backward_passes
+    with model_untouched(model):
         verdicts = verify(
             model, batch.inputs, adv_inputs, batch.labels, setting.task,
             norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
         )  # fmt: skip
     if kept is not None:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
-    return verdicts.columns(), forward, backward
+    return verdicts.columns(), counting.forward_passes, counting.backward_passes
+
+
+def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
+    return model if attack.surrogate is None else attack.surrogate
 
 
 def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, coupled: bool) -> Tensor:
@@ -236,9 +240,10 @@ def _replayed(
 def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
     """Make the adversarial inputs once more of which a resumed run has only the verdicts: the same, by their seeds."""
     kept.close()
+    maker = _made_on(attack, model)
     for batch in _batches(setting):
         if kept.full:
             return
-        with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(model):
-            adv_inputs = _attacked(model, attack, setting, batch, coupled=True)
+        with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
+            adv_inputs = _attacked(maker, attack, setting, batch, coupled=True)
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

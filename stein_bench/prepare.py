@@ -81,19 +81,17 @@ def prepare(config: RunConfig) -> Plan:
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
     attacks = resolve_attacks((*battery, *config.attack), config.eps)
     device = _device(config.device)
-    weights = read_weights(config.weights) if config.weights not in _KEYWORDS else None
+    weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
     variants = choose_variants(config, weights)
     data = open_data(config.data)
     source = find_model(config.model)
-    kind = _weights_kind(config, data, source)
+    kind = weights_kind(config, data, source)
     resize = decide_resize(config, data, source, kind, weights)
     samples = data.samples("test", resize).first(config.limit)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
-    num_classes = _num_classes(data, source, kind, weights)
+    num_classes = decide_classes(data, source, kind, weights)
     if config.preserve_function:
         _check_preserving(kind, weights, variants)
-    if kind == "pretrained" and source.pretrained is not None:
-        _check_classes(len(data.classes), source.pretrained.num_classes, config.model)
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
@@ -166,7 +164,7 @@ def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
     return outputs
 
 
-_KEYWORDS = ("auto", "pretrained", "none", "fit")
+WEIGHTS_KEYWORDS = ("auto", "pretrained", "none", "fit")
 
 
 def _device(name: str) -> torch.device:
@@ -179,9 +177,14 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:
+def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:
+    """Decide which weights the model of `config` gets.
+
+    Raises:
+        UsageError: there are none of the kind asked for, or they do not fit the data.
+    """
     asked = config.weights
-    if asked not in _KEYWORDS:
+    if asked not in WEIGHTS_KEYWORDS:
         return "file"
     shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
     if asked == "auto":
@@ -230,7 +233,14 @@ def _check_classes(data_classes: int, model_classes: int, model: str) -> None:
         raise UsageError(f"the data has {data_classes} classes, but the weights of {model} only {model_classes}.")
 
 
-def _num_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None) -> int | None:
+def decide_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None) -> int | None:
+    """Return the number of outputs to build the model with; None: its own.
+
+    Raises:
+        UsageError: published weights know fewer classes than the data has.
+    """
+    if kind == "pretrained" and source.pretrained is not None:
+        _check_classes(len(data.classes), source.pretrained.num_classes, source.name)
     if kind == "pretrained":
         return None
     if weights is not None:

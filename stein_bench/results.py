@@ -91,7 +91,10 @@ class AttackResult(Part):
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
     replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
-    forward_passes: int = Field(description="of the attack, in samples; verification not counted")
+    forward_passes: int = Field(
+        description="of the attack, in samples; verification not counted. A transfer "
+        "attack's go through its surrogate: none of them is the evaluated model's"
+    )
     backward_passes: int
     seconds: float
 

@@ -36,6 +36,7 @@ from stein_bench.report import SCHEMA_VERSION, DataInfo, Diagnostic, ModelInfo, 
 from stein_bench.results import VariantResult, WeightsInfo
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import format_eps
+from stein_bench.surrogate import plan_surrogate, with_surrogate
 from stein_bench.variants import NO_CONTROL, Variant, lacks_control
 
 
@@ -59,11 +60,13 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = prepare(config)
     blank = build_blank(plan)
     classes = check_model(plan, blank)
+    surrogate = plan_surrogate(plan, classes)
     batch_size = plan.batch_size(blank)
     setting = Setting(plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device)
     _announce(plan, batch_size, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
+        plan = with_surrogate(plan, surrogate, progress)
         journal = _open_journal(plan, batch_size, stack)
         pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
     results = with_effects([result for result, _ in pairs], batch_size)
@@ -135,6 +138,8 @@ def _run_variant(
         # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
         network, account = convert_batchnorm(network, "sample")
         built = replace(built, account=account)
+    if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
+        progress.note(f"{variant.label} has the surrogate's own weights: on it the transfer attacks are white-box ones")
     if journal:
         journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []

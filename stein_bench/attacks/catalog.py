@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from stein_bench.specs import ParameterValue
@@ -17,6 +17,8 @@ L2_EPS = 1.0
 """torchattacks' own default for its L2 attacks."""
 L1_EPS = 12.0
 """The usual L1 budget on 32×32 images (Croce and Hein, "Mind the box", 2021)."""
+TRANSFER = "transfer."
+"""What the name of an attack begins with that is made on a surrogate."""
 L0_EPS = 10.0
 """Ten changed pixels: no value is customary, so name your own."""
 
@@ -52,9 +54,19 @@ class AttackInfo:
     unavailable: str = ""
 
     @property
+    def method(self) -> str:
+        """The attack that is run, of a transfer attack on the surrogate: its name without ``transfer.``."""
+        return self.name.removeprefix(TRANSFER)
+
+    @property
     def backend(self) -> Literal["native", "torchattacks"]:
         """Who runs it: stein-bench itself or the torchattacks library."""
-        return "torchattacks" if self.name.startswith("torchattacks.") else "native"
+        return "torchattacks" if self.method.startswith("torchattacks.") else "native"
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether its inputs are made on a surrogate and only shown to the evaluated model."""
+        return self.access == "transfer"
 
     @property
     def is_corruption(self) -> bool:
@@ -237,5 +249,23 @@ TORCHATTACKS = (
     _library("VNIFGSM", "variance-tuned Nesterov momentum (Wang and He 2021)"),
 )
 
-CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *NOISE, *TORCHATTACKS)}
-"""Every attack by name: native ones, corruptions, torchattacks."""
+MADE_ON_A_SURROGATE = (
+    *("fgsm", "pgd", "mifgsm"),
+    *(f"torchattacks.{name}" for name in ("DIFGSM", "MIFGSM", "NIFGSM", "PIFGSM", "PIFGSMPP", "SINIFGSM", "TIFGSM")),
+    *("torchattacks.VMIFGSM", "torchattacks.VNIFGSM"),
+)
+"""Methods that take all their steps on every sample: what has just fooled a surrogate seldom fools another model."""
+
+
+def _transfer(info: AttackInfo) -> AttackInfo:
+    params = {name: value for name, value in info.params.items() if name != "restarts"}
+    return replace(
+        info, name=f"{TRANSFER}{info.name}", access="transfer", params=params,
+        summary=f"made on the model that --surrogate names: {info.summary}",
+    )  # fmt: skip
+
+
+TRANSFERS = tuple(_transfer(info) for info in (*NATIVE, *TORCHATTACKS) if info.name in MADE_ON_A_SURROGATE)
+
+CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFERS, *NOISE, *TORCHATTACKS)}
+"""Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""

@@ -42,7 +42,7 @@ def library_defaults(info: AttackInfo) -> dict[str, ParameterValue]:
     sets itself: the seed, the number of classes and verbosity.
     """
     own = {"self", "model", "norm", "seed", "n_classes", "verbose", info.eps_name}
-    signature = inspect.signature(library_class(info.name).__init__)
+    signature = inspect.signature(library_class(info.method).__init__)
     return {
         name: parameter.default
         for name, parameter in signature.parameters.items()
@@ -52,7 +52,7 @@ def library_defaults(info: AttackInfo) -> dict[str, ParameterValue]:
 
 def takes(info: AttackInfo, parameter: str) -> bool:
     """Return whether the class of `info` has a constructor parameter of that name."""
-    return parameter in inspect.signature(library_class(info.name).__init__).parameters
+    return parameter in inspect.signature(library_class(info.method).__init__).parameters
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def construct(
         arguments["n_classes"] = min(MOST_TARGETS, classes - 1) + 1
     if takes(info, "seed"):
         arguments["seed"] = seed % 2**31
-    return library_class(info.name)(model, **arguments)
+    return library_class(info.method)(model, **arguments)
 
 
 def run_library(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from stein_bench.tasks import Task
 ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
 
+SURROGATE = ("surrogate", "surrogate_sha256")
+"""Parameters that say which model a transfer attack is made on; no spec sets them, `Attack.made_on` does."""
+
 COUNTS = ("restarts", "targets", "queries", "seeds")
 """Parameters of native attacks that must be at least 1."""
 
@@ -32,7 +35,9 @@ class Attack:
         spec: what the user wrote.
         info: its catalogue entry.
         norm, eps: the budget that successes are judged by; a corruption has none ("" and 0).
-        params: parameters beside the budget, defaults of the native attacks included.
+        params: parameters beside the budget, defaults of the native attacks included; of a transfer attack also
+            `SURROGATE`, once it has one.
+        surrogate: of a transfer attack the model that it is made on, as it maps [0, 1] to logits; else None.
     """
 
     spec: str
@@ -40,6 +45,7 @@ class Attack:
     norm: str
     eps: float
     params: Mapping[str, ParameterValue]
+    surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -47,6 +53,16 @@ class Attack:
         if self.info.is_corruption:
             return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
+
+    def made_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
+        """Return the transfer attack with the model that it is made on, which becomes part of its identity.
+
+        Args:
+            surrogate: maps [0, 1] to logits, in eval mode.
+            name, sha256: how it is called, and the SHA-256 of its weights and buffers.
+        """
+        named = dict(zip(SURROGATE, (name, sha256), strict=True))
+        return replace(self, params={**self.params, **named}, surrogate=surrogate)
 
     @property
     def strength(self) -> float:
@@ -69,7 +85,7 @@ class Attack:
         """Return what the attack claims are adversarial inputs, of the shape of `inputs` (n, C, …).
 
         Args:
-            model: maps [0, 1] to logits, in eval mode.
+            model: what it works on, mapping [0, 1] to logits, in eval mode; of a transfer attack the surrogate.
             inputs, labels, task: the batch and what success means.
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
@@ -86,8 +102,12 @@ class Attack:
         if self.info.backend == "torchattacks":
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
-        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, self.params, seeds, coupled)
-        return NATIVE_ATTACKS[self.info.name](call)
+        params = self.params
+        if self.info.is_transfer:
+            # Kept whole, as where samples are coupled: work on a sample that has fooled the surrogate goes on.
+            params, coupled = {**params, "restarts": 1}, True
+        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, coupled)
+        return NATIVE_ATTACKS[self.info.method](call)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
         """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.
@@ -105,7 +125,7 @@ class Attack:
             raise UsageError(f"attack {self.spec!r} does not take its parameters: {reason}") from error
 
     def _library_arguments(self) -> dict[str, ParameterValue]:
-        arguments = dict(self.params)
+        arguments = {name: value for name, value in self.params.items() if name not in SURROGATE}
         if self.info.eps_name is not None:
             arguments[self.info.eps_name] = int(self.eps) if self.info.eps_name == "pixels" else self.eps
         if takes(self.info, "norm"):

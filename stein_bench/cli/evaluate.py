@@ -84,6 +84,16 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    surrogate: Annotated[
+        str | None,
+        typer.Option(
+            metavar=MODEL, help="The model that transfer attacks are made on, named like MODEL.", rich_help_panel=RUN
+        ),
+    ] = None,
+    surrogate_weights: Annotated[
+        str | None,
+        typer.Option(metavar="KIND|PATH", help="Its weights: auto, pretrained, fit or a file.", rich_help_panel=RUN),
+    ] = None,
     eps: Annotated[
         str | None,
         typer.Option(
@@ -175,6 +185,7 @@ def evaluate(
     - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
     - `stein-bench evaluate resnet18 --battery standard`
+    - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
     - `stein-bench evaluate --config configs/digits.yaml`
 

@@ -88,7 +88,7 @@ def _rows(report: Report) -> Table:
 
 def _attack_cells(variant: VariantResult) -> Iterator[tuple[str, ...]]:
     for attack in variant.attacks:
-        name = attack.name.removeprefix("torchattacks.")
+        name = attack.name.replace("torchattacks.", "")
         yield (name, attack.norm, format_eps(attack.eps), _robust(attack), _seconds(attack.seconds))
     yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
@@ -150,6 +150,9 @@ def _notes(report: Report) -> Iterator[str]:
             f"† random noise, no attack: accuracy on the corrupted input alone, mean of "
             f"{' or '.join(map(str, draws))} draws; no part of the worst case"
         )
+    surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
+    for surrogate in dict.fromkeys(surrogates):
+        yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
     yield "in brackets: 95 % Wilson intervals"
     for variant in report.variants:
         if variant.skipped_layers:

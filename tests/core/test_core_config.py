@@ -45,6 +45,8 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
     settings = {
         "model": "m", "data": "cifar10", "weights": "none", "bn": ["sample", "stein"], "stats": ["running", "batch"],
         "battery": "quick",
+        "surrogate": "resnet10t",
+        "surrogate-weights": "fit",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True,
@@ -111,6 +113,8 @@ WRONG = [
     ("stats", ["batch", "batch"], "'batch' is given twice"),
     ("battery", 5, "should be a valid string"),
     ("battery", "", "should have at least 1 character"),
+    ("surrogate", 5, "should be a valid string"),
+    ("surrogate-weights", "", "should have at least 1 character"),
     ("attack", [], "needs at least one value"),
     ("attack", ["pgd", "fgsm", "pgd"], "'pgd' is given twice"),
     ("attack", {"pgd": {"eps": 1}}, "should be a valid tuple"),
@@ -216,7 +220,7 @@ def test_a_configuration_cannot_be_changed():
 
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
-    "battery": "quick",
+    "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "quiet": True,

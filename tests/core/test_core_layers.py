@@ -23,7 +23,7 @@ LAYERS = (
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
     ("journal", "fit", "evaluate", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "compare", "gate"),
-    ("assemble",),
+    ("assemble", "surrogate"),
     ("run", "inspection"),
     ("render",),
     ("cli",),
