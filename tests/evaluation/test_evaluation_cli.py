@@ -224,7 +224,7 @@ def test_what_the_system_refuses_is_one_line(
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     command = f"{sys.executable} -m stein_bench list models | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("timm:")
+    assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
 
 
