@@ -22,7 +22,7 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import Samples
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
-from stein_bench.metrics import robust_bits
+from stein_bench.measures import RightOrWrong
 from stein_bench.outcomes import CLEAN, gather
 from stein_bench.tasks import TASKS
 
@@ -66,13 +66,16 @@ def measure(problems: dict[str, Path], attacks: list[str], samples: Samples, bat
         for label, units in evaluate(network, model, resolved, setting):
             phase = gather(units, len(samples))
             if label == CLEAN:
-                clean = phase.bits("correct")
+                clean = RightOrWrong.from_columns(phase.columns)
                 continue
             if phase.message:
                 raise SystemExit(f"{label} failed: {phase.message}")
-            robust = robust_bits(clean, phase.bits("broken"))
+            void = phase.bits("invalid") | phase.bits("over_budget")
+            robust = clean.under_attack(RightOrWrong.from_columns(phase.columns), void)
             per_sample = (phase.forward_passes / len(samples), phase.backward_passes / len(samples))
-            yield Row(network, eps, next(names), clean.mean(), robust.mean(), *per_sample, phase.seconds)
+            yield Row(
+                network, eps, next(names), clean.accuracy().value, robust.accuracy().value, *per_sample, phase.seconds
+            )
 
 
 def line(row: Row) -> str:

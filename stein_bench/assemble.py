@@ -7,18 +7,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from stein_bench.attacks.registry import Attack
-from stein_bench.metrics import (
-    Bits,
-    Rate,
-    accuracy,
-    attack_success,
-    mean_accuracy,
-    robust_bits,
-    spread,
-    worst_case,
-)
+from stein_bench.measures import MEASURES, Outcome
+from stein_bench.metrics import Bits, spread
 from stein_bench.networks import Built
-from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, gather, hash_ids, pack_bits, replay_phase
+from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, draws, gather, hash_ids, of_setting, replay_phase
 from stein_bench.prepare import Plan
 from stein_bench.results import (
     AttackResult,
@@ -46,20 +38,28 @@ def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
 
 def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[Unit]) -> VariantResult:
     """Turn the units of one variant into its part of the report."""
-    phases = gather_phases(units, len(plan.samples))
-    clean = phases[CLEAN].bits("correct")
+    phases, measure = gather_phases(units, len(plan.samples)), MEASURES[plan.task.name]
+    clean = measure.from_columns(phases[CLEAN].columns)
     coupled = variant.stats == "batch"
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
     corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = {
-        attack.label: robust_bits(clean, phases[attack.label].bits("broken"))
+        attack.label: clean.under_attack(
+            measure.from_columns(phases[attack.label].columns), _no_success(phases[attack.label])
+        )
         for attack in attacks
         if not phases[attack.label].message
     }
     replays = {
         label: replay_result(units, label, clean, bits, _no_success(phases[label])) for label, bits in robust.items()
     }
-    worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(attacks) else None
+    corrupted = {
+        attack.label: [measure.from_columns(columns) for columns in draws(phases[attack.label].columns)]
+        for attack in corruptions
+        if not phases[attack.label].message
+    }
+    worst = measure.worst_case(list(robust.values())) if robust and len(robust) == len(attacks) else None
+    worst_rate = None if worst is None else worst.accuracy()
     account = built.account
     return VariantResult(
         bn=variant.bn,
@@ -81,28 +81,27 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
             )
             for attack in attacks
         ],
-        corruptions=[_corruption_result(attack, phases[attack.label], coupled) for attack in corruptions],
-        worst_case_accuracy=None if worst is None else worst.value,
-        worst_case_ci95=None if worst is None else (worst.low, worst.high),
+        corruptions=[
+            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), coupled)
+            for attack in corruptions
+        ],
+        worst_case_accuracy=None if worst_rate is None else worst_rate.value,
+        worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
+        worst_case_metrics=None if worst is None else worst.metrics() or None,
         outcomes=Outcomes(
             samples=len(plan.samples),
             sample_ids_sha256=hash_ids(plan.samples.ids),
-            clean_correct=pack_bits(clean),
-            robust={label: pack_bits(bits) for label, bits in robust.items()},
-            corrupted_correct={
-                attack.label: [pack_bits(bits) for bits in phases[attack.label].draws()]
-                for attack in corruptions
-                if not phases[attack.label].message
-            },
+            **measure.packed(clean, robust, corrupted),
         ),
     )
 
 
-def _clean(phase: Phase, correct: Bits, coupled: bool) -> Clean:
-    rate = accuracy(correct)
+def _clean(phase: Phase, clean: Outcome, coupled: bool) -> Clean:
+    rate = clean.accuracy()
     return Clean(
         accuracy=rate.value,
         ci95=(rate.low, rate.high),
+        metrics=clean.metrics() or None,
         assumes_independence=coupled,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
         seconds=phase.seconds,
@@ -114,7 +113,9 @@ def _no_success(phase: Phase) -> Bits:
     return phase.bits("invalid") | phase.bits("over_budget")
 
 
-def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits, no_success: Bits) -> Replay | None:
+def replay_result(
+    units: Iterable[Unit], label: str, clean: Outcome, robust: Outcome, no_success: Bits
+) -> Replay | None:
     """Return how far the verdicts of an attack hold in other batches; None where nothing was replayed.
 
     Args:
@@ -128,11 +129,13 @@ def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits, 
         return None
     shuffled, single = replayed[0], replayed[1]
 
-    def share_and_flips(unit: Unit, column: str) -> tuple[float | None, float | None]:
-        if column not in unit.columns or len(unit.indices) == 0:
+    def share_and_flips(unit: Unit, setting: str) -> tuple[float | None, float | None]:
+        columns = of_setting(unit.columns, setting)
+        if not columns or len(unit.indices) == 0:
             return None, None
-        here = clean[unit.indices] & (unit.columns[column].astype(np.bool_) | no_success[unit.indices])
-        return float(here.mean()), float((here != robust[unit.indices]).mean())
+        again = type(clean).from_columns(columns)
+        here = clean.select(unit.indices).under_attack(again, no_success[unit.indices])
+        return _ratio(here), float(here.differs(robust.select(unit.indices)).mean())
 
     shuffled_share, shuffled_flipped = share_and_flips(shuffled, "shuffled")
     among_clean, among_clean_flipped = share_and_flips(single, "among_clean")
@@ -141,12 +144,12 @@ def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits, 
         return None
     everything = shuffled.indices if len(shuffled.indices) else np.arange(len(robust))
     return Replay(
-        joint=float(robust[everything].mean()),
+        joint=_ratio(robust.select(everything)),
         shuffled=shuffled_share,
         shuffled_flipped=shuffled_flipped,
         samples=len(everything),
         single_samples=len(single.indices),
-        single_joint=float(robust[single.indices].mean()),
+        single_joint=_ratio(robust.select(single.indices)),
         among_clean=among_clean,
         among_clean_flipped=among_clean_flipped,
         alone=alone,
@@ -154,16 +157,21 @@ def replay_result(units: Iterable[Unit], label: str, clean: Bits, robust: Bits, 
     )
 
 
+def _ratio(outcome: Outcome) -> float:
+    right, of = outcome.right()
+    return right / of
+
+
 def _attack_result(
-    attack: Attack, phase: Phase, clean: Bits, robust: Bits | None, coupled: bool, replay: Replay | None
+    attack: Attack, phase: Phase, clean: Outcome, robust: Outcome | None, coupled: bool, replay: Replay | None
 ) -> AttackResult:
-    rate = success = None
+    rate = success = metrics = None
     invalid = over_budget = 0
     linf = l2 = None
     if robust is not None:
-        rate, success = accuracy(robust), attack_success(clean, ~robust)
+        rate, success, metrics = robust.accuracy(), clean.success_rate(robust), robust.metrics() or None
         invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
-        linf, l2 = (_spread(phase, name, clean & ~robust) for name in ("linf", "l2"))
+        linf, l2 = (_spread(phase, name, robust.worse_than(clean)) for name in ("linf", "l2"))
     return AttackResult(
         name=attack.info.name,
         backend=attack.info.backend,
@@ -175,8 +183,9 @@ def _attack_result(
         message=phase.message or _invalid_message(invalid, len(clean)),
         robust_accuracy=None if rate is None else rate.value,
         ci95=None if rate is None else (rate.low, rate.high),
+        metrics=metrics,
         assumes_independence=coupled,
-        attack_success_rate=_share(success),
+        attack_success_rate=success,
         invalid=invalid,
         over_budget=over_budget,
         perturbation_linf=linf,
@@ -188,9 +197,9 @@ def _attack_result(
     )
 
 
-def _corruption_result(attack: Attack, phase: Phase, coupled: bool) -> CorruptionResult:
-    draws = phase.draws()
-    mean, worst = (mean_accuracy(draws), accuracy(worst_case(draws))) if draws else (None, None)
+def _corruption_result(attack: Attack, phase: Phase, found: Sequence[Outcome], coupled: bool) -> CorruptionResult:
+    measure = type(found[0]) if found else Outcome
+    mean, worst = (measure.mean_accuracy(found), measure.worst_case(found).accuracy()) if found else (None, None)
     return CorruptionResult(
         name=attack.info.name,
         params=dict(attack.params),
@@ -199,17 +208,14 @@ def _corruption_result(attack: Attack, phase: Phase, coupled: bool) -> Corruptio
         message=phase.message,
         accuracy=None if mean is None else mean.value,
         ci95=None if mean is None else (mean.low, mean.high),
+        metrics=(measure.mean_metrics(found) or None) if found else None,
         assumes_independence=coupled,
-        accuracies=[accuracy(bits).value for bits in draws],
+        accuracies=[_ratio(outcome) for outcome in found],
         worst_accuracy=None if worst is None else worst.value,
         worst_ci95=None if worst is None else (worst.low, worst.high),
         forward_passes=phase.forward_passes,
         seconds=phase.seconds,
     )
-
-
-def _share(rate: Rate | None) -> float | None:
-    return rate.value if rate is not None and rate.n else None
 
 
 def _spread(phase: Phase, name: str, broken: Bits) -> Spread | None:

@@ -21,10 +21,10 @@ from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
 from stein_bench.guard import forked_rng, model_untouched
-from stein_bench.outcomes import CLEAN, Unit, draw_column, replay_phase
+from stein_bench.outcomes import CLEAN, Columns, Unit, numbered, replay_phase
 from stein_bench.replay import Kept, replay_shuffled, replay_singly
 from stein_bench.seeds import derive_seed
-from stein_bench.tasks import Task
+from stein_bench.tasks import Task, finite_rows
 
 UnitKey = tuple[str, str, int]
 """Variant, phase and batch of a unit."""
@@ -125,7 +125,6 @@ class _Batch:
     ids: tuple[str, ...]
 
 
-Columns = dict[str, NDArray[np.generic]]
 Compute = Callable[[_Batch], tuple[Columns, int, int]]
 
 
@@ -170,22 +169,23 @@ def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: S
 def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
     with model_untouched(model):
         logits: Tensor = model(batch.inputs)
-    finite = logits.flatten(1).isfinite().all(dim=1)
-    correct = setting.task.correct(logits, batch.labels) & finite
-    return {"correct": correct.cpu().numpy(), "finite": finite.cpu().numpy()}, len(batch.inputs), 0
+    columns = _outcomes(setting.task, logits, batch.labels)
+    return {**columns, "finite": finite_rows(logits).cpu().numpy()}, len(batch.inputs), 0
+
+
+def _outcomes(task: Task, logits: Tensor, labels: Tensor) -> Columns:
+    return {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()}
 
 
 @torch.no_grad()
 def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
     """Predict the batch under each draw of the noise; outputs that are not finite are wrong."""
-    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), Columns()
+    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, NDArray[np.generic]]()
     draws = int(attack.params["seeds"])
     with model_untouched(model):
         for number in range(draws):
             logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
-            finite = logits.flatten(1).isfinite().all(dim=1)
-            right = setting.task.correct(logits, batch.labels) & finite
-            columns[draw_column(number)] = right.cpu().numpy()
+            columns |= numbered(_outcomes(setting.task, logits, batch.labels), number)
     return columns, draws * len(batch.inputs), 0
 
 

@@ -130,14 +130,18 @@ def _line(document: dict[str, Any]) -> str:
 
 
 def _to_document(unit: Unit) -> dict[str, Any]:
-    columns = {name: [column.dtype.str, _encode(column)] for name, column in unit.columns.items()}
+    columns = {name: [column.dtype.str, _encode(column), *column.shape[1:]] for name, column in unit.columns.items()}
     rest = {key: value for key, value in vars(unit).items() if key not in ("columns", "indices")}
     return {**rest, "indices": _encode(unit.indices), "columns": columns}
 
 
 def _to_unit(document: dict[str, Any]) -> Unit:
-    columns = {name: _decode(text, dtype) for name, (dtype, text) in document.pop("columns").items()}
-    return Unit(indices=_decode(document.pop("indices"), "<i8"), columns=columns, **document)
+    indices = _decode(document.pop("indices"), "<i8")
+    columns = {
+        name: _decode(text, dtype).reshape(len(indices), *width)
+        for name, (dtype, text, *width) in document.pop("columns").items()
+    }
+    return Unit(indices=indices, columns=columns, **document)
 
 
 def _encode(column: np.ndarray[Any, Any]) -> str:

@@ -115,11 +115,11 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         check_compensable(network, [layer for _, layer in survey(network)[0]])
     _check_statistics(plan, network)
     logits = blank_outputs(plan.wrap(network), plan, plan.device)
-    plan.task.check(logits, 2, int(plan.samples.labels.max()) + 1)
+    outputs = plan.task.check(logits, 2, plan.samples.largest_label + 1)
     if plan.weights_kind == "fit":
-        _check_training_labels(plan, logits.shape[1])
-    _check_attacks(plan.attacks, network, logits.shape[1], len(plan.samples.shape))
-    return int(logits.shape[1])
+        _check_training_labels(plan, outputs)
+    _check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
+    return outputs
 
 
 def _check_statistics(plan: Plan, network: nn.Module) -> None:
@@ -135,7 +135,7 @@ def _check_statistics(plan: Plan, network: nn.Module) -> None:
 
 
 def _check_training_labels(plan: Plan, outputs: int) -> None:
-    largest = int(plan.training_samples().labels.max())
+    largest = plan.training_samples().largest_label
     if largest >= outputs:
         raise UsageError(
             f"the training split of {plan.data.name} has labels up to {largest}, but {plan.source.name} has only "

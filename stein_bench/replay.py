@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from stein_bench.guard import model_untouched
 from stein_bench.normalization.inspection import elements_per_sample
+from stein_bench.outcomes import Columns, in_setting
 from stein_bench.seeds import derive_seed
-from stein_bench.tasks import Task
+from stein_bench.tasks import Task, finite_rows
 
 SINGLES = 64
 """Samples that are shown one by one, at most: each costs a forward pass of a whole batch."""
@@ -53,7 +54,7 @@ class Kept:
         self.full = self.full or size > self._left
         if not self.full:
             self._left -= size
-            finite = adv_inputs.flatten(1).isfinite().all(dim=1)
+            finite = finite_rows(adv_inputs)
             shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
             self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
 
@@ -64,9 +65,6 @@ class Kept:
         self._left = self._most_bytes
 
 
-Columns = dict[str, NDArray[np.generic]]
-
-
 @torch.no_grad()
 def replay_shuffled(
     model: nn.Module, task: Task, kept: Kept, device: torch.device, seed: int
@@ -74,22 +72,22 @@ def replay_shuffled(
     """Show all kept adversarial inputs again in batches of the same sizes, shuffled among one another.
 
     Returns:
-        The samples' positions, and the column ``shuffled``: right again. With a single batch, which no shuffling
-        changes, nothing.
+        The samples' positions, and their outcomes in the setting ``shuffled``. With a single batch, which no
+        shuffling changes, nothing.
     """
     if len(kept.batches) < 2:
-        return np.empty(0, np.int64), {"shuffled": np.empty(0, np.bool_)}
+        return np.empty(0, np.int64), {}
     indices = np.concatenate([batch.indices for batch in kept.batches])
     adv_inputs = torch.cat([batch.adv_inputs for batch in kept.batches])
     labels = torch.cat([batch.labels for batch in kept.batches])
     generator = torch.Generator().manual_seed(derive_seed(seed, "replay"))
     order = torch.randperm(len(indices), generator=generator)
-    right = torch.empty(len(indices), dtype=torch.bool)
+    found = []
     with model_untouched(model):
         for part in torch.split(order, [len(batch.indices) for batch in kept.batches]):
             logits = model(adv_inputs[part].to(device))
-            right[part] = task.correct(logits, labels[part].to(device)).cpu()
-    return indices, {"shuffled": right.numpy()}
+            found.append(task.outcomes(logits, labels[part].to(device)))
+    return indices[order.numpy()], _columns(found, "shuffled")
 
 
 @torch.no_grad()
@@ -97,12 +95,12 @@ def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device
     """Show the first `SINGLES` kept adversarial inputs each among the clean samples of its batch, and alone.
 
     Returns:
-        The samples' positions, and the columns ``among_clean`` and, unless a layer would have a single element per
-        channel, ``alone``: right again.
+        The samples' positions, and their outcomes in the settings ``among_clean`` and, unless a layer would have a
+        single element per channel, ``alone``.
     """
     indices: list[int] = []
-    among_clean: list[bool] = []
-    alone: list[bool] = []
+    among_clean: list[dict[str, Tensor]] = []
+    alone: list[dict[str, Tensor]] = []
     with model_untouched(model):
         by_itself = bool(kept.batches) and _works_alone(model, kept.batches[0].inputs[:1].to(device))
         for batch in kept.batches:
@@ -110,14 +108,17 @@ def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device
                 mixed = batch.inputs.clone()
                 mixed[row] = batch.adv_inputs[row]
                 label = batch.labels[row : row + 1].to(device)
-                among_clean.append(bool(task.correct(model(mixed.to(device))[row : row + 1], label)))
+                among_clean.append(task.outcomes(model(mixed.to(device))[row : row + 1], label))
                 if by_itself:
-                    alone.append(bool(task.correct(model(batch.adv_inputs[row : row + 1].to(device)), label)))
+                    alone.append(task.outcomes(model(batch.adv_inputs[row : row + 1].to(device)), label))
                 indices.append(int(batch.indices[row]))
-    columns: Columns = {"among_clean": np.array(among_clean, np.bool_)}
-    if by_itself:
-        columns["alone"] = np.array(alone, np.bool_)
-    return np.array(indices, np.int64), columns
+    return np.array(indices, np.int64), _columns(among_clean, "among_clean") | _columns(alone, "alone")
+
+
+def _columns(parts: list[dict[str, Tensor]], setting: str) -> Columns:
+    """Put the outcomes of several batches together; nothing where there are none."""
+    names = parts[0] if parts else {}
+    return in_setting({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in names}, setting)
 
 
 def _works_alone(model: nn.Module, one: Tensor) -> bool:

@@ -65,7 +65,7 @@ class DataInfo(Part):
 
     name: str
     split: str
-    task: Literal["classification"]
+    task: Literal["classification", "binary", "segmentation"]
     classes: int
     samples: int
     shape: tuple[int, ...] = Field(description="of one sample as the model gets it, channels first")

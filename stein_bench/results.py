@@ -11,6 +11,10 @@ Interval = tuple[Share, Share]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Part(BaseModel):
     """Frozen, and without unknown keys."""
 
@@ -34,11 +38,25 @@ class SkippedLayerInfo(Part):
     reason: str
 
 
+class Figure(Part):
+    """One metric beside the accuracy, with its 95 % interval; null where the samples do not determine it."""
+
+    value: float | None
+    ci95: tuple[float, float] | None
+
+
+Metrics = Annotated[
+    dict[str, Figure] | None,
+    Field(exclude_if=_is_none, description="the task's metrics beside the accuracy; left out where it has none"),
+]
+
+
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
     accuracy: Share
     ci95: Interval
+    metrics: Metrics = None
     assumes_independence: bool = Field(description="true where samples of a batch are coupled (batch statistics)")
     nonfinite_outputs: int
     seconds: float
@@ -84,6 +102,7 @@ class AttackResult(Part):
     message: str
     robust_accuracy: Share | None = Field(description="share right on the clean and on the adversarial input")
     ci95: Interval | None
+    metrics: Metrics = None
     assumes_independence: bool
     attack_success_rate: Share | None = Field(description="share broken among the clean-correct samples")
     invalid: int = Field(description="samples outside budget, box or finite values: never successes")
@@ -109,6 +128,7 @@ class CorruptionResult(Part):
     message: str
     accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
     ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
+    metrics: Metrics = None
     assumes_independence: bool
     accuracies: list[Share] = Field(description="of each draw")
     worst_accuracy: Share | None = Field(description="share right under every draw")
@@ -168,6 +188,7 @@ class VariantResult(Part):
         description="share that survives every attack; null if one failed or there is none"
     )
     worst_case_ci95: Interval | None
+    worst_case_metrics: Metrics = None
     effects: list[Effect] = Field(
         default_factory=list,
         description="on the first variant of a BN that was evaluated, like plain BN, under both sources: what it does",

@@ -23,11 +23,11 @@ from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
-from stein_bench.metrics import mean_accuracy, robust_bits
+from stein_bench.measures import MEASURES, Outcome
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.outcomes import CLEAN, REPLAY, Unit, replay_phase, unpack_bits
+from stein_bench.outcomes import CLEAN, REPLAY, Unit, draws, replay_phase, unpack_bits
 from stein_bench.prepare import Plan, check_model, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
@@ -108,7 +108,7 @@ def _data_info(plan: Plan) -> DataInfo:
     return DataInfo(
         name=plan.data.name,
         split=plan.samples.split,
-        task="classification",
+        task=plan.task.name,
         classes=len(plan.data.classes),
         samples=len(plan.samples),
         shape=plan.samples.shape,
@@ -198,18 +198,19 @@ class PhaseDisplay:
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
         self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
-        self._clean = np.zeros(self._samples, np.bool_)
-        self._seen, self._right = 0, 0.0
+        self._measure = MEASURES[plan.task.name]
+        self._clean: dict[int, Outcome] = {}
+        self._right, self._of = 0.0, 0
         self._done: dict[str, int] = {}
         for unit in units:
             self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
             if unit.phase == CLEAN:
-                self._clean[unit.indices] = unit.columns["correct"]
+                self._clean[unit.batch] = self._measure.from_columns(unit.columns)
 
     @contextmanager
     def phase(self, label: str) -> Iterator[None]:
         """Run the body as the phase of that label, whose units it shows."""
-        self._seen, self._right = 0, 0.0
+        self._right, self._of = 0.0, 0
         title = f"{self._titles[label]} {self._variant.label}"
         total = self._samples
         if label.startswith(REPLAY):
@@ -226,19 +227,21 @@ class PhaseDisplay:
             self._progress.advance(len(unit.indices))
             return
         if unit.phase == CLEAN:
-            self._clean[unit.indices] = unit.columns["correct"]
-            right = float(self._clean[unit.indices].sum())
-        else:
-            right = self._standing(unit)
-        self._seen += len(unit.indices)
-        self._right += right
-        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / self._seen:.1f} %")
+            self._clean[unit.batch] = self._measure.from_columns(unit.columns)
+        for outcome in self._outcomes(unit):
+            right, of = outcome.right()
+            self._right += right
+            self._of += of
+        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
 
-    def _standing(self, unit: Unit) -> float:
-        """Return how many samples are robust or, of a corruption, how many are right in the mean over its draws."""
-        if "broken" in unit.columns:
-            return float(robust_bits(self._clean[unit.indices], unit.columns["broken"].astype(np.bool_)).sum())
-        return mean_accuracy([column.astype(np.bool_) for column in unit.columns.values()]).successes
+    def _outcomes(self, unit: Unit) -> list[Outcome]:
+        """Return what a unit shows: what is robust or, of a corruption, what is right under each of its draws."""
+        if unit.phase == CLEAN:
+            return [self._clean[unit.batch]]
+        if "invalid" in unit.columns:
+            void = unit.columns["invalid"].astype(np.bool_) | unit.columns["over_budget"].astype(np.bool_)
+            return [self._clean[unit.batch].under_attack(self._measure.from_columns(unit.columns), void)]
+        return [self._measure.from_columns(columns) for columns in draws(unit.columns)]
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:

@@ -1,4 +1,21 @@
-"""What a task's outputs mean: its loss, when a prediction is right, and which outputs fit its labels."""
+"""What a task's outputs mean: its loss, what becomes of each sample, and which outputs fit its labels.
+
+A task has two halves. This one needs torch: from logits and labels of one batch to per-sample tensors. The other one,
+`measures`, needs NumPy alone: from per-sample columns to accuracies, intervals, metrics and comparisons.
+
+How a figure comes about, for every task alike:
+
+1. `Task.outcomes` turns logits into *columns*: tensors with one row per sample, (n,) or (n, K). Evaluation keeps those
+   of the clean input, of every adversarial input and of every draw of a corruption as the columns of a `Unit` (which
+   the journal stores and `gather` puts into data order). A task whose samples are right or wrong as a whole has the
+   boolean column ``correct``; further columns are what its metrics need (scores and labels, counts per class).
+2. `measures.MEASURES` names, for each task, the `measures.Outcome` that is made of these columns. It knows the task's
+   accuracy with its interval and its other metrics, what is left of a clean outcome under attack (an input that is
+   invalid or over budget counts as the clean one), the worst case over several attacks and the paired comparison.
+3. The report holds ``accuracy``, ``metrics`` and the packed outcomes that `measures` returns.
+
+A new task is one class here and one in `measures`, each with an entry in its registry.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +28,7 @@ from stein_bench.errors import UsageError
 
 
 class Task(Protocol):
-    """Loss and success of one kind of task, per sample."""
+    """Loss and outcomes of one kind of task, per sample."""
 
     name: str
 
@@ -20,12 +37,37 @@ class Task(Protocol):
         ...
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether each sample is right, boolean of shape (n,)."""
+        """Return whether there is anything left to break in each sample, boolean of shape (n,).
+
+        Where samples are right or wrong as a whole that is whether they are right. Attacks end the work on the others.
+        """
         ...
 
-    def check(self, logits: Tensor, samples: int, classes: int) -> None:
-        """Raise a `UsageError` if the outputs do not fit `samples` samples with labels below `classes`."""
+    def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return how right each sample is, in [0, 1], shape (n,): 0 exactly where `correct` is false.
+
+        An attack keeps the iterate at which it is lowest.
+        """
         ...
+
+    def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the columns that the task's `measures.Outcome` is made of, each of shape (n,) or (n, K).
+
+        A sample whose logits are not finite is as wrong as can be.
+        """
+        ...
+
+    def check(self, logits: Tensor, samples: int, classes: int) -> int:
+        """Return how many classes the model tells apart.
+
+        Raises a `UsageError` if its outputs do not fit `samples` samples with labels below `classes`.
+        """
+        ...
+
+
+def finite_rows(values: Tensor) -> Tensor:
+    """Return which samples' values are all finite, boolean of shape (n,)."""
+    return values.flatten(1).isfinite().all(dim=1) if values.ndim > 1 else values.isfinite()
 
 
 class Classification:
@@ -41,13 +83,22 @@ class Classification:
         """Return whether the largest logit is the label's."""
         return logits.argmax(dim=1) == labels
 
-    def check(self, logits: Tensor, samples: int, classes: int) -> None:
-        """Raise a `UsageError` unless logits are (samples, K) with K of at least `classes` (and 2)."""
+    def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return 1 where the sample is right, else 0."""
+        return self.correct(logits, labels).float()
+
+    def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the column ``correct``."""
+        return {"correct": self.correct(logits, labels) & finite_rows(logits)}
+
+    def check(self, logits: Tensor, samples: int, classes: int) -> int:
+        """Return K, raising a `UsageError` unless logits are (samples, K) with K of at least `classes` (and 2)."""
         shape = tuple(logits.shape)
         if logits.ndim != 2 or shape[0] != samples:
             raise UsageError(f"the model returns shape {shape} for {samples} samples; expected ({samples}, classes).")
         if shape[1] < max(2, classes):
             raise UsageError(f"the model has {shape[1]} outputs, but the data has labels up to {classes - 1}.")
+        return shape[1]
 
 
 TASKS: dict[str, Task] = {"classification": Classification()}

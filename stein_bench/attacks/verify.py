@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stein_bench.metrics import Bits
-from stein_bench.tasks import Task
+from stein_bench.tasks import Task, finite_rows
 
 RELATIVE_SLACK = 1e-5
 ABSOLUTE_SLACK = 1e-6
@@ -22,23 +22,33 @@ class Verdicts:
     """What verification found, per sample.
 
     Attributes:
-        broken: misclassified, valid and within the budget: a success.
+        outcomes: the task's columns on the adversarial inputs; they say nothing where these are `void`.
         invalid: not finite, outside [0, 1], over a budget that the attack promised to keep, or the model's
             outputs on it are not finite; never a success.
         over_budget: an attack that does not honour eps went beyond it; never a success either.
         linf, l2: norms of the perturbation in float64 (NaN where it is not finite).
     """
 
-    broken: Bits
+    outcomes: dict[str, NDArray[np.generic]]
     invalid: Bits
     over_budget: Bits
     linf: NDArray[np.float64]
     l2: NDArray[np.float64]
 
+    @property
+    def void(self) -> Bits:
+        """Which adversarial inputs are no success, whatever is predicted."""
+        return self.invalid | self.over_budget
+
+    @property
+    def broken(self) -> Bits:
+        """Misclassified, valid and within the budget: the successes, where samples are right or wrong as a whole."""
+        return ~self.outcomes["correct"].astype(np.bool_) & ~self.void
+
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Return the verdicts as the columns of a finished unit."""
         return {
-            "broken": self.broken,
+            **self.outcomes,
             "invalid": self.invalid,
             "over_budget": self.over_budget,
             "linf": self.linf,
@@ -74,7 +84,7 @@ def verify(
         model: the evaluated model at the run's precision.
         inputs, adv_inputs: (n, C, …) float32.
         labels: true labels.
-        task: decides what is right.
+        task: decides what becomes of a sample.
         norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
         honours_eps: whether the attack promises the budget (then exceeding it is a violation).
 
@@ -86,7 +96,7 @@ def verify(
             f"the attack returned {adv_inputs.dtype} of shape {tuple(adv_inputs.shape)} "
             f"for {inputs.dtype} of shape {tuple(inputs.shape)}"
         )
-    finite = adv_inputs.flatten(1).isfinite().all(dim=1)
+    finite = finite_rows(adv_inputs)
     # Rows that are not finite are replaced before the model sees them: under batch statistics they would
     # spoil the predictions of the whole batch.
     shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
@@ -94,12 +104,10 @@ def verify(
     delta = shown.double() - inputs.double()
     over = perturbation_norm(delta, norm) > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
     logits = model(shown)
-    readable = logits.flatten(1).isfinite().all(dim=1)
-    invalid = ~finite | ~inside | ~readable | (over if honours_eps else torch.zeros_like(over))
-    broken = ~task.correct(logits, labels) & ~invalid & ~over
+    invalid = ~finite | ~inside | ~finite_rows(logits) | (over if honours_eps else torch.zeros_like(over))
     nan = torch.full_like(over, torch.nan, dtype=torch.float64)
     return Verdicts(
-        broken.cpu().numpy(),
+        {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()},
         invalid.cpu().numpy(),
         (over & ~invalid).cpu().numpy(),
         torch.where(finite, perturbation_norm(delta, "Linf"), nan).cpu().numpy(),

@@ -17,10 +17,10 @@ from torch import Tensor
 from stein_bench.data.resize import Resize
 from stein_bench.errors import UsageError
 
-__all__ = ["Batch", "Resize", "Samples", "Store", "batches"]
+__all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "batches"]
 
 Batch = tuple[np.ndarray, Tensor, Tensor]
-"""Indices (b,), images (b, *shape) and labels (b,)."""
+"""Indices (b,), images (b, *shape) and labels (b,) or, of a dense task, label maps (b, H, W)."""
 
 MAX_CLASSES = 100_000
 """Labels from here on are taken for a mistake (years, ids), not for class indices."""
@@ -40,6 +40,16 @@ class Store(Protocol):
         """Feed the format and the stored bytes of the first `count` samples into `digest`."""
 
 
+class LabelMaps(Protocol):
+    """Where the label maps of a dense task are kept, in data order."""
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        """Return contiguous int64 (b, H, W), of the size of the loaded images; UsageError where one is unreadable."""
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        """Feed the format and the stored bytes of the first `count` label maps into `digest`."""
+
+
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
@@ -52,7 +62,8 @@ class Samples:
 
     `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` says what labels
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
-    `store` may hold more than n samples: the first n are meant.
+    `store` may hold more than n samples: the first n are meant. Of a dense task every sample has a map of labels: these
+    are read from `maps`, batch by batch like the images, and `labels` is empty.
     """
 
     name: str
@@ -63,6 +74,7 @@ class Samples:
     store: Store
     label_space: str | None = None
     task: str = "classification"
+    maps: LabelMaps | None = None
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.int64)
@@ -75,10 +87,15 @@ class Samples:
         return self.store.shape
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.ids)
+
+    @property
+    def largest_label(self) -> int:
+        """The largest label that occurs; of a dense task, whose maps are not read for it, the largest there can be."""
+        return len(self.classes) - 1 if self.maps is not None else int(self.labels.max())
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return images, contiguous float32 (b, *shape) in [0, 1], and labels, int64 (b,), of the `indices`.
+        """Return images, contiguous float32 (b, *shape) in [0, 1], and labels, int64 (b,) or (b, H, W), of `indices`.
 
         What a sample looks like does not depend on the others of the batch. Raises UsageError where a stored
         sample cannot be read, IndexError for an index outside 0 … n-1.
@@ -86,7 +103,8 @@ class Samples:
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
             raise IndexError(f"sample index outside 0 … {len(self) - 1}")
-        return self.store.load(chosen.tolist()), torch.from_numpy(self.labels[chosen])
+        labels = torch.from_numpy(self.labels[chosen]) if self.maps is None else self.maps.load(chosen.tolist())
+        return self.store.load(chosen.tolist()), labels
 
     def first(self, limit: int | None) -> Samples:
         """Return the first `limit` samples in data order; all of them for None or a larger `limit`."""
@@ -105,6 +123,8 @@ class Samples:
         digest = hashlib.sha256()
         self.store.update_hash(digest, len(self))
         digest.update(self.labels.astype("<i8").tobytes())
+        if self.maps is not None:
+            self.maps.update_hash(digest, len(self))
         return digest.hexdigest()
 
 

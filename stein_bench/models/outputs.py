@@ -13,16 +13,17 @@ KEYS = ("logits", "out")
 
 
 def logits(output: object) -> Tensor:
-    """Return the (n, classes) tensor in a network's `output`.
+    """Return the scores in a network's `output`: (n, classes), (n,) or, of dense tasks, (n, classes, H, W).
 
     That is the output itself, the entry ``logits`` or ``out`` of a dictionary or named tuple (torchvision's
     GoogLeNet and Inception in training), or the first element of a tuple or list. Raises `UsageError`, saying
-    what came instead, where there is no floating-point tensor of two dimensions.
+    what came instead, where there is no floating-point tensor with samples. Whether its shape fits the labels is the
+    task's to say.
     """
     scores = _unwrapped(output)
     if not isinstance(scores, Tensor):
         raise UsageError(f"the model returned {_described(output)}, expected logits of shape (n, classes).")
-    if scores.dim() != 2 or not scores.is_floating_point():
+    if scores.dim() == 0 or not scores.is_floating_point():
         kind = str(scores.dtype).removeprefix("torch.")
         shape = tuple(scores.shape)
         raise UsageError(f"the model returned {kind} of shape {shape}, expected logits of shape (n, classes).")

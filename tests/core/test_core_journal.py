@@ -58,6 +58,16 @@ def test_a_unit_comes_back_bit_for_bit(tmp_path, columns, seconds, message):
     assert bits(found) == bits(original)
 
 
+def test_columns_with_several_values_a_sample_come_back_in_their_shape(tmp_path):
+    counts = {"target": np.arange(6, dtype=np.int32).reshape(2, 3), "empty": np.zeros((2, 0), np.int64)}
+    write(tmp_path / "j", unit(columns=counts))
+    (found,) = reread(tmp_path / "j")
+    assert {name: (column.shape, column.dtype) for name, column in found.columns.items()} == {
+        "target": ((2, 3), np.int32), "empty": ((2, 0), np.int64),
+    }  # fmt: skip
+    assert (found.columns["target"] == counts["target"]).all()
+
+
 def test_several_resumes_collect_all_units_in_order(tmp_path):
     path = tmp_path / "j"
     write(path, unit(0), unit(1, columns={}, message="RuntimeError: two\nlines"))

@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard", "files", "results"),
     ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
-    ("recipes",),
+    ("measures", "recipes"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
     ("journal", "fit", "evaluate", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "compare", "gate"),

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stein_bench.errors import UsageError
-from stein_bench.outcomes import CLEAN, Unit, gather, hash_ids, pack_bits, unpack_bits
+from stein_bench.outcomes import (
+    CLEAN,
+    Unit,
+    draws,
+    gather,
+    hash_ids,
+    in_setting,
+    numbered,
+    of_setting,
+    pack_bits,
+    unpack_bits,
+)
 
 
 def unit(indices, batch=0, **changes):
@@ -43,6 +54,22 @@ def test_text_that_is_not_base64_is_called_damaged(text):
 def test_bits_of_another_number_of_samples_are_refused(samples):
     with pytest.raises(UsageError, match=f"hold 2 bytes, not those of {samples} samples"):
         unpack_bits(pack_bits(np.ones(9, np.bool_)), samples)
+
+
+def test_columns_with_several_values_a_sample_are_gathered_in_data_order():
+    counts = np.arange(12, dtype=np.int32).reshape(4, 3)
+    units = [unit(part, batch, columns={"target": counts[part]}) for batch, part in enumerate(([2, 0], [3, 1]))]
+    column = gather(units, 4).columns["target"]
+    assert (column.dtype, column.tolist()) == (np.int32, counts.tolist())
+
+
+def test_draws_and_settings_are_told_apart_by_their_names():
+    parts = [{"correct": np.array([number]), "score": np.array([-number])} for number in range(11)]
+    columns = {name: column for number, part in enumerate(parts) for name, column in numbered(part, number).items()}
+    assert draws(columns) == parts
+    both = in_setting(parts[0], "alone") | in_setting(parts[1], "among_clean")
+    assert of_setting(both, "alone") == parts[0]
+    assert of_setting(both, "shuffled") == {}
 
 
 @given(st.permutations(range(12)), st.integers(1, 12), st.randoms())

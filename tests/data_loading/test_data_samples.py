@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,33 @@ def test_labels_cannot_be_changed_from_outside():
         samples.labels[0] = 2
     samples.batch([0])[1][0] = 2
     assert samples.labels[0] == 0
+
+
+class Maps:
+    """Label maps in memory."""
+
+    def __init__(self, maps):
+        self.maps = maps
+
+    def load(self, indices):
+        return torch.from_numpy(self.maps[list(indices)])
+
+    def update_hash(self, digest, count):
+        digest.update(self.maps[:count].tobytes())
+
+
+def test_the_labels_of_a_dense_task_are_maps_read_with_the_images_and_part_of_the_identity():
+    maps = RNG.integers(0, 3, (7, 6, 9))
+    dense = replace(make(), labels=np.empty(0), maps=Maps(maps))
+    assert (len(dense), len(dense.first(3)), dense.largest_label) == (7, 3, 2)
+    assert make().largest_label == 2
+    parts = [labels for _, _, labels in batches(dense, 2, workers=1)]
+    assert torch.equal(torch.cat(parts), torch.from_numpy(maps))
+    changed = maps.copy()
+    changed[6, 5, 8] += 1
+    other = replace(dense, maps=Maps(changed))
+    assert other.sha256() != dense.sha256() != make().sha256()
+    assert other.first(6).sha256() == dense.first(6).sha256()
 
 
 @given(size=st.integers(1, 9), workers=st.integers(0, 3))

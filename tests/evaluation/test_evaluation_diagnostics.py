@@ -13,6 +13,7 @@ from stein_bench.assemble import replay_result
 from stein_bench.attacks.registry import resolve_attacks
 from stein_bench.consistency import consistency
 from stein_bench.diagnostics import CHECKS, Probe, diagnose
+from stein_bench.measures import RightOrWrong
 from stein_bench.outcomes import Unit, replay_phase
 from stein_bench.replay import Kept, replay_shuffled, replay_singly
 from stein_bench.tasks import Classification
@@ -177,10 +178,10 @@ def test_replays_of_an_independent_model_change_no_verdict() -> None:
     expected = TASK.correct(Sound()(1 - inputs), labels).numpy()
     device = torch.device("cpu")
     indices, columns = replay_shuffled(Sound(), TASK, kept(), device, 3)
-    assert columns["shuffled"].tolist() == expected[indices].tolist()
+    assert columns["shuffled.correct"].tolist() == expected[indices].tolist()
     indices, columns = replay_singly(Sound(), TASK, kept(), device)
     assert len(indices) == SAMPLES
-    assert columns["among_clean"].tolist() == columns["alone"].tolist() == expected[indices].tolist()
+    assert columns["among_clean.correct"].tolist() == columns["alone.correct"].tolist() == expected[indices].tolist()
 
 
 def test_replays_put_each_sample_into_the_batch_that_they_name() -> None:
@@ -192,15 +193,18 @@ def test_replays_put_each_sample_into_the_batch_that_they_name() -> None:
         start = index // 20 * 20
         mixed = inputs[start : start + 20].clone()
         mixed[index - start] = 1 - inputs[index]
-        assert columns["among_clean"][place] == TASK.correct(model(mixed), labels[start : start + 20])[index - start]
-        assert columns["alone"][place] == (labels[index] == 0)  # alone it is its own mean: a tie, so class 0
+        assert (
+            columns["among_clean.correct"][place]
+            == TASK.correct(model(mixed), labels[start : start + 20])[index - start]
+        )
+        assert columns["alone.correct"][place] == (labels[index] == 0)  # alone it is its own mean: a tie, so class 0
 
 
 def test_a_single_batch_cannot_be_shuffled_and_single_elements_not_be_normalized() -> None:
     indices, columns = replay_shuffled(Sound(), TASK, kept(SAMPLES), torch.device("cpu"), 0)
-    assert len(indices) == len(columns["shuffled"]) == 0
+    assert len(indices) == len(columns) == 0
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 2)).eval()
-    assert "alone" not in replay_singly(model, TASK, kept(), torch.device("cpu"))[1]
+    assert "alone.correct" not in replay_singly(model, TASK, kept(), torch.device("cpu"))[1]
 
 
 def test_what_does_not_fit_into_memory_is_not_kept() -> None:
@@ -216,18 +220,20 @@ def test_shares_and_flips_of_a_replay_are_those_of_its_bits() -> None:
     clean, robust = np.array([1, 1, 1, 0], bool), np.array([1, 0, 0, 0], bool)
     phase = replay_phase("pgd")
     units = [
-        Unit("v", phase, 0, np.array([2, 0, 1, 3]), {"shuffled": np.array([True, True, False, True])}),
-        Unit("v", phase, 1, np.array([0, 1]), {"among_clean": np.array([False, True])}),
+        Unit("v", phase, 0, np.array([2, 0, 1, 3]), {"shuffled.correct": np.array([True, True, False, True])}),
+        Unit("v", phase, 1, np.array([0, 1]), {"among_clean.correct": np.array([False, True])}),
     ]
-    found = replay_result(units, "pgd", clean, robust, np.zeros(4, bool))
+    found = replay_result(units, "pgd", RightOrWrong(clean), RightOrWrong(robust), np.zeros(4, bool))
     assert found is not None
     assert (found.joint, found.shuffled, found.shuffled_flipped) == (0.25, 0.5, 0.25)
     assert (found.single_joint, found.among_clean, found.among_clean_flipped) == (0.5, 0.5, 1.0)
     assert (found.alone, found.alone_flipped) == (None, None)
     assert (found.samples, found.single_samples) == (4, 2)
-    assert replay_result(units[:1], "pgd", clean, robust, np.zeros(4, bool)) is None
+    assert replay_result(units[:1], "pgd", RightOrWrong(clean), RightOrWrong(robust), np.zeros(4, bool)) is None
     # Sample 1 is beyond eps: wrong in another batch too, and no success there either.
-    found = replay_result(units, "pgd", clean, np.array([1, 1, 0, 0], bool), np.array([0, 1, 0, 0], bool))
+    found = replay_result(
+        units, "pgd", RightOrWrong(clean), RightOrWrong(np.array([1, 1, 0, 0], bool)), np.array([0, 1, 0, 0], bool)
+    )
     assert found is not None
     assert (found.joint, found.shuffled, found.shuffled_flipped) == (0.5, 0.75, 0.25)
 

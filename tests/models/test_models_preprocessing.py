@@ -155,7 +155,7 @@ def test_logits_are_found_in_what_networks_return(wrap):
         ((), r"returned a tuple of nothing, expected logits"),
         (([1], 2), r"returned a tuple of list, int, expected logits"),
         (None, r"returned an object of type NoneType, expected logits of shape \(n, classes\)\.$"),
-        (torch.zeros(2, 3, 4, 4), r"returned float32 of shape \(2, 3, 4, 4\), expected logits"),
+        (torch.zeros(()), r"returned float32 of shape \(\), expected logits"),
         (torch.zeros(2, 3, dtype=torch.int64), r"returned int64 of shape \(2, 3\), expected logits"),
     ],
 )
