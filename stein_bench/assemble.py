@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from stein_bench.attacks.registry import Attack
+from stein_bench.budgets import budget_results
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.metrics import Bits, spread
 from stein_bench.networks import Built
+from stein_bench.normalization.inspection import inspect_batchnorm
 from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, draws, gather, hash_ids, of_setting, replay_phase
 from stein_bench.prepare import Plan
 from stein_bench.results import (
     AttackResult,
     Clean,
     CorruptionResult,
+    LayerShrinkage,
     Outcomes,
     Replay,
     SkippedLayerInfo,
@@ -88,12 +91,31 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
         worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
         worst_case_metrics=None if worst is None else worst.metrics() or None,
+        budgets=budget_results(attacks, robust),
+        shrinkage=_shrinkage(variant, built) if variant.bn != "sample" else [],
         outcomes=Outcomes(
             samples=len(plan.samples),
             sample_ids_sha256=hash_ids(plan.samples.ids),
             **measure.packed(clean, robust, corrupted),
         ),
     )
+
+
+def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
+    """Return what the variant's estimator makes of the running moments of every layer that keeps some."""
+    found = []
+    for layer in inspect_batchnorm(built.network, [variant.bn]).layers:
+        for shrinkage in layer.shrinkage.values():
+            ratio = shrinkage.variance_ratio
+            found.append(
+                LayerShrinkage(
+                    layer=layer.name or layer.kind,
+                    count=layer.count,
+                    mean_kept=shrinkage.mean_kept,
+                    variance_ratio=None if ratio is None else (ratio.min, ratio.median, ratio.max),
+                )
+            )
+    return found
 
 
 def _clean(phase: Phase, clean: Outcome, coupled: bool) -> Clean:

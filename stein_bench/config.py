@@ -20,7 +20,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16"]
 Format = Literal["table", "json"]
 
-PRESENTATION = frozenset({"format", "output", "resume", "quiet"})
+PRESENTATION = frozenset({"format", "output", "resume", "save-adversarials", "quiet"})
 """Keys that change how results are shown or kept, not what they are; they do not enter `RunConfig.sha256`."""
 
 
@@ -114,6 +114,7 @@ class RunConfig(Settings):
     format: Format = "table"
     output: str | None = None
     resume: bool = False
+    save_adversarials: int | None = Field(default=None, ge=1)
     quiet: bool = False
 
     @model_validator(mode="before")

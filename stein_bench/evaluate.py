@@ -15,12 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.adversarials import Keeper
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
 from stein_bench.guard import forked_rng, model_untouched
+from stein_bench.keeping import Attacked, offer
 from stein_bench.outcomes import CLEAN, Columns, Unit, numbered, replay_phase
 from stein_bench.replay import Kept, replay_shuffled, replay_singly
 from stein_bench.seeds import derive_seed
@@ -88,6 +90,7 @@ def evaluate(
     *,
     coupled: bool = False,
     done: Collection[UnitKey] = frozenset(),
+    keeper: Keeper | None = None,
 ) -> Iterator[tuple[str, Iterator[Unit]]]:
     """Evaluate one variant: the clean pass over all batches, then each attack in turn.
 
@@ -98,6 +101,7 @@ def evaluate(
         setting: samples, task, batch size, seed and device.
         coupled: whether the model evaluates with batch statistics.
         done: units that need not be computed again.
+        keeper: is offered adversarial inputs, those of `done` units made again where it wants them.
 
     Yields:
         Each phase (`CLEAN`, an attack's label or, where samples are coupled, its `replay_phase`) with its units,
@@ -110,9 +114,9 @@ def evaluate(
         compute = (
             partial(_corruption_columns, model, attack, setting)
             if corruption
-            else partial(_attack_columns, model, attack, setting, kept if coupled else None)
+            else partial(_attack_columns, variant, model, attack, setting, kept if coupled else None, keeper)
         )
-        yield attack.label, _phase(variant, attack.label, setting, done, compute)
+        yield attack.label, _phase(variant, attack.label, setting, done, compute, None if corruption else keeper)
         if coupled and not corruption:
             yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
 
@@ -128,11 +132,22 @@ class _Batch:
 Compute = Callable[[_Batch], tuple[Columns, int, int]]
 
 
-def _phase(variant: str, phase: str, setting: Setting, done: Collection[UnitKey], compute: Compute) -> Iterator[Unit]:
-    if all((variant, phase, number) in done for number in range(setting.batch_count)):
+def _phase(
+    variant: str,
+    phase: str,
+    setting: Setting,
+    done: Collection[UnitKey],
+    compute: Compute,
+    keeper: Keeper | None = None,
+) -> Iterator[Unit]:
+    numbers = range(setting.batch_count)
+    finished = {number for number in numbers if (variant, phase, number) in done}
+    if len(finished) == len(numbers) and not (keeper and any(keeper.wants_again(variant, phase, n) for n in numbers)):
         return
     for number, batch in enumerate(_batches(setting)):
-        if (variant, phase, number) in done:
+        if number in finished:
+            if keeper is not None and keeper.wants_again(variant, phase, number):
+                _timed_unit(variant, phase, number, batch, setting, compute)  # made again for the keeper alone
             continue
         unit = _timed_unit(variant, phase, number, batch, setting, compute)
         yield unit
@@ -190,7 +205,13 @@ def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batc
 
 
 def _attack_columns(
-    model: nn.Module, attack: Attack, setting: Setting, kept: Kept | None, batch: _Batch
+    variant: str,
+    model: nn.Module,
+    attack: Attack,
+    setting: Setting,
+    kept: Kept | None,
+    keeper: Keeper | None,
+    batch: _Batch,
 ) -> tuple[Columns, int, int]:
     counting = CountingModel(_made_on(attack, model))
     with model_untouched(counting):
@@ -202,6 +223,9 @@ def _attack_columns(
         )  # fmt: skip
     if kept is not None:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
+    if keeper is not None and keeper.wants(variant, attack.label):
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
+        offer(keeper, variant, attack.label, model, setting.task, attacked)
     return verdicts.columns(), counting.forward_passes, counting.backward_passes
 
 

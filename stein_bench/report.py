@@ -83,6 +83,15 @@ class Diagnostic(Part):
     message: str
 
 
+class SavedAdversarials(Part):
+    """The file beside the report that holds some of its adversarial examples, lossless."""
+
+    file: str = Field(pattern=r"^[^/\\]+$", description="its name, in the folder of the report")
+    sha256: Sha256 = Field(description="over its bytes")
+    examples: int
+    per_attack: int = Field(description="at most that many per variant and attack: those that broke first, then others")
+
+
 def _supported(version: object) -> object:
     if version != SCHEMA_VERSION:
         raise ValueError(f"this version of stein-bench reads schema_version {SCHEMA_VERSION}, not {version!r}")
@@ -98,6 +107,7 @@ class Report(Part):
     data: DataInfo
     variants: list[VariantResult]
     diagnostics: list[Diagnostic]
+    adversarials: SavedAdversarials | None = Field(default=None, description="null where none were kept")
 
     def dishonest(self) -> list[str]:
         """Return one line for each result that cannot be trusted: failed or invalid attacks, non-finite outputs."""

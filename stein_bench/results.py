@@ -162,6 +162,27 @@ class Effect(Part):
     p: Share | None = Field(description="two-sided, paired; null below ten batches where batches are flipped")
 
 
+class BudgetResult(Part):
+    """The worst case within one budget: over the attacks of that norm with at most that eps."""
+
+    norm: Literal["Linf", "L2", "L1", "L0"]
+    eps: float
+    attacks: list[str] = Field(description="labels")
+    accuracy: Share
+    ci95: Interval
+
+
+class LayerShrinkage(Part):
+    """What the variant's estimator makes of the running moments of one layer."""
+
+    layer: str = Field(description="its name in the model")
+    count: int | None = Field(description="elements per channel N that it is computed for; null stands for infinity")
+    mean_kept: float | None = Field(description="share of the mean vector that is left; null for a zero mean")
+    variance_ratio: tuple[float, float, float] | None = Field(
+        description="shrunk over sample variance: minimum, median and maximum over the channels that vary"
+    )
+
+
 class VariantResult(Part):
     """One BN variant under one statistics source."""
 
@@ -189,6 +210,14 @@ class VariantResult(Part):
     )
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None
+    budgets: list[BudgetResult] = Field(
+        default_factory=list,
+        description="the worst case of each norm and eps, where there are several; empty if an attack failed",
+    )
+    shrinkage: list[LayerShrinkage] = Field(
+        default_factory=list,
+        description="by layer from input to output, of running moments also where batches are normalized by their own",
+    )
     effects: list[Effect] = Field(
         default_factory=list,
         description="on the first variant of a BN that was evaluated, like plain BN, under both sources: what it does",

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 from torch import nn
 
+from stein_bench.adversarials import Keeper, adversarials_path, write_adversarials
 from stein_bench.assemble import variant_result
 from stein_bench.attacks.catalog import LINF_EPS
-from stein_bench.attacks.registry import Attack
 from stein_bench.config import RunConfig
 from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches
 from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
+from stein_bench.display import PhaseDisplay
 from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
 from stein_bench.journal import Journal, journal_path
-from stein_bench.measures import MEASURES, Outcome
+from stein_bench.keeping import known_verdicts
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.outcomes import CLEAN, REPLAY, Unit, draws, replay_phase, unpack_bits
+from stein_bench.outcomes import unpack_bits
 from stein_bench.prepare import Plan, check_model, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
-from stein_bench.replay import SINGLES
-from stein_bench.report import SCHEMA_VERSION, DataInfo, Diagnostic, ModelInfo, Preprocessing, Report, Run
+from stein_bench.report import (
+    SCHEMA_VERSION,
+    DataInfo,
+    Diagnostic,
+    ModelInfo,
+    Preprocessing,
+    Report,
+    Run,
+    SavedAdversarials,
+)
 from stein_bench.results import VariantResult, WeightsInfo
 from stein_bench.seeds import derive_seed
-from stein_bench.specs import format_eps
 from stein_bench.surrogate import plan_surrogate, with_surrogate
 from stein_bench.variants import NO_CONTROL, Variant, lacks_control
 
@@ -68,7 +75,8 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         stack.enter_context(repeatable_backends())
         plan = with_surrogate(plan, surrogate, progress)
         journal = _open_journal(plan, batch_size, stack)
-        pairs = [_run_variant(plan, *pair, setting, journal, progress) for pair in _built(plan, progress)]
+        keeper = _keeper(plan, journal)
+        pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
     results = with_effects([result for result, _ in pairs], batch_size)
     checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
     checks += [check for _, found in pairs for check in found]
@@ -89,7 +97,22 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         data=_data_info(plan),
         variants=results,
         diagnostics=checks,
+        adversarials=_save_adversarials(plan, keeper),
     )
+
+
+def _keeper(plan: Plan, journal: Journal | None) -> Keeper | None:
+    most = plan.config.save_adversarials
+    return None if most is None else Keeper(most, known_verdicts(journal.units, plan.task.name) if journal else {})
+
+
+def _save_adversarials(plan: Plan, keeper: Keeper | None) -> SavedAdversarials | None:
+    """Write what was kept beside the report; nothing where there is no report or every attack failed."""
+    config = plan.config
+    if keeper is None or config.save_adversarials is None or config.output is None or not keeper.examples():
+        return None
+    path = adversarials_path(config.output)
+    return write_adversarials(path, keeper.examples(), plan.data.classes, config.save_adversarials)
 
 
 def _model_info(plan: Plan, blank: nn.Module, classes: int, results: list[VariantResult]) -> ModelInfo:
@@ -131,6 +154,7 @@ def _run_variant(
     built: Built,
     setting: Setting,
     journal: Journal | None,
+    keeper: Keeper | None,
     progress: Progress,
 ) -> tuple[VariantResult, list[Diagnostic]]:
     network = built.network
@@ -149,7 +173,8 @@ def _run_variant(
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
         display = PhaseDisplay(progress, plan, variant, units)
         coupled = variant.stats == "batch"
-        for label, computed in evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done):
+        phases = evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done, keeper=keeper)
+        for label, computed in phases:
             with display.phase(label):
                 for unit in computed:
                     units.append(unit)
@@ -181,75 +206,6 @@ def _checks(
         for result in diagnose(variant.label, model, probe):
             yield result
             progress.advance(1)
-
-
-class PhaseDisplay:
-    """Draws one progress phase per evaluation phase of a variant, with its running accuracy.
-
-    Args:
-        progress: where to draw.
-        plan, variant: what is evaluated.
-        units: those that are finished already.
-    """
-
-    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
-        self._progress = progress
-        self._samples = len(plan.samples)
-        self._variant = variant
-        self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
-        self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
-        self._measure = MEASURES[plan.task.name]
-        self._clean: dict[int, Outcome] = {}
-        self._right, self._of = 0.0, 0
-        self._done: dict[str, int] = {}
-        for unit in units:
-            self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
-            if unit.phase == CLEAN:
-                self._clean[unit.batch] = self._measure.from_columns(unit.columns)
-
-    @contextmanager
-    def phase(self, label: str) -> Iterator[None]:
-        """Run the body as the phase of that label, whose units it shows."""
-        self._right, self._of = 0.0, 0
-        title = f"{self._titles[label]} {self._variant.label}"
-        total = self._samples
-        if label.startswith(REPLAY):
-            total += min(self._samples, SINGLES)
-        with phase(self._progress, title, total, self._done.get(label, 0)):
-            yield
-
-    def show(self, unit: Unit) -> None:
-        """Draw a finished unit of the present phase."""
-        if unit.failed:
-            self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
-            return
-        if unit.phase.startswith(REPLAY):
-            self._progress.advance(len(unit.indices))
-            return
-        if unit.phase == CLEAN:
-            self._clean[unit.batch] = self._measure.from_columns(unit.columns)
-        for outcome in self._outcomes(unit):
-            right, of = outcome.right()
-            self._right += right
-            self._of += of
-        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
-
-    def _outcomes(self, unit: Unit) -> list[Outcome]:
-        """Return what a unit shows: what is robust or, of a corruption, what is right under each of its draws."""
-        if unit.phase == CLEAN:
-            return [self._clean[unit.batch]]
-        if "invalid" in unit.columns:
-            void = unit.columns["invalid"].astype(np.bool_) | unit.columns["over_budget"].astype(np.bool_)
-            return [self._clean[unit.batch].under_attack(self._measure.from_columns(unit.columns), void)]
-        return [self._measure.from_columns(columns) for columns in draws(unit.columns)]
-
-
-def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
-    """Return the attack's name, with its budget where the name alone would not tell it from another."""
-    namesakes = [other for other in attacks if other.info.name == attack.info.name]
-    if len(namesakes) == 1:
-        return attack.info.name
-    return f"{attack.info.name} {format_eps(attack.strength)}"
 
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:

@@ -173,6 +173,14 @@ def evaluate(
         bool | None,
         typer.Option("--resume", help="Go on where an interrupted run with this --output was.", rich_help_panel=OUT),
     ] = None,
+    save_adversarials: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Keep N adversarial examples of every attack and variant beside the --output, for `report`.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
     quiet: Annotated[
         bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)
     ] = None,
@@ -206,6 +214,8 @@ def _check_output(settings: RunConfig) -> None:
     if settings.output is None:
         if settings.resume:
             raise UsageError("--resume needs --output: what is finished is kept beside the report.")
+        if settings.save_adversarials is not None:
+            raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
         return
     path = Path(settings.output)
     if path.is_dir():

@@ -50,7 +50,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True,
-        "format": "json", "output": "r.json", "resume": True, "quiet": True,
+        "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "quiet": True,
     }  # fmt: skip
     assert set(settings) == set(OPTION_NAMES)
     config = make_config({}, write(settings))
@@ -143,6 +143,7 @@ WRONG = [
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
+    ("save-adversarials", 0, "greater than or equal to 1"),
     ("quiet", [True], "valid boolean"),
 ]
 
@@ -223,7 +224,7 @@ OTHER = {
     "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
-    "format": "json", "output": "r.json", "resume": True, "quiet": True,
+    "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
 }  # fmt: skip
 
 
@@ -231,7 +232,8 @@ def test_the_hash_changes_with_every_setting_but_those_of_presentation():
     base = make_config({"model": "m"}).sha256()
     same = {name for name, value in OTHER.items() if make_config({"model": "m", name: value}).sha256() == base}
     assert set(OTHER) == set(RunConfig.model_fields)
-    assert same == PRESENTATION == {"format", "output", "resume", "quiet"}
+    assert {name.replace("_", "-") for name in same} == PRESENTATION
+    assert {"format", "output", "resume", "save-adversarials", "quiet"} == PRESENTATION
 
 
 def test_the_hash_does_not_depend_on_how_a_setting_was_written(write):
