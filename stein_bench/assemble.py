@@ -8,11 +8,12 @@ import numpy as np
 
 from stein_bench.attacks.registry import Attack
 from stein_bench.budgets import budget_results
-from stein_bench.measures import MEASURES, Outcome
+from stein_bench.distances import distance_statistics
+from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.metrics import Bits, spread
 from stein_bench.networks import Built
 from stein_bench.normalization.inspection import inspect_batchnorm
-from stein_bench.outcomes import CLEAN, REPLAY, Phase, Unit, draws, gather, hash_ids, of_setting, replay_phase
+from stein_bench.outcomes import CLEAN, DISTANCE, REPLAY, Phase, Unit, draws, gather, hash_ids, of_setting, replay_phase
 from stein_bench.prepare import Plan
 from stein_bench.results import (
     AttackResult,
@@ -189,11 +190,13 @@ def _attack_result(
 ) -> AttackResult:
     rate = success = metrics = None
     invalid = over_budget = 0
-    linf = l2 = None
+    linf = l2 = distances = None
     if robust is not None:
         rate, success, metrics = robust.accuracy(), clean.success_rate(robust), robust.metrics() or None
         invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
         linf, l2 = (_spread(phase, name, robust.worse_than(clean)) for name in ("linf", "l2"))
+        if DISTANCE in phase.columns and isinstance(clean, RightOrWrong):
+            distances = distance_statistics(phase.columns[DISTANCE].astype(np.float64), clean.correct)
     return AttackResult(
         name=attack.info.name,
         backend=attack.info.backend,
@@ -212,6 +215,7 @@ def _attack_result(
         over_budget=over_budget,
         perturbation_linf=linf,
         perturbation_l2=l2,
+        distances=distances,
         replay=replay,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,

@@ -23,7 +23,7 @@ from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.keeping import Attacked, offer
-from stein_bench.outcomes import CLEAN, Columns, Unit, numbered, replay_phase
+from stein_bench.outcomes import CLEAN, DISTANCE, Columns, Unit, numbered, replay_phase
 from stein_bench.replay import Kept, replay_shuffled, replay_singly
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task, finite_rows
@@ -226,7 +226,8 @@ def _attack_columns(
     if keeper is not None and keeper.wants(variant, attack.label):
         attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
         offer(keeper, variant, attack.label, model, setting.task, attacked)
-    return verdicts.columns(), counting.forward_passes, counting.backward_passes
+    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
+    return columns, counting.forward_passes, counting.backward_passes
 
 
 def _made_on(attack: Attack, model: nn.Module) -> nn.Module:

@@ -19,6 +19,8 @@ Columns = dict[str, NDArray[np.generic]]
 REPLAY = "replay "
 CLEAN = "clean"
 """The phase of a unit that holds clean predictions; any other phase is an attack's label."""
+DISTANCE = "distance"
+"""The column of how far away the adversarial input is that was found, within eps or not."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Unit:
         indices: positions of the samples in data order.
         columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All hold the columns of the
             task's outcomes (for classification ``correct``). Clean units have ``finite`` as well, attack units
-            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float). In corruption units every name is followed
+            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), and `DISTANCE`
+            where an attack makes the perturbation small. In corruption units every name is followed
             by the number of the draw (``correct0``, ``correct1``, …), in units of a replay the setting comes before it
             (``alone.correct``).
         seconds: wall time of this unit, verification included.

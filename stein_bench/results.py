@@ -89,6 +89,23 @@ class Replay(Part):
     alone_flipped: Share | None
 
 
+class Distances(Part):
+    """The smallest perturbations found, in the attack's norm and beyond its eps, of samples right on the clean input.
+
+    They are upper bounds: another attack may find a nearer adversarial input.
+    """
+
+    found: int = Field(description="samples for which an adversarial input was found at any distance")
+    samples: int = Field(description="right on the clean input")
+    mean: float | None = Field(description="over those found, as are median and quantiles")
+    median: float | None
+    quantiles: dict[str, float]
+    curve: list[tuple[float, Share]] = Field(
+        description="robust accuracy as a function of ε, at distances at which it falls: pairs of ε and the share of "
+        "all samples right on the clean input for which nothing was found within ε"
+    )
+
+
 class AttackResult(Part):
     """One attack on one variant. Shares are null where the attack failed."""
 
@@ -109,6 +126,7 @@ class AttackResult(Part):
     over_budget: int = Field(description="samples beyond eps, of attacks that do not honour it: no successes at eps")
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
+    distances: Distances | None = Field(default=None, description="of attacks that make the perturbation small")
     replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
     forward_passes: int = Field(
         description="of the attack, in samples; verification not counted. A transfer "

@@ -38,6 +38,7 @@ class AttackInfo:
             only if the perturbation found lies within eps.
         params: parameters with defaults (native attacks; torchattacks' are read from the class).
         tasks: what it serves.
+        minimal: whether it makes the perturbation small, so that it tells the distance of what it finds.
         min_classes: smallest number of classes it works with.
         unavailable: empty, or why it cannot run.
     """
@@ -51,6 +52,7 @@ class AttackInfo:
     params: Mapping[str, ParameterValue] = field(default_factory=dict)
     tasks: tuple[str, ...] = ("classification",)
     min_classes: int = 2
+    minimal: bool = False
     unavailable: str = ""
 
     @property
@@ -120,6 +122,14 @@ NATIVE = (
         params={"steps": 100, "targets": 9},
     ),
     AttackInfo(
+        "fab",
+        "fast adaptive boundary without a budget: the nearest point it finds (Croce and Hein 2020)",
+        norms=("Linf", "L2"),
+        eps_name=None,
+        params={"steps": 100, "targets": 9},
+        minimal=True,
+    ),
+    AttackInfo(
         "square",
         "random search over squares, on scores alone (Andriushchenko et al. 2020)",
         norms=("Linf", "L2"),
@@ -172,7 +182,12 @@ TORCHATTACKS = (
     ),
     _library("BIM", "iterated FGSM (Kurakin et al. 2017)"),
     _library(
-        "CW", "minimal L2 by optimisation (Carlini and Wagner 2017)", norms=("L2",), default_eps=L2_EPS, eps_name=None
+        "CW",
+        "minimal L2 by optimisation (Carlini and Wagner 2017)",
+        norms=("L2",),
+        default_eps=L2_EPS,
+        eps_name=None,
+        minimal=True,
     ),
     _library("DIFGSM", "input diversity (Xie et al. 2019)"),
     _library(
@@ -181,13 +196,26 @@ TORCHATTACKS = (
         norms=("L2",),
         default_eps=L2_EPS,
         eps_name=None,
+        minimal=True,
     ),
     _library(
-        "EADEN", "elastic net, elastic-net rule (Chen et al. 2018)", norms=("L1",), default_eps=L1_EPS, eps_name=None
+        "EADEN",
+        "elastic net, elastic-net rule (Chen et al. 2018)",
+        norms=("L1",),
+        default_eps=L1_EPS,
+        eps_name=None,
+        minimal=True,
     ),
-    _library("EADL1", "elastic net, L1 rule (Chen et al. 2018)", norms=("L1",), default_eps=L1_EPS, eps_name=None),
+    _library(
+        "EADL1",
+        "elastic net, L1 rule (Chen et al. 2018)",
+        norms=("L1",),
+        default_eps=L1_EPS,
+        eps_name=None,
+        minimal=True,
+    ),
     _library("EOTPGD", "PGD on gradients averaged over repeated passes (Liu et al. 2019)"),
-    _library("FAB", "fast adaptive boundary (Croce and Hein 2020)", norms=("Linf", "L2")),
+    _library("FAB", "fast adaptive boundary (Croce and Hein 2020)", norms=("Linf", "L2"), minimal=True),
     _library("FFGSM", "FGSM from a random start (Wong et al. 2020)"),
     _library("FGSM", "one signed gradient step (Goodfellow et al. 2015)"),
     _library("GN", "Gaussian noise of standard deviation std, no search", access="none", eps_name=None),
@@ -238,7 +266,12 @@ TORCHATTACKS = (
     _library("SINIFGSM", "scale invariance and Nesterov momentum (Lin et al. 2020)"),
     _library("SPSA", "gradients estimated from scores (Uesato et al. 2018)", access="score"),
     _library(
-        "SparseFool", "sparse linearisation (Modas et al. 2019)", norms=("L0",), default_eps=L0_EPS, eps_name=None
+        "SparseFool",
+        "sparse linearisation (Modas et al. 2019)",
+        norms=("L0",),
+        default_eps=L0_EPS,
+        eps_name=None,
+        minimal=True,
     ),
     _library("Square", "random search over squares (Andriushchenko et al. 2020)", norms=("Linf", "L2"), access="score"),
     _library("TIFGSM", "translation invariance (Dong et al. 2019)"),

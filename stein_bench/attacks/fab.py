@@ -32,7 +32,7 @@ def fab(
     steps: int,
     coupled: bool = False,
 ) -> Tensor:
-    """Return adversarial inputs found on the way to the nearest point of the boundary to the target class.
+    """Return adversarial inputs within eps found on the way to the nearest point of the boundary to the target class.
 
     Source: Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack"
     (2020), algorithm 1, with the boundary to one target class as in AutoAttack's FAB-T. The attack minimises the
@@ -65,6 +65,26 @@ def fab(
         if remaining is not None:
             current, centre, labels, targets = (part[remaining] for part in (current, centre, labels, targets))
     return whole if coupled else findings.adv_inputs
+
+
+def nearest_fab(
+    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, targets: Tensor, norm: str, steps: int
+) -> Tensor:
+    """Return the nearest misclassified points on the same way, at whatever distance; the clean input where none is.
+
+    This is the attack of the paper: it takes all its steps and knows no budget. Arguments are as in `fab`.
+    """
+    current, best = inputs, inputs
+    nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)
+    for _ in range(steps):
+        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin)
+        points = _step(current, inputs, slope, gap, norm)
+        right, away = still_right(model, task, points, labels), length(points - inputs, norm)
+        nearer = ~right & (away < nearest)
+        best = torch.where(per_sample(nearer, points), points, best)
+        nearest = torch.where(nearer, away, nearest)
+        current = torch.where(per_sample(right, points), points, inputs + BACKWARD * (points - inputs))
+    return best
 
 
 def _step(current: Tensor, centre: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:

@@ -27,6 +27,7 @@ class Verdicts:
             outputs on it are not finite; never a success.
         over_budget: an attack that does not honour eps went beyond it; never a success either.
         linf, l2: norms of the perturbation in float64 (NaN where it is not finite).
+        distance: its norm in the budget's own where the input is misclassified and valid, however far; else NaN.
     """
 
     outcomes: dict[str, NDArray[np.generic]]
@@ -34,6 +35,7 @@ class Verdicts:
     over_budget: Bits
     linf: NDArray[np.float64]
     l2: NDArray[np.float64]
+    distance: NDArray[np.float64]
 
     @property
     def void(self) -> Bits:
@@ -102,9 +104,11 @@ def verify(
     shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
     inside = (shown.flatten(1).amin(dim=1) >= 0) & (shown.flatten(1).amax(dim=1) <= 1)
     delta = shown.double() - inputs.double()
-    over = perturbation_norm(delta, norm) > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
+    size = perturbation_norm(delta, norm)
+    over = size > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
     logits = model(shown)
     invalid = ~finite | ~inside | ~finite_rows(logits) | (over if honours_eps else torch.zeros_like(over))
+    fooled = ~task.correct(logits, labels) & ~invalid
     nan = torch.full_like(over, torch.nan, dtype=torch.float64)
     return Verdicts(
         {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()},
@@ -112,4 +116,5 @@ def verify(
         (over & ~invalid).cpu().numpy(),
         torch.where(finite, perturbation_norm(delta, "Linf"), nan).cpu().numpy(),
         torch.where(finite, perturbation_norm(delta, "L2"), nan).cpu().numpy(),
+        torch.where(fooled, size, nan).cpu().numpy(),
     )

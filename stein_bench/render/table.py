@@ -13,7 +13,7 @@ from rich.text import Text
 from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.effects import effect_tables
 from stein_bench.report import Diagnostic, Report
-from stein_bench.results import AttackResult, CorruptionResult, Replay, VariantResult
+from stein_bench.results import AttackResult, CorruptionResult, Distances, Replay, VariantResult
 from stein_bench.specs import format_eps
 
 NARROWEST = 80
@@ -163,6 +163,8 @@ def _notes(report: Report) -> Iterator[str]:
         for attack in variant.attacks:
             if attack.replay is not None:
                 yield f"{variant.bn} ({variant.stats}), {attack.name} {_replayed(attack.replay)}"
+            if attack.distances is not None and attack.distances.median is not None:
+                yield f"{variant.bn} ({variant.stats}), {attack.name}: {_distance(attack.norm, attack.distances)}"
     for check in report.diagnostics:
         if check.status == "warn":
             yield f"check warns: {_check(check)}"
@@ -177,6 +179,15 @@ def _check(check: Diagnostic) -> str:
 
 def _collapsed(check: Diagnostic) -> bool:
     return check.name == "clean-accuracy" and check.status == "fail"
+
+
+def _distance(norm: str, distances: Distances) -> str:
+    unit, digits = ("/255", 255) if norm == "Linf" else ("", 1)
+    median, mean = (f"{digits * (value or 0):.3g}{unit}" for value in (distances.median, distances.mean))
+    return (
+        f"nearest adversarial inputs found: {norm} median {median}, mean {mean}, of {distances.found} of "
+        f"{distances.samples} samples"
+    )
 
 
 def _replayed(replay: Replay) -> str:

@@ -66,7 +66,7 @@ def test_every_native_attack_keeps_budget_and_box_on_images_and_volumes(
     labels = model(inputs).argmax(dim=1)
     attack = resolve_attack(spec_of(name, norm=norm, eps="0.1"))
     adv = run(attack, model, inputs, labels, coupled=coupled)
-    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=0.1, honours_eps=True)
+    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=0.1, honours_eps=attack.info.honours_eps)
     assert not verdicts.invalid.any()
     assert (verdicts.linf > 0).any()
 
@@ -99,7 +99,8 @@ def test_verdicts_are_those_of_the_whole_batch_at_every_batch_size(spec: str) ->
     inputs, labels = problem(model, (3, 4, 4), 100)
     whole = run(spec, model, inputs, labels)
     broken = ~right(model, whole, labels)
-    assert 0 < broken.sum() < 100
+    assert broken.any()
+    assert spec.startswith("fab:") or not broken.all()  # without a budget everything falls
     for size in (1, 5, 37):
         parts = run(spec, model, inputs, labels, batch_size=size)
         assert torch.equal(~right(model, parts, labels), broken)

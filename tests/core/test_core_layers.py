@@ -21,7 +21,7 @@ LAYERS = (
     ("config", "outcomes", "paired", "provenance", "attacks"),
     ("measures", "recipes"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
-    ("budgets", "adversarials"),
+    ("budgets", "adversarials", "distances"),
     ("journal", "fit", "keeping", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "evaluate", "compare", "gate", "display"),
     ("assemble", "surrogate"),

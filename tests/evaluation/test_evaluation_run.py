@@ -362,3 +362,29 @@ def test_without_a_control_the_table_and_the_notes_say_so(
     stream = io.StringIO()
     print_report(report, Console(file=stream, width=200))
     assert "no plain-BN control" in stream.getvalue()
+
+
+def test_attacks_that_make_the_perturbation_small_report_how_far_they_had_to_go(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    """Distances of all samples, beyond the budget too; the budget decides what counts as broken all the same."""
+    attacks = ["fab:steps=10,eps=2/255", "torchattacks.DeepFool:eps=0.1", "pgd:steps=20,eps=2/255"]
+    report = run(model, data, attack=attacks)
+    report = Report.model_validate_json(report.to_json())
+    (variant,) = report.variants
+    fab, deepfool, pgd = variant.attacks
+    assert pgd.distances is None
+    assert fab.distances is not None
+    assert deepfool.distances is not None
+    assert fab.distances.samples == round(60 * variant.clean.accuracy)
+    assert fab.distances.found > round(60 * (variant.clean.accuracy - fab.robust_accuracy)) + 10
+    assert fab.over_budget > 10
+    assert fab.robust_accuracy == pytest.approx(pgd.robust_accuracy, abs=2 / 60)
+    for eps, robust in fab.distances.curve[::5]:
+        (attack,) = run(model, data, attack=f"pgd:steps=20,eps={max(eps, 1e-4)!r}").variants[0].attacks
+        assert attack.robust_accuracy == pytest.approx(robust, abs=4 / 60)
+    console = Console(file=io.StringIO(), width=150)
+    print_report(report, console)
+    text = " ".join(console.file.getvalue().split())
+    assert f"fab: nearest adversarial inputs found: Linf median {255 * fab.distances.median:.3g}/255, mean" in text
+    assert f"of {fab.distances.found} of {fab.distances.samples} samples" in text
