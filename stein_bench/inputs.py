@@ -1,4 +1,4 @@
-"""What the model gets: the size of its images, and their scaling."""
+"""What the model gets: the size of its images, their scaling, and that their values are what they should be."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stein_bench.config import RunConfig
-from stein_bench.data.samples import Resize
+from stein_bench.data.samples import Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.models.interface import ScalesInput
 from stein_bench.models.preprocessing import check_preprocessing
 from stein_bench.models.sources import ModelSource
 from stein_bench.models.weights import Weights
+from stein_bench.progress import Progress, phase
 
 WeightsKind = Literal["pretrained", "none", "fit", "file"]
 
@@ -67,6 +68,18 @@ def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | No
         mean, std = _for_channels(mean, channels), _for_channels(std, channels)
     check_preprocessing(mean, std, channels)
     return Scaling(tuple(mean), tuple(std), origin)
+
+
+def check_values(samples: Samples, progress: Progress) -> None:
+    """Read samples whose values may not fit into [0, 1] once, before anything is trained or attacked.
+
+    Raises:
+        UsageError: one is unreadable, or out of range.
+    """
+    if samples.needs_survey:
+        with phase(progress, f"reading the {samples.split} split", len(samples)):
+            for _ in samples.surveyed():
+                progress.advance(1)
 
 
 def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:

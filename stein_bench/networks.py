@@ -19,6 +19,7 @@ from stein_bench.cache import cache_folder
 from stein_bench.errors import RunError, UsageError
 from stein_bench.fit import FitRecipe, fit
 from stein_bench.guard import forked_rng
+from stein_bench.inputs import check_values
 from stein_bench.models.weights import (
     WeightsCard,
     load_weights,
@@ -111,6 +112,7 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
     """Train `network` by the built-in recipe, or load what an equal training left in the cache."""
     recipe = FitRecipe()
     samples = plan.training_samples()
+    check_values(samples, progress)
     path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
     if path.exists():
         try:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from stein_bench.errors import UsageError
-from stein_bench.results import Part, Sha256, VariantResult, WeightsInfo
+from stein_bench.results import Part, Sha256, VariantResult, WeightsInfo, is_none
 
 SCHEMA_VERSION = 1
 
@@ -60,6 +60,18 @@ class ModelInfo(Part):
     preprocessing: Preprocessing
 
 
+class DataScaling(Part):
+    """How stored values became values in [0, 1]."""
+
+    method: Literal["none", "range", "minmax"] = Field(
+        description="none: they were in [0, 1]; range: from low to high; minmax: each sample by its own extremes"
+    )
+    low: float | None
+    high: float | None
+    clipped_values: int = Field(description="values that were outside and are now 0 or 1, over all samples")
+    clipped_samples: int = Field(description="samples that hold such values")
+
+
 class DataInfo(Part):
     """The evaluated samples."""
 
@@ -70,6 +82,9 @@ class DataInfo(Part):
     samples: int
     shape: tuple[int, ...] = Field(description="of one sample as the model gets it, channels first")
     sha256: Sha256 = Field(description="over the evaluated samples and labels, in order")
+    scaling: DataScaling | None = Field(
+        default=None, exclude_if=is_none, description="left out for 8-bit images, which are divided by 255"
+    )
 
 
 class Diagnostic(Part):

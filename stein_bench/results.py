@@ -11,7 +11,8 @@ Interval = tuple[Share, Share]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """Say whether an optional part is absent, and so left out of the document."""
     return value is None
 
 
@@ -47,7 +48,7 @@ class Figure(Part):
 
 Metrics = Annotated[
     dict[str, Figure] | None,
-    Field(exclude_if=_is_none, description="the task's metrics beside the accuracy; left out where it has none"),
+    Field(exclude_if=is_none, description="the task's metrics beside the accuracy; left out where it has none"),
 ]
 
 

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from torch import nn
@@ -22,6 +22,7 @@ from stein_bench.display import PhaseDisplay
 from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
 from stein_bench.guard import repeatable_backends
+from stein_bench.inputs import check_values
 from stein_bench.journal import Journal, journal_path
 from stein_bench.keeping import known_verdicts
 from stein_bench.networks import Built, build_blank, build_network
@@ -34,6 +35,7 @@ from stein_bench.provenance import environment
 from stein_bench.report import (
     SCHEMA_VERSION,
     DataInfo,
+    DataScaling,
     Diagnostic,
     ModelInfo,
     Preprocessing,
@@ -71,6 +73,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     batch_size = plan.batch_size(blank)
     setting = Setting(plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device)
     _announce(plan, batch_size, progress)
+    check_values(plan.samples, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         plan = with_surrogate(plan, surrogate, progress)
@@ -128,6 +131,7 @@ def _model_info(plan: Plan, blank: nn.Module, classes: int, results: list[Varian
 
 
 def _data_info(plan: Plan) -> DataInfo:
+    scaling = plan.samples.scaling()
     return DataInfo(
         name=plan.data.name,
         split=plan.samples.split,
@@ -136,6 +140,7 @@ def _data_info(plan: Plan) -> DataInfo:
         samples=len(plan.samples),
         shape=plan.samples.shape,
         sha256=plan.samples.sha256(),
+        scaling=None if scaling is None else DataScaling(**asdict(scaling)),
     )
 
 

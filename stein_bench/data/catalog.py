@@ -8,5 +8,8 @@ DATA_SUMMARIES: dict[str, str] = {
     "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are understood",
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
+    "nifti:CSV[,OPTIONS]": (
+        "NIfTI volumes by a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
+    ),
 }
 """Spec pattern → what it is. The part before the first ``:``, ``[`` or end is the name."""

@@ -12,11 +12,10 @@ import numpy as np
 
 from stein_bench.data.classfolders import label_names, split_folders
 from stein_bench.data.imagefiles import EXTENSIONS, FileStore, image_paths, image_size
+from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.errors import UsageError
-
-_ORDER_SEED = 20250711
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +67,7 @@ class ImageFolder:
     @cached_property
     def _files(self) -> dict[str, list[tuple[str, int]]]:
         """Split → (path relative to the root, label) in data order."""
-        return {split: _in_data_order(self._listed(split)) for split in self.folders}
+        return {split: in_data_order(sorted(self._listed(split))) for split in self.folders}
 
     def _listed(self, split: str) -> list[tuple[str, int]]:
         return [
@@ -98,13 +97,6 @@ def open_imagefolder(root: Path) -> ImageFolder:
             known = ", ".join(sorted(EXTENSIONS))
             raise UsageError(f"{root}: the class folders of the {split} split hold no image ({known})")
     return ImageFolder(root, folders, labels, classes, label_space)
-
-
-def _in_data_order(listed: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    listed = sorted(listed)
-    # The raw bit stream, because NumPy keeps it the same in all versions, unlike Generator.permutation.
-    keys = np.random.PCG64(_ORDER_SEED).random_raw(len(listed))
-    return [listed[index] for index in np.argsort(keys, kind="stable")]
 
 
 def _as_text(path: str) -> str:

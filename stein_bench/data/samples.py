@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,6 +50,29 @@ class LabelMaps(Protocol):
         """Feed the format and the stored bytes of the first `count` label maps into `digest`."""
 
 
+@dataclass(frozen=True)
+class ScalingRecord:
+    """How stored values became values in [0, 1].
+
+    `method` is ``none``, ``range`` (from `low` to `high`) or ``minmax`` (each sample by its own smallest and largest
+    value). `clipped_values` of `clipped_samples` samples were outside and are now 0 or 1.
+    """
+
+    method: str
+    low: float | None
+    high: float | None
+    clipped_values: int
+    clipped_samples: int
+
+
+@runtime_checkable
+class RecordsScaling(Protocol):
+    """A store whose values had to be brought to [0, 1]."""
+
+    def scaling_record(self, count: int) -> ScalingRecord:
+        """Return how the first `count` samples were scaled; UsageError where one is unreadable."""
+
+
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
@@ -63,7 +86,8 @@ class Samples:
     `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` says what labels
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
     `store` may hold more than n samples: the first n are meant. Of a dense task every sample has a map of labels: these
-    are read from `maps`, batch by batch like the images, and `labels` is empty.
+    are read from `maps`, batch by batch like the images, and `labels` is empty. `sites` are n names of where samples
+    come from, if that is known.
     """
 
     name: str
@@ -75,6 +99,7 @@ class Samples:
     label_space: str | None = None
     task: str = "classification"
     maps: LabelMaps | None = None
+    sites: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.int64)
@@ -112,7 +137,27 @@ class Samples:
             return self
         if limit < 1:
             raise UsageError(f"the limit on samples must be at least 1, not {limit}")
-        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit])
+        sites = self.sites and self.sites[:limit]
+        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit], sites=sites)
+
+    @property
+    def needs_survey(self) -> bool:
+        """Whether values have to be read before they can be trusted to fit into [0, 1]: not those of 8 bits."""
+        return isinstance(self.store, RecordsScaling)
+
+    def surveyed(self) -> Iterator[int]:
+        """Read every sample that needs it once, and yield the number read so far.
+
+        Raises UsageError for the first that is unreadable or out of range.
+        """
+        if isinstance(self.store, RecordsScaling):
+            for count in range(1, len(self) + 1):
+                self.store.scaling_record(count)
+                yield count
+
+    def scaling(self) -> ScalingRecord | None:
+        """Return how stored values became values in [0, 1]; None where 8 bits divided by 255 is all there is."""
+        return self.store.scaling_record(len(self)) if isinstance(self.store, RecordsScaling) else None
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over stored samples, labels and resize, in data order. Computed once."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from stein_bench.data.cifar import open_cifar
 from stein_bench.data.digits import Digits
 from stein_bench.data.imagefolder import open_imagefolder
+from stein_bench.data.nifti import open_nifti
 from stein_bench.data.npz import open_npz
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
@@ -95,6 +96,12 @@ def _imagefolder(rest: str | None) -> DataSource:
     return open_imagefolder(_path(rest))
 
 
+def _nifti(rest: str | None) -> DataSource:
+    if not rest:
+        raise UsageError("nifti needs a table: nifti:CSV, with the columns path, label, split and, if wanted, site")
+    return open_nifti(rest)
+
+
 def _cifar(name: str, rest: str | None) -> DataSource:
     if rest == "":
         raise UsageError(f"{name}: lacks its folder: write {name}:ROOT, or {name} to download it")
@@ -113,5 +120,6 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "cifar10": partial(_cifar, "cifar10"),
     "cifar100": partial(_cifar, "cifar100"),
     "imagefolder": _imagefolder,
+    "nifti": _nifti,
     "npz": _npz,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.interface import DefaultScaling, digest, reason
+from stein_bench.models.interface import DefaultScaling, digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +88,7 @@ class PaperModel:
             with torch.device("meta"):
                 size = sum(parameter.numel() for parameter in builder().parameters())
         except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch counts
-            raise UsageError(f"cannot build {self.spec}: {reason(error)}") from error
+            raise UsageError(f"cannot build {self.spec}: its options are too large.") from error
         if size > MOST_PARAMETERS:
             raise UsageError(
                 f"{self.spec} would have {size:,} parameters; options may make at most {MOST_PARAMETERS:,}."

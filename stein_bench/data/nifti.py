@@ -1,0 +1,147 @@
+"""The data source ``nifti:CSV[,shape=DxHxW][,scaling=…]``: brain volumes and the like, read when they are needed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stein_bench.data.order import in_data_order
+from stein_bench.data.resize import Resize
+from stein_bench.data.samples import OWN, Samples, ScalingRecord
+from stein_bench.data.volumes import ValueScaling, check_header, parse_scaling, read_volume
+from stein_bench.data.volumetable import Row, read_table
+from stein_bench.errors import UsageError, unknown_name
+
+SHAPE = (128, 128, 64)
+"""The paper's."""
+OPTIONS = ("shape", "scaling")
+
+_SHAPE = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", re.IGNORECASE)
+_OPTION = re.compile(r"\s*[A-Za-z_]+\s*=")
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeStore:
+    """A `Store` over NIfTI files `paths`, each read, oriented, scaled and fitted to `sides` when it is asked for."""
+
+    paths: tuple[Path, ...]
+    sides: tuple[int, ...]
+    scaling: ValueScaling
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, *self.sides)
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        volumes = [read_volume(self.paths[index], self.sides, self.scaling).values for index in indices]
+        return torch.from_numpy(np.stack(volumes)[:, None]) if volumes else torch.zeros((0, *self.shape))
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        """Hash the values as the model gets them: how a file is compressed or oriented does not matter."""
+        digest.update(f"volumes {self.shape} {self.scaling}\n".encode())
+        for sha256, _ in self._read(count):
+            digest.update(sha256)
+
+    def scaling_record(self, count: int) -> ScalingRecord:
+        """Return how the first `count` volumes were scaled, and how many of their values were clipped."""
+        clipped = [clipped for _, clipped in self._read(count)]
+        method, low, high = self.scaling.method, self.scaling.low, self.scaling.high
+        return ScalingRecord(method, low, high, sum(clipped), sum(found > 0 for found in clipped))
+
+    def _read(self, count: int) -> list[tuple[bytes, int]]:
+        """Return (SHA-256 of its values, number of clipped values) of the first `count` volumes, each read once."""
+        for path in self.paths[len(self._surveyed) : count]:
+            volume = read_volume(path, self.sides, self.scaling)
+            self._surveyed.append((hashlib.sha256(volume.values.astype("<f4").data).digest(), volume.clipped))
+        return self._surveyed[:count]
+
+    @cached_property
+    def _surveyed(self) -> list[tuple[bytes, int]]:
+        return []
+
+
+@dataclass(frozen=True, eq=False)
+class Nifti:
+    """Volumes of one channel in [0, 1] by a table of files; `rows` is split → its rows in data order."""
+
+    table: Path
+    rows: Mapping[str, tuple[Row, ...]]
+    sides: tuple[int, ...]
+    scaling: ValueScaling
+    classes: tuple[str, ...]
+    task: str = "classification"
+    label_space: str | None = OWN
+    native_size: int | None = None
+    uniform: bool = True
+    channels: int = 1
+
+    @property
+    def name(self) -> str:
+        return f"nifti:{self.table.name}"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.rows)
+
+    def samples(self, split: str, resize: Resize | None = None) -> Samples:
+        """Return the `split`, its headers checked, in an order that a fixed seed permutes (see `in_data_order`)."""
+        if split not in self.rows:
+            raise UsageError(f"{self.table}: no row has the split {split!r}")
+        if resize is not None:
+            raise UsageError("volumes are not resized but cropped and padded: leave --image-size out, give shape=DxHxW")
+        rows = self.rows[split]
+        for row in rows:
+            check_header(row.path)
+        sites = tuple(row.site for row in rows if row.site is not None)
+        return Samples(
+            self.name,
+            split,
+            self.classes,
+            np.array([row.label for row in rows], dtype=np.int64),
+            tuple(row.name for row in rows),
+            VolumeStore(tuple(row.path for row in rows), self.sides, self.scaling),
+            self.label_space,
+            self.task,
+            sites=sites or None,
+        )
+
+
+def open_nifti(text: str) -> Nifti:
+    """Return the source of ``CSV[,shape=DxHxW][,scaling=none|minmax|LOW:HIGH]``; UsageError for anything wrong."""
+    path, given = _options(text)
+    shape = _SHAPE.fullmatch(given.get("shape", "x".join(map(str, SHAPE))))
+    if not shape:
+        raise UsageError(f"nifti:{text}: shape={given['shape']}; write three whole numbers, as shape=128x128x64")
+    scaling = parse_scaling(given.get("scaling", "none"), f"nifti:{text}")
+    table = Path(path).expanduser()
+    rows = read_table(table)
+    by_split = {split: tuple(in_data_order([row for row in rows if row.split == split])) for split in ("train", "test")}
+    classes = tuple(str(label) for label in range(max(row.label for row in rows) + 1))
+    return Nifti(
+        table, {split: found for split, found in by_split.items() if found}, tuple(map(int, shape.groups())), scaling,
+        classes,
+    )  # fmt: skip
+
+
+def _options(text: str) -> tuple[str, dict[str, str]]:
+    """Split the options off the path, which may hold commas itself: they are what ends in ``,name=value``."""
+    parts = text.split(",")
+    given: dict[str, str] = {}
+    while len(parts) > 1 and (_OPTION.match(parts[-1]) or parts[-2].lower().endswith(".csv")):
+        name, equals, value = (piece.strip() for piece in parts.pop().partition("="))
+        if not equals or not value:
+            raise UsageError(f"nifti:{text}: {name + equals!r} is not of the form option=value, as shape=128x128x64")
+        if name not in OPTIONS:
+            raise unknown_name("option of nifti", name, OPTIONS)
+        if name in given:
+            raise UsageError(f"nifti:{text} gives {name!r} twice")
+        given[name] = value
+    return ",".join(parts), given
