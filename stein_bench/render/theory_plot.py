@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,15 @@ from matplotlib.figure import Figure
 
 from stein_bench.errors import UsageError
 from stein_bench.render.theory_risk import SHORT
+from stein_bench.theory.constants import LipschitzStudy
+from stein_bench.theory.lipschitz import Layer
 from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.study import RiskStudy
 
 COLOURS = "PuOr_r"
 """Diverging, and told apart by colour-blind readers too: purple is below 1, orange above."""
+SAFE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Lines: the colours of Okabe and Ito, which colour-blind readers tell apart."""
 
 
 def plot_risk(study: RiskStudy, path: str | Path) -> None:
@@ -43,10 +48,7 @@ def plot_risk(study: RiskStudy, path: str | Path) -> None:
     bar.set_label(
         "risk / risk of the sample estimator (purple: smaller, orange: larger; dot: undecided; blank: the same)"
     )
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"--plot {path}: {error.strerror or error}.") from None
+    _save(figure, path)
 
 
 def _draw_map(axis: Axes, study: RiskStudy, name: str, target: Target, norm: SymLogNorm) -> None:
@@ -88,3 +90,61 @@ def _label(axis: Axes, study: RiskStudy) -> None:
         axis.set_xlabel(f"within a block: N = {', '.join(map(str, settings.elements))}, left to right", fontsize=8)
     if axis.get_subplotspec() is not None and axis.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         axis.set_ylabel(f"C = {', '.join(map(str, settings.channels))}\ndownwards", fontsize=7)
+
+
+def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
+    """Draw each layer's constant, and below it the ratio to plain BN's, for every estimator.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    layers = study.layers
+    figure = Figure(figsize=(max(8.0, min(0.3 * len(layers), 24.0)), 7.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    line = "-" if study.network else "none"  # random batches are no sequence
+    for index, name in enumerate(study.settings.bn):
+        norms = [layer.constants[index].norm for layer in layers]
+        style = {
+            "color": SAFE[index % len(SAFE)],
+            "marker": "osD^vPX"[index % 7],
+            "linewidth": 1.4,
+            "markersize": 5,
+            "linestyle": line,
+        }
+        top.plot(_positive(norms), label="plain BN" if name == "sample" else name, **style)
+        if name != "sample":
+            bottom.plot(_positive(study.ratios(name)), **style)
+    closed = [layer.constants[0].closed_form for layer in layers]
+    top.plot(_positive(closed), "+", color="0.1", markersize=10, label="plain BN,\nclosed form")
+    for axis, label in ((top, "local Lipschitz constant"), (bottom, "constant / plain BN's")):
+        axis.set_yscale("log")
+        axis.set_ylabel(label)
+        axis.grid(axis="y", color="0.9", linewidth=0.8)
+    bottom.axhline(1, color="0.3", linewidth=1.0, zorder=0)
+    bottom.set_xticks(range(len(layers)), [_place(layer) for layer in layers], rotation=90, fontsize=7)
+    bottom.set_xlabel("BN layer, from input to output" if study.network else "channels × elements, spread of means")
+    network = study.network
+    top.set_title(
+        f"{network.model} on {network.samples} samples of {network.data}, weights: {network.weights_kind}, trained "
+        f"with {network.trained_with}"
+        if network
+        else "Random Gaussian batches"
+    )
+    top.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    _save(figure, path)
+
+
+def _positive(values: Sequence[float | None]) -> list[float]:
+    """Return what a logarithmic axis can show; a gap for the rest."""
+    return [math.nan if value is None or value <= 0 else value for value in values]
+
+
+def _place(layer: Layer) -> str:
+    return layer.name if layer.name is not None else f"{layer.channels}×{layer.elements:,}, {layer.spread:g}"
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise UsageError(f"--plot {path}: {error.strerror or error}.") from None

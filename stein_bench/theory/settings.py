@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stein_bench.errors import UsageError
+from stein_bench.normalization.names import parse_estimator
 from stein_bench.specs import parse_numbers
 from stein_bench.theory.names import CONTAMINATIONS, DEFAULT_ESTIMATORS, contamination, risk_estimator
 
@@ -164,3 +165,56 @@ def known_contaminations(names: Sequence[str] | None) -> tuple[str, ...]:
         UsageError: a name is not known.
     """
     return tuple(map(contamination, names or CONTAMINATIONS))
+
+
+DEFAULT_BN = ("sample", "stein", "jsnorm", "james-stein")
+
+
+@dataclass(frozen=True)
+class LipschitzSettings:
+    """Which layers, and how long to look for their constants.
+
+    Attributes:
+        bn: estimators, canonical; plain BN (``sample``) comes first, added where it is not named.
+        channels, elements, spreads, variance_spread: of random batches; see `Population`.
+        starts: power iterations per layer and estimator, from different random vectors.
+        seed: of everything random.
+
+    Raises:
+        UsageError: a value is out of range or given twice; the message names the option.
+    """
+
+    bn: tuple[str, ...] = DEFAULT_BN
+    channels: tuple[int, ...] = (16, 64, 256)
+    elements: tuple[int, ...] = (4, 64, 1024)
+    spreads: tuple[float, ...] = (0.0, 1.0)
+    variance_spread: float = 1.0
+    starts: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        others = tuple(name for name in self.bn if name != "sample")
+        check_distinct("bn", self.bn)
+        object.__setattr__(self, "bn", ("sample", *others))
+        for option, values in (("channels", self.channels), ("elements", self.elements), ("spread", self.spreads)):
+            check_distinct(option, values)
+        check_range("channels", self.channels, 1, 4096)
+        check_range("elements", self.elements, 1, 2**40)
+        check_range("spread", self.spreads, 0, 1e6)
+        check_range("variance-spread", (self.variance_spread,), 0, 5)
+        check_range("starts", (self.starts,), 1, 100)
+        check_range("seed", (self.seed,), 0, 2**63 - 1)
+        if max(self.channels) * max(self.elements) > LARGEST_BATCH // 4:
+            raise UsageError(
+                f"{max(self.channels)} channels × {max(self.elements)} elements are more than {LARGEST_BATCH // 4:,}; "
+                "choose fewer."
+            )
+
+
+def canonical_bn(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the canonical names of the BN estimators asked for, or the default ones.
+
+    Raises:
+        UsageError: a name is not known.
+    """
+    return tuple(str(parse_estimator(name)) for name in names or DEFAULT_BN)

@@ -1,0 +1,162 @@
+"""`stein-bench theory lipschitz`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stein_bench.cli.completion import bn_names, completing
+from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
+from stein_bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.theory.constants import LipschitzStudy
+    from stein_bench.theory.settings import LipschitzSettings
+
+NETWORK, RANDOM = "In a network", "On random batches"
+
+
+@theory.command("lipschitz")
+def lipschitz(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Look at a network's layers, as for evaluate, instead of random batches.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Data set of the batch. Default: digits.", rich_help_panel=NETWORK),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file.", rich_help_panel=NETWORK
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples of the batch. Default: 100.", rich_help_panel=NETWORK)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Size of the images.", rich_help_panel=NETWORK)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=NETWORK)
+    ] = None,
+    std: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,C", help="Standard deviation of the input scaling.", rich_help_panel=NETWORK),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=NETWORK),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Numbers of channels C. Default: 16,64,256.", rich_help_panel=RANDOM),
+    ] = None,
+    elements: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Elements per channel N. Default: 4,64,1024.", rich_help_panel=RANDOM),
+    ] = None,
+    spread: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Spreads of the true means, in σ. Default: 0,1.", rich_help_panel=RANDOM),
+    ] = None,
+    variance_spread: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X", help="Standard deviation over channels of log σ². Default: 1.", rich_help_panel=RANDOM
+        ),
+    ] = None,
+    bn: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bn",
+            "--estimator",
+            metavar="NAME",
+            help="Estimators to compare with plain BN; repeat for several. Default: stein, jsnorm, james-stein.",
+            autocompletion=completing(bn_names),
+        ),
+    ] = None,
+    starts: Annotated[int, typer.Option(metavar="N", help="Power iterations per constant.")] = 2,
+    seed: Seed = 0,
+    format: Format = "table",
+    output: Output = None,
+    plot: Plot = None,
+    quiet: Quiet = False,
+) -> int:
+    """Find the local Lipschitz constant of normalization layers under batch statistics, plain and shrunk.
+
+    It is the spectral norm of the layer's Jacobian, by power iteration, on random batches or, with --model, where one
+    batch of data runs through a network.
+
+    Examples:
+
+    - `stein-bench theory lipschitz`
+    - `stein-bench theory lipschitz --model resnet18 --plot lipschitz.png`
+    - `stein-bench theory lipschitz --channels 64 --elements 256 --spread 0,0.5,1,2 --bn stein`
+    """
+    network = {
+        "data": data, "weights": weights, "batch_size": batch_size, "image_size": image_size, "mean": mean, "std": std,
+        "device": device,
+    }  # fmt: skip
+    batches = {"channels": channels, "elements": elements, "spread": spread, "variance_spread": variance_spread}
+    check_files(format, output, plot)
+    _check_either(model, network, batches)
+    from stein_bench.theory.settings import LipschitzSettings, canonical_bn, parse_list, parse_whole_list
+
+    asked: dict[str, Any] = {"bn": canonical_bn(bn), "starts": starts, "seed": seed}
+    for option, text in (("channels", channels), ("elements", elements)):
+        if text is not None:
+            asked[option] = parse_whole_list(option, text)
+    if spread is not None:
+        asked["spreads"] = parse_list("spread", spread)
+    if variance_spread is not None:
+        asked["variance_spread"] = variance_spread
+    settings = LipschitzSettings(**asked)
+    study = _look(settings, model, {**network, "seed": seed}, quiet)
+    text = write_document(study.document(), output)
+    if plot is not None:
+        from stein_bench.render.theory_plot import plot_lipschitz
+
+        plot_lipschitz(study, plot)
+    if format == "json":
+        typer.echo(text, nl=False)
+        return 0
+    from stein_bench.render.theory_lipschitz import print_lipschitz
+
+    print_lipschitz(study)
+    return 0
+
+
+def _check_either(model: str | None, network: Mapping[str, object], batches: Mapping[str, object]) -> None:
+    """Refuse options of random batches with a network, and of networks without one."""
+    useless = batches if model is not None else network
+    for option, value in useless.items():
+        if value is not None:
+            name = "--" + option.replace("_", "-")
+            raise UsageError(
+                f"{name} is about random batches; leave it or --model out." if model else f"{name} needs --model."
+            )
+
+
+def _look(settings: LipschitzSettings, model: str | None, options: Mapping[str, object], quiet: bool) -> LipschitzStudy:
+    from stein_bench.config import make_config
+    from stein_bench.render.progress import terminal_progress
+
+    config = make_config({"model": model, **options}) if model is not None else None
+    with terminal_progress(quiet=quiet) as progress, redirect_stdout(sys.stderr):
+        from stein_bench.theory.constants import LipschitzStudy
+        from stein_bench.theory.lipschitz import network_layers, random_layers
+
+        if config is None:
+            return LipschitzStudy(settings, None, tuple(random_layers(settings, progress=progress)))
+        network, layers = network_layers(config, settings, progress=progress)
+        return LipschitzStudy(settings, network, tuple(layers))

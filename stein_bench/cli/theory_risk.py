@@ -1,0 +1,119 @@
+"""`stein-bench theory risk`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stein_bench.cli.completion import completing
+from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
+from stein_bench.theory.names import CONTAMINATIONS, risk_estimators
+
+GRID = "What is simulated"
+
+
+@theory.command("risk")
+def risk(
+    channels: Annotated[
+        str, typer.Option(metavar="LIST", help="Numbers of channels C.", rich_help_panel=GRID)
+    ] = "3,16,64,512",
+    elements: Annotated[
+        str, typer.Option(metavar="LIST", help="Elements per channel N, n·h·w of a batch.", rich_help_panel=GRID)
+    ] = "2,16,256,4096",
+    spread: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Spreads (standard deviations) of the true means over channels, in σ.",
+            rich_help_panel=GRID,
+        ),
+    ] = "0,0.1,1,10",
+    contamination: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"What is added to the elements: {', '.join(CONTAMINATIONS)}; repeat for several. Default: all.",
+            autocompletion=completing(lambda: list(CONTAMINATIONS)),
+            rich_help_panel=GRID,
+        ),
+    ] = None,
+    estimator: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--estimator",
+            "--bn",
+            metavar="NAME",
+            help="Estimators, as in `list bn`, and stein-theorem (what the theorem is about) and unbiased; repeat for "
+            "several. Default: all but unbiased.",
+            autocompletion=completing(risk_estimators),
+            rich_help_panel=GRID,
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(metavar="X", help="Strength of the contamination, in σ.", rich_help_panel=GRID)
+    ] = 0.5,
+    offset: Annotated[
+        float, typer.Option(metavar="X", help="What all true means have in common, in σ.", rich_help_panel=GRID)
+    ] = 0.0,
+    variance_spread: Annotated[
+        float,
+        typer.Option(
+            metavar="X", help="Standard deviation over channels of log σ²; 0: equal variances.", rich_help_panel=GRID
+        ),
+    ] = 0.0,
+    draws: Annotated[
+        int,
+        typer.Option(metavar="N", help="Batches per setting; fewer where C or N is large.", rich_help_panel=GRID),
+    ] = 10_000,
+    seed: Seed = 0,
+    format: Format = "table",
+    output: Output = None,
+    plot: Plot = None,
+    quiet: Quiet = False,
+) -> int:
+    """Simulate the squared-error risk of each estimator of mean and variance, relative to the sample ones.
+
+    What is estimated are the clean mean and variance of every channel, also where the elements are contaminated.
+
+    Examples:
+
+    - `stein-bench theory risk --plot risk.png`
+    - `stein-bench theory risk --channels 64 --elements 25600 --spread 1 --contamination none`
+    - `stein-bench theory risk --estimator stein --estimator james-stein --offset 1 --output risk.json`
+    """
+    check_files(format, output, plot)
+    from stein_bench.theory.settings import (
+        RiskSettings,
+        canonical_estimators,
+        known_contaminations,
+        parse_list,
+        parse_whole_list,
+    )
+
+    settings = RiskSettings(
+        parse_whole_list("channels", channels),
+        parse_whole_list("elements", elements),
+        parse_list("spread", spread),
+        known_contaminations(contamination),
+        canonical_estimators(estimator),
+        strength, offset, variance_spread, draws, seed,
+    )  # fmt: skip
+    from stein_bench.render.progress import terminal_progress
+    from stein_bench.theory.risk import simulate_risk
+    from stein_bench.theory.study import RiskStudy
+
+    with terminal_progress(quiet=quiet) as progress:
+        study = RiskStudy(settings, tuple(simulate_risk(settings, progress=progress)))
+    text = write_document(study.document(), output)
+    if plot is not None:
+        from stein_bench.render.theory_plot import plot_risk
+
+        plot_risk(study, plot)
+    if format == "json":
+        typer.echo(text, nl=False)
+        return 0
+    from stein_bench.render.theory_risk import print_risk
+
+    print_risk(study)
+    return 0
