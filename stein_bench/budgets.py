@@ -46,7 +46,15 @@ def budget_results(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome]) -
 def _within(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome], norm: str, eps: float) -> BudgetResult:
     labels = [attack.label for attack in attacks if attack.norm == norm and attack.eps <= eps]
     outcomes = [robust[label] for label in labels]
-    rate = type(outcomes[0]).worst_case(outcomes).accuracy()
+    worst = type(outcomes[0]).worst_case(outcomes)
+    rate, metrics = worst.accuracy(), worst.metrics() or None
     return BudgetResult.model_validate(
-        {"norm": norm, "eps": eps, "attacks": labels, "accuracy": rate.value, "ci95": (rate.low, rate.high)}
+        {
+            "norm": norm,
+            "eps": eps,
+            "attacks": labels,
+            "accuracy": rate.value,
+            "ci95": (rate.low, rate.high),
+            "metrics": metrics,
+        }
     )

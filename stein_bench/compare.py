@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named, adjusted, difference, leaderboard, notes, sources, tested
-from stein_bench.metrics import Bits
+from stein_bench.measures import Outcome
 from stein_bench.paired import Paired
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
 from stein_bench.standings import COMPARE_VERSION, Leaderboard, PairRow, PairTable
@@ -116,17 +116,16 @@ def _drafts(pair: _Pair) -> Iterator[_Draft]:
         yield _compared(first, second, WORST_CASE, title, first.worst_case(common), second.worst_case(common))
 
 
-def _compared(first: Subject, second: Subject, key: str, title: str, one: Bits, other: Bits) -> _Draft:
+def _compared(first: Subject, second: Subject, key: str, title: str, one: Outcome, other: Outcome) -> _Draft:
     result = tested(one, other, first)
-    counts = result.counts
     row = PairRow(
         first=first.name,
         second=second.name,
         accuracy=key,
         title=title,
-        samples=counts.n,
-        first_accuracy=(counts.both + counts.lost) / counts.n,
-        second_accuracy=(counts.both + counts.gained) / counts.n,
+        samples=result.n,
+        first_accuracy=result.first,
+        second_accuracy=result.second,
         difference=None,
         reason="",
     )

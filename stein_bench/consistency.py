@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from stein_bench.attacks.registry import Attack
-from stein_bench.metrics import Bits
-from stein_bench.paired import LEAST_BATCHES, Paired, paired
+from stein_bench.measures import Outcome
+from stein_bench.paired import LEAST_BATCHES, Paired
 from stein_bench.report import Diagnostic
-from stein_bench.results import VariantResult
+from stein_bench.results import VariantResult, headline
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -25,13 +25,14 @@ MOST_FLIPPED = 0.01
 """More flipped verdicts than this share and a variant depends on its batch."""
 
 ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
-ITERATED = ("pgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD", "torchattacks.PGDL2",
-            "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM", "torchattacks.MIFGSM")  # fmt: skip
+ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD",
+            "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
+            "torchattacks.MIFGSM")  # fmt: skip
 """White-box attacks that maximise the loss in many steps."""
 
 
 def consistency(
-    variant: str, attacks: Sequence[Attack], robust: Mapping[str, Bits], batch_size: int | None
+    variant: str, attacks: Sequence[Attack], robust: Mapping[str, Outcome], batch_size: int | None
 ) -> list[Diagnostic]:
     """Compare the attacks of one variant with one another, on the samples of the report.
 
@@ -42,13 +43,13 @@ def consistency(
     Args:
         variant: its label.
         attacks: those of the report, in its order.
-        robust: by label, which samples survived; attacks that failed are not in it.
+        robust: by label, what is left of the samples; attacks that failed are not in it.
         batch_size: the size of the batches whose samples are coupled, None under running statistics.
     """
     known = [attack for attack in attacks if attack.label in robust]
     found = []
     for name, weaker, stronger, advice in _pairs(known, robust):
-        result = paired(robust[weaker.label], robust[stronger.label], batch_size)
+        result = robust[weaker.label].versus(robust[stronger.label], batch_size)
         found.append(_compare(variant, name, weaker, stronger, advice, result))
     return found
 
@@ -58,18 +59,18 @@ def reversal(name: str, variant: str, attack: str | None, result: Paired, what: 
 
     `what` names the two, stronger first; `advice` is what to do about a reversal.
     """
-    gained = result.counts.difference
+    gained = result.difference
     status: Status = "pass" if gained <= 0 else "warn"
     if gained > 0 and result.p_gain is not None and result.p_gain < SIGNIFICANT:
         status = "fail"
-    message = f"{what}: {100 * gained:+.1f} points of robust accuracy"
+    message = f"{what}: {100 * gained:+.1f} points of robust {'mIoU' if result.graded else 'accuracy'}"
     if status != "pass":
         p = f"left out below {LEAST_BATCHES} batches" if result.p_gain is None else f"{result.p_gain:.2g}"
         message += f" (one-sided p {p}); {advice}"
     return Diagnostic(name=name, variant=variant, attack=attack, status=status, value=gained, message=message)
 
 
-def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Bits]) -> Iterator[tuple[str, Attack, Attack, str]]:
+def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator[tuple[str, Attack, Attack, str]]:
     """Yield (check, weaker attack, stronger attack, advice)."""
     for weaker in attacks:
         rivals = [other for other in attacks if (other.norm, other.eps) == (weaker.norm, weaker.eps)]
@@ -86,8 +87,8 @@ def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Bits]) -> Iterator[tu
             yield "larger-eps", weaker, nearest, "give more steps, or look for a model that detects large perturbations"
 
 
-def _strongest(attacks: Sequence[Attack], robust: Mapping[str, Bits]) -> Attack:
-    return min(attacks, key=lambda attack: int(robust[attack.label].sum()))
+def _strongest(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Attack:
+    return min(attacks, key=lambda attack: robust[attack.label].value())
 
 
 def _same_but_larger(attack: Attack, other: Attack) -> bool:
@@ -112,22 +113,26 @@ def _compare(variant: str, name: str, weaker: Attack, stronger: Attack, advice: 
 
 
 def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> list[Diagnostic]:
-    """Check that every variant still does its task: a collapsed network is not robust, whatever an attack finds."""
-    best = max(variant.clean.accuracy for variant in variants)
+    """Check that every variant still does its task: a collapsed network is not robust, whatever an attack finds.
+
+    Of segmentation the mIoU is checked; to predict one class everywhere gives at most 1 / `classes`.
+    """
+    clean = [headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) for variant in variants]
+    best = max(figure.value or 0.0 for figure in clean)
     found = []
-    for variant in variants:
-        reached, chance = 100 * variant.clean.accuracy, 100 / classes
-        collapsed = reached < COLLAPSED * 100 * best or 100 * variant.clean.ci95[0] <= chance
+    for variant, figure in zip(variants, clean, strict=True):
+        reached, chance = 100 * (figure.value or 0.0), 100 / classes
+        low = figure.ci95[0] if figure.ci95 is not None else 0.0
+        collapsed = reached < COLLAPSED * 100 * best or 100 * low <= chance
         says = "has collapsed to" if collapsed else "is"
-        message = (
-            f"clean accuracy {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
-        )
+        what = "accuracy" if variant.clean.metrics is None or "miou" not in variant.clean.metrics else "mIoU"
+        message = f"clean {what} {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
         if collapsed:
             message += ": its robust figures mean nothing"
         found.append(
             Diagnostic(
                 name="clean-accuracy", variant=f"{variant.bn}/{variant.stats}", attack=None,
-                status="fail" if collapsed else "pass", value=variant.clean.accuracy, message=message,
+                status="fail" if collapsed else "pass", value=figure.value, message=message,
             )
         )  # fmt: skip
     return found

@@ -9,21 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.dense import best_seen, is_dense
 from stein_bench.attacks.geometry import project, random_start
 from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
+from stein_bench.attacks.losses import Model
 from stein_bench.consistency import MOST_FLIPPED, Status, reversal
 from stein_bench.guard import forked_rng, model_untouched
-from stein_bench.metrics import Bits, wilson
-from stein_bench.paired import paired
+from stein_bench.measures import MEASURES, Outcome
+from stein_bench.metrics import Bits
 from stein_bench.report import Diagnostic
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
 PROBES = 100
 """Samples that are checked, at most."""
+DENSE_PROBES = 8
+"""Images with maps of labels that are checked, at most: enough for an exact p below .01."""
 VANISHED = (0.01, 0.1)
 """Shares of samples without any input gradient above which the check warns and fails."""
 ROUNDING = 1e-4
@@ -74,7 +79,7 @@ CHECKS = 7
 def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Predict the same inputs twice without reseeding."""
     first, second = model(probe.inputs), model(probe.inputs)
-    flipped = _share(probe.task.correct(first, probe.labels) != probe.task.correct(second, probe.labels))
+    flipped = _share(_outcome(probe, first, probe.labels).differs(_outcome(probe, second, probe.labels)))
     scale = float(first.abs().amax().clamp_min(1e-12)) if first.numel() else 1.0
     apart = float((first - second).abs().amax()) / scale if first.numel() else 0.0
     status: Status = "fail" if flipped or apart > ROUNDING else "warn" if apart > 0 else "pass"
@@ -87,12 +92,14 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
 @torch.no_grad()
 def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Predict the samples again in two other batches: every second sample."""
-    whole = probe.task.correct(model(probe.inputs), probe.labels)
-    parts = torch.empty_like(whole)
+    whole = _outcome(probe, model(probe.inputs), probe.labels)
+    flips = []
     for first in (0, 1):
-        if len(probe.inputs[first::2]):
-            parts[first::2] = probe.task.correct(model(probe.inputs[first::2]), probe.labels[first::2])
-    flipped = _share(whole != parts)
+        positions = np.arange(first, len(whole), 2)
+        if len(positions):
+            part = _outcome(probe, model(probe.inputs[first::2]), probe.labels[first::2])
+            flips.append(whole.select(positions).differs(part))
+    flipped = _share(np.concatenate(flips))
     status: Status = "pass" if flipped == 0 else "warn" if flipped <= MOST_FLIPPED else "fail"
     message = f"clean samples in another batch: {_percent(flipped)} flip"
     if status != "pass":
@@ -109,7 +116,7 @@ def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnos
     gradient, logits = input_gradient(model, probe.inputs, probe.labels, probe.task)
     right = probe.task.correct(logits, probe.labels)
     dead = gradient.flatten(1).abs().amax(dim=1) == 0
-    vanished = _share(dead[right])
+    vanished = _share(dead[right].cpu().numpy())
     warns, fails = VANISHED
     status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
     message = f"{_percent(vanished)} of the samples that are right have no input gradient"
@@ -120,55 +127,63 @@ def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnos
 
 def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Compare attacks of different strength with one another."""
-    clean = _right(model, probe, probe.inputs)
-    one_step = clean & _right(model, probe, _one_step(model, probe))
-    iterated = clean & _right(model, probe, _pgd(model, probe, probe.norm, probe.eps, STEPS))
+    clean = _shown(model, probe, probe.inputs)
+    one_step = _left(clean, model, probe, _one_step(model, probe))
+    iterated = _left(clean, model, probe, _pgd(model, probe, probe.norm, probe.eps, STEPS))
     what = f"pgd-{STEPS} against one step, eps {probe.eps:.3g}"
     yield _compared("probe-iterated-vs-one-step", variant, probe, one_step, iterated, what, "gradients may be masked")
-    larger = clean & _right(model, probe, _pgd(model, probe, probe.norm, _doubled(probe), STEPS))
+    larger = _left(clean, model, probe, _pgd(model, probe, probe.norm, _doubled(probe), STEPS))
     what = f"pgd-{STEPS}, eps {_doubled(probe):.3g} against {probe.eps:.3g}"
     advice = "the model may react to large perturbations, or the attack needs more steps"
     yield _compared("probe-larger-eps", variant, probe, iterated, larger, what, advice)
     noise = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
-    noisy = clean & _right(model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))
+    noisy = _left(clean, model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))
     what = f"pgd-{STEPS} against random noise, eps {probe.eps:.3g}"
     yield _compared("probe-white-box-vs-noise", variant, probe, noisy, iterated, what, "gradients may be masked")
     yield _unbounded(variant, model, probe, clean)
 
 
-def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Bits) -> Diagnostic:
+def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> Diagnostic:
     """With eps = 1 every image can become any other: nothing but chance may be left."""
-    broken = _right(model, probe, _pgd(model, probe, "Linf", 1.0, UNBOUNDED_STEPS))
-    robust, chance = wilson(int((clean & broken).sum()), len(clean)), 1 / probe.classes
-    status: Status = "pass" if robust.value <= chance else "fail" if robust.low > chance else "warn"
-    message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(robust.value)}; chance is {_percent(chance)}"
+    robust = _left(clean, model, probe, _pgd(model, probe, "Linf", 1.0, UNBOUNDED_STEPS)).headline()
+    left, low, chance = robust.value or 0.0, robust.ci95[0] if robust.ci95 else 0.0, 1 / probe.classes
+    status: Status = "pass" if left <= chance else "fail" if low > chance else "warn"
+    message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(left)}; chance is {_percent(chance)}"
     if status != "pass":
         message += "; an unbounded attack must break everything: the attack is blind here, figures are too high"
-    return _diagnostic("unbounded-attack", variant, status, robust.value, message)
+    return _diagnostic("unbounded-attack", variant, status, left, message)
 
 
 def _compared(
-    name: str, variant: str, probe: Probe, weaker: Bits, stronger: Bits, what: str, advice: str
+    name: str, variant: str, probe: Probe, weaker: Outcome, stronger: Outcome, what: str, advice: str
 ) -> Diagnostic:
     batch_size = len(weaker) if probe.coupled else None
-    return reversal(name, variant, None, paired(weaker, stronger, batch_size), what, advice)
+    return reversal(name, variant, None, weaker.versus(stronger, batch_size), what, advice)
 
 
 def _one_step(model: nn.Module, probe: Probe) -> Tensor:
     if probe.norm == "Linf":
-        return fgsm(model, probe.inputs, probe.labels, probe.task, eps=probe.eps)
-    return pgd(
-        model, probe.inputs, probe.labels, probe.task,
-        norm=probe.norm, eps=probe.eps, alpha=probe.eps, steps=1, coupled=probe.coupled,
-    )  # fmt: skip
+        return _searched(model, probe, lambda seen: fgsm(seen, probe.inputs, probe.labels, probe.task, eps=probe.eps))
+    return _pgd(model, probe, probe.norm, probe.eps, 1, alpha=probe.eps)
 
 
-def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int) -> Tensor:
+def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alpha: float | None = None) -> Tensor:
     # From the clean inputs: the probes compare budgets and steps, and a random start would add luck.
-    return pgd(
-        model, probe.inputs, probe.labels, probe.task,
-        norm=norm, eps=eps, alpha=2.5 * eps / steps, steps=steps, coupled=probe.coupled,
+    size = 2.5 * eps / steps if alpha is None else alpha
+    return _searched(
+        model, probe,
+        lambda seen: pgd(
+            seen, probe.inputs, probe.labels, probe.task,
+            norm=norm, eps=eps, alpha=size, steps=steps, coupled=probe.coupled or is_dense(probe.labels),
+        ),
     )  # fmt: skip
+
+
+def _searched(model: nn.Module, probe: Probe, attack: Callable[[Model], Tensor]) -> Tensor:
+    """Return what the attack finds; of dense tasks the best point that it saw."""
+    if not is_dense(probe.labels):
+        return attack(model)
+    return best_seen(model, probe.task, probe.inputs, probe.labels, attack, coupled=probe.coupled)
 
 
 def _doubled(probe: Probe) -> float:
@@ -176,13 +191,21 @@ def _doubled(probe: Probe) -> float:
 
 
 @torch.no_grad()
-def _right(model: nn.Module, probe: Probe, inputs: Tensor) -> Bits:
-    right: Bits = probe.task.correct(model(inputs), probe.labels).cpu().numpy()
-    return right
+def _shown(model: nn.Module, probe: Probe, inputs: Tensor) -> Outcome:
+    return _outcome(probe, model(inputs), probe.labels)
 
 
-def _share(flags: Tensor) -> float:
-    return float(flags.double().mean()) if flags.numel() else 0.0
+def _left(clean: Outcome, model: nn.Module, probe: Probe, adv_inputs: Tensor) -> Outcome:
+    return clean.under_attack(_shown(model, probe, adv_inputs), np.zeros(len(clean), np.bool_))
+
+
+def _outcome(probe: Probe, logits: Tensor, labels: Tensor) -> Outcome:
+    columns = probe.task.outcomes(logits, labels)
+    return MEASURES[probe.task.name].from_columns({name: column.cpu().numpy() for name, column in columns.items()})
+
+
+def _share(flags: Bits) -> float:
+    return float(flags.mean()) if flags.size else 0.0
 
 
 def _percent(share: float) -> str:

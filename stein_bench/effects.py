@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from stein_bench.metrics import Bits, worst_case
-from stein_bench.outcomes import unpack_bits
-from stein_bench.paired import LEAST_BATCHES, Paired, batch_losses, flip_test, paired
+from stein_bench.measures import MEASURES, Outcome
+from stein_bench.paired import LEAST_BATCHES, Paired, flip_test
 from stein_bench.results import Effect, VariantResult
 
 
-def with_effects(variants: Sequence[VariantResult], batch_size: int) -> list[VariantResult]:
+def with_effects(variants: Sequence[VariantResult], batch_size: int, task: str) -> list[VariantResult]:
     """Return the variants, the first of each changed BN with its effects where all four of its cells are there.
 
     Comparisons under running statistics take samples as independent (exact McNemar); all others flip whole batches
@@ -27,48 +26,59 @@ def with_effects(variants: Sequence[VariantResult], batch_size: int) -> list[Var
             found.append(variant)
             continue
         seen.add(variant.bn)
-        found.append(variant.model_copy(update={"effects": list(_effects(complete, batch_size))}))
+        found.append(variant.model_copy(update={"effects": list(_effects(complete, batch_size, task))}))
     return found
 
 
-def _effects(corners: Sequence[VariantResult], batch_size: int) -> Iterator[Effect]:
+def _effects(corners: Sequence[VariantResult], batch_size: int, task: str) -> Iterator[Effect]:
     """Yield the five effects of every outcome that all four corners have.
 
     The corners are plain BN and the variant, each under running and under batch statistics.
     """
-    outcomes = [_outcomes(corner) for corner in corners]
+    outcomes = [_outcomes(corner, task) for corner in corners]
     for outcome in outcomes[0]:
         if all(outcome in other for other in outcomes):
             plain_running, plain_batch, own_running, own_batch = (other[outcome] for other in outcomes)
-            yield _effect(outcome, "estimator-running", paired(plain_running, own_running))
-            yield _effect(outcome, "estimator-batch", paired(plain_batch, own_batch, batch_size))
-            yield _effect(outcome, "source-sample", paired(plain_running, plain_batch, batch_size))
-            yield _effect(outcome, "source-variant", paired(own_running, own_batch, batch_size))
+            yield _effect(outcome, "estimator-running", plain_running.versus(own_running))
+            yield _effect(outcome, "estimator-batch", plain_batch.versus(own_batch, batch_size))
+            yield _effect(outcome, "source-sample", plain_running.versus(plain_batch, batch_size))
+            yield _effect(outcome, "source-variant", own_running.versus(own_batch, batch_size))
             yield _interaction(outcome, plain_running, plain_batch, own_running, own_batch, batch_size)
 
 
-def _outcomes(variant: VariantResult) -> dict[str, Bits]:
-    """Return which samples are right: clean, under each attack, and under all of them."""
-    kept = variant.outcomes
-    attacks = {label: unpack_bits(bits, kept.samples) for label, bits in kept.robust.items()}
-    found = {"clean": unpack_bits(kept.clean_correct, kept.samples), **attacks}
+def _outcomes(variant: VariantResult, task: str) -> dict[str, Outcome]:
+    """Return what became of the samples: clean, under each attack, and under the worst of them."""
+    clean, attacks = MEASURES[task].unpacked(variant.outcomes)
+    found = {"clean": clean, **attacks}
     if len(attacks) > 1 and variant.worst_case_accuracy is not None:
-        found["worst-case"] = worst_case(list(attacks.values()))
+        found["worst-case"] = type(clean).worst_case(list(attacks.values()))
     return found
 
 
 def _effect(outcome: str, name: str, result: Paired) -> Effect:
-    fields = {"outcome": outcome, "name": name, "difference": result.counts.difference}
+    fields = {"outcome": outcome, "name": name, "difference": result.difference}
     return Effect.model_validate({**fields, "ci95": result.interval, "p": result.p})
 
 
 def _interaction(
-    outcome: str, plain_running: Bits, plain_batch: Bits, own_running: Bits, own_batch: Bits, batch_size: int
+    outcome: str,
+    plain_running: Outcome,
+    plain_batch: Outcome,
+    own_running: Outcome,
+    own_batch: Outcome,
+    batch_size: int,
 ) -> Effect:
     # Per batch: by how much more the estimator helps under batch than under running statistics.
-    gains = batch_losses(own_batch, plain_batch, batch_size) - batch_losses(own_running, plain_running, batch_size)
-    p = None
+    under_batch, under_running = (
+        own.batch_gains(plain, batch_size) for own, plain in ((own_batch, plain_batch), (own_running, plain_running))
+    )
+    if under_batch is None or under_running is None:
+        # An mIoU is no sum over batches, and there is nothing to exchange that leaves both estimators' effects alone.
+        values = [one.value() for one in (own_batch, plain_batch, own_running, plain_running)]
+        difference = values[0] - values[1] - (values[2] - values[3])
+        return Effect(outcome=outcome, name="interaction", difference=difference, ci95=None, p=None)
+    gains, p = under_batch - under_running, None
     if gains.size >= LEAST_BATCHES:
         p = min(1.0, 2 * min(flip_test(gains), flip_test(-gains)))
-    difference = float(np.sum(gains)) / plain_running.size
+    difference = float(np.sum(gains)) / len(plain_running)
     return Effect(outcome=outcome, name="interaction", difference=difference, ci95=None, p=p)

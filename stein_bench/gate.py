@@ -8,12 +8,14 @@ from fractions import Fraction
 
 import numpy as np
 
+from stein_bench.class_counts import least_p
 from stein_bench.matching import Missing, Pair, match, targets
-from stein_bench.metrics import Bits
-from stein_bench.paired import LEAST_BATCHES, Paired, detectable_drop, holm, paired
+from stein_bench.measures import Outcome
+from stein_bench.paired import LEAST_BATCHES, Paired, detectable_drop, holm
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects, titles
 from stein_bench.policy import Limits, Policy
 from stein_bench.report import Report
+from stein_bench.results import Figure, headline
 from stein_bench.verdict import GATE_VERSION, Comparison, Finding, Floor, GateResult, Kind, Level, Origin, Status
 
 RANKS = {"error": 0, "warning": 1, "notice": 2, "regression": 0, "unproven": 1, "unchanged": 2, "improved": 3}
@@ -108,39 +110,55 @@ def _gated(pair: Pair, policy: Policy) -> Iterable[_Gated]:
         limits = policy.limits(target)
         if limits.ignore:
             continue
-        before, now = (_bits(subject, target.accuracy, pair.labels) for subject in (pair.before, pair.now))
-        lost = np.flatnonzero(before & ~now)[: policy.list_samples]
-        yield _Gated(pair, target.accuracy, limits, paired(before, now, pair.now.batch_size), tuple(lost.tolist()))
+        before, now = (_outcome(subject, target.accuracy, pair.labels) for subject in (pair.before, pair.now))
+        lost = np.flatnonzero(now.worse_than(before))[: policy.list_samples]
+        result = before.versus(now, pair.now.batch_size)
+        yield _Gated(pair, target.accuracy, limits, result, tuple(lost.tolist()))
 
 
-def _bits(subject: Subject, accuracy: str, labels: Sequence[str]) -> Bits:
+def _outcome(subject: Subject, accuracy: str, labels: Sequence[str]) -> Outcome:
     # Over the attacks that both reports have, so that a new attack is no regression.
     return subject.worst_case(labels) if accuracy == WORST_CASE else subject.outcomes[accuracy]
 
 
 def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: float, tests: int) -> Comparison:
-    counts, tolerance, subject = gated.result.counts, gated.limits.tolerance, gated.pair.now
-    seen = None if drop is None else detectable_drop(tolerance, alpha, tests, counts.n, gated.result.units)
+    result, tolerance, subject = gated.result, gated.limits.tolerance, gated.pair.now
+    seen = None if drop is None else _detectable(result, tolerance, alpha, tests)
     return Comparison(
         variant=subject.name,
         accuracy=gated.accuracy,
         title=_title(subject, gated.accuracy),
-        samples=counts.n,
-        before=(counts.both + counts.lost) / counts.n,
-        now=(counts.both + counts.gained) / counts.n,
-        difference=counts.difference,
-        interval=gated.result.interval,
-        lost=counts.lost,
-        gained=counts.gained,
+        samples=result.n,
+        before=result.first,
+        now=result.second,
+        difference=result.difference,
+        interval=result.interval,
+        lost=result.lost,
+        gained=result.gained,
         tolerance=tolerance,
-        p_drop=gated.result.p_drop,
+        p_drop=result.p_drop,
         p_drop_adjusted=drop,
         p_gain_adjusted=gain,
         detectable_drop=seen,
         assumes_independence=subject.batch_size is not None,
-        status=judge(counts.lost, counts.gained, counts.n, tolerance, alpha, drop, gain),
+        status=_status(_fall(result), tolerance, alpha, drop, gain),
         newly_broken=gated.newly_broken,
+        graded=result.graded,
     )
+
+
+def _detectable(result: Paired, tolerance: float, alpha: float, tests: int) -> float | None:
+    if not result.graded:
+        return detectable_drop(tolerance, alpha, tests, result.n, result.units)
+    # An mIoU may fall by as little as one pixel in every image: what limits it is the smallest p that there can be.
+    return tolerance if tests * least_p(result.units) < alpha else None
+
+
+def _fall(result: Paired) -> Fraction:
+    """Return by how much the first figure is above the second: exactly, where samples are counted."""
+    if result.graded:
+        return Fraction(repr(round(-result.difference, 12)))
+    return Fraction(result.lost - result.gained, max(result.n, 1))
 
 
 def judge(
@@ -152,23 +170,28 @@ def judge(
     beyond it is an improvement where its adjusted p, `gain`, is below `alpha`. None stands for a test left out. The
     tolerance is taken as the decimal number that it was written as: 7 of 100 are not more than 0.07.
     """
-    allowed = Fraction(repr(tolerance)) * n
-    if lost - gained > allowed:
+    return _status(Fraction(lost - gained, max(n, 1)), tolerance, alpha, drop, gain)
+
+
+def _status(fall: Fraction, tolerance: float, alpha: float, drop: float | None, gain: float | None) -> Status:
+    allowed = Fraction(repr(tolerance))
+    if fall > allowed:
         return "regression" if drop is not None and drop < alpha else "unproven"
-    if gained - lost > allowed and gain is not None and gain < alpha:
+    if -fall > allowed and gain is not None and gain < alpha:
         return "improved"
     return "unchanged"
 
 
 def _title(subject: Subject, accuracy: str) -> str:
     names = {CLEAN: "clean", WORST_CASE: "worst case", **titles(subject.variant.attacks)}
-    return names[accuracy]
+    return f"{names[accuracy]} mIoU" if subject.report.data.task == "segmentation" else names[accuracy]
 
 
 def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
     shares = f"{100 * comparison.now:.1f} %, {100 * comparison.before:.1f} % before"
     what = f"{comparison.variant}, {comparison.title}: {shares}"
-    counted = f"{comparison.lost} of {comparison.samples} samples newly wrong, {comparison.gained} newly right"
+    lost, gained = ("images worse", "better") if comparison.graded else ("samples newly wrong", "newly right")
+    counted = f"{comparison.lost} of {comparison.samples} {lost}, {comparison.gained} {gained}"
     p = comparison.p_drop_adjusted
     if comparison.status == "regression":
         message = f"{what}; {counted}; adjusted p = {p:.2g}"
@@ -190,8 +213,10 @@ def _floors(found: Sequence[Subject], policy: Policy) -> list[Floor]:
 
 def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
     variant = subject.variant
-    values = {attack.label: attack.robust_accuracy for attack in variant.attacks}
-    values |= {CLEAN: variant.clean.accuracy, WORST_CASE: variant.worst_case_accuracy}
+    clean = variant.clean
+    values = {a.label: _value(a.robust_accuracy, a.metrics) for a in variant.attacks}
+    values[CLEAN] = _value(clean.accuracy, clean.metrics)
+    values[WORST_CASE] = _value(variant.worst_case_accuracy, variant.worst_case_metrics)
     for target in targets(subject):
         limits = policy.limits(target)
         if limits.minimum is None or limits.ignore:
@@ -205,6 +230,10 @@ def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
             value=value,
             held=value is not None and value >= limits.minimum,
         )
+
+
+def _value(share: float | None, metrics: dict[str, Figure] | None) -> float | None:
+    return None if share is None else headline(share, None, metrics).value
 
 
 def _held(floor: Floor) -> Iterable[Finding]:

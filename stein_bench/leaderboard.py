@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stein_bench.metrics import Bits, accuracy
-from stein_bench.paired import Paired, holm, paired
+from stein_bench.measures import Outcome
+from stein_bench.paired import Paired, holm
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
 from stein_bench.report import Report
-from stein_bench.results import AttackResult
+from stein_bench.results import AttackResult, Figure, headline
 from stein_bench.standings import COMPARE_VERSION, BoardRow, Column, Difference, Leaderboard, Rated, Source
 
 
@@ -40,19 +40,19 @@ def adjusted(results: Sequence[Paired | None]) -> list[float | None]:
     return found
 
 
-def tested(first: Bits, second: Bits, subject: Subject) -> Paired:
+def tested(first: Outcome, second: Outcome, subject: Subject) -> Paired:
     """Compare two outcomes as the samples of `subject` demand; a preset's tables come without tests."""
-    result = paired(first, second, subject.batch_size)
+    result = first.versus(second, subject.batch_size)
     return result if subject.report.run.preset is None else replace(result, p_drop=None, p_gain=None)
 
 
 def difference(result: Paired, p_adjusted: float | None, coupled: bool) -> Difference:
     """Put a paired result into its place in the document."""
     return Difference(
-        value=result.counts.difference,
+        value=result.difference,
         interval=result.interval,
-        lost=result.counts.lost,
-        gained=result.counts.gained,
+        lost=result.lost,
+        gained=result.gained,
         p=result.p,
         p_adjusted=p_adjusted,
         assumes_independence=coupled,
@@ -65,6 +65,11 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         yield (
             "batch statistics couple the samples of a batch: tests exchange whole batches (none below 10), "
             "intervals assume independence"
+        )
+    if any(subject.report.data.task == "segmentation" for subject in found):
+        yield (
+            "segmentation: every figure is an mIoU over all images; intervals by the bootstrap over images, p by "
+            "exchanging images; samples lost and gained are images whose own mIoU fell and rose"
         )
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because what it compares may differ in more than one thing"
@@ -153,8 +158,8 @@ def _standing(entry: _Entry, battery: Sequence[str]) -> tuple[float, float, str,
     subject = entry.subject
     if not subject.samples:
         return (1.0, 1.0, entry.source, subject.name)
-    clean = accuracy(subject.outcomes[CLEAN]).value
-    worst = accuracy(subject.worst_case(battery)).value if battery else clean
+    clean = subject.outcomes[CLEAN].value()
+    worst = subject.worst_case(battery).value() if battery else clean
     return (-worst, -clean, entry.source, subject.name)
 
 
@@ -179,15 +184,15 @@ def _row(
     behind: Difference | None = None,
     reasons: tuple[str, ...] = (),
 ) -> BoardRow:
-    subject = entry.subject
+    subject, clean = entry.subject, entry.subject.variant.clean
     return BoardRow(
         rank=rank,
         source=entry.source,
         model=subject.report.model.name,
         variant=subject.name,
-        clean=Rated(value=subject.variant.clean.accuracy, interval=subject.variant.clean.ci95),
+        clean=_figure(headline(clean.accuracy, clean.ci95, clean.metrics)),
         attacks={
-            a.label: Rated(value=a.robust_accuracy, interval=a.ci95)
+            a.label: _figure(headline(a.robust_accuracy, a.ci95, a.metrics))
             for a in subject.variant.attacks
             if a.robust_accuracy is not None and a.ci95 is not None
         },
@@ -200,8 +205,11 @@ def _row(
 def _rated(subject: Subject, battery: Sequence[str]) -> Rated | None:
     if not battery or not subject.samples:
         return None
-    rate = accuracy(subject.worst_case(battery))
-    return Rated(value=rate.value, interval=(rate.low, rate.high))
+    return _figure(subject.worst_case(battery).headline())
+
+
+def _figure(figure: Figure) -> Rated:
+    return Rated(value=figure.value or 0.0, interval=figure.ci95 or (0.0, 1.0))
 
 
 def _columns(attacks: Sequence[AttackResult], battery: Sequence[str]) -> tuple[Column, ...]:

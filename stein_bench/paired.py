@@ -38,21 +38,32 @@ class Counts:
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired comparison of a first and a second outcome.
+    """A paired comparison of a first and a second outcome of the same n samples.
 
     Attributes:
-        counts: the 2×2 table.
-        interval: of the difference second minus first, 95 %; it takes the samples as independent.
+        n: the number of samples.
+        lost, gained: samples that are right in the first only and in the second only (of images with an mIoU each:
+            those for which the second's is lower, and higher).
+        first, second: the two accuracies (or mIoU).
+        difference: the second minus the first.
+        interval: of the difference, 95 %; it takes the samples as independent.
         p_drop: one-sided p that the second is worse; None where the test is left out.
         p_gain: one-sided p that the second is better; None where the test is left out.
         units: what the tests take as independent: samples, or batches.
+        graded: whether a sample can be partly right, so that `lost` and `gained` do not make up the difference.
     """
 
-    counts: Counts
+    n: int
+    lost: int
+    gained: int
+    first: float
+    second: float
+    difference: float
     interval: tuple[float, float]
     p_drop: float | None
     p_gain: float | None
     units: int
+    graded: bool = False
 
     @property
     def p(self) -> float | None:
@@ -75,14 +86,21 @@ def paired(first: Bits, second: Bits, batch_size: int | None = None) -> Paired:
         ValueError: the lengths differ.
     """
     counts = count(first, second)
-    interval = difference_interval(counts)
     if batch_size is None:
         drop, gain = mcnemar(counts.lost, counts.gained), mcnemar(counts.gained, counts.lost)
-        return Paired(counts, interval, drop, gain, counts.n)
+        return _paired(counts, drop, gain, counts.n)
     losses = batch_losses(first, second, batch_size)
     if losses.size < LEAST_BATCHES:
-        return Paired(counts, interval, None, None, losses.size)
-    return Paired(counts, interval, flip_test(losses), flip_test(-losses), losses.size)
+        return _paired(counts, None, None, losses.size)
+    return _paired(counts, flip_test(losses), flip_test(-losses), losses.size)
+
+
+def _paired(counts: Counts, p_drop: float | None, p_gain: float | None, units: int) -> Paired:
+    first, second = ((counts.both + only) / counts.n if counts.n else math.nan for only in (counts.lost, counts.gained))
+    interval = difference_interval(counts)
+    return Paired(
+        counts.n, counts.lost, counts.gained, first, second, counts.difference, interval, p_drop, p_gain, units
+    )
 
 
 def count(first: Bits, second: Bits) -> Counts:

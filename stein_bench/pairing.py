@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from stein_bench.errors import UsageError
-from stein_bench.metrics import Bits, worst_case
-from stein_bench.outcomes import unpack_bits
+from stein_bench.measures import MEASURES, Outcome
 from stein_bench.report import Report
 from stein_bench.results import AttackResult, VariantResult
 from stein_bench.specs import format_eps
@@ -26,7 +25,7 @@ class Subject:
 
     report: Report
     variant: VariantResult
-    outcomes: dict[str, Bits]
+    outcomes: dict[str, Outcome]
 
     @property
     def name(self) -> str:
@@ -54,9 +53,9 @@ class Subject:
         size = self.report.run.config.get("batch-size")
         return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else 0
 
-    def worst_case(self, labels: Iterable[str]) -> Bits:
-        """Return which samples survive every one of these attacks (at least one)."""
-        return worst_case([self.outcomes[label] for label in labels])
+    def worst_case(self, labels: Iterable[str]) -> Outcome:
+        """Return what is left of each sample under the worst of these attacks (at least one)."""
+        return type(self.outcomes[CLEAN]).worst_case([self.outcomes[label] for label in labels])
 
 
 def variant_name(variant: VariantResult) -> str:
@@ -72,14 +71,12 @@ def subjects(report: Report, what: str) -> list[Subject]:
     """
     found = []
     for variant in report.variants:
-        packed = variant.outcomes
-        robust = {a.label: packed.robust[a.label] for a in variant.attacks if a.label in packed.robust}
-        texts = {CLEAN: packed.clean_correct, **robust}
         try:
-            outcomes = {key: unpack_bits(text, packed.samples) for key, text in texts.items()}
+            clean, robust = MEASURES[report.data.task].unpacked(variant.outcomes)
         except UsageError as error:
             raise UsageError(f"{what}, {variant_name(variant)}: {error}") from None
-        found.append(Subject(report, variant, outcomes))
+        attacks = {a.label: robust[a.label] for a in variant.attacks if a.label in robust}
+        found.append(Subject(report, variant, {CLEAN: clean, **attacks}))
     return found
 
 
@@ -132,10 +129,11 @@ def _contradicted(subject: Subject) -> dict[str, float]:
     stored = {CLEAN: variant.clean.accuracy, **{a.label: a.robust_accuracy for a in variant.attacks}}
     found = {}
     for key, share in stored.items():
-        bits = subject.outcomes.get(key)
+        outcome = subject.outcomes.get(key)
         if share is None:
             continue
-        if bits is None or (subject.samples and abs(int(bits.sum()) / subject.samples - share) > ROUNDING):
+        right, of = (0.0, 0) if outcome is None else outcome.right()
+        if outcome is None or (of and abs(right / of - share) > ROUNDING):
             found[key] = share
     return found
 

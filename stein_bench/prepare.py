@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.attacks.batteries import find_battery
+from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.registry import Attack, resolve_attacks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
@@ -84,6 +85,7 @@ def prepare(config: RunConfig) -> Plan:
     weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
     variants = choose_variants(config, weights)
     data = open_data(config.data)
+    _check_tasks(attacks, data.task)
     source = find_model(config.model)
     kind = weights_kind(config, data, source)
     resize = decide_resize(config, data, source, kind, weights)
@@ -116,6 +118,11 @@ def check_model(plan: Plan, network: nn.Module) -> int:
     _check_statistics(plan, network)
     logits = blank_outputs(plan.wrap(network), plan, plan.device)
     outputs = plan.task.check(logits, 2, plan.samples.largest_label + 1)
+    if plan.samples.maps is not None and logits.shape[2:] != plan.samples.shape[1:]:
+        raise UsageError(
+            f"{plan.source.name} returns maps of {_size(logits.shape[2:])} for images of "
+            f"{_size(plan.samples.shape[1:])}: a score is needed for every pixel; upsample them in the model."
+        )
     if plan.weights_kind == "fit":
         _check_training_labels(plan, outputs)
     _check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
@@ -162,6 +169,11 @@ def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
             f"{plan.source.name} rejects inputs of shape {size}: {reason}. Another --image-size may fit."
         ) from error
     return outputs
+
+
+def _size(sides: Sequence[int]) -> str:
+    """Return the sides of an image, height first."""
+    return "×".join(map(str, sides))
 
 
 WEIGHTS_KEYWORDS = ("auto", "pretrained", "none", "fit")
@@ -256,6 +268,16 @@ def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
     """
     rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     return data_classes if data_classes in rows or not rows else rows[-1]
+
+
+def _check_tasks(attacks: Sequence[Attack], task: str) -> None:
+    for attack in attacks:
+        if task not in attack.info.tasks:
+            able = [info.name for info in NATIVE if task in info.tasks]
+            raise UsageError(
+                f"attack {attack.info.name} serves {', '.join(attack.info.tasks)}, but the data is for {task}. "
+                f"For {task}: {', '.join(able)}."
+            )
 
 
 def _check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:

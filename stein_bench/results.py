@@ -52,10 +52,15 @@ Metrics = Annotated[
 ]
 
 
+def headline(share: float, ci95: tuple[float, float] | None, metrics: dict[str, Figure] | None) -> Figure:
+    """Return the figure that a result is compared by: the mIoU where there is one, else the accuracy."""
+    return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
+
+
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
-    accuracy: Share
+    accuracy: Share = Field(description="share of samples that are right; of segmentation, of all labelled pixels")
     ci95: Interval
     metrics: Metrics = None
     assumes_independence: bool = Field(description="true where samples of a batch are coupled (batch statistics)")
@@ -80,7 +85,9 @@ class Replay(Part):
 
     joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
     shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
-    shuffled_flipped: Share | None
+    shuffled_flipped: Share | None = Field(
+        description="of segmentation: the share of images whose mIoU moves by more than 0.01"
+    )
     samples: int = Field(description="replayed shuffled: all, or the first that fit into memory")
     single_samples: int = Field(description="replayed singly: at most 64")
     single_joint: Share = Field(description="in the batch in which they were attacked, of those")
@@ -118,7 +125,10 @@ class AttackResult(Part):
     label: str = Field(description="identity within the report, as in outcomes")
     status: Literal["ok", "failed", "skipped", "invalid"]
     message: str
-    robust_accuracy: Share | None = Field(description="share right on the clean and on the adversarial input")
+    robust_accuracy: Share | None = Field(
+        description="share right on the clean and on the adversarial input; of segmentation the share of labelled "
+        "pixels that are right when every image is the adversarial or the clean one, whichever has the lower mIoU"
+    )
     ci95: Interval | None
     metrics: Metrics = None
     assumes_independence: bool
@@ -156,16 +166,34 @@ class CorruptionResult(Part):
     seconds: float
 
 
+class PackedCounts(Part):
+    """Pixels of every image by class: little-endian uint32 arrays, images × classes, base64-encoded, in data order.
+
+    A pair is the pixels of a class that are predicted as it, and the labelled pixels that are predicted as the class.
+    Under attack an image has the counts of its adversarial input, or of the clean one where that has the lower mIoU or
+    the adversarial input does not count.
+    """
+
+    classes: list[int] = Field(description="those that occur in any target or prediction: the columns")
+    target: str = Field(description="pixels of each class")
+    clean: tuple[str, str]
+    robust: dict[str, tuple[str, str]] = Field(description="by attack label; failed attacks have none")
+    corrupted: dict[str, list[tuple[str, str]]] = Field(description="by corruption label, one entry per draw")
+
+
 class Outcomes(Part):
-    """Per-sample bits, packed (most significant first) and base64-encoded, in data order."""
+    """Per-sample bits, packed (most significant first) and base64-encoded, in data order; or counts per class."""
 
     samples: int
     sample_ids_sha256: Sha256
-    clean_correct: str
-    robust: dict[str, str] = Field(description="by attack label; failed attacks have none")
+    clean_correct: str | None = Field(
+        default=None, exclude_if=_is_none, description="left out where samples are not right or wrong as a whole"
+    )
+    robust: dict[str, str] = Field(default_factory=dict, description="by attack label; failed attacks have none")
     corrupted_correct: dict[str, list[str]] = Field(
         default_factory=dict, description="by corruption label, one entry per draw of the noise"
     )
+    class_counts: PackedCounts | None = Field(default=None, exclude_if=_is_none, description="of segmentation only")
 
 
 class Effect(Part):
@@ -189,6 +217,7 @@ class BudgetResult(Part):
     attacks: list[str] = Field(description="labels")
     accuracy: Share
     ci95: Interval
+    metrics: Metrics = None
 
 
 class LayerShrinkage(Part):
@@ -225,7 +254,8 @@ class VariantResult(Part):
         default_factory=list, description="random noise: no attacks, and no part of the worst case"
     )
     worst_case_accuracy: Share | None = Field(
-        description="share that survives every attack; null if one failed or there is none"
+        description="share that survives every attack; null if one failed or there is none. Of segmentation the share "
+        "of labelled pixels that are right when every image is under the attack that leaves it the lowest mIoU"
     )
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None

@@ -17,7 +17,7 @@ from stein_bench.attacks.catalog import LINF_EPS
 from stein_bench.config import RunConfig
 from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches
-from stein_bench.diagnostics import CHECKS, PROBES, Probe, diagnose
+from stein_bench.diagnostics import CHECKS, DENSE_PROBES, PROBES, Probe, diagnose
 from stein_bench.display import PhaseDisplay
 from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
@@ -25,10 +25,10 @@ from stein_bench.guard import repeatable_backends
 from stein_bench.inputs import check_values
 from stein_bench.journal import Journal, journal_path
 from stein_bench.keeping import known_verdicts
+from stein_bench.measures import MEASURES
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.outcomes import unpack_bits
 from stein_bench.prepare import Plan, check_model, prepare
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
@@ -80,7 +80,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         journal = _open_journal(plan, batch_size, stack)
         keeper = _keeper(plan, journal)
         pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
-    results = with_effects([result for result, _ in pairs], batch_size)
+    results = with_effects([result for result, _ in pairs], batch_size, plan.task.name)
     checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
     checks += [check for _, found in pairs for check in found]
     return Report(
@@ -188,7 +188,7 @@ def _run_variant(
                     display.show(unit)
         result = variant_result(plan, variant, built, units)
         checks = list(_checks(plan, variant, model, setting, progress))
-    robust = {label: unpack_bits(bits, len(plan.samples)) for label, bits in result.outcomes.robust.items()}
+    _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     batch_size = setting.batch_size if coupled else None
     checks += consistency(variant.label, plan.attacks, robust, batch_size)
     return result, [*checks, *batch_diagnostics(result)]
@@ -198,7 +198,9 @@ def _checks(
     plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
 ) -> Iterator[Diagnostic]:
     """Yield the results of the sanity checks of one variant, on the first samples."""
-    few = plan.samples.first(min(PROBES, setting.batch_size) if variant.stats == "batch" else PROBES)
+    # Maps are far larger than single labels, and the probes are one batch.
+    probes = PROBES if plan.samples.maps is None else DENSE_PROBES
+    few = plan.samples.first(min(probes, setting.batch_size) if variant.stats == "batch" else probes)
     _, inputs, labels = next(iter(batches(few, len(few))))
     budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
     norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)

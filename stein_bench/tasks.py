@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -101,4 +102,64 @@ class Classification:
         return shape[1]
 
 
-TASKS: dict[str, Task] = {"classification": Classification()}
+IGNORE = 255
+"""The label of void pixels: in no loss, no count and no metric."""
+
+
+class Segmentation:
+    """One class per pixel: logits (n, K, H, W), labels (n, H, W) in [0, K), or `IGNORE` where a pixel is void."""
+
+    name = "segmentation"
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the labelled pixels of each image in nats, shape (n,); 0 without any."""
+        losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE).flatten(1)
+        return losses.sum(dim=1) / (labels != IGNORE).flatten(1).sum(dim=1).clamp_min(1)
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return whether any labelled pixel of the image is right."""
+        return (logits.argmax(dim=1) == labels).flatten(1).any(dim=1)
+
+    def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the image's own mIoU, over the classes in its labels or predictions; 0 without a labelled pixel."""
+        intersection, prediction, target = (part.double() for part in _counts(logits, labels))
+        union = prediction + target - intersection
+        classes = (union > 0).sum(dim=1)
+        return (intersection / union.clamp_min(1)).sum(dim=1) / classes.clamp_min(1)
+
+    def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the columns ``intersection``, ``prediction`` and ``target``: pixels by class, each (n, K) int32.
+
+        Where the outputs are not finite nothing is right and nothing is predicted.
+        """
+        finite = finite_rows(logits)[:, None]
+        intersection, prediction, target = _counts(logits, labels)
+        columns = {"intersection": intersection * finite, "prediction": prediction * finite, "target": target}
+        return {name: column.int() for name, column in columns.items()}
+
+    def check(self, logits: Tensor, samples: int, classes: int) -> int:
+        """Return K, raising a `UsageError` unless logits are (samples, K, H, W) with K of at least `classes`."""
+        shape = tuple(logits.shape)
+        if logits.ndim != 4 or shape[0] != samples:
+            raise UsageError(
+                f"the model returns shape {shape} for {samples} images; expected a score per class and pixel, "
+                f"({samples}, classes, H, W): the data is to be segmented."
+            )
+        if shape[1] < max(2, classes):
+            raise UsageError(f"the model has {shape[1]} outputs per pixel, but the data has {classes} classes.")
+        return shape[1]
+
+
+def _counts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return intersection, prediction and target: labelled pixels of each image by class, each (n, K) int64."""
+    images, classes = logits.shape[:2]
+    predicted, labelled = logits.argmax(dim=1), labels != IGNORE
+    first = torch.arange(images, device=logits.device).view(-1, 1, 1) * classes
+
+    def counted(values: Tensor, chosen: Tensor) -> Tensor:
+        return torch.bincount((values + first)[chosen], minlength=images * classes).view(images, classes)
+
+    return counted(labels, labelled & (predicted == labels)), counted(predicted, labelled), counted(labels, labelled)
+
+
+TASKS: dict[str, Task] = {"classification": Classification(), "segmentation": Segmentation()}

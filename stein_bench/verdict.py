@@ -51,6 +51,12 @@ class Comparison(_Part):
     assumes_independence: bool = Field(description="of the interval: true where samples of a batch are coupled")
     status: Status
     newly_broken: tuple[int, ...] = Field(description="the first lost samples, by position in data order from 0")
+    graded: bool = Field(
+        default=False,
+        exclude_if=lambda graded: not graded,
+        description="true for mIoU: lost and gained are images whose mIoU fell and rose, the interval is that of the "
+        "paired bootstrap over images, p comes from exchanging images",
+    )
 
 
 class Floor(_Part):

@@ -81,25 +81,38 @@ class AttackInfo:
         return self.eps_name is not None
 
 
+ANY_LOSS = ("classification", "segmentation")
+"""Tasks of the attacks that need no more of a task than its loss."""
+
 NATIVE = (
-    AttackInfo("fgsm", "one signed gradient step of size eps (Goodfellow et al. 2015)"),
+    AttackInfo("fgsm", "one signed gradient step of size eps (Goodfellow et al. 2015)", tasks=ANY_LOSS),
     AttackInfo(
         "pgd",
         "projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)",
         norms=("Linf", "L2"),
         params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+        tasks=ANY_LOSS,
     ),
     AttackInfo(
         "mifgsm",
         "iterated steps along an accumulated gradient (Dong et al. 2018)",
         norms=("Linf", "L2"),
         params={"steps": 10, "alpha": 0.0, "decay": 1.0},
+        tasks=ANY_LOSS,
+    ),
+    AttackInfo(
+        "segpgd",
+        "projected gradient ascent that moves from right pixels to wrong ones, on segmentation (Gu et al. 2022)",
+        norms=("Linf", "L2"),
+        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+        tasks=("segmentation",),
     ),
     AttackInfo(
         "apgd-ce",
         "auto-PGD on the cross-entropy, without a step size to choose (Croce and Hein 2020)",
         norms=("Linf", "L2"),
         params={"steps": 100, "restarts": 1},
+        tasks=ANY_LOSS,
     ),
     AttackInfo(
         "apgd-dlr",
@@ -151,7 +164,7 @@ STD = 25 / 255
 
 def _noise(name: str, summary: str, **strength: float) -> AttackInfo:
     params: dict[str, ParameterValue] = {**(strength or {"std": STD}), "seeds": 3}
-    return AttackInfo(f"noise-{name}", summary, norms=(), access="none", eps_name=None, params=params)
+    return AttackInfo(f"noise-{name}", summary, norms=(), access="none", eps_name=None, params=params, tasks=ANY_LOSS)
 
 
 NOISE = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.active import Attempt, Batch
 from stein_bench.attacks.apgd import apgd
 from stein_bench.attacks.call import Call
+from stein_bench.attacks.dense import best_seen, is_dense, segpgd
 from stein_bench.attacks.fab import fab, nearest_fab
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import fgsm, mifgsm, pgd
@@ -32,6 +34,17 @@ def _pgd(call: Call) -> Tensor:
             call.model, batch.inputs, batch.labels, call.task, norm=call.norm, eps=call.eps,
             alpha=call.number("alpha"), steps=call.whole("steps"),
             start=call.start(batch, restart) if call.params["random_start"] else None, coupled=call.coupled,
+        )  # fmt: skip
+
+    return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
+
+
+def _segpgd(call: Call) -> Tensor:
+    def attempt(restart: int) -> Attempt:
+        return lambda batch: segpgd(
+            call.model, batch.inputs, batch.labels, norm=call.norm, eps=call.eps,
+            alpha=call.number("alpha"), steps=call.whole("steps"),
+            start=call.start(batch, restart) if call.params["random_start"] else None,
         )  # fmt: skip
 
     return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
@@ -158,6 +171,7 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "fgsm": _fgsm,
     "pgd": _pgd,
     "mifgsm": _mifgsm,
+    "segpgd": _segpgd,
     "apgd-ce": _apgd_ce,
     "apgd-dlr": _apgd_dlr,
     "apgd-t": _apgd_t,
@@ -167,3 +181,14 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "autoattack": autoattack,
 }
 """Every native attack of the catalogue: from a call to what is claimed to be adversarial."""
+
+
+def run_native(name: str, call: Call) -> Tensor:
+    """Return what the native attack of that name claims to be adversarial; of dense tasks the best that it saw."""
+    attack = NATIVE_ATTACKS[name]
+    if not is_dense(call.labels):
+        return attack(call)
+    return best_seen(
+        call.model, call.task, call.inputs, call.labels,
+        lambda watched: attack(replace(call, model=watched, coupled=True)), coupled=call.coupled,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
 from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
-from stein_bench.attacks.native import NATIVE_ATTACKS
+from stein_bench.attacks.native import run_native
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
@@ -107,7 +107,7 @@ class Attack:
             # Kept whole, as where samples are coupled: work on a sample that has fooled the surrogate goes on.
             params, coupled = {**params, "restarts": 1}, True
         call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, coupled)
-        return NATIVE_ATTACKS[self.info.method](call)
+        return run_native(self.info.method, call)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
         """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.

@@ -17,7 +17,7 @@ PACKAGE = "stein_bench"
 
 LAYERS = (
     ("errors", "seeds", "cache", "progress", "guard", "files", "results"),
-    ("specs", "metrics", "tasks", "report", "normalization", "models", "data"),
+    ("specs", "metrics", "tasks", "class_counts", "report", "normalization", "models", "data"),
     ("config", "outcomes", "paired", "provenance", "attacks"),
     ("measures", "recipes"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),

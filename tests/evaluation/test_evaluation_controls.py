@@ -75,7 +75,7 @@ def test_the_interaction_flips_whole_batches() -> None:
         ("stein", "batch"): whole,
     }
     variants = [_variant(bn, stats, right) for (bn, stats), right in cells.items()]
-    found = with_effects(variants, 2)
+    found = with_effects(variants, 2, "classification")
     effects = {effect.name: effect for effect in found[2].effects}
     assert effects["interaction"].difference == effects["estimator-batch"].difference == 0.5
     assert effects["interaction"].p == pytest.approx(2 / 2**10)

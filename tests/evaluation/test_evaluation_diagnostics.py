@@ -150,15 +150,17 @@ def test_results_of_a_battery_are_held_against_each_other(
     specs: list[str], robust: list[int], name: str, status: str
 ) -> None:
     attacks = resolve_attacks(specs)
-    found = consistency("v", attacks, {a.label: bits(r) for a, r in zip(attacks, robust, strict=True)}, None)
+    found = consistency(
+        "v", attacks, {a.label: RightOrWrong(bits(r)) for a, r in zip(attacks, robust, strict=True)}, None
+    )
     assert [(result.name, result.status) for result in found] == [(name, status)]
 
 
 def test_other_budgets_are_not_compared_and_few_coupled_batches_only_warn() -> None:
     attacks = resolve_attacks(["fgsm:eps=4/255", "pgd:eps=8/255"])
-    assert consistency("v", attacks, {a.label: bits(50) for a in attacks}, None) == []
+    assert consistency("v", attacks, {a.label: RightOrWrong(bits(50)) for a in attacks}, None) == []
     attacks = resolve_attacks(["fgsm", "pgd"])
-    robust = {a.label: bits(r) for a, r in zip(attacks, [50, 90], strict=True)}
+    robust = {a.label: RightOrWrong(bits(r)) for a, r in zip(attacks, [50, 90], strict=True)}
     (result,) = consistency("v", attacks, robust, 50)
     assert result.status == "warn"
     assert "left out below 10 batches" in result.message

@@ -17,7 +17,7 @@ from stein_bench.compare import compare
 from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named, adjusted
 from stein_bench.outcomes import pack_bits
-from stein_bench.paired import difference_interval, paired
+from stein_bench.paired import paired
 from stein_bench.render.compare import MARK, compare_csv, compare_latex, compare_markdown, grid
 from stein_bench.standings import Leaderboard, PairTable
 
@@ -55,7 +55,7 @@ def test_two_reports_are_paired_sample_by_sample_with_every_number_by_hand():
     assert (d.value, d.lost, d.gained) == (pytest.approx(-0.2), 20, 0)
     assert d.p == pytest.approx(binomtest(20, 20).pvalue)
     assert d.p_adjusted == pytest.approx(7 * 2.0**-19)
-    assert d.interval == difference_interval(paired(bits(40), bits(60)).counts)
+    assert d.interval == paired(bits(40), bits(60)).interval
     assert d.significant
     assert not d.assumes_independence
 

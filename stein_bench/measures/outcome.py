@@ -1,4 +1,4 @@
-"""What became of the samples, as accuracies, metrics and comparisons: the NumPy half of every task (see `tasks`)."""
+"""Outcomes of samples, and those of samples that are right or wrong as a whole."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from stein_bench.metrics import (
     robust_bits,
     worst_case,
 )
-from stein_bench.outcomes import pack_bits
-from stein_bench.results import Figure
+from stein_bench.outcomes import pack_bits, unpack_bits
+from stein_bench.paired import Paired, batch_losses, paired
+from stein_bench.results import Figure, Outcomes
 
 Columns = Mapping[str, NDArray[Any]]
 """Per-sample arrays, (n,) or (n, K), in data order."""
@@ -49,6 +50,15 @@ class Outcome(ABC):
     @abstractmethod
     def accuracy(self) -> Rate:
         """Return the accuracy with its interval."""
+
+    def headline(self) -> Figure:
+        """Return the figure that reports are compared by, with its interval: the accuracy, or what stands for it."""
+        rate = self.accuracy()
+        return Figure(value=rate.value, ci95=(rate.low, rate.high))
+
+    @abstractmethod
+    def value(self) -> float:
+        """Return the value of the headline alone."""
 
     def metrics(self) -> dict[str, Figure]:
         """Return the task's other metrics by name."""
@@ -79,7 +89,19 @@ class Outcome(ABC):
 
     @abstractmethod
     def differs(self, other: Self) -> Bits:
-        """Return in which samples the two outcomes differ by more than rounding."""
+        """Return in which samples the two outcomes differ so much that the verdict is another one."""
+
+    @abstractmethod
+    def versus(self, other: Self, batch_size: int | None = None) -> Paired:
+        """Compare this outcome, the first, with another one of the same samples, the second, by their `headline`.
+
+        `batch_size` is None where samples are independent, else the size of the batches that couple them.
+        """
+
+    def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64] | None:
+        """Return for each batch how many more samples are right here than in the other; None without such bits."""
+        del other, batch_size
+        return None
 
     def success_rate(self, robust: Self) -> float | None:
         """Return the share that an attack broke of the samples that are right here; None where there is no such bit."""
@@ -95,6 +117,15 @@ class Outcome(ABC):
     @abstractmethod
     def packed(cls, clean: Self, robust: Mapping[str, Self], corrupted: Mapping[str, Sequence[Self]]) -> dict[str, Any]:
         """Return the fields of the report's `Outcomes` that keep these outcomes, by label of attack and corruption."""
+
+    @classmethod
+    @abstractmethod
+    def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
+        """Undo `packed`: return the clean outcome, and by label those under attack.
+
+        Raises:
+            UsageError: the packed outcomes are damaged.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +152,9 @@ class RightOrWrong(Outcome):
         """Return the share of samples that are right, with its Wilson interval."""
         return accuracy(self.correct)
 
+    def value(self) -> float:
+        return float(self.correct.mean())
+
     @classmethod
     def mean_accuracy(cls, draws: Sequence[Self]) -> Rate:
         return mean_accuracy([draw.correct for draw in draws])
@@ -133,6 +167,12 @@ class RightOrWrong(Outcome):
 
     def differs(self, other: Self) -> Bits:
         return np.asarray(self.correct != other.correct, np.bool_)
+
+    def versus(self, other: Self, batch_size: int | None = None) -> Paired:
+        return paired(self.correct, other.correct, batch_size)
+
+    def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64]:
+        return batch_losses(self.correct, other.correct, batch_size)
 
     def success_rate(self, robust: Self) -> float | None:
         rate = attack_success(self.correct, ~robust.correct)
@@ -152,6 +192,7 @@ class RightOrWrong(Outcome):
             },
         }
 
-
-MEASURES: dict[str, type[Outcome]] = {"classification": RightOrWrong}
-"""By task: how its outcomes are measured."""
+    @classmethod
+    def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
+        robust = {label: cls(unpack_bits(text, kept.samples)) for label, text in kept.robust.items()}
+        return cls(unpack_bits(kept.clean_correct or "", kept.samples)), robust

@@ -1,0 +1,95 @@
+"""Attacks on dense predictions: the best iterate of every image, and SegPGD.
+
+An image is not broken in one step like a sample with a single label: its score falls. So an attack's whole batch is
+searched to the end, every point that the model is shown is scored, and the one where an image's own mIoU is lowest is
+what the attack found. (`Task.correct` is false once no labelled pixel is right; only then is there nothing to gain.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stein_bench.attacks.geometry import direction, per_sample, project
+from stein_bench.attacks.losses import Loss, Model, loss_gradient
+from stein_bench.tasks import IGNORE, Task
+
+
+def is_dense(labels: Tensor) -> bool:
+    """Return whether every sample has a map of labels."""
+    return labels.ndim > 1
+
+
+def best_seen(
+    model: Model, task: Task, inputs: Tensor, labels: Tensor, attack: Callable[[Model], Tensor], *, coupled: bool
+) -> Tensor:
+    """Return the best of all points that `attack` showed the model, the one that it returned among them.
+
+    Per image that is the point with the lowest `Task.quality`, the earliest of equals. Where samples are coupled,
+    points of different batches do not make a batch that was ever seen: there it is the whole batch with the lowest sum.
+
+    Args:
+        model, task, inputs, labels: what is attacked; every point has the shape of `inputs`.
+        attack: gets a model that watches and is to be called like `model`, always with the whole batch, and within the
+            ball only.
+        coupled: whether a prediction depends on the other samples of the batch.
+    """
+    best = inputs
+    lowest = torch.full((len(inputs),), torch.inf, dtype=torch.float64, device=inputs.device)
+
+    def watched(points: Tensor) -> Tensor:
+        nonlocal best, lowest
+        logits = model(points)
+        with torch.no_grad():
+            quality = task.quality(logits.detach(), labels).double()
+            better = (quality.sum() < lowest.sum()).expand_as(lowest) if coupled else quality < lowest
+            best = torch.where(per_sample(better, best), points.detach(), best)
+            lowest = torch.where(better, quality, lowest)
+        return logits
+
+    last = attack(watched)
+    with torch.no_grad():
+        watched(last)
+    return best
+
+
+def segpgd_loss(logits: Tensor, labels: Tensor, shift: float) -> Tensor:
+    """Return the weighted cross-entropy of each image, (n,): 1 - `shift` on pixels that are right, `shift` on others.
+
+    The mean is over labelled pixels. Source: Gu, Zhao, Tresp, Torr, "SegPGD: an effective and efficient adversarial
+    attack for evaluating and boosting segmentation robustness" (2022), equation (4).
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE)
+    right = logits.detach().argmax(dim=1) == labels
+    weighted = torch.where(right, 1 - shift, shift) * losses
+    return weighted.flatten(1).sum(dim=1) / (labels != IGNORE).flatten(1).sum(dim=1).clamp_min(1)
+
+
+def segpgd(
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    norm: str,
+    eps: float,
+    alpha: float,
+    steps: int,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Return the last iterate of projected gradient ascent whose weight moves from right pixels to wrong ones.
+
+    In step t of T the shift is (t - 1) / (2·T): the first steps break pixels that are still right, later ones keep the
+    others wrong. Arguments are as in `pgd`, labels (n, H, W). Source: Gu et al. (2022), algorithm 1 and section 3.
+    """
+    current = inputs if start is None else project(inputs + start, inputs, norm, eps)
+    for number in range(steps):
+        gradient, _, _ = loss_gradient(model, current, labels, labels, _shifted(number / (2 * steps)))
+        current = project(current + alpha * direction(gradient, norm), inputs, norm, eps)
+    return current
+
+
+def _shifted(shift: float) -> Loss:
+    return lambda logits, labels, _: segpgd_loss(logits, labels, shift)

@@ -1,0 +1,11 @@
+"""What became of the samples, as accuracies, metrics and comparisons: the NumPy half of every task (see `tasks`)."""
+
+from __future__ import annotations
+
+from stein_bench.measures.outcome import Columns, Outcome, RightOrWrong
+from stein_bench.measures.segmentation import Segmented
+
+__all__ = ["MEASURES", "Columns", "Outcome", "RightOrWrong", "Segmented"]
+
+MEASURES: dict[str, type[Outcome]] = {"classification": RightOrWrong, "segmentation": Segmented}
+"""By task: how its outcomes are measured."""
