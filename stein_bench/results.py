@@ -187,13 +187,13 @@ class Outcomes(Part):
     samples: int
     sample_ids_sha256: Sha256
     clean_correct: str | None = Field(
-        default=None, exclude_if=_is_none, description="left out where samples are not right or wrong as a whole"
+        default=None, exclude_if=is_none, description="left out where samples are not right or wrong as a whole"
     )
     robust: dict[str, str] = Field(default_factory=dict, description="by attack label; failed attacks have none")
     corrupted_correct: dict[str, list[str]] = Field(
         default_factory=dict, description="by corruption label, one entry per draw of the noise"
     )
-    class_counts: PackedCounts | None = Field(default=None, exclude_if=_is_none, description="of segmentation only")
+    class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="of segmentation only")
 
 
 class Effect(Part):
