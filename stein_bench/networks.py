@@ -17,7 +17,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from stein_bench.cache import cache_folder
 from stein_bench.errors import RunError, UsageError
-from stein_bench.fit import FitRecipe, fit
+from stein_bench.fit import fit, fit_recipe
 from stein_bench.guard import forked_rng
 from stein_bench.inputs import check_values
 from stein_bench.models.weights import (
@@ -30,6 +30,7 @@ from stein_bench.models.weights import (
 from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
 from stein_bench.prepare import Plan, blank_outputs
 from stein_bench.progress import Progress
+from stein_bench.recipes import Recipe
 
 Conversion = Literal["before-training", "after-training", "none"]
 
@@ -110,7 +111,7 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
     """Train `network` by the built-in recipe, or load what an equal training left in the cache."""
-    recipe = FitRecipe()
+    recipe = fit_recipe()
     samples = plan.training_samples()
     check_values(samples, progress)
     path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
@@ -152,7 +153,7 @@ def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress)
         progress.note(f"the fitted network could not be cached: {error}")
 
 
-def _cache_key(plan: Plan, bn: str, recipe: FitRecipe, data_sha256: str, network: nn.Module) -> str:
+def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: nn.Module) -> str:
     """Hash everything that matters for the result of a training.
 
     The architecture enters as its source's fingerprint, its structure and its initial weights, so that an edit
@@ -165,7 +166,7 @@ def _cache_key(plan: Plan, bn: str, recipe: FitRecipe, data_sha256: str, network
         "shape": plan.samples.shape,
         "scaling": [plan.scaling.mean, plan.scaling.std],
         "classes": len(plan.data.classes),
-        "recipe": recipe.document(),
+        "recipe": recipe.identity(),
         "seed": plan.config.seed,
         "device": plan.device.type,
         "versions": {name: version(name) for name in ("stein-bench", "torch", "numpy")},

@@ -124,7 +124,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
             f"{_size(plan.samples.shape[1:])}: a score is needed for every pixel; upsample them in the model."
         )
     if plan.weights_kind == "fit":
-        _check_training_labels(plan, outputs)
+        check_training_labels(plan, plan.training_samples(), outputs)
     _check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
     return outputs
 
@@ -141,8 +141,9 @@ def _check_statistics(plan: Plan, network: nn.Module) -> None:
             )
 
 
-def _check_training_labels(plan: Plan, outputs: int) -> None:
-    largest = plan.training_samples().largest_label
+def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
+    """Raise a `UsageError` unless all labels of the training `samples` are among a model's `outputs`."""
+    largest = samples.largest_label
     if largest >= outputs:
         raise UsageError(
             f"the training split of {plan.data.name} has labels up to {largest}, but {plan.source.name} has only "

@@ -19,7 +19,12 @@ def _number(value: object) -> object:
     """Take ``1e-3``, which YAML reads as text, and fractions for the numbers that they are."""
     if isinstance(value, bool):
         raise ValueError("should be a number")
-    return float(parse_number(value, "it")) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(parse_number(value, "it"))
+    except UsageError:
+        raise ValueError("should be a number such as 0.03, 1e-3 or 1/2") from None
 
 
 def _whole(value: object) -> object:

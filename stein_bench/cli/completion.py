@@ -28,6 +28,13 @@ def battery_names() -> list[str]:
     return battery_names()
 
 
+def recipe_names() -> list[str]:
+    """Return the names of the training recipes that come with stein-bench."""
+    from stein_bench.recipes import recipe_names
+
+    return recipe_names()
+
+
 def attack_names() -> list[str]:
     """Return the names of the attacks that can run."""
     from stein_bench.attacks.catalog import CATALOG

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -217,15 +215,9 @@ def _check_output(settings: RunConfig) -> None:
         if settings.save_adversarials is not None:
             raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
         return
-    path = Path(settings.output)
-    if path.is_dir():
-        raise UsageError(f"--output {path} is a folder; name a file in it.")
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"--output {path}: there is no folder {path.parent}.")
-    try:  # the only way to know: some file systems grant rights that they then refuse
-        tempfile.TemporaryFile(dir=path.resolve().parent).close()
-    except OSError as error:
-        raise UsageError(f"--output {path}: cannot write into {path.parent}: {error.strerror}.") from None
+    from stein_bench.outputs import check_output_file
+
+    check_output_file("--output", settings.output)
 
 
 def _evaluate(settings: RunConfig) -> Report:

@@ -41,6 +41,15 @@ def _other_schema(path: str) -> bool:
     return isinstance(version, int) and version != SCHEMA_VERSION
 
 
+PICTURES = (".png", ".svg", ".pdf")
+
+
+def check_picture(option: str, name: str) -> None:
+    """Raise a `UsageError`, naming the `option`, unless the file's name ends as a picture's does."""
+    if Path(name).suffix.lower() not in PICTURES:
+        raise UsageError(f"{option} {name}: the name must end in {', '.join(PICTURES)}.")
+
+
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
     """Refuse files that could not be written, or that would replace another one of this call.
 

@@ -12,13 +12,12 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.completion import bn_names, completing
+from stein_bench.cli.files import check_picture
 from stein_bench.errors import UsageError
 from stein_bench.normalization.names import parse_estimator
 
 if TYPE_CHECKING:
     from stein_bench.inspection import Inspection
-
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @app.command("inspect", no_args_is_help=True)
@@ -71,8 +70,8 @@ def inspect_(
     settings = make_config(options)
     for option, path in (("--output", output), ("--plot", plot)):
         _check_path(option, path)
-    if plot is not None and Path(plot).suffix.lower() not in PLOT_SUFFIXES:
-        raise UsageError(f"--plot {plot}: the name must end in {', '.join(PLOT_SUFFIXES)}.")
+    if plot is not None:
+        check_picture("--plot", plot)
 
     from stein_bench.inspection import inspect_model
     from stein_bench.render.progress import terminal_progress

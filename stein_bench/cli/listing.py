@@ -18,6 +18,7 @@ class Listing(StrEnum):
     data = "data"
     bn = "bn"
     batteries = "batteries"
+    recipes = "recipes"
 
 
 @app.command("list", no_args_is_help=True)
@@ -27,7 +28,7 @@ def list_(
         str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
     ] = None,
 ) -> None:
-    """List what can be named: models, attacks, data sets, BN estimators, batteries of attacks.
+    """List what can be named: models, attacks, data sets, BN estimators, batteries of attacks, recipes of training.
 
     Examples: `stein-bench list attacks`, `stein-bench list models resnet`
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 from stein_bench.data.resize import Resize
 from stein_bench.errors import UsageError
 
-__all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "batches"]
+__all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "batches", "read_chunks"]
 
 Batch = tuple[np.ndarray, Tensor, Tensor]
 """Indices (b,), images (b, *shape) and labels (b,) or, of a dense task, label maps (b, H, W)."""
@@ -182,9 +182,14 @@ def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[
     """
     if batch_size < 1:
         raise UsageError(f"batch size must be at least 1, not {batch_size}")
+    chunks = [np.arange(start, min(start + batch_size, len(samples))) for start in range(0, len(samples), batch_size)]
+    return read_chunks(samples, chunks, workers=workers)
+
+
+def read_chunks(samples: Samples, chunks: Sequence[np.ndarray], *, workers: int = 0) -> Iterator[Batch]:
+    """Yield (indices, images, labels) of each of the `chunks` of indices; `workers` is as for `batches`."""
     if workers < 0:
         raise UsageError(f"workers must be 0 or more, not {workers}")
-    chunks = [np.arange(start, min(start + batch_size, len(samples))) for start in range(0, len(samples), batch_size)]
     return _read_ahead(samples, chunks, workers) if workers else (_read(samples, chunk) for chunk in chunks)
 
 
@@ -193,7 +198,7 @@ def _read(samples: Samples, indices: np.ndarray) -> Batch:
     return indices, images, labels
 
 
-def _read_ahead(samples: Samples, chunks: list[np.ndarray], workers: int) -> Iterator[Batch]:
+def _read_ahead(samples: Samples, chunks: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:
     pending: deque[Future[Batch]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="stein-bench-data")
     try:

@@ -15,7 +15,7 @@ Row = Sequence[str]
 
 
 def print_listing(what: str, search: str = "", console: Console | None = None) -> None:
-    """Print the list of `what` (models, attacks, data, bn or batteries) to stdout, names containing `search` only.
+    """Print the list of `what`, a key of `_LISTINGS`, to stdout: names that contain `search` only.
 
     Raises:
         UsageError: no name contains `search`.
@@ -75,6 +75,12 @@ def _batteries() -> tuple[Row, Iterable[Row]]:
     return ("battery", "attacks", "what it is"), rows
 
 
+def _recipes() -> tuple[Row, Iterable[Row]]:
+    from stein_bench.recipes import find_recipe, recipe_names
+
+    return ("recipe", "what it is"), [(name, find_recipe(name).summary) for name in recipe_names()]
+
+
 def _data() -> tuple[Row, Iterable[Row]]:
     from stein_bench.data.catalog import DATA_SUMMARIES
 
@@ -87,4 +93,11 @@ def _bn() -> tuple[Row, Iterable[Row]]:
     return ("bn", "what it is"), list(ESTIMATOR_SUMMARIES.items())
 
 
-_LISTINGS = {"models": _models, "attacks": _attacks, "data": _data, "bn": _bn, "batteries": _batteries}
+_LISTINGS = {
+    "models": _models,
+    "attacks": _attacks,
+    "data": _data,
+    "bn": _bn,
+    "batteries": _batteries,
+    "recipes": _recipes,
+}

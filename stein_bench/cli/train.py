@@ -1,0 +1,211 @@
+"""`stein-bench train`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stein_bench.cli.app import app
+from stein_bench.cli.completion import bn_names, completing, recipe_names
+from stein_bench.cli.evaluate import InterruptedRunError
+from stein_bench.cli.files import check_outputs, check_picture
+
+if TYPE_CHECKING:
+    from stein_bench.trainconfig import TrainConfig
+    from stein_bench.training import TrainedNetwork
+
+WHAT, HOW, OUT = "What is trained", "How it runs", "What comes out"
+
+
+@app.command(no_args_is_help=True)
+def train(
+    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="As for evaluate.", show_default=False)] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Data set with a training split. Default: digits.", rich_help_panel=WHAT),
+    ] = None,
+    bn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="BN estimator to train with, see `list bn`. Default: sample.",
+            autocompletion=completing(bn_names),
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="How to train, see `list recipes`. Default: fit.",
+            autocompletion=completing(recipe_names),
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Instead of the recipe's.", rich_help_panel=WHAT)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Instead of the recipe's.", rich_help_panel=WHAT)
+    ] = None,
+    learning_rate: Annotated[
+        str | None, typer.Option(metavar="X", help="Instead of the recipe's.", rich_help_panel=WHAT)
+    ] = None,
+    weight_decay: Annotated[
+        str | None, typer.Option(metavar="X", help="Instead of the recipe's.", rich_help_panel=WHAT)
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|pretrained|PATH",
+            help="What to start from; weights trained with another BN are converted. Default: none.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    preserve_function: Annotated[
+        bool | None,
+        typer.Option(
+            "--preserve-function",
+            help="Let γ and β take up what the conversion of the weights to start from changes.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    adversarial: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ATTACK",
+            help="Train on adversarial inputs, e.g. pgd:eps=8/255,steps=7 (also fgsm, mifgsm).",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Use the first N samples of the training split only.", rich_help_panel=WHAT),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.", rich_help_panel=WHAT)] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=WHAT)
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Standard deviation of it.", rich_help_panel=WHAT)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Resize and crop images to N×N.", rich_help_panel=WHAT)
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="YAML file with these options by name.", rich_help_panel=WHAT),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=HOW),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="fp32|bf16", help="bf16: mixed precision. Default: fp32.", rich_help_panel=HOW),
+    ] = None,
+    compile: Annotated[
+        bool | None, typer.Option("--compile", help="Run through torch.compile.", rich_help_panel=HOW)
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=HOW),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write the weights to this .safetensors file, and a card and a picture of the curves beside it.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Draw the curves here: .png, .svg or .pdf.", rich_help_panel=OUT),
+    ] = None,
+    resume: Annotated[
+        bool | None,
+        typer.Option("--resume", help="Go on where an interrupted training of this --output was.", rich_help_panel=OUT),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(metavar="table|json", help="What goes to stdout; json: the card.", rich_help_panel=OUT),
+    ] = None,
+    quiet: Annotated[
+        bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)
+    ] = None,
+) -> int:
+    """Train a network with a BN estimator and save its weights, for `evaluate --weights`.
+
+    Examples:
+
+    - `stein-bench train resnet18 --bn stein --output stein.safetensors`
+    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --bn stein --output stein.safetensors`
+    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --adversarial pgd:eps=8/255,steps=7 --output robust.safetensors`
+    - `stein-bench train net.py:make --data npz:test.npz,train=train.npz --weights plain.safetensors --bn stein --preserve-function --output tuned.safetensors`
+    - `torchrun --nproc-per-node 2 --no-python stein-bench train resnet18 --output weights.safetensors`
+
+    Then: `stein-bench evaluate resnet18 --data cifar10 --weights stein.safetensors`
+
+    Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to go on).
+    """  # noqa: E501  (an example is one line)
+    options = {key: value for key, value in locals().items() if key != "config"}
+    from stein_bench.trainconfig import make_train_config
+
+    settings = make_train_config(options, config)
+    picture = _picture(settings)
+    trained = _train(settings)
+    if int(os.environ.get("RANK", 0)) == 0:
+        _show(trained, settings, picture)
+    return 0
+
+
+def _picture(settings: TrainConfig) -> str:
+    """Return where the curves are drawn: beside the weights unless told otherwise."""
+    picture = settings.plot or str(Path(settings.output).with_suffix(".png"))
+    card = str(Path(settings.output).with_suffix(".json"))
+    check_picture("--plot", picture)
+    check_outputs({"--output": settings.output, "the card of --output": card, "--plot": picture}, [])
+    return picture
+
+
+def _train(settings: TrainConfig) -> TrainedNetwork:
+    from stein_bench.render.progress import terminal_progress
+
+    command = shlex.join(["stein-bench", *sys.argv[1:]])
+    quiet = settings.quiet or int(os.environ.get("RANK", 0)) != 0
+    with terminal_progress(quiet=quiet) as progress:
+        from stein_bench.training import run_training
+
+        try:
+            with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
+                return run_training(settings, command=command, progress=progress)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(_after_interrupt(settings)) from None
+
+
+def _after_interrupt(settings: TrainConfig) -> str:
+    from stein_bench.checkpoint import checkpoint_path
+
+    path = checkpoint_path(settings.output)
+    if path.exists():
+        return f"interrupted; the last finished epoch is in {path}: add --resume to go on."
+    return "interrupted before the first epoch was finished; nothing is kept."
+
+
+def _show(trained: TrainedNetwork, settings: TrainConfig, picture: str) -> None:
+    from stein_bench.render.curves import plot_curves
+
+    plot_curves(trained.card, picture)
+    if settings.format == "json":
+        typer.echo(trained.card.to_json(), nl=False)
+        return
+    from stein_bench.render.training import print_training
+
+    print_training(trained.card, trained.path, picture)

@@ -1,0 +1,49 @@
+"""Batch normalization over the batches of several processes, for as long as they train together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from stein_bench.normalization.convert import convert_batchnorm, restore_batchnorm
+from stein_bench.normalization.layers import SteinNorm, SteinSyncBatchNorm, stein_layers
+from stein_bench.normalization.synchronised import group_to_synchronise
+
+
+@contextmanager
+def synchronised_batchnorm(model: nn.Module) -> Iterator[None]:
+    """Let all layers of `model` that can be converted train with the moments of all processes' batches together.
+
+    The layers are `SteinSyncBatchNorm` inside the context, of the estimator ``sample`` where they were ordinary ones,
+    and what they were after it. Nothing changes for a process that is alone.
+    """
+    if group_to_synchronise(None) is None:
+        yield
+        return
+    ordinary = not any(True for _ in stein_layers(model))
+    if ordinary:
+        convert_batchnorm(model, "sample")
+    former = [(layer, type(layer)) for _, layer in stein_layers(model) if not isinstance(layer, SteinSyncBatchNorm)]
+    try:
+        for layer, kind in former:
+            layer.__class__ = _synchronised(kind)
+            setattr(layer, "process_group", None)  # noqa: B010  (declared by the class that the layer now has)
+        yield
+    finally:
+        for layer, kind in former:
+            layer.__class__ = kind
+            del layer.process_group
+        if ordinary:
+            restore_batchnorm(model)
+
+
+def _synchronised(kind: type[SteinNorm]) -> type[SteinNorm]:
+    if "timm.layers.norm_act" in sys.modules:
+        from stein_bench.normalization.timm_layers import SteinBatchNormAct2d, SteinSyncBatchNormAct
+
+        if issubclass(kind, SteinBatchNormAct2d):
+            return SteinSyncBatchNormAct
+    return SteinSyncBatchNorm
