@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from stein_bench.cli.app import OneLineErrors, app
-from stein_bench.cli.files import check_outputs
-from stein_bench.cli.inspect import PLOT_SUFFIXES
-from stein_bench.errors import UsageError, unknown_name
+from stein_bench.cli.files import check_outputs, check_picture
+from stein_bench.errors import unknown_name
 
 theory = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(theory, name="theory", help="Check the paper's theorems by simulation.")
@@ -33,8 +31,8 @@ def check_files(format: str, output: str | None, plot: str | None) -> None:
     if format not in FORMATS:
         raise unknown_name("--format", format, FORMATS)
     check_outputs({"--output": output, "--plot": plot}, ())
-    if plot is not None and Path(plot).suffix.lower() not in PLOT_SUFFIXES:
-        raise UsageError(f"--plot {plot}: the name must end in {', '.join(PLOT_SUFFIXES)}.")
+    if plot is not None:
+        check_picture("--plot", plot)
 
 
 def write_document(document: dict[str, Any], output: str | None) -> str:
