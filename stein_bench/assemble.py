@@ -27,6 +27,7 @@ from stein_bench.results import (
     VariantResult,
     WeightsInfo,
 )
+from stein_bench.sites import site_results
 from stein_bench.variants import Variant
 
 
@@ -44,7 +45,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     """Turn the units of one variant into its part of the report."""
     phases, measure = gather_phases(units, len(plan.samples)), MEASURES[plan.task.name]
     clean = measure.from_columns(phases[CLEAN].columns)
-    coupled = variant.stats == "batch"
+    coupled, sites = variant.stats == "batch", plan.samples.sites
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
     corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = {
@@ -78,20 +79,27 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         conversion=built.conversion,
         function_preserved=built.function_preserved,
         weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
-        clean=_clean(phases[CLEAN], clean, coupled),
+        clean=_clean(phases[CLEAN], clean, coupled, sites),
         attacks=[
             _attack_result(
-                attack, phases[attack.label], clean, robust.get(attack.label), coupled, replays.get(attack.label)
+                attack,
+                phases[attack.label],
+                clean,
+                robust.get(attack.label),
+                coupled,
+                replays.get(attack.label),
+                sites,
             )
             for attack in attacks
         ],
         corruptions=[
-            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), coupled)
+            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), coupled, sites)
             for attack in corruptions
         ],
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
         worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
         worst_case_metrics=None if worst is None else worst.metrics() or None,
+        worst_case_sites=None if worst is None else site_results([worst], sites),
         budgets=budget_results(attacks, robust),
         shrinkage=_shrinkage(variant, built) if variant.bn != "sample" else [],
         outcomes=Outcomes(
@@ -119,12 +127,13 @@ def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
     return found
 
 
-def _clean(phase: Phase, clean: Outcome, coupled: bool) -> Clean:
+def _clean(phase: Phase, clean: Outcome, coupled: bool, sites: Sequence[str] | None) -> Clean:
     rate = clean.accuracy()
     return Clean(
         accuracy=rate.value,
         ci95=(rate.low, rate.high),
         metrics=clean.metrics() or None,
+        sites=site_results([clean], sites),
         assumes_independence=coupled,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
         seconds=phase.seconds,
@@ -186,7 +195,13 @@ def _ratio(outcome: Outcome) -> float:
 
 
 def _attack_result(
-    attack: Attack, phase: Phase, clean: Outcome, robust: Outcome | None, coupled: bool, replay: Replay | None
+    attack: Attack,
+    phase: Phase,
+    clean: Outcome,
+    robust: Outcome | None,
+    coupled: bool,
+    replay: Replay | None,
+    sites: Sequence[str] | None,
 ) -> AttackResult:
     rate = success = metrics = None
     invalid = over_budget = 0
@@ -209,6 +224,7 @@ def _attack_result(
         robust_accuracy=None if rate is None else rate.value,
         ci95=None if rate is None else (rate.low, rate.high),
         metrics=metrics,
+        sites=None if robust is None else site_results([robust], sites),
         assumes_independence=coupled,
         attack_success_rate=success,
         invalid=invalid,
@@ -223,7 +239,9 @@ def _attack_result(
     )
 
 
-def _corruption_result(attack: Attack, phase: Phase, found: Sequence[Outcome], coupled: bool) -> CorruptionResult:
+def _corruption_result(
+    attack: Attack, phase: Phase, found: Sequence[Outcome], coupled: bool, sites: Sequence[str] | None
+) -> CorruptionResult:
     measure = type(found[0]) if found else Outcome
     mean, worst = (measure.mean_accuracy(found), measure.worst_case(found).accuracy()) if found else (None, None)
     return CorruptionResult(
@@ -235,6 +253,7 @@ def _corruption_result(attack: Attack, phase: Phase, found: Sequence[Outcome], c
         accuracy=None if mean is None else mean.value,
         ci95=None if mean is None else (mean.low, mean.high),
         metrics=(measure.mean_metrics(found) or None) if found else None,
+        sites=site_results(found, sites),
         assumes_independence=coupled,
         accuracies=[_ratio(outcome) for outcome in found],
         worst_accuracy=None if worst is None else worst.value,

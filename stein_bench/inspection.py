@@ -15,7 +15,7 @@ from stein_bench.normalization.inspection import (
     inspect_batchnorm,
 )
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
-from stein_bench.prepare import blank_outputs, check_model, prepare
+from stein_bench.prepare import blank_outputs, check_model, prepare, settle_task
 from stein_bench.progress import Progress, Silent
 
 DOCUMENT_VERSION = 1
@@ -75,7 +75,9 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     estimators = [str(parse_estimator(name)) for name in config.bn or ESTIMATOR_SUMMARIES if name != "sample"]
     assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
     plan = prepare(config.model_copy(update={"bn": None}))
-    check_model(plan, build_blank(plan))
+    blank = build_blank(plan)
+    plan = settle_task(plan, blank)
+    check_model(plan, blank)
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress or Silent())
     model = plan.wrap(built.network, precision="fp32")

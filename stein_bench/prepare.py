@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.attacks.batteries import find_battery
-from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.registry import Attack, resolve_attacks
+from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
 from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
@@ -24,7 +24,7 @@ from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.survey import check_compensable, survey
-from stein_bench.tasks import TASKS, Task
+from stein_bench.tasks import TASKS, Task, is_single_logit
 from stein_bench.variants import Variant, choose_variants
 
 
@@ -85,7 +85,7 @@ def prepare(config: RunConfig) -> Plan:
     weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
     variants = choose_variants(config, weights)
     data = open_data(config.data)
-    _check_tasks(attacks, data.task)
+    check_tasks(attacks, data.task)
     source = find_model(config.model)
     kind = weights_kind(config, data, source)
     resize = decide_resize(config, data, source, kind, weights)
@@ -98,6 +98,20 @@ def prepare(config: RunConfig) -> Plan:
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
     )  # fmt: skip
+
+
+def settle_task(plan: Plan, network: nn.Module) -> Plan:
+    """Return `plan` with the task that the outputs of its untrained `network` make of the labels.
+
+    Two classes that one logit tells apart are the task ``binary``.
+
+    Raises:
+        UsageError: the network rejects the inputs.
+    """
+    if plan.task.name != "classification" or len(plan.data.classes) != 2:
+        return plan
+    single = is_single_logit(blank_outputs(plan.wrap(network), plan, plan.device))
+    return replace(plan, task=TASKS["binary"]) if single else plan
 
 
 def check_model(plan: Plan, network: nn.Module) -> int:
@@ -125,7 +139,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         )
     if plan.weights_kind == "fit":
         check_training_labels(plan, plan.training_samples(), outputs)
-    _check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
+    check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
     return outputs
 
 
@@ -269,24 +283,3 @@ def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
     """
     rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     return data_classes if data_classes in rows or not rows else rows[-1]
-
-
-def _check_tasks(attacks: Sequence[Attack], task: str) -> None:
-    for attack in attacks:
-        if task not in attack.info.tasks:
-            able = [info.name for info in NATIVE if task in info.tasks]
-            raise UsageError(
-                f"attack {attack.info.name} serves {', '.join(attack.info.tasks)}, but the data is for {task}. "
-                f"For {task}: {', '.join(able)}."
-            )
-
-
-def _check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:
-    for attack in attacks:
-        if classes < attack.info.min_classes:
-            raise UsageError(
-                f"attack {attack.info.name} needs at least {attack.info.min_classes} classes; the model has {classes}."
-            )
-        if attack.info.backend == "torchattacks" and rank != 3:
-            raise UsageError(f"attack {attack.info.name} takes images only, not volumes; use a native attack.")
-        attack.try_construction(model, classes)

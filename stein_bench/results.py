@@ -57,12 +57,28 @@ def headline(share: float, ci95: tuple[float, float] | None, metrics: dict[str, 
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 
 
+class SiteResult(Part):
+    """The samples of one site."""
+
+    samples: int
+    accuracy: Share = Field(description="under an attack the robust one, as of all samples")
+    ci95: Interval
+    metrics: Metrics = None
+
+
+Sites = Annotated[
+    dict[str, SiteResult] | None,
+    Field(exclude_if=is_none, description="by site; left out where the data does not tell sites"),
+]
+
+
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
     accuracy: Share = Field(description="share of samples that are right; of segmentation, of all labelled pixels")
     ci95: Interval
     metrics: Metrics = None
+    sites: Sites = None
     assumes_independence: bool = Field(description="true where samples of a batch are coupled (batch statistics)")
     nonfinite_outputs: int
     seconds: float
@@ -131,6 +147,7 @@ class AttackResult(Part):
     )
     ci95: Interval | None
     metrics: Metrics = None
+    sites: Sites = None
     assumes_independence: bool
     attack_success_rate: Share | None = Field(description="share broken among the clean-correct samples")
     invalid: int = Field(description="samples outside budget, box or finite values: never successes")
@@ -158,6 +175,7 @@ class CorruptionResult(Part):
     accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
     ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
     metrics: Metrics = None
+    sites: Sites = None
     assumes_independence: bool
     accuracies: list[Share] = Field(description="of each draw")
     worst_accuracy: Share | None = Field(description="share right under every draw")
@@ -259,6 +277,7 @@ class VariantResult(Part):
     )
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None
+    worst_case_sites: Sites = None
     budgets: list[BudgetResult] = Field(
         default_factory=list,
         description="the worst case of each norm and eps, where there are several; empty if an attack failed",

@@ -29,7 +29,7 @@ from stein_bench.measures import MEASURES
 from stein_bench.networks import Built, build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.prepare import Plan, check_model, prepare
+from stein_bench.prepare import Plan, check_model, prepare, settle_task
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.provenance import environment
 from stein_bench.report import (
@@ -68,6 +68,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     progress = progress or Silent()
     plan = prepare(config)
     blank = build_blank(plan)
+    plan = settle_task(plan, blank)
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     batch_size = plan.batch_size(blank)

@@ -102,6 +102,72 @@ class Classification:
         return shape[1]
 
 
+class Binary:
+    """Two classes told apart by one logit, (n,) or (n, 1): class 1 where it is above 0. Labels (n,) are 0 or 1.
+
+    Two logits (n, 2) are taken as their difference, of which everything here is the same.
+    """
+
+    name = "binary"
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the binary cross-entropy of each sample in nats, shape (n,)."""
+        logit = single_logit(logits)
+        # Not sigmoid minus label, which is exactly 0 for confident positives: their gradient would vanish.
+        return F.softplus(torch.where(labels == 1, -logit, logit))
+
+    def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return whether the logit is above 0 just where the label is 1."""
+        return (single_logit(logits) > 0) == (labels == 1)
+
+    def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return 1 where the sample is right, else 0."""
+        return self.correct(logits, labels).float()
+
+    def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the columns ``correct``, ``score`` (the logit) and ``positive`` (the label)."""
+        finite, positive = finite_rows(logits), labels == 1
+        wrong = torch.where(positive, -torch.inf, torch.inf)
+        score = torch.where(finite, single_logit(logits).float(), wrong)
+        return {"correct": self.correct(logits, labels) & finite, "score": score, "positive": positive}
+
+    def check(self, logits: Tensor, samples: int, classes: int) -> int:
+        """Return 2, raising a `UsageError` unless logits are (samples,), (samples, 1) or (samples, 2)."""
+        shape = tuple(logits.shape)
+        if shape not in ((samples,), (samples, 1), (samples, 2)):
+            raise UsageError(
+                f"the model returns shape {shape} for {samples} samples of two classes; expected one logit each, "
+                f"({samples},) or ({samples}, 1), or two."
+            )
+        if classes > 2:
+            raise UsageError(f"the model tells two classes apart, but the data has labels up to {classes - 1}.")
+        return 2
+
+
+def is_single_logit(logits: Tensor) -> bool:
+    """Say whether there is one logit per sample: shape (n,) or (n, 1)."""
+    return logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1)
+
+
+def single_logit(logits: Tensor) -> Tensor:
+    """Return the logit of class 1 against class 0, (n,), of logits (n,), (n, 1) or (n, 2)."""
+    if logits.ndim == 2 and logits.shape[1] == 2:
+        return logits[:, 1] - logits[:, 0]
+    return logits.reshape(len(logits))
+
+
+def two_logits(logits: Tensor) -> Tensor:
+    """Return logits (n, 2) of which the cross-entropy is the binary one of `logits`, (n,), (n, 1) or (n, 2).
+
+    A single logit z becomes (-z/2, z/2): its softmax is the sigmoid of z, and its largest entry tells the same class.
+    With (0, z) the gradient of confident positives would be exactly 0 in float32, as only the label's entry has one.
+    """
+    if not is_single_logit(logits):
+        return logits
+    half = logits.reshape(len(logits)) / 2
+    return torch.stack((-half, half), dim=1)
+
+
 IGNORE = 255
 """The label of void pixels: in no loss, no count and no metric."""
 
@@ -162,4 +228,4 @@ def _counts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return counted(labels, labelled & (predicted == labels)), counted(predicted, labelled), counted(labels, labelled)
 
 
-TASKS: dict[str, Task] = {"classification": Classification(), "segmentation": Segmentation()}
+TASKS: dict[str, Task] = {"binary": Binary(), "classification": Classification(), "segmentation": Segmentation()}

@@ -18,7 +18,7 @@ from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, 
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.outputs import check_output_file
-from stein_bench.prepare import Plan, check_model, check_training_labels, prepare
+from stein_bench.prepare import Plan, check_model, check_training_labels, prepare, settle_task
 from stein_bench.recipes import Recipe
 from stein_bench.splits import split_indices
 from stein_bench.train import TrainingSet
@@ -72,6 +72,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     if config.weights == PRETRAINED and base.source.pretrained is None:
         raise UsageError(f"--weights pretrained: {base.source.name} has no pretrained weights.")
     network = build_blank(base)
+    base = settle_task(base, network)
     outputs = check_model(base, network)
     _check_bn(base, network, bn, config)
     samples = base.training_samples().first(config.limit)

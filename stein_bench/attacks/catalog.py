@@ -66,6 +66,12 @@ class AttackInfo:
         return "torchattacks" if self.method.startswith("torchattacks.") else "native"
 
     @property
+    def serves(self) -> tuple[str, ...]:
+        """The tasks it serves: one that tells two of several classes apart also tells two classes apart."""
+        binary = ("binary",) if "classification" in self.tasks and self.min_classes <= 2 else ()
+        return (*self.tasks, *binary)
+
+    @property
     def is_transfer(self) -> bool:
         """Whether its inputs are made on a surrogate and only shown to the evaluated model."""
         return self.access == "transfer"

@@ -12,10 +12,11 @@ from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG, AttackInfo
 from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.native import run_native
+from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
-from stein_bench.tasks import Task
+from stein_bench.tasks import TASKS, Task
 
 ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
@@ -99,6 +100,8 @@ class Attack:
                 f"attack {self.info.name} takes float32 inputs, not {str(inputs.dtype).removeprefix('torch.')}: in "
                 "half precision rounding alone leaves the budget. Give --precision bf16 to the model instead."
             )
+        if task.name == "binary":
+            model, task = TwoLogits(model), TASKS["classification"]
         if self.info.backend == "torchattacks":
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))

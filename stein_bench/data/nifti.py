@@ -77,11 +77,15 @@ class Nifti:
     sides: tuple[int, ...]
     scaling: ValueScaling
     classes: tuple[str, ...]
-    task: str = "classification"
     label_space: str | None = OWN
     native_size: int | None = None
     uniform: bool = True
     channels: int = 1
+
+    @property
+    def task(self) -> str:
+        """Two classes are a task of their own, with sensitivity, specificity and ROC."""
+        return "binary" if len(self.classes) == 2 else "classification"
 
     @property
     def name(self) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from stein_bench.measures.binary import TwoClass
 from stein_bench.measures.outcome import Columns, Outcome, RightOrWrong
 from stein_bench.measures.segmentation import Segmented
 
-__all__ = ["MEASURES", "Columns", "Outcome", "RightOrWrong", "Segmented"]
+__all__ = ["MEASURES", "Columns", "Outcome", "RightOrWrong", "Segmented", "TwoClass"]
 
-MEASURES: dict[str, type[Outcome]] = {"classification": RightOrWrong, "segmentation": Segmented}
+MEASURES: dict[str, type[Outcome]] = {
+    "binary": TwoClass,
+    "classification": RightOrWrong,
+    "segmentation": Segmented,
+}
 """By task: how its outcomes are measured."""

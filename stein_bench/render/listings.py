@@ -62,7 +62,7 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
 
 
 def _serves(info: AttackInfo) -> str:
-    tasks = ", ".join(info.tasks)
+    tasks = ", ".join(info.serves)
     inputs = "images" if info.backend == "torchattacks" else "any inputs"
     return f"{tasks} of {inputs}" + (f", from {info.min_classes} classes" if info.min_classes > 2 else "")
 

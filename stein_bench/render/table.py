@@ -12,6 +12,7 @@ from rich.text import Text
 
 from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.effects import effect_tables
+from stein_bench.render.metrics import metric_tables
 from stein_bench.report import Diagnostic, Report
 from stein_bench.results import AttackResult, CorruptionResult, Distances, Replay, VariantResult
 from stein_bench.specs import format_eps
@@ -31,7 +32,8 @@ def report_table(report: Report) -> RenderableType:
     for line in _notes(report):
         notes.add_row("-", Text(line), style="dim")
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
-    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), *effect_tables(report), notes)
+    more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
+    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), *more, *effect_tables(report), notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -154,6 +156,11 @@ def _notes(report: Report) -> Iterator[str]:
     for surrogate in dict.fromkeys(surrogates):
         yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
     yield "in brackets: 95 % Wilson intervals"
+    if report.data.task == "binary":
+        yield (
+            "AUC: of the logit; interval by Newcombe's method 5. Under an attack every sample has the worse of its "
+            "clean and adversarial score; attacks aim at decisions and stop there, so that this AUC is an upper bound"
+        )
     for variant in report.variants:
         if variant.skipped_layers:
             yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"

@@ -1,0 +1,41 @@
+"""Whether attacks can work at all: on a task, on a number of classes, on images or volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from stein_bench.attacks.catalog import NATIVE
+from stein_bench.attacks.registry import Attack
+from stein_bench.errors import UsageError
+
+
+def check_tasks(attacks: Sequence[Attack], task: str) -> None:
+    """Raise a `UsageError` where an attack does not serve the task."""
+    for attack in attacks:
+        if task not in attack.info.serves:
+            able = [info.name for info in NATIVE if task in info.serves]
+            raise UsageError(
+                f"attack {attack.info.name} serves {', '.join(attack.info.serves)}, but the data is for {task}. "
+                f"For {task}: {', '.join(able)}."
+            )
+
+
+def check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:
+    """Raise a `UsageError` where an attack cannot work on `model`.
+
+    Args:
+        attacks: serve the task.
+        model: the network, untrained.
+        classes: number of classes that it tells apart.
+        rank: number of axes of one input, (C, *spatial).
+    """
+    for attack in attacks:
+        if classes < attack.info.min_classes:
+            raise UsageError(
+                f"attack {attack.info.name} needs at least {attack.info.min_classes} classes; the model has {classes}."
+            )
+        if attack.info.backend == "torchattacks" and rank != 3:
+            raise UsageError(f"attack {attack.info.name} takes images only, not volumes; use a native attack.")
+        attack.try_construction(model, classes)

@@ -1,0 +1,96 @@
+"""Outcomes of two classes that a score tells apart: sensitivity, specificity and the area under the ROC curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stein_bench.measures.outcome import Columns, RightOrWrong
+from stein_bench.metrics import Bits, mean_accuracy
+from stein_bench.ranking import area, auc
+from stein_bench.results import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class TwoClass(RightOrWrong):
+    """Samples of two classes with their scores; packed, and read back from a report, the bits alone are left.
+
+    Attributes:
+        score: the logit of the positive class against the other, (n,); infinite on the wrong side where the model's
+            outputs are not finite.
+        positive: which samples are of class 1.
+    """
+
+    score: NDArray[np.float64] | None = None
+    positive: Bits | None = None
+
+    @classmethod
+    def from_columns(cls, columns: Columns) -> Self:
+        """Return the outcome in the columns ``correct``, ``score`` and ``positive``."""
+        score, positive = columns["score"].astype(np.float64), columns["positive"].astype(np.bool_)
+        return cls(columns["correct"].astype(np.bool_), score, positive)
+
+    def select(self, indices: NDArray[np.int64]) -> Self:
+        if self.score is None or self.positive is None:
+            return super().select(indices)
+        return type(self)(self.correct[indices], self.score[indices], self.positive[indices])
+
+    def metrics(self) -> dict[str, Figure]:
+        """Return ``auc``, ``sensitivity`` and ``specificity``, see `mean_metrics`; nothing without scores."""
+        return self.mean_metrics([self])
+
+    @classmethod
+    def mean_metrics(cls, draws: Sequence[Self]) -> dict[str, Figure]:
+        """Return the means over `draws` with 95 % intervals for that many samples.
+
+        ``sensitivity`` and ``specificity`` are the shares right of class 1 and of class 0, with Wilson's intervals;
+        ``auc`` ranks the scores, with the interval of `ranking.area`. A class without samples has none.
+        """
+        positive = draws[0].positive
+        if positive is None:
+            return {}
+        return {
+            "auc": _auc(draws),
+            "sensitivity": _share([draw.correct[positive] for draw in draws]),
+            "specificity": _share([draw.correct[~positive] for draw in draws]),
+        }
+
+    def under_attack(self, adversarial: Self, void: Bits) -> Self:
+        """Return the worse of the clean and the adversarial score of each sample; the clean one where it is `void`."""
+        return self._worse(adversarial, ~void)
+
+    @classmethod
+    def worst_case(cls, outcomes: Sequence[Self]) -> Self:
+        worst = outcomes[0]
+        for outcome in outcomes[1:]:
+            worst = worst._worse(outcome, np.ones(len(worst), np.bool_))
+        return worst
+
+    def _worse(self, other: Self, counts: Bits) -> Self:
+        """Return the worse of two outcomes of each sample where the other one counts, else this one."""
+        correct = self.correct & (other.correct | ~counts)
+        if self.score is None or other.score is None or self.positive is None:
+            return type(self)(correct)
+        lower, higher = np.minimum(self.score, other.score), np.maximum(self.score, other.score)
+        return type(self)(correct, np.where(counts, np.where(self.positive, lower, higher), self.score), self.positive)
+
+
+def _share(draws: list[Bits]) -> Figure:
+    if not draws[0].size:
+        return Figure(value=None, ci95=None)
+    rate = mean_accuracy(draws)
+    return Figure(value=rate.value, ci95=(rate.low, rate.high))
+
+
+def _auc(draws: Sequence[TwoClass]) -> Figure:
+    areas = [auc(draw.score, draw.positive) for draw in draws if draw.score is not None and draw.positive is not None]
+    values = [found.value for found in areas if found is not None]
+    if not values or draws[0].positive is None:
+        return Figure(value=None, ci95=None)
+    positives = int(draws[0].positive.sum())
+    mean = area(sum(values) / len(values), positives, len(draws[0]) - positives)
+    return Figure(value=mean.value, ci95=(mean.low, mean.high))

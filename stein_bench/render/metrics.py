@@ -1,0 +1,100 @@
+"""What a report knows beside the accuracy, as tables for people: the task's metrics, and every figure by site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from stein_bench.report import Report
+from stein_bench.results import Figure, SiteResult, VariantResult
+from stein_bench.specs import format_eps
+
+TITLES = {"auc": "AUC"}
+"""How a metric is called in a table; others by their name."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """What is known of one variant in one outcome: clean, an attack, a corruption, or the worst case.
+
+    The clean outcome and the worst one `summarises` the variant, where a table of everything would be too long.
+    """
+
+    outcome: str
+    metrics: Mapping[str, Figure]
+    sites: Mapping[str, SiteResult]
+    summarises: bool
+
+
+def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
+    """Yield a row for everything that the variant has metrics or sites of, in the order of the report."""
+    yield MetricRow("clean", variant.clean.metrics or {}, variant.clean.sites or {}, True)
+    for attack in variant.attacks:
+        name = f"{attack.name.removeprefix('torchattacks.')} {attack.norm} {format_eps(attack.eps)}"
+        yield MetricRow(name, attack.metrics or {}, attack.sites or {}, len(variant.attacks) == 1)
+    for corruption in variant.corruptions:
+        strength = corruption.params.get("std", corruption.params.get("amount", 0))
+        name = f"{corruption.name.removeprefix('noise-')}† {format_eps(float(strength))}"
+        yield MetricRow(name, corruption.metrics or {}, corruption.sites or {}, False)
+    if len(variant.attacks) > 1:
+        yield MetricRow("worst case", variant.worst_case_metrics or {}, variant.worst_case_sites or {}, True)
+
+
+def metric_tables(report: Report) -> list[RenderableType]:
+    """Return a table of the metrics and one by site, where there are any."""
+    rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
+    names = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
+    tables: list[RenderableType] = []
+    if names:
+        table = _table([f"{TITLES.get(name, name)} %" for name in names])
+        for variant, row in _leading(rows):
+            table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name)) for name in names))
+        tables.append(table)
+    by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
+    if by_site:
+        table = _table(["accuracy %", *(f"{TITLES.get(name, name)} %" for name in names)], sites=True)
+        for variant, row in _leading(by_site):
+            lead = (variant, row.outcome)
+            for site, found in row.sites.items():
+                figures = [Figure(value=found.accuracy, ci95=found.ci95)]
+                figures += [(found.metrics or {}).get(name, Figure(value=None, ci95=None)) for name in names]
+                table.add_row(*lead, f"{site} ({found.samples})", *map(_cell, figures))
+                lead = ("", "")
+        tables.append(table)
+    return tables
+
+
+def _leading(rows: list[tuple[str, MetricRow]]) -> Iterator[tuple[str, MetricRow]]:
+    """Yield the rows with the variant's name on its first one only."""
+    last = None
+    for variant, row in rows:
+        yield "" if variant == last else variant, row
+        last = variant
+
+
+def _variant_name(report: Report, variant: VariantResult) -> str:
+    name = f"{variant.bn}*" if variant.control else variant.bn
+    return f"{name} {variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
+
+
+def _table(headers: list[str], *, sites: bool = False) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("BN", min_width=6, overflow="fold")
+    table.add_column("outcome", min_width=6, overflow="fold")
+    if sites:
+        table.add_column("site (n)", min_width=6, overflow="fold")
+    for header in headers:
+        table.add_column(header, no_wrap=True)
+    return table
+
+
+def _cell(figure: Figure | None) -> str:
+    """Write value and interval one below the other: they are many side by side."""
+    if figure is None or figure.value is None:
+        return "–"
+    interval = "" if figure.ci95 is None else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
+    return f"{100 * figure.value:.1f}{interval}"
