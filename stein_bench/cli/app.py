@@ -31,6 +31,8 @@ class OneLineErrors(TyperGroup):
         extra["standalone_mode"] = False
         try:
             code: Any = super().main(*args, **extra)
+            if code == INTERRUPTED:  # Typer answers Ctrl-C with this code and no word
+                _complain("interrupted.", INTERRUPTED)
         except SteinBenchError as error:
             code = _complain(str(error), error.exit_code)
         except KeyboardInterrupt:
@@ -41,9 +43,12 @@ class OneLineErrors(TyperGroup):
             code = _complain(_os_message(error), 2)
         except Exception as error:
             # Typer's own usage errors; their classes moved between its versions, their interface did not.
-            if not hasattr(error, "format_message"):
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                code = _complain("interrupted.", INTERRUPTED)
+            elif hasattr(error, "format_message"):
+                code = _complain(error.format_message(), getattr(error, "exit_code", 2))
+            else:
                 raise
-            code = _complain(error.format_message(), getattr(error, "exit_code", 2))
         if not standalone_mode:
             return code
         sys.exit(_flushed(code if isinstance(code, int) else 0))

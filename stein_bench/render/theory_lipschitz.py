@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stein_bench.render.theory_risk import number
 from stein_bench.theory.constants import LipschitzStudy, found
+from stein_bench.theory.figures import figure
 from stein_bench.theory.lipschitz import Layer, LayerConstant
 
 NARROWEST = 80
@@ -70,7 +70,7 @@ def _plain(constant: LayerConstant) -> str:
 
 
 def _ratio(ratio: float | None, constant: LayerConstant) -> str:
-    return (f"({constant.norm:.3g})" if ratio is None else number(ratio)) + _mark(constant)
+    return (f"({constant.norm:.3g})" if ratio is None else figure(ratio)) + _mark(constant)
 
 
 def _mark(constant: LayerConstant) -> str:
@@ -87,6 +87,9 @@ def _notes(study: LipschitzStudy) -> Iterator[str]:
         "; * the others, which are lower bounds" if agreeing < known else ""
     )
     yield "plain BN's is known in closed form, max |γ|/√(s+ε) for N ≥ 3"
+    if study.others:
+        smaller = ", ".join(f"{name}'s in {study.smaller_slopes(name)}" for name in study.others)
+        yield f"with mean and variance held fixed it would be max |γ|/√(s'+ε), and smaller than plain BN's: {smaller}"
     if any(ratio is None for name in study.others for ratio in study.ratios(name)):
         yield "(in brackets): the constant itself, where plain BN's is 0"
     yield (

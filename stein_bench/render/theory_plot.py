@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from stein_bench.errors import UsageError
 from stein_bench.render.theory_risk import SHORT
@@ -107,8 +108,9 @@ def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
         style = {
             "color": SAFE[index % len(SAFE)],
             "marker": "osD^vPX"[index % 7],
-            "linewidth": 1.4,
-            "markersize": 5,
+            "linewidth": max(3.5 - index, 1.2),
+            "markersize": max(8 - index, 5),
+            "alpha": 0.85,
             "linestyle": line,
         }
         top.plot(_positive(norms), label="plain BN" if name == "sample" else name, **style)
@@ -118,8 +120,11 @@ def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
     top.plot(_positive(closed), "+", color="0.1", markersize=10, label="plain BN,\nclosed form")
     for axis, label in ((top, "local Lipschitz constant"), (bottom, "constant / plain BN's")):
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_ylabel(label)
         axis.grid(axis="y", color="0.9", linewidth=0.8)
+    bottom.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+    bottom.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bottom.axhline(1, color="0.3", linewidth=1.0, zorder=0)
     bottom.set_xticks(range(len(layers)), [_place(layer) for layer in layers], rotation=90, fontsize=7)
     bottom.set_xlabel("BN layer, from input to output" if study.network else "channels × elements, spread of means")

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.theory.figures import figure
 from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.risk import Cell
 from stein_bench.theory.study import INTERVAL_MISS, RiskStudy, Tally
@@ -71,7 +72,7 @@ def _tallies(study: RiskStudy) -> Table:
         for target in TARGETS:
             tally = study.tally(name, target)
             verdicts = [str(tally.verdicts[key]) for key in ("dominates", "does not", "undecided", "same")]
-            table.add_row(lead, target, *verdicts, *(number(x) for x in (tally.least, tally.median, tally.largest)))
+            table.add_row(lead, target, *verdicts, *(figure(x) for x in (tally.least, tally.median, tally.largest)))
             lead = ""
     return table
 
@@ -103,7 +104,7 @@ def _details(study: RiskStudy) -> Iterator[RenderableType]:
         table = _table("estimator", "of", "ratio of risks", "95 % interval", "verdict")
         for item in cell.comparisons:
             low, high = item.ratio.interval(INTERVAL_MISS)
-            ratios = (number(item.ratio.ratio), f"{number(low)} to {number(high)}")
+            ratios = (figure(item.ratio.ratio), f"{figure(low)} to {figure(high)}")
             table.add_row(item.estimator if item.target == "mean" else "", item.target, *ratios, study.verdict(item))
         yield Padding(table, (1, 0))
 
@@ -113,19 +114,6 @@ def _table(*leads: str) -> Table:
     for lead in leads:
         table.add_column(lead, no_wrap=True)
     return table
-
-
-def number(value: float) -> str:
-    """Write a ratio so that it shows on which side of 1 it is, in at most seven characters."""
-    if value != 1 and abs(value - 1) < 0.0005:
-        digits, exponent = f"{value - 1:+.0e}".split("e")
-        return f"1{digits}e{int(exponent)}"
-    if abs(value - 1) < 0.0995:
-        return f"{value:.4f}"
-    if 1e-3 <= abs(value) < 1e4 or value == 0:
-        return f"{value:.3g}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}e{int(exponent)}"
 
 
 def _notes(study: RiskStudy) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from stein_bench.theory.figures import figure
 from stein_bench.theory.lipschitz import Layer, LayerConstant, Network
 from stein_bench.theory.settings import LipschitzSettings
 
@@ -36,6 +37,11 @@ class LipschitzStudy:
             found.append(constants[bn] / constants["sample"] if constants["sample"] > 0 else None)
         return found
 
+    def smaller_slopes(self, bn: str) -> int:
+        """Return in how many layers ``max |γ|/√(s'+ε)`` is smaller than plain BN's."""
+        slopes = [{constant.bn: constant.slope for constant in layer.constants} for layer in self.layers]
+        return sum(slope[bn] < slope["sample"] for slope in slopes)
+
     def agreement(self) -> tuple[int, int]:
         """Return in how many cases the power iteration found what the reduction says, and of how many."""
         constants = list(self._constants())
@@ -49,8 +55,8 @@ class LipschitzStudy:
         for bn in self.others:
             ratios = [ratio for ratio in self.ratios(bn) if ratio is not None]
             smaller = sum(ratio < 1 for ratio in ratios)
-            reach = f" ({min(ratios):.3g} to {max(ratios):.3g} times it, median {median(ratios):.3g})" if ratios else ""
-            parts.append(f"{bn}'s in {smaller}{reach}")
+            reach = [figure(ratio) for ratio in (min(ratios), max(ratios), median(ratios))] if ratios else []
+            parts.append(f"{bn}'s in {smaller}" + (" ({} to {} times it, median {})".format(*reach) if reach else ""))
         place = "layers" if self.network else "settings"
         opening = f"Of {len(self.layers)} {place}, the local Lipschitz constant is smaller than plain BN's"
         return f"{opening}: {'; '.join(parts)}."

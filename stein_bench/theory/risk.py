@@ -191,7 +191,7 @@ def _controls(
     noise = batches.strength**2 if batches.contamination != "none" else 0.0
     expected = (count - 1) / count * (batches.variances + noise)
     along = ((moments[0] - means) * (means if bool(means.any()) else 1.0)).sum(1)
-    linear = {"mean": along, "variance": (moments[1] - expected).sum(1)}
+    linear = {"mean": along, "variance": ((moments[1] - expected) * batches.variances).sum(1)}
     columns: dict[Target, Tensor] = {}
     for target, risk in zip(TARGETS, known, strict=True):
         column = torch.stack([losses["sample", target] - risk, linear[target]], 1)

@@ -9,6 +9,7 @@ from functools import cached_property
 from statistics import median
 from typing import Any
 
+from stein_bench.theory.figures import figure
 from stein_bench.theory.names import TARGETS, Target, Verdict
 from stein_bench.theory.risk import Cell, Comparison, RiskEstimate
 from stein_bench.theory.settings import RiskSettings
@@ -143,4 +144,4 @@ def _risks(cell: Cell) -> Iterator[RiskEstimate]:
 
 
 def _by_how_much(tally: Tally) -> str:
-    return f" (up to {tally.largest:.3g} times)" if tally.verdicts["does not"] else ""
+    return f" (up to {figure(tally.largest)} times)" if tally.verdicts["does not"] else ""

@@ -111,6 +111,7 @@ LIGHT = (
     "stein_bench.normalization.names",
     "stein_bench.theory.names",
     "stein_bench.theory.settings",
+    "stein_bench.theory.figures",
     "stein_bench.data.catalog",
     "stein_bench.recipes",
     "stein_bench.trainconfig",

@@ -107,6 +107,7 @@ def test_shrinking_means_away_from_zero_makes_the_constant_larger() -> None:
     slopes = [layer.constants[1].slope / layer.constants[0].slope for layer in study.layers]
     assert slopes[0] == pytest.approx(slopes[1])
     assert slopes[0] < 0.9  # the variances alone would always make it smaller
+    assert study.smaller_slopes("stein") == 2
     assert "stein's in 1" in study.conclusion()
     assert study.agreement() == (4, 4)
 

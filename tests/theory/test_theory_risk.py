@@ -159,6 +159,19 @@ def test_intervals_cover_the_known_ratio_as_often_as_they_say() -> None:
     assert sum(misses) >= 2
 
 
+@pytest.mark.parametrize("skewness", [-3.0, 3.0])
+def test_the_interval_ends_where_halls_transformation_is_students_quantile(skewness: float) -> None:
+    estimate = RatioEstimate(2.0, 0.1, skewness, 400, False)
+    quantile = student_quantile(0.975, 399)
+    k = skewness / (3 * 20)
+    for end, expected in zip(estimate.interval(0.05), (quantile, -quantile), strict=True):
+        studentized = (2.0 - end) / 0.1
+        cubic = studentized + k * studentized**2 + k**2 * studentized**3 / 3
+        assert cubic + k / 2 == pytest.approx(expected)
+    low, high = estimate.interval(0.05)
+    assert (high - 2 > 2 - low) is (skewness > 0)  # chance errs to the low side where losses have a long upper tail
+
+
 def test_control_variates_remove_what_chance_made_of_them() -> None:
     generator = torch.Generator().manual_seed(0)
     chance = torch.randn(400, 1, generator=generator).double()

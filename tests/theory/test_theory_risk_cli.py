@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stein_bench.cli.commands import app
-from stein_bench.render.theory_risk import number
+from stein_bench.theory import risk
+from stein_bench.theory.figures import figure
 from stein_bench.theory.names import CONTAMINATIONS
 
 SMALL = ("--channels", "4", "--elements", "5", "--spread", "0,3", "--contamination", "none", "--draws", "500")
@@ -35,7 +36,7 @@ def test_few_settings_are_shown_one_by_one() -> None:
 def test_many_settings_are_summed_up_and_every_one_is_in_the_document(tmp_path: Path) -> None:
     output, plot = tmp_path / "risk.json", tmp_path / "risk.png"
     result = invoke(
-        "--channels", "2,4", "--elements", "2,5", "--draws", "60", "--output", str(output), "--plot", str(plot), "-q"
+        "--channels", "2,4", "--elements", "3", "--draws", "60", "--output", str(output), "--plot", str(plot), "-q"
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
@@ -43,14 +44,14 @@ def test_many_settings_are_summed_up_and_every_one_is_in_the_document(tmp_path: 
     assert "…" not in result.stdout
     document = json.loads(output.read_text())
     assert next(iter(document)) == "schema_version"
-    assert len(document["cells"]) == 2 * 2 * 4 * 6
+    assert len(document["cells"]) == 2 * 4 * 6
     assert {cell["contamination"] for cell in document["cells"]} == set(CONTAMINATIONS)
     cell = document["cells"][0]
     assert cell["estimators"]["stein"]["mean"]["verdict"] == "same"  # two channels are not shrunk
     assert cell["estimators"]["stein"]["mean"]["ci95"] == [1, 1]
-    assert cell["sample"]["mean"]["closed_form"] == pytest.approx(2 / 2)
+    assert cell["sample"]["mean"]["closed_form"] == pytest.approx(2 / 3)
     verdicts = [tally["verdicts"] for tally in document["summary"]]
-    assert all(sum(counts.values()) == 96 for counts in verdicts)
+    assert all(sum(counts.values()) == 48 for counts in verdicts)
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
@@ -93,6 +94,17 @@ def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message:
     assert result.stderr.count("\n") == 1
 
 
+def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(risk, "simulate_risk", interrupt)
+    result = invoke(*SMALL, "--output", str(tmp_path / "risk.json"))
+    assert result.exit_code == 130
+    assert result.stderr == "stein-bench: interrupted.\n"
+    assert not (tmp_path / "risk.json").exists()
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -107,4 +119,4 @@ def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message:
     ],
 )
 def test_numbers_are_short_and_say_on_which_side_of_one_they_are(value: float, text: str) -> None:
-    assert number(value) == text
+    assert figure(value) == text
