@@ -10,6 +10,7 @@ from typing import Literal
 
 from stein_bench.attacks.registry import Attack
 from stein_bench.measures import Outcome
+from stein_bench.metrics import COLLAPSED
 from stein_bench.paired import LEAST_BATCHES, Paired
 from stein_bench.report import Diagnostic
 from stein_bench.results import VariantResult, headline
@@ -19,8 +20,6 @@ Status = Literal["pass", "warn", "fail"]
 SIGNIFICANT = 0.01
 """A stronger attack that breaks less, with a one-sided p below this, is a failed check; else a warning."""
 
-COLLAPSED = 0.5
-"""A variant with less than this share of the best one's clean accuracy no longer does its task."""
 MOST_FLIPPED = 0.01
 """More flipped verdicts than this share and a variant depends on its batch."""
 

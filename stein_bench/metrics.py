@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.bool_]
 
+COLLAPSED = 0.5
+"""A variant with less than this share of the best one's clean accuracy no longer does its task."""
+
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
 

@@ -1,6 +1,6 @@
 """The application with all its commands."""
 
-from stein_bench.cli import compare, evaluate, gate, inspect, listing, theory_lipschitz, theory_risk, train
+from stein_bench.cli import compare, evaluate, gate, inspect, listing, reproduce, theory_lipschitz, theory_risk, train
 from stein_bench.cli.app import app
 
-__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing", "theory_lipschitz", "theory_risk", "train"]
+__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing", "reproduce", "theory_lipschitz", "theory_risk", "train"]

@@ -37,11 +37,25 @@ def list_(
     print_listing(what.value, search or "")
 
 
+class Document(StrEnum):
+    """What has a schema."""
+
+    report = "report"
+    reproduction = "reproduction"
+
+
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of the report."""
+def schema(
+    document: Annotated[
+        Document, typer.Argument(help="The report of evaluate, or the document of reproduce.")
+    ] = Document.report,
+) -> None:
+    """Print the JSON Schema of the report, or of the document that reproduce writes."""
     import json
 
-    from stein_bench.report import report_schema
+    if document is Document.report:
+        from stein_bench.report import report_schema as made
+    else:
+        from stein_bench.reproduction.document import reproduction_schema as made
 
-    typer.echo(json.dumps(report_schema(), indent=2))
+    typer.echo(json.dumps(made(), indent=2))

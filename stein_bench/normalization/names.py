@@ -26,6 +26,10 @@ USING_COUNT: dict[str, str] = {
 }
 """The estimator families that use N, the elements per channel, with what they leave undone where N is infinite."""
 
+PUBLISHED_ON_BATCH = ("stein", "stein-mean", "jsnorm", "james-stein")
+"""The families that the published code of arXiv 2507.08261 evaluates (or would) with the statistics of the test batch;
+plain BN, ridge and lasso use running ones there."""
+
 DEFAULT_STRENGTH = 1e-3
 _WITH_STRENGTH = ("ridge", "lasso")
 

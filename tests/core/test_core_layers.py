@@ -29,6 +29,7 @@ LAYERS = (
     ("networks", "evaluate", "compare", "gate", "display"),
     ("assemble", "surrogate", "trainingplan"),
     ("run", "inspection", "theory", "training"),
+    ("reproduction",),
     ("render",),
     ("cli",),
     ("__main__", "__init__"),

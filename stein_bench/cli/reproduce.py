@@ -1,0 +1,207 @@
+"""`stein-bench reproduce`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stein_bench.cli.app import INTERRUPTED, app
+from stein_bench.cli.completion import attack_names, bn_names, completing
+from stein_bench.cli.files import check_outputs
+from stein_bench.errors import SteinBenchError, UsageError
+
+if TYPE_CHECKING:
+    from stein_bench.reproduction.document import Reproduction
+    from stein_bench.reproduction.experiment import Experiment
+
+RUN, OUT = "What is run", "What comes out"
+
+
+@app.command(no_args_is_help=True)
+def reproduce(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="cifar10|ppmi|cityscapes|FILE",
+            help="One of the paper's systems, or a YAML file as in configs/paper.",
+            show_default=False,
+        ),
+    ],
+    preset: Annotated[
+        str,
+        typer.Option(
+            metavar="controlled|published",
+            help="controlled: what can be defended. published: as the paper's code does it, confounded.",
+            rich_help_panel=RUN,
+        ),
+    ] = "controlled",
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="Trainings per BN. Default: 5.", rich_help_panel=RUN)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The first seed. Default: 0.", rich_help_panel=RUN)
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="Data set with a training split, see `list data`.", rich_help_panel=RUN),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Another model, as in evaluate.", rich_help_panel=RUN)
+    ] = None,
+    bn: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only these BN estimators; repeat for several.",
+            autocompletion=completing(bn_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only these parts of the experiment, e.g. standard.", rich_help_panel=RUN),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Another training recipe.", rich_help_panel=RUN)
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Train for N epochs at most.", rich_help_panel=RUN)
+    ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="These attacks instead; repeat for several.",
+            autocompletion=completing(attack_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="Evaluate the first N samples only.", rich_help_panel=RUN)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Samples per batch in evaluation.", rich_help_panel=RUN)
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=RUN)
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Standard deviation of it.", rich_help_panel=RUN)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=RUN),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="The JSON document. Finished cells lie in PATH.cells. Default: NAME-PRESET.json.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    markdown: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write Markdown here.", rich_help_panel=OUT)
+    ] = None,
+    latex: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write LaTeX tables (booktabs) here.", rich_help_panel=OUT)
+    ] = None,
+    csv: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write every figure of every seed here.", rich_help_panel=OUT)
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="table|json", help="What goes to stdout. Default: table.", show_default=False, rich_help_panel=OUT
+        ),
+    ] = "table",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)] = False,
+) -> int:
+    """Run a whole experiment of arXiv 2507.08261: every BN, statistics source and seed, trained and attacked.
+
+    Cells (a training, or an evaluation of a trained network) are kept beside the document; the same command goes on
+    with what is missing. The table holds mean ± sd over seeds and, where it is honest, paired t intervals against
+    plain BN.
+
+    Examples:
+
+    - `stein-bench reproduce cifar10`
+    - `stein-bench reproduce cifar10 --preset published --seeds 3 --markdown table.md`
+    - `stein-bench reproduce cifar10 --data npz:test.npz,train=train.npz --model paper:resnet9,width=16 --epochs 8`
+    - `stein-bench reproduce ppmi --data nifti:volumes.csv`
+    - `stein-bench reproduce cityscapes --data cityscapes:~/cityscapes --bn sample --bn stein --limit 100`
+
+    Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy cells, 130 interrupted.
+    """
+    if format not in ("table", "json"):
+        raise UsageError(f"--format: {format!r} is neither table nor json.")
+    from stein_bench.reproduction.experiment import experiment_file, read_experiment
+    from stein_bench.specs import parse_numbers
+
+    overrides = {
+        "seeds": seeds, "seed": seed, "data": data, "model": model, "bn": bn and tuple(bn),
+        "part": part and tuple(part), "recipe": recipe, "attack": attack and tuple(attack), "limit": limit,
+        "batch_size": batch_size, "device": device,
+        "mean": None if mean is None else parse_numbers(mean, "--mean"),
+        "std": None if std is None else parse_numbers(std, "--std"),
+        "train": None if epochs is None else {"epochs": epochs},
+    }  # fmt: skip
+    path = experiment_file(name, preset)
+    experiment = read_experiment(path, overrides)
+    target = output or f"{experiment.name}-{experiment.preset}.json"
+    outputs = {"--output": target, "--markdown": markdown, "--latex": latex, "--csv": csv}
+    check_outputs(outputs, [str(path)])
+    document = _run(experiment, Path(f"{target}.cells"), quiet=quiet)
+    _write(document, outputs)
+    _print(document, format, target, quiet=quiet)
+    return 3 if document.dishonest() else 0
+
+
+class InterruptedExperimentError(SteinBenchError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
+def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
+    from stein_bench.render.progress import terminal_progress
+
+    command = shlex.join(["stein-bench", *sys.argv[1:]])
+    with terminal_progress(quiet=quiet) as progress:
+        from stein_bench.reproduction.run import run_experiment
+
+        try:
+            with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
+                return run_experiment(experiment, folder, command=command, progress=progress)
+        except KeyboardInterrupt:
+            raise InterruptedExperimentError(
+                f"interrupted; finished cells are in {folder}: the same command goes on from there."
+            ) from None
+
+
+def _write(document: Reproduction, outputs: dict[str, str | None]) -> None:
+    from stein_bench.files import write_text
+    from stein_bench.render.reproduction import reproduction_csv, reproduction_latex, reproduction_markdown
+
+    texts = {"--markdown": reproduction_markdown, "--latex": reproduction_latex, "--csv": reproduction_csv}
+    for option, make in texts.items():
+        if (path := outputs[option]) is not None:
+            write_text(path, make(document))
+    if (path := outputs["--output"]) is not None:
+        write_text(path, document.to_json())
+
+
+def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> None:
+    if format == "json":
+        typer.echo(document.to_json(), nl=False)
+        return
+    from stein_bench.render.reproduction import print_reproduction
+
+    print_reproduction(document)
+    if not quiet:
+        typer.echo(f"document: {target}", err=True)

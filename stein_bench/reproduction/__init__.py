@@ -1,0 +1,1 @@
+"""Whole experiments: every BN, statistics source and seed trained and attacked, and what they say together."""

@@ -1,0 +1,134 @@
+"""The cells of an experiment: which networks are trained, which are evaluated, and the files that keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stein_bench.config import RunConfig, make_config
+from stein_bench.reproduction.experiment import Experiment, ExperimentPart
+from stein_bench.trainconfig import TrainConfig, make_train_config
+
+Stats = Literal["running", "batch"]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the cells of an experiment are kept.
+
+    Attributes:
+        path: the folder.
+        fingerprint: of what the experiment's own settings do not tell: data, model code, versions, device. Cells of
+            another one are other files, so that nothing stale is ever taken over.
+    """
+
+    path: Path
+    fingerprint: str
+
+    def file(self, name: str, settings: dict[str, Any], suffix: str) -> Path:
+        """Return the file of the cell of that name and those settings."""
+        text = json.dumps([self.fingerprint, settings], sort_keys=True)
+        readable = name.replace(":", "-")
+        return self.path / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network to train: one BN, one seed, one recipe. Parts that train alike share it."""
+
+    bn: str
+    seed: int
+    recipe: str
+    path: Path
+    config: TrainConfig
+
+    @property
+    def title(self) -> str:
+        """What is trained, for people."""
+        return f"train {self.bn}, seed {self.seed}, {self.recipe}"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained network to evaluate, under one statistics source, in one part."""
+
+    part: ExperimentPart
+    stats: Stats
+    training: Training
+    path: Path
+    config: RunConfig
+
+    @property
+    def title(self) -> str:
+        """What is evaluated, for people."""
+        return f"{self.part.name}: {self.training.bn}/{self.stats}, seed {self.training.seed}"
+
+
+def evaluations(experiment: Experiment, folder: Folder) -> list[Evaluation]:
+    """Return every evaluation of the experiment with its training: part by part, seed by seed, BN by BN.
+
+    Seeds come before BNs, so that an interrupted experiment has whole seeds, which are what is compared.
+    """
+    return [
+        evaluation
+        for part in experiment.parts
+        for seed in range(experiment.seed, experiment.seed + experiment.seeds)
+        for bn in experiment.bn
+        for evaluation in _of_network(experiment, part, bn, seed, folder)
+    ]
+
+
+def _of_network(
+    experiment: Experiment, part: ExperimentPart, bn: str, seed: int, folder: Folder
+) -> Iterator[Evaluation]:
+    network = training(experiment, part, bn, seed, folder)
+    for stats in experiment.sources(bn):
+        settings = evaluation_settings(experiment, part, bn, stats, seed)
+        name = f"{part.name}-{bn}-{stats}-seed{seed}"
+        path = folder.file(name, {**settings, "trained": network.path.name}, ".json")
+        config = make_config({**settings, "weights": str(network.path), "output": str(path), "resume": True})
+        yield Evaluation(part, stats, network, path, config)
+
+
+def training(experiment: Experiment, part: ExperimentPart, bn: str, seed: int, folder: Folder) -> Training:
+    """Return the training of one network."""
+    settings: dict[str, Any] = {
+        **_common(experiment),
+        "bn": bn,
+        "seed": seed,
+        "recipe": part.recipe,
+        **{key.replace("-", "_"): value for key, value in part.train.items()},
+    }
+    path = folder.file(f"weights-{bn}-seed{seed}", settings, ".safetensors")
+    config = make_train_config({**settings, "output": str(path), "resume": True})
+    return Training(bn, seed, part.recipe, path, config)
+
+
+def evaluation_settings(
+    experiment: Experiment, part: ExperimentPart, bn: str, stats: Stats, seed: int
+) -> dict[str, Any]:
+    """Return the options of `evaluate` for one cell, without weights and output."""
+    return {
+        **_common(experiment),
+        "precision": experiment.precision,
+        "bn": (bn,),
+        "stats": (stats,),
+        "attack": part.attack,
+        "batch_size": part.batch_size,
+        "limit": part.limit,
+        "seed": seed,
+    }
+
+
+def _common(experiment: Experiment) -> dict[str, Any]:
+    return {
+        "model": experiment.model,
+        "data": experiment.data,
+        "mean": experiment.mean,
+        "std": experiment.std,
+        "device": experiment.device,
+    }

@@ -1,0 +1,261 @@
+"""The loop over the cells of an experiment: what is missing is trained and evaluated, then all is put together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stein_bench.config import make_config
+from stein_bench.data import open_data
+from stein_bench.errors import RunError, UsageError
+from stein_bench.files import write_text
+from stein_bench.journal import journal_path
+from stein_bench.networks import build_blank
+from stein_bench.pairing import distrust, subjects
+from stein_bench.prepare import check_model, prepare
+from stein_bench.progress import Progress, Silent
+from stein_bench.provenance import environment
+from stein_bench.report import Report, read_report
+from stein_bench.reproduction.cells import Evaluation, Folder, Training, evaluation_settings, evaluations
+from stein_bench.reproduction.document import KIND, VERSION, Cell, ExperimentRun, Reproduction
+from stein_bench.reproduction.experiment import Experiment
+from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
+from stein_bench.run import run_evaluation
+from stein_bench.training import run_training
+from stein_bench.trainingplan import plan_training
+from stein_bench.variants import NO_CONTROL
+
+
+@dataclass
+class _Tally:
+    """Counts the cells and says which one runs and what is left."""
+
+    total: int
+    progress: Progress
+    done: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def begin(self, title: str, found: bool) -> None:
+        left = self.total - self.done - 1
+        self.done += 1
+        if found:
+            self.progress.note(f"cell {self.done} of {self.total}: {title}: found")
+            return
+        rest = f"{left} left"
+        if self.seconds:
+            rest += f", about {_duration((left + 1) * sum(self.seconds) / len(self.seconds))} in all"
+        self.progress.note(f"cell {self.done} of {self.total}: {title} ({rest})")
+
+
+class _OfCell:
+    """Passes a cell's progress on, but for the note that it lacks a control: that is another cell."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.start, self.advance, self.finish = progress.start, progress.advance, progress.finish
+
+    def note(self, message: str) -> None:
+        """Pass the message on, unless it is about a missing control."""
+        if message != NO_CONTROL:
+            self._progress.note(message)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min"
+
+
+def run_experiment(
+    experiment: Experiment, folder: Path, *, command: str = "", progress: Progress | None = None
+) -> Reproduction:
+    """Run what is missing of an experiment, and put all its cells together.
+
+    Args:
+        experiment: what to run.
+        folder: where the cells are kept; it is made if it is not there.
+        command: how it was called, for the document.
+        progress: told what happens.
+
+    Raises:
+        UsageError: something is wrong with the input; nothing was trained then.
+        RunError: no cell has a result.
+    """
+    started, created = time.perf_counter(), datetime.now(UTC)
+    progress = progress or Silent()
+    checked = check_experiment(experiment)
+    cells = evaluations(experiment, Folder(folder, checked.fingerprint))
+    with _made(folder):
+        _check_trainings(experiment, cells)
+    results, figures = _run_cells(cells, progress)
+    reports = [result for result in results if result[1] is not None]
+    if not reports:
+        raise RunError(f"no cell of the experiment has a result: {results[0][0].distrusted[0]}")
+    first = reports[0][1]
+    assert first is not None
+    seeds = range(experiment.seed, experiment.seed + experiment.seeds)
+    found = rows(figures, seeds)
+    return Reproduction(
+        schema_version=VERSION,
+        kind=KIND,
+        run=ExperimentRun(
+            id=str(uuid.uuid4()),
+            created=created.isoformat(timespec="seconds"),
+            command=command,
+            environment=first.run.environment,
+            wall_seconds=time.perf_counter() - started,
+        ),
+        experiment=experiment.document(),
+        model=first.model.name,
+        parameters=first.model.parameters,
+        data=first.data,
+        training_data_sha256=checked.training_data_sha256,
+        seeds=list(seeds),
+        cells=[cell for cell, _ in results],
+        rows=found,
+        notes=[*collapsed(found, first.model.classes), *experiment.notes],
+    )
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What an experiment's settings do not tell: what its data and model are here."""
+
+    fingerprint: str
+    training_data_sha256: str
+
+
+def check_experiment(experiment: Experiment) -> Checked:
+    """Find and check model, data, BN and attacks of every part; nothing is trained or attacked.
+
+    Raises:
+        UsageError: something is unknown, missing or does not fit together.
+    """
+    for part in experiment.parts:
+        for bn in experiment.bn:
+            for stats in experiment.sources(bn):
+                settings = evaluation_settings(experiment, part, bn, stats, experiment.seed)
+                plan = prepare(make_config({**settings, "weights": "fit"}))
+        check_model(plan, build_blank(plan))
+    training = open_data(experiment.data).samples("train", plan.resize).sha256()
+    where = environment(plan.device, experiment.precision)
+    matters = [training, plan.samples.sha256(), plan.source.fingerprint(), where.packages, where.device]
+    return Checked(hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest(), training)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make the folder; take it away again, if it is empty, where the body finds something wrong."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder} for the cells: {error.strerror}.") from None
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it holds cells of an earlier run
+            folder.rmdir()
+        raise
+
+
+def _check_trainings(experiment: Experiment, cells: Sequence[Evaluation]) -> None:
+    """Check the training of one network per part: the others differ in BN and seed, which are checked already."""
+    for part in experiment.parts:
+        own = [cell.training for cell in cells if cell.part == part]
+        plan_training(own[-1].config)
+
+
+def _trainings(cells: Sequence[Evaluation]) -> list[Training]:
+    return list({cell.training.path: cell.training for cell in cells}.values())
+
+
+def _run_cells(
+    cells: Sequence[Evaluation], progress: Progress
+) -> tuple[list[tuple[Cell, Report | None]], list[Measured]]:
+    """Train and evaluate what is missing. A cell that fails has no figures and says why; the others go on."""
+    tally = _Tally(len(cells) + len(_trainings(cells)), progress)
+    failed: dict[Path, str] = {}
+    tried: set[Path] = set()
+    results: list[tuple[Cell, Report | None]] = []
+    figures: list[Measured] = []
+    for cell in cells:
+        path = cell.training.path
+        if path not in tried:
+            tried.add(path)
+            failed |= _train(cell.training, tally)
+        report = None if path in failed else _evaluate(cell, tally)
+        if isinstance(report, Report):
+            figures.append(measured(cell.part.name, cell.training.seed, report))
+            results.append((_cell(cell, report), report))
+        else:
+            results.append((_failed_cell(cell, failed.get(path) or str(report)), None))
+    return results, figures
+
+
+def _train(training: Training, tally: _Tally) -> dict[Path, str]:
+    """Train a network unless it is there; return why it failed, if it did."""
+    found = training.path.exists()
+    tally.begin(training.title, found)
+    if found:
+        return {}
+    started = time.perf_counter()
+    try:
+        run_training(training.config, progress=tally.progress)
+    except RunError as error:
+        tally.progress.note(f"{training.title}: {error}")
+        return {training.path: str(error)}
+    tally.seconds.append(time.perf_counter() - started)
+    return {}
+
+
+def _evaluate(cell: Evaluation, tally: _Tally) -> Report | str:
+    """Return the report of a cell, evaluated unless it is there; or why it failed."""
+    found = cell.path.exists()
+    tally.begin(cell.title, found)
+    if found:
+        return read_report(cell.path)
+    started = time.perf_counter()
+    try:
+        command = f"a cell of stein-bench reproduce: {cell.title}"
+        report = run_evaluation(cell.config, command=command, progress=_OfCell(tally.progress))
+    except RunError as error:
+        tally.progress.note(f"{cell.title}: {error}")
+        return str(error)
+    write_text(cell.path, report.to_json())
+    journal_path(cell.path).unlink(missing_ok=True)
+    tally.seconds.append(time.perf_counter() - started)
+    return report
+
+
+def _cell(cell: Evaluation, report: Report) -> Cell:
+    (variant,) = report.variants
+    return Cell(
+        part=cell.part.name,
+        bn=cell.training.bn,
+        stats=cell.stats,
+        seed=cell.training.seed,
+        report=_beside(cell.path),
+        report_sha256=hashlib.sha256(cell.path.read_bytes()).hexdigest(),
+        weights=_beside(cell.training.path),
+        weights_sha256=variant.weights.sha256,
+        distrusted=distrust(report, subjects(report, cell.title)),
+        failed_checks=[f"{check.name}: {check.message}" for check in report.diagnostics if check.status == "fail"],
+    )
+
+
+def _failed_cell(cell: Evaluation, why: str) -> Cell:
+    return Cell(
+        part=cell.part.name, bn=cell.training.bn, stats=cell.stats, seed=cell.training.seed,
+        report=None, report_sha256=None, weights=None, weights_sha256=None, distrusted=[f"failed: {why}"],
+        failed_checks=[],
+    )  # fmt: skip
+
+
+def _beside(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
