@@ -101,7 +101,15 @@ def reproduce(
         str | None,
         typer.Option(
             metavar="PATH",
-            help="The JSON document. Finished cells lie in PATH.cells. Default: NAME-PRESET.json.",
+            help="The JSON document. Default: NAME-PRESET.json.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where finished cells are kept; experiments may share it. Default: the output's name with .cells.",
             rich_help_panel=OUT,
         ),
     ] = None,
@@ -156,7 +164,7 @@ def reproduce(
     target = output or f"{experiment.name}-{experiment.preset}.json"
     outputs = {"--output": target, "--markdown": markdown, "--latex": latex, "--csv": csv}
     check_outputs(outputs, [str(path)])
-    document = _run(experiment, Path(f"{target}.cells"), quiet=quiet)
+    document = _run(experiment, Path(cells or f"{target}.cells"), quiet=quiet)
     _write(document, outputs)
     _print(document, format, target, quiet=quiet)
     return 3 if document.dishonest() else 0

@@ -26,9 +26,11 @@ class Cell(Part):
     bn: str
     stats: Stats
     seed: int
-    report: str | None = Field(description="file of the cell's own report, beside this document; null if it failed")
+    report: str | None = Field(
+        description="file of the cell's own report in the folder of the cells; null if it failed"
+    )
     report_sha256: Sha256 | None
-    weights: str | None = Field(description="file of the trained weights, beside this document; null if it failed")
+    weights: str | None = Field(description="file of the trained weights in the folder of the cells; null if it failed")
     weights_sha256: Sha256 | None = Field(description="over names, types, shapes and values")
     distrusted: list[str] = Field(description="results of the cell that cannot be trusted, one line each")
     failed_checks: list[str] = Field(description="sanity checks that failed, one line each")

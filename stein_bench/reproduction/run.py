@@ -240,9 +240,9 @@ def _cell(cell: Evaluation, report: Report) -> Cell:
         bn=cell.training.bn,
         stats=cell.stats,
         seed=cell.training.seed,
-        report=_beside(cell.path),
+        report=cell.path.name,
         report_sha256=hashlib.sha256(cell.path.read_bytes()).hexdigest(),
-        weights=_beside(cell.training.path),
+        weights=cell.training.path.name,
         weights_sha256=variant.weights.sha256,
         distrusted=distrust(report, subjects(report, cell.title)),
         failed_checks=[f"{check.name}: {check.message}" for check in report.diagnostics if check.status == "fail"],
@@ -255,7 +255,3 @@ def _failed_cell(cell: Evaluation, why: str) -> Cell:
         report=None, report_sha256=None, weights=None, weights_sha256=None, distrusted=[f"failed: {why}"],
         failed_checks=[],
     )  # fmt: skip
-
-
-def _beside(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"

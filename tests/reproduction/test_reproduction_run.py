@@ -59,7 +59,7 @@ def _agrees_with_its_cells(document, folder):
     """Every figure of the document is that of the cell's own report, under the same statistics and with its BN."""
     assert len(document.cells) == 2 * 2 * 2
     for cell in document.cells:
-        report = read_report(folder / cell.report)
+        report = read_report(folder / "out.json.cells" / cell.report)
         (variant,) = report.variants
         assert (variant.bn, variant.stats, report.run.seed) == (cell.bn, cell.stats, cell.seed)
         assert variant.weights.sha256 == cell.weights_sha256
