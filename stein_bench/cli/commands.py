@@ -3,4 +3,15 @@
 from stein_bench.cli import compare, evaluate, gate, inspect, listing, reproduce, theory_lipschitz, theory_risk, train
 from stein_bench.cli.app import app
 
-__all__ = ["app", "compare", "evaluate", "gate", "inspect", "listing", "reproduce", "theory_lipschitz", "theory_risk", "train"]
+__all__ = [
+    "app",
+    "compare",
+    "evaluate",
+    "gate",
+    "inspect",
+    "listing",
+    "reproduce",
+    "theory_lipschitz",
+    "theory_risk",
+    "train",
+]
