@@ -6,6 +6,7 @@ gradients give a false sense of security" (2018), section 3.1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ PROBES = 100
 """Samples that are checked, at most."""
 DENSE_PROBES = 8
 """Images with maps of labels that are checked, at most: enough for an exact p below .01."""
+PROBED_VALUES = 2**25
+"""Values that the checked inputs have together, at most, but for `DENSE_PROBES` of them: they are one batch."""
 VANISHED = (0.01, 0.1)
 """Shares of samples without any input gradient above which the check warns and fails."""
 ROUNDING = 1e-4
@@ -59,6 +62,13 @@ class Probe:
     norm: str
     eps: float
     coupled: bool
+
+
+def probe_count(shape: Sequence[int], *, dense: bool) -> int:
+    """Return how many inputs of that shape are checked, at most: fewer of large volumes, and of `dense` tasks."""
+    if dense:
+        return DENSE_PROBES
+    return min(PROBES, max(DENSE_PROBES, PROBED_VALUES // math.prod(shape)))
 
 
 def diagnose(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:

@@ -17,7 +17,7 @@ from stein_bench.attacks.catalog import LINF_EPS
 from stein_bench.config import RunConfig
 from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches
-from stein_bench.diagnostics import CHECKS, DENSE_PROBES, PROBES, Probe, diagnose
+from stein_bench.diagnostics import CHECKS, Probe, diagnose, probe_count
 from stein_bench.display import PhaseDisplay
 from stein_bench.effects import with_effects
 from stein_bench.evaluate import Setting, evaluate
@@ -199,8 +199,7 @@ def _checks(
     plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
 ) -> Iterator[Diagnostic]:
     """Yield the results of the sanity checks of one variant, on the first samples."""
-    # Maps are far larger than single labels, and the probes are one batch.
-    probes = PROBES if plan.samples.maps is None else DENSE_PROBES
+    probes = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
     few = plan.samples.first(min(probes, setting.batch_size) if variant.stats == "batch" else probes)
     _, inputs, labels = next(iter(batches(few, len(few))))
     budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]

@@ -14,7 +14,8 @@ from stein_bench.results import Figure, SiteResult, VariantResult
 from stein_bench.specs import format_eps
 
 TITLES = {"auc": "AUC"}
-"""How a metric is called in a table; others by their name."""
+SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
+"""How metrics are called in a table and in a narrow one; others by their name."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def metric_tables(report: Report) -> list[RenderableType]:
         tables.append(table)
     by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
     if by_site:
-        table = _table(["accuracy %", *(f"{TITLES.get(name, name)} %" for name in names)], sites=True)
+        table = _table(["accuracy %", *(f"{SHORT.get(name, name)} %" for name in names)], sites=True)
         for variant, row in _leading(by_site):
             lead = (variant, row.outcome)
             for site, found in row.sites.items():
@@ -78,17 +79,17 @@ def _leading(rows: list[tuple[str, MetricRow]]) -> Iterator[tuple[str, MetricRow
 
 def _variant_name(report: Report, variant: VariantResult) -> str:
     name = f"{variant.bn}*" if variant.control else variant.bn
-    return f"{name} {variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
+    return f"{name}\n{variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
 
 
 def _table(headers: list[str], *, sites: bool = False) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("BN", min_width=6, overflow="fold")
-    table.add_column("outcome", min_width=6, overflow="fold")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("BN", min_width=7, overflow="fold")
+    table.add_column("outcome", min_width=10, overflow="fold")
     if sites:
         table.add_column("site (n)", min_width=6, overflow="fold")
     for header in headers:
-        table.add_column(header, no_wrap=True)
+        table.add_column(header, min_width=12, overflow="fold")
     return table
 
 

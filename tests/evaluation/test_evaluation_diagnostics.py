@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from stein_bench.assemble import replay_result
 from stein_bench.attacks.registry import resolve_attacks
 from stein_bench.consistency import consistency
-from stein_bench.diagnostics import CHECKS, Probe, diagnose
+from stein_bench.diagnostics import CHECKS, Probe, diagnose, probe_count
 from stein_bench.measures import RightOrWrong
 from stein_bench.outcomes import Unit, replay_phase
 from stein_bench.replay import Kept, replay_shuffled, replay_singly
@@ -250,3 +250,12 @@ def test_a_row_that_is_not_finite_does_not_spoil_its_batch_and_the_limit_comes_b
         assert torch.equal(found.batches[0].adv_inputs[3], inputs[3])
         assert torch.equal(found.batches[0].adv_inputs[4], broken[4])
         found.close()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dense", "count"),
+    [((3, 224, 224), False, 100), ((1, 128, 128, 64), False, 32), ((1, 512, 512, 512), False, 8), ((3, 8, 8), True, 8)],
+)
+def test_few_volumes_are_checked_where_they_are_large(shape: tuple[int, ...], dense: bool, count: int) -> None:
+    """They are one batch, which has to fit into memory."""
+    assert probe_count(shape, dense=dense) == count
