@@ -20,6 +20,8 @@ Status = Literal["pass", "warn", "fail"]
 SIGNIFICANT = 0.01
 """A stronger attack that breaks less, with a one-sided p below this, is a failed check; else a warning."""
 
+GRADED = 0.001
+"""An mIoU moves with every pixel: only beyond this is one that is higher under the stronger attack called reversed."""
 MOST_FLIPPED = 0.01
 """More flipped verdicts than this share and a variant depends on its batch."""
 
@@ -59,8 +61,8 @@ def reversal(name: str, variant: str, attack: str | None, result: Paired, what: 
     `what` names the two, stronger first; `advice` is what to do about a reversal.
     """
     gained = result.difference
-    status: Status = "pass" if gained <= 0 else "warn"
-    if gained > 0 and result.p_gain is not None and result.p_gain < SIGNIFICANT:
+    status: Status = "pass" if gained <= (GRADED if result.graded else 0) else "warn"
+    if status == "warn" and result.p_gain is not None and result.p_gain < SIGNIFICANT:
         status = "fail"
     message = f"{what}: {100 * gained:+.1f} points of robust {'mIoU' if result.graded else 'accuracy'}"
     if status != "pass":

@@ -35,8 +35,9 @@ def decide_resize(
         return None if config.image_size == data.native_size else Resize(config.image_size)
     if weights is not None and weights.card is not None:
         sides = weights.card.input_shape[1:]
-        square = len(sides) == 2 and sides[0] == sides[1]
-        return Resize(sides[0]) if square and data.native_size != sides[0] else None
+        # A dense data set keeps the shape of its images, of which the height is enough.
+        told = len(sides) == 2 and (sides[0] == sides[1] or data.task == "segmentation")
+        return Resize(sides[0]) if told and data.native_size != sides[0] else None
     own = source.pretrained
     if own is None:
         return None

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stein_bench.errors import UsageError
+from stein_bench.labels import IGNORE
 
 
 class Task(Protocol):
@@ -166,10 +167,6 @@ def two_logits(logits: Tensor) -> Tensor:
         return logits
     half = logits.reshape(len(logits)) / 2
     return torch.stack((-half, half), dim=1)
-
-
-IGNORE = 255
-"""The label of void pixels: in no loss, no count and no metric."""
 
 
 class Segmentation:

@@ -132,7 +132,11 @@ def evaluate(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Resize and crop images to N×N before the attack.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="N",
+            help="Resize and crop images to N×N before the attack (Cityscapes: to N×2N, uncropped).",
+            rich_help_panel=RUN,
+        ),
     ] = None,
     preserve_function: Annotated[
         bool | None,

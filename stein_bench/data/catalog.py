@@ -8,6 +8,9 @@ DATA_SUMMARIES: dict[str, str] = {
     "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are understood",
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
+    "cityscapes:ROOT": (
+        "street scenes in the official layout (leftImg8bit/, gtFine/), 19 classes to segment; evaluated on val, 256×512"
+    ),
     "nifti:CSV[,OPTIONS]": (
         "NIfTI volumes by a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
     ),

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
-from stein_bench.data.resize import Resize, resize_image
+from stein_bench.data.resize import Resize, Stretch, resize_image
 from stein_bench.errors import UsageError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
@@ -41,18 +41,18 @@ _CORRUPT = (
 class FileStore:
     """A `Store` over image files: `paths` relative to `root`, in data order.
 
-    Without `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as torchvision
-    ignores it; alpha is dropped; grey and palette images become RGB.
+    Without a `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as torchvision ignores
+    it; alpha is dropped; grey and palette images become RGB.
     """
 
     root: Path
     paths: tuple[str, ...]
     size: tuple[int, int]
-    resize: Resize | None = None
+    resize: Resize | Stretch | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (3, *((self.resize.size, self.resize.size) if self.resize else self.size))
+        return (3, *(self.resize.sides if self.resize else self.size))
 
     def load(self, indices: Sequence[int]) -> Tensor:
         images = [self._pixels(self.root / self.paths[index]) for index in indices]
@@ -61,20 +61,20 @@ class FileStore:
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         digest.update(f"files RGB {self.resize}\n".encode())
         for relative in self.paths[:count]:
-            with _readable(self.root / relative):
+            with readable(self.root / relative):
                 content = (self.root / relative).read_bytes()
             digest.update(struct.pack("<q", len(content)))  # where one file ends and the next begins
             digest.update(content)
 
     def _pixels(self, path: Path) -> np.ndarray:
-        with _readable(path), Image.open(path) as image:
+        with readable(path), Image.open(path) as image:
             _check_depth(path, image)
             rgb = image.convert("RGB")
             if self.resize:
-                rgb = resize_image(rgb, self.resize)
+                rgb = self.resize.apply(rgb) if isinstance(self.resize, Stretch) else resize_image(rgb, self.resize)
             pixels = np.asarray(rgb)
         if pixels.shape[:2] != self.shape[1:]:
-            raise UsageError(f"{path}: {_size_text(pixels.shape[:2])} pixels, not {_size_text(self.shape[1:])}")
+            raise UsageError(f"{path}: {size_text(pixels.shape[:2])} pixels, not {size_text(self.shape[1:])}")
         return pixels
 
 
@@ -94,7 +94,7 @@ def _refuse_unlisted(error: OSError) -> None:
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) from the header of an image file; UsageError where it is no image."""
-    with _readable(path), Image.open(path) as image:
+    with readable(path), Image.open(path) as image:
         return image.height, image.width
 
 
@@ -105,7 +105,8 @@ def _check_depth(path: Path, image: Image.Image) -> None:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Turn what Pillow and the file system raise in the body into a `UsageError` that names the file."""
     try:
         yield
     except _CORRUPT as error:
@@ -113,6 +114,6 @@ def _readable(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: not a readable image ({reason}); repair or remove it") from error
 
 
-def _size_text(size: Sequence[int]) -> str:
+def size_text(size: Sequence[int]) -> str:
     """Return (height, width) as people write it: width first."""
     return f"{size[1]}×{size[0]}"

@@ -38,11 +38,35 @@ class Resize:
         if self.interpolation not in _PILLOW_FILTERS:
             raise unknown_name("interpolation", self.interpolation, _PILLOW_FILTERS)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return (self.size, self.size)
+
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) that an image of `height` × `width` has before the crop."""
         short = round(self.size / self.crop_pct)
         long = int(short * max(height, width) / min(height, width))  # truncated, as torchvision does
         return (short, long) if height <= width else (long, short)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The whole image to `height` × `width` pixels, whatever its shape; for images that all have one shape."""
+
+    height: int
+    width: int
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        return (self.height, self.width)
+
+    def apply(self, image: Image.Image, interpolation: str = "bilinear") -> Image.Image:
+        """Return the Pillow `image` in that size: ``bilinear`` and antialiased, or for label maps ``nearest``."""
+        if (image.height, image.width) == self.sides:
+            return image
+        return image.resize((self.width, self.height), _PILLOW_FILTERS[interpolation])
 
 
 def resize_tensor(images: Tensor, resize: Resize) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stein_bench.data.cifar import open_cifar
+from stein_bench.data.cityscapes import open_cityscapes
 from stein_bench.data.digits import Digits
 from stein_bench.data.imagefolder import open_imagefolder
 from stein_bench.data.nifti import open_nifti
@@ -96,6 +97,12 @@ def _imagefolder(rest: str | None) -> DataSource:
     return open_imagefolder(_path(rest))
 
 
+def _cityscapes(rest: str | None) -> DataSource:
+    if not rest:
+        raise UsageError("cityscapes needs a path: cityscapes:ROOT, the folder with leftImg8bit/ and gtFine/ in it")
+    return open_cityscapes(_path(rest))
+
+
 def _nifti(rest: str | None) -> DataSource:
     if not rest:
         raise UsageError("nifti needs a table: nifti:CSV, with the columns path, label, split and, if wanted, site")
@@ -119,6 +126,7 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "digits": _digits,
     "cifar10": partial(_cifar, "cifar10"),
     "cifar100": partial(_cifar, "cifar100"),
+    "cityscapes": _cityscapes,
     "imagefolder": _imagefolder,
     "nifti": _nifti,
     "npz": _npz,

@@ -49,6 +49,9 @@ class DefaultScaling:
     origin: str
 
 
+RGB = DefaultScaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "the usual RGB values (ImageNet's)")
+
+
 class ModelSource(Protocol):
     """Something that builds networks of one architecture: a library's model or a user's callable."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.interface import DefaultScaling, digest
+from stein_bench.models.interface import RGB, DefaultScaling, digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +23,6 @@ MOST_PARAMETERS = 1_000_000_000
 """More in a network of these kinds is a slip of the pen."""
 
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
-
-RGB = DefaultScaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "the usual RGB values (ImageNet's)")
 
 
 @dataclass(frozen=True)
@@ -162,6 +160,12 @@ def _cnn3d(num_classes: int | None, in_channels: int, *, shape: tuple[int, int, 
     return CNN3D(shape, outputs, in_channels)
 
 
+def _hrnet(num_classes: int | None, in_channels: int, *, stem_stride: int = 1) -> nn.Module:
+    from stein_bench.models.segmentation import hrnet
+
+    return hrnet(num_classes or 19, in_channels, stem_stride)
+
+
 PAPER_MODELS: dict[str, Architecture] = {
     "resnet9": Architecture(
         _cifar_resnet((1, 1, 1, 1), 64, projection=True),
@@ -191,6 +195,12 @@ PAPER_MODELS: dict[str, Architecture] = {
         _cnn3d,
         "3-D network of four convolutions for 1×128×128×64 volumes; one logit",
         classifier=("classifier.4",),
+    ),
+    "hrnet": Architecture(
+        _hrnet,
+        "HRNet-W18-small-v1 with a 240-channel concatenation head, for segmentation; its stem keeps the resolution",
+        RGB,
+        ("head.3",),
     ),
 }
 """Name → architecture. Builders import torch when they are called."""

@@ -9,8 +9,13 @@ from stein_bench.errors import UsageError, unknown_name
 from stein_bench.models.callables import find_in_file, find_in_module
 from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
 from stein_bench.models.paper import find_paper_model
+from stein_bench.models.seghead import find_backbone_with_head
 from stein_bench.models.timm_models import find_hub_model, find_timm_model, timm_model_names
 from stein_bench.models.torchvision_models import find_torchvision_model, torchvision_model_names
+from stein_bench.models.torchvision_segmentation import (
+    find_torchvision_segmentation,
+    torchvision_segmentation_names,
+)
 from stein_bench.models.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
@@ -22,8 +27,8 @@ def find_model(spec: str) -> ModelSource:
     """Return the source of networks that `spec` names; no network is built and nothing is downloaded.
 
     `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
-    ``paper:NAME[,OPTION=VALUE,…]``, ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's file or module is
-    imported. Raises `UsageError` for anything that is not found or fails, with the nearest names.
+    ``seghead:NAME``, ``paper:NAME[,OPTION=VALUE,…]``, ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's
+    file or module is imported. Raises `UsageError` for anything that is not found or fails, with the nearest names.
     """
     where, colon, attribute = spec.rpartition(":")
     if where.endswith(".py"):
@@ -45,9 +50,9 @@ def _find_bare(name: str) -> ModelSource:
         raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network.")
     if "/" in name:
         raise UsageError(f"{name!r} is no model name. For the Hugging Face hub, write hf-hub:{name}")
-    found = find_timm_model(name) or find_torchvision_model(name)
+    found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
     if found is None:
-        known = [*timm_model_names(tagged="." in name), *torchvision_model_names()]
+        known = [*timm_model_names(tagged="." in name), *torchvision_model_names(), *torchvision_segmentation_names()]
         raise unknown_name("model", name, known, hint=HINT)
     return found
 
@@ -60,9 +65,10 @@ def _find_timm(name: str) -> ModelSource:
 
 
 def _find_torchvision(name: str) -> ModelSource:
-    found = find_torchvision_model(name)
+    found = find_torchvision_segmentation(name) or find_torchvision_model(name)
     if found is None:
-        raise unknown_name("torchvision model", name, torchvision_model_names(), hint=HINT)
+        known = [*torchvision_model_names(), *torchvision_segmentation_names()]
+        raise unknown_name("torchvision model", name, known, hint=HINT)
     return found
 
 
@@ -71,6 +77,7 @@ PREFIXES: dict[str, Callable[[str], ModelSource]] = {
     "torchvision": _find_torchvision,
     "hf-hub": find_hub_model,
     "paper": find_paper_model,
+    "seghead": find_backbone_with_head,
 }
 
 

@@ -98,15 +98,15 @@ class TorchvisionModel:
 def find_torchvision_model(name: str) -> TorchvisionModel | None:
     """Return torchvision's model of this `name`, or None where it has none.
 
-    Raises `UsageError` for a model that is there but classifies no images (segmentation, detection, video,
-    quantized).
+    Raises `UsageError` for a model that is there but takes no single images, or gives boxes (detection, video,
+    optical flow, quantized).
     """
     import torchvision
 
     if name in torchvision_model_names():
         return TorchvisionModel(name)
     if name in torchvision.models.list_models():
-        raise UsageError(f"torchvision:{name} is not supported: only image classification models are.")
+        raise UsageError(f"torchvision:{name} is not supported: only image classification and segmentation are.")
     return None
 
 

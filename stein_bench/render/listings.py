@@ -41,12 +41,13 @@ def _models() -> tuple[Row, Iterable[Row]]:
     from stein_bench.models.paper import PAPER_MODELS
     from stein_bench.models.timm_models import timm_model_names
     from stein_bench.models.torchvision_models import torchvision_model_names
+    from stein_bench.models.torchvision_segmentation import torchvision_segmentation_names
 
     timm = timm_model_names()
     return ("model",), [
         *((f"paper:{name}",) for name in PAPER_MODELS),
         *((f"timm:{name}",) for name in timm),
-        *((f"torchvision:{name}",) for name in torchvision_model_names()),
+        *((f"torchvision:{name}",) for name in (*torchvision_model_names(), *torchvision_segmentation_names())),
     ]
 
 

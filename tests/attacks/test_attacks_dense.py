@@ -10,7 +10,8 @@ from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.dense import best_seen, segpgd_loss
 from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.verify import verify
-from stein_bench.tasks import IGNORE, TASKS
+from stein_bench.labels import IGNORE
+from stein_bench.tasks import TASKS
 
 TASK = TASKS["segmentation"]
 DENSE = [info.name for info in NATIVE if "segmentation" in info.tasks]

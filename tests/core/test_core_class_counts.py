@@ -25,7 +25,8 @@ from stein_bench.class_counts import (
     published_js,
     where,
 )
-from stein_bench.tasks import IGNORE, TASKS
+from stein_bench.labels import IGNORE
+from stein_bench.tasks import TASKS
 
 TASK = TASKS["segmentation"]
 

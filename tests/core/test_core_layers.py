@@ -16,7 +16,7 @@ ROOT = Path(stein_bench.__file__).parent
 PACKAGE = "stein_bench"
 
 LAYERS = (
-    ("errors", "seeds", "cache", "progress", "guard", "files", "results"),
+    ("errors", "seeds", "cache", "progress", "guard", "files", "labels", "results"),
     ("distributed", "outputs", "augment", "splits"),
     ("specs", "metrics", "tasks", "class_counts", "report", "normalization", "models", "data"),
     ("ranking", "config", "outcomes", "paired", "provenance", "attacks"),

@@ -1,0 +1,168 @@
+"""The data source ``cityscapes:ROOT``: street scenes in the official folders, segmented into 19 classes.
+
+Source: M. Cordts et al., "The Cityscapes dataset for semantic urban scene understanding" (2016), and the label table of
+its official scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from stein_bench.data.imagefiles import FileStore, image_size, readable, size_text
+from stein_bench.data.order import in_data_order
+from stein_bench.data.resize import Resize, Stretch
+from stein_bench.data.samples import OWN, Samples
+from stein_bench.errors import UsageError
+from stein_bench.labels import IGNORE
+
+IMAGES, LABELS = "leftImg8bit", "gtFine"
+IMAGE_END, LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
+SPLITS = {"train": "train", "test": "val"}
+"""Split → folder. The published test split has no labels; what is evaluated is the validation split."""
+DEFAULT_HEIGHT = 256
+
+TRAINED = {
+    7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light",
+    20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car", 27: "truck",
+    28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle",
+}  # fmt: skip
+"""Label ID → class, in the order of the training IDs 0 to 18; every other label ID is void."""
+LAST_ID = 33
+LICENSE_PLATE = 255
+"""Its label ID is -1, which 8 bits hold as 255."""
+
+
+def training_ids() -> np.ndarray:
+    """Return the official table, uint8 (256,): label ID → training ID, `IGNORE` for void."""
+    table = np.full(256, IGNORE, np.uint8)
+    table[list(TRAINED)] = np.arange(len(TRAINED))
+    return table
+
+
+@dataclass(frozen=True, eq=False)
+class CityscapesMaps:
+    """The label maps of a split: `paths` relative to `root`, brought to `stretch` by the nearest pixel."""
+
+    root: Path
+    paths: tuple[str, ...]
+    stretch: Stretch
+
+    def load(self, indices: Sequence[int]) -> Tensor:
+        table = training_ids()
+        maps = [table[self._label_ids(self.root / self.paths[index])] for index in indices]
+        shape = (0, *self.stretch.sides)
+        return torch.from_numpy(np.stack(maps).astype(np.int64)) if maps else torch.zeros(shape, dtype=torch.int64)
+
+    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
+        digest.update(f"cityscapes label IDs {self.stretch} nearest\n".encode())
+        for relative in self.paths[:count]:
+            with readable(self.root / relative):
+                content = (self.root / relative).read_bytes()
+            digest.update(struct.pack("<q", len(content)))
+            digest.update(content)
+
+    def _label_ids(self, path: Path) -> np.ndarray:
+        with readable(path), Image.open(path) as image:
+            if image.mode != "L":
+                raise UsageError(f"{path}: mode {image.mode}, not one label ID of 8 bits per pixel (mode L)")
+            found = np.asarray(image)
+            resized = np.asarray(self.stretch.apply(image, "nearest"))
+        strange = np.unique(found[(found > LAST_ID) & (found != LICENSE_PLATE)])
+        if strange.size:
+            raise UsageError(
+                f"{path}: the label ID {strange[0]} is none of Cityscapes' (0 to {LAST_ID}); is it another label file?"
+            )
+        return resized
+
+
+@dataclass(frozen=True, eq=False)
+class Cityscapes:
+    """Pairs of images and label maps below `root`; `pairs` is split → (image, label map), relative, in data order."""
+
+    root: Path
+    pairs: dict[str, tuple[tuple[str, str], ...]]
+    task: str = "segmentation"
+    label_space: str | None = OWN
+    native_size: int | None = None
+    uniform: bool = True
+    channels: int = 3
+
+    @property
+    def name(self) -> str:
+        return "cityscapes"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(TRAINED.values())
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.pairs)
+
+    def samples(self, split: str, resize: Resize | None = None) -> Samples:
+        """Return the `split`, N×2N pixels for a `resize` to N, else 256×512: images bilinear, labels nearest.
+
+        A fixed seed permutes the order, so that a limit is not one city. Raises UsageError where an image and its label
+        map differ in size.
+        """
+        if split not in self.pairs:
+            raise UsageError(f"{self.root}: has no split {split!r}; put it into {IMAGES}/{SPLITS.get(split, split)}")
+        self._check_sizes(split)
+        height = DEFAULT_HEIGHT if resize is None else resize.size
+        stretch = Stretch(height, 2 * height)
+        images, labels = zip(*self.pairs[split], strict=True)
+        ids = tuple(f"{SPLITS[split]}/{Path(image).name.removesuffix(IMAGE_END)}" for image in images)
+        return Samples(
+            self.name, split, self.classes, np.empty(0), ids, FileStore(self.root, images, stretch.sides, stretch),
+            self.label_space, self.task, CityscapesMaps(self.root, labels, stretch),
+        )  # fmt: skip
+
+    def _check_sizes(self, split: str) -> None:
+        for image, label in self.pairs[split]:
+            own, its = image_size(self.root / image), image_size(self.root / label)
+            if own != its:
+                raise UsageError(
+                    f"{self.root / label}: {size_text(its)} pixels, but its image has {size_text(own)}; they must agree"
+                )
+
+
+def open_cityscapes(root: Path) -> Cityscapes:
+    """Find the pairs below `root`: UsageError, naming what is missing, where it is not the official layout."""
+    if not root.is_dir():
+        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; cityscapes:ROOT")
+    for kind in (IMAGES, LABELS):
+        if not (root / kind).is_dir():
+            raise UsageError(
+                f"{root}: has no folder {kind}; cityscapes:ROOT is the folder with {IMAGES}/ and {LABELS}/ in it"
+            )
+    pairs = {split: _pairs(root, folder) for split, folder in SPLITS.items() if (root / IMAGES / folder).is_dir()}
+    if "test" not in pairs:
+        raise UsageError(f"{root / IMAGES}: has no folder val, whose images are evaluated")
+    return Cityscapes(root, pairs)
+
+
+def _pairs(root: Path, folder: str) -> tuple[tuple[str, str], ...]:
+    images = sorted(path.relative_to(root) for path in (root / IMAGES / folder).glob(f"*/*{IMAGE_END}"))
+    if not images:
+        raise UsageError(f"{root / IMAGES / folder}: holds no CITY/*{IMAGE_END}")
+    found = [(image.as_posix(), _label_of(image)) for image in in_data_order(images)]
+    missing = [label for _, label in found if not (root / label).is_file()]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UsageError(f"{root / missing[0]}: no such file{more}; every image needs its label IDs")
+    return tuple(found)
+
+
+def _label_of(image: Path) -> str:
+    _, folder, city, name = image.parts
+    return os.path.join(LABELS, folder, city, name.removesuffix(IMAGE_END) + LABEL_END)
