@@ -180,9 +180,8 @@ def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
     except Exception as error:
         size = "×".join(map(str, shape))
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise UsageError(
-            f"{plan.source.name} rejects inputs of shape {size}: {reason}. Another --image-size may fit."
-        ) from error
+        hint = "Another --image-size may fit." if len(shape) == 3 else "It may be for images, not for volumes."
+        raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}. {hint}") from error
     return outputs
 
 

@@ -44,7 +44,7 @@ class CNN3D(nn.Module):
         """
         if tuple(x.shape[1:]) != self.input_shape:
             own, given = ("×".join(map(str, shape)) for shape in (self.input_shape, x.shape[1:]))
-            hint = ""
+            hint = " Give volumes, as --data nifti:CSV."
             if x.dim() == 5:
                 fitting = f"paper:cnn3d,shape={'x'.join(map(str, x.shape[2:]))}"
                 hint = f" Give volumes of that shape, or write {fitting}"

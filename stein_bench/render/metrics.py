@@ -89,7 +89,7 @@ def _table(headers: list[str], *, sites: bool = False) -> Table:
     if sites:
         table.add_column("site (n)", min_width=6, overflow="fold")
     for header in headers:
-        table.add_column(header, min_width=12, overflow="fold")
+        table.add_column(header, min_width=12, no_wrap=True)
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torch import nn
 
 def make(in_channels=1):
     \"\"\"z = 40 (mean - 1/2): within eps in every voxel its sign changes just where the mean is that near to 1/2.\"\"\"
-    net = nn.Sequential(nn.BatchNorm3d(in_channels, eps=0.0), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(1, 1))
+    net = nn.Sequential(nn.BatchNorm3d(in_channels, eps=1e-12), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(1, 1))
     nn.init.constant_(net[3].weight, 40)
     nn.init.constant_(net[3].bias, -20)
     return net
@@ -111,6 +112,18 @@ def test_the_table_shows_metrics_and_sites(volumes: Any) -> None:
     result = invoke(*volumes[0], "--attack", f"fgsm:eps={EPS}")
     for text in ("AUC %", "sensitivity %", "specificity %", "Bergen (", "Oslo (", "fgsm Linf 0.04", "Newcombe"):
         assert text in result.stdout
+
+
+def test_no_figure_is_cut_in_a_narrow_table(volumes: Any, tmp_path: Path) -> None:
+    """Every interval is whole at 80 columns, also beside long names."""
+    arguments = [*volumes[0], "--stats", "running", "--stats", "batch", "--attack", "pgd:steps=2,norm=L2"]
+    result = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    intervals = [line for line in lines if re.search(r"\(\d+\.\d–", line)]
+    assert len(intervals) > 8
+    assert all(len(re.findall(r"\(\d+\.\d–", line)) == len(re.findall(r"–\d+\.\d\)", line)) for line in intervals)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,3 +224,6 @@ def test_the_papers_network_runs_on_volumes_and_its_layers_are_inspected(volumes
     assert result.exit_code == 2
     assert "built for inputs of 1×128×128×64, not 1×6×5×4." in result.stderr
     assert f"paper:cnn3d,shape={size}" in result.stderr
+    result = invoke("evaluate", "test_resnet", "--data", data)
+    assert result.exit_code == 2
+    assert result.stderr.rstrip().endswith("It may be for images, not for volumes.")

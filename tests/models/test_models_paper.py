@@ -123,6 +123,8 @@ def test_volumes_of_another_shape_are_refused_with_the_option_that_fits():
     message = r"inputs of 1×128×128×64, not 1×8×8×4\. Give volumes of that shape, or write paper:cnn3d,shape=8x8x4$"
     with pytest.raises(UsageError, match=message):
         network(torch.rand(1, 1, 8, 8, 4))
+    with pytest.raises(UsageError, match=r"not 1×32×32\. Give volumes, as --data nifti:CSV\.$"):
+        network(torch.rand(1, 1, 32, 32))
 
 
 def test_options_that_are_the_default_do_not_make_another_model():
