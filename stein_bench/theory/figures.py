@@ -15,6 +15,6 @@ def figure(value: float) -> str:
     if abs(value - 1) < 0.0995:
         return f"{value:.4f}"
     if 1e-3 <= abs(value) < 1e4 or value == 0:
-        return f"{value:.3g}"
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     digits, exponent = f"{value:.1e}".split("e")
     return f"{digits}e{int(exponent)}"

@@ -53,26 +53,35 @@ class RatioEstimate:
         return "does not" if low > 1 else "undecided"
 
 
-def estimate_ratio(losses: Tensor, reference: Tensor, controls: Tensor | None = None) -> RatioEstimate:
-    """Estimate the ratio of the mean of `losses` to that of `reference`, (n,) each, paired by batch.
-
-    `controls`, (n, k), are quantities of the same batches whose expectation is known to be 0 (control variates): what
-    chance made of them is taken out of the ratio by regression, which narrows its interval.
-    """
+def estimate_ratio(losses: Tensor, reference: Tensor) -> RatioEstimate:
+    """Estimate the ratio of the mean of `losses` to that of `reference`, (n,) each, paired by batch."""
     scale = reference.mean()
     ratio = losses.mean() / scale
     influence = (losses - ratio * reference) / scale
-    draws, used = losses.numel(), 0
-    if controls is not None:
-        excess = controls.mean(0)
-        centred = controls - excess
-        slopes = torch.linalg.lstsq(centred, influence.unsqueeze(1)).solution.squeeze(1)
-        ratio, influence = ratio - excess @ slopes, influence - centred @ slopes
-        used = controls.shape[1]
+    return _estimate(ratio, influence, 1, torch.equal(losses, reference))
+
+
+def estimate_known_ratio(losses: Tensor, reference: Tensor, expected: float, controls: Tensor) -> RatioEstimate:
+    """Estimate the ratio of the mean of `losses` to `expected`, the known mean of `reference`, paired by batch.
+
+    `controls`, (n, k), are quantities of the same batches whose expectation is 0 (control variates), that of the
+    reference's loss among them. What chance made of them is taken out by regression, which narrows the interval: to
+    nothing where `losses` is a combination of them, and then the ratio is exact.
+    """
+    if torch.equal(losses, reference):
+        return RatioEstimate(1.0, 0.0, 0.0, losses.numel(), True)
+    columns = torch.cat([torch.ones_like(controls[:, :1]), controls], 1)
+    shares = losses / expected
+    fit = torch.linalg.lstsq(columns, shares.unsqueeze(1)).solution.squeeze(1)
+    return _estimate(fit[0], shares - columns @ fit, columns.shape[1], False)
+
+
+def _estimate(ratio: Tensor, influence: Tensor, fitted: int, same: bool) -> RatioEstimate:
+    draws = influence.numel()
     deviation = influence.square().mean().sqrt()
     skewness = (influence / deviation).pow(3).mean() if deviation > 0 else deviation
-    error = deviation / (draws - 1 - used) ** 0.5
-    return RatioEstimate(float(ratio), float(error), float(skewness), draws, torch.equal(losses, reference))
+    error = deviation / (draws - fitted) ** 0.5
+    return RatioEstimate(float(ratio), float(error), float(skewness), draws, same)
 
 
 def _unskewed(value: float, skewness: float, draws: int) -> float:

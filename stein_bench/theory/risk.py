@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.theory.estimators import batched_estimator
-from stein_bench.theory.intervals import RatioEstimate, estimate_ratio
+from stein_bench.theory.intervals import RatioEstimate, estimate_known_ratio, estimate_ratio
 from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.population import known_risk, sample_risks, true_means, true_variances
 from stein_bench.theory.sampling import Batches, Moments, draw_moments
@@ -75,19 +75,21 @@ def simulate_risk(settings: RiskSettings, *, progress: Progress | None = None) -
     The same seed gives the same result, whatever the number of threads. All spreads of one setting get the same
     draws. An interrupt ends the work after the blocks at hand.
     """
-    progress = progress or Silent()
     groups = list(product(settings.contaminations, settings.channels, settings.elements))
     by_cost = sorted(groups, key=lambda group: -_cost(settings, *group))
-    stop = threading.Event()
+    watch = _Watch(progress or Silent())
     found: dict[tuple[str, int, int], list[Cell]] = {}
-    with phase(progress, "risk", len(groups)), _one_thread_each() as workers, ThreadPoolExecutor(workers) as pool:
+    with (
+        phase(watch.progress, "risk", _batches(settings, groups)),
+        _one_thread_each() as workers,
+        ThreadPoolExecutor(workers) as pool,
+    ):
         try:
-            tasks = {pool.submit(_simulate_group, settings, *group, _unless(stop)): group for group in by_cost}
+            tasks = {pool.submit(_simulate_group, settings, *group, watch): group for group in by_cost}
             for task in as_completed(tasks):
                 found[tasks[task]] = task.result()
-                progress.advance(1)
         except BaseException:
-            stop.set()
+            watch.stop()
             pool.shutdown(cancel_futures=True)
             raise
     return [cell for group in groups for cell in found[group]]
@@ -97,12 +99,26 @@ class _StoppedError(Exception):
     """Another thread failed or the user interrupted."""
 
 
-def _unless(stop: threading.Event) -> Callable[[], None]:
-    def proceed() -> None:
-        if stop.is_set():
-            raise _StoppedError
+class _Watch:
+    """What all threads report to between two blocks: it counts their batches, and ends them when one has failed."""
 
-    return proceed
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, batches: int) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
+        with self._lock:
+            self.progress.advance(batches)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def _batches(settings: RiskSettings, groups: list[tuple[str, int, int]]) -> int:
+    return sum(settings.draws_of(c, n, contamination in BY_ELEMENT) for contamination, c, n in groups)
 
 
 @contextmanager
@@ -125,7 +141,7 @@ def _cost(settings: RiskSettings, contamination: str, channels: int, elements: i
 
 
 def _simulate_group(
-    settings: RiskSettings, contamination: str, channels: int, elements: int, proceed: Callable[[], None]
+    settings: RiskSettings, contamination: str, channels: int, elements: int, watch: _Watch
 ) -> list[Cell]:
     """Return the cells of all spreads for one contamination, C and N."""
     populations = tuple(Population(spread, settings.offset, settings.variance_spread) for spread in settings.spreads)
@@ -133,8 +149,8 @@ def _simulate_group(
     draws = settings.draws_of(channels, elements, contamination in BY_ELEMENT)
     batches = Batches(variances, elements, contamination, settings.strength, populations, draws, settings.seed)
     cells = []
-    for population, moments in zip(populations, draw_moments(batches, proceed), strict=True):
-        proceed()
+    for population, moments in zip(populations, draw_moments(batches, watch), strict=True):
+        watch(0)
         means = true_means(channels, population)
         losses = _losses(("sample", *settings.estimators), moments, elements, (means, variances))
         cells.append(_cell(settings, batches, population, means, losses, moments))
@@ -173,7 +189,11 @@ def _cell(
         closed = known_risk(name, means, variances, elements, contamination)
         for target in TARGETS:
             loss = losses[name, target]
-            ratio = estimate_ratio(loss, losses["sample", target], controls.get(target))
+            reference = losses["sample", target]
+            if target in controls:
+                ratio = estimate_known_ratio(loss, reference, exact[target], controls[target])
+            else:
+                ratio = estimate_ratio(loss, reference)
             comparisons.append(Comparison(name, target, _estimate(loss, closed.get(target)), ratio))
     return Cell(
         variances.numel(), elements, population.spread, contamination, batches.draws, sample, tuple(comparisons)

@@ -51,21 +51,21 @@ Moments = tuple[Tensor, Tensor]
 """Sample means and biased sample variances, (n, C) float64."""
 
 
-def draw_moments(batches: Batches, proceed: Callable[[], None] = lambda: None) -> list[Moments]:
+def draw_moments(batches: Batches, report: Callable[[int], None] = lambda _: None) -> list[Moments]:
     """Return the moments of `draws` batches for every population of means.
 
     Args:
         batches: what to draw.
-        proceed: called between blocks; what it raises ends the work.
+        report: called with the size of every block that is done; what it raises ends the work.
     """
     blocks: list[list[Moments]] = []
     for number, size in enumerate(_block_sizes(batches)):
-        proceed()
         seed = derive_seed(
             batches.seed, "theory", batches.variances.numel(), batches.elements, batches.contamination, number
         )
         draw = _draw_clipped if batches.contamination == "clipped-cauchy" else _draw_added
         blocks.append(draw(batches, size, seed))
+        report(size)
     return [
         (torch.cat([mean for mean, _ in parts]), torch.cat([variance for _, variance in parts]))
         for parts in zip(*blocks, strict=True)

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 from stein_bench.attacks.noise import NOISES
 from stein_bench.theory import risk as risk_module
-from stein_bench.theory.intervals import RatioEstimate, estimate_ratio, student_quantile
+from stein_bench.theory.intervals import RatioEstimate, estimate_known_ratio, estimate_ratio, student_quantile
 from stein_bench.theory.population import true_variances
 from stein_bench.theory.risk import Cell, simulate_risk
 from stein_bench.theory.sampling import Batches, draw_moments
@@ -177,9 +177,18 @@ def test_control_variates_remove_what_chance_made_of_them() -> None:
     chance = torch.randn(400, 1, generator=generator).double()
     reference = torch.ones(400).double() + 0.01 * torch.randn(400, generator=generator)
     losses = reference * 0.9 + 0.3 * chance[:, 0]
-    plain, controlled = estimate_ratio(losses, reference), estimate_ratio(losses, reference, chance)
+    controls = torch.cat([chance, reference.unsqueeze(1) - 1], 1)
+    plain, controlled = estimate_ratio(losses, reference), estimate_known_ratio(losses, reference, 1.0, controls)
     assert controlled.error < plain.error / 10
     assert controlled.ratio == pytest.approx(0.9, abs=1e-3)
+
+
+def test_a_ratio_without_an_interval_is_exact() -> None:
+    """A multiple of the variance has a loss that is a combination of what is known: nothing is left to chance."""
+    (cell,) = simulate(channels=(3,), elements=(4,), spreads=(0.0,), estimators=("james-stein",), draws=50)
+    found = ratio(cell, "james-stein", "variance")
+    assert found.ratio == pytest.approx(2 * 4**2 / (5 * 7), rel=1e-12)
+    assert found.error < 1e-12
 
 
 def test_verdicts() -> None:

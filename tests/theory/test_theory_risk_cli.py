@@ -30,7 +30,7 @@ def test_few_settings_are_shown_one_by_one() -> None:
     assert "stein does not dominate the sample estimators here" in result.stdout
     assert "4 of 4 risks that are known in closed form agree" not in result.stdout
     assert "8 of 8 risks that are known in closed form agree" in result.stdout
-    assert "risk: 1 of 1" in result.stderr
+    assert "risk: 500 of 500" in result.stderr
 
 
 def test_many_settings_are_summed_up_and_every_one_is_in_the_document(tmp_path: Path) -> None:
@@ -115,6 +115,7 @@ def test_ctrl_c_is_one_line_and_exit_code_130(monkeypatch: pytest.MonkeyPatch, t
         (0.00066, "6.6e-4"),
         (1.5, "1.5"),
         (0, "0"),
+        (4271, "4271"),
         (23.44, "23.4"),
     ],
 )
