@@ -10,6 +10,7 @@ import typer
 from stein_bench.cli.app import OneLineErrors, app
 from stein_bench.cli.files import check_outputs, check_picture
 from stein_bench.errors import unknown_name
+from stein_bench.outputs import check_output_file
 
 theory = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(theory, name="theory", help="Check the paper's theorems by simulation.")
@@ -30,7 +31,11 @@ def check_files(format: str, output: str | None, plot: str | None) -> None:
     """Refuse a format that there is not and files that could not be written, before anything is computed."""
     if format not in FORMATS:
         raise unknown_name("--format", format, FORMATS)
-    check_outputs({"--output": output, "--plot": plot}, ())
+    outputs = {"--output": output, "--plot": plot}
+    check_outputs(outputs, ())
+    for option, name in outputs.items():
+        if name is not None:
+            check_output_file(option, name)
     if plot is not None:
         check_picture("--plot", plot)
 

@@ -201,3 +201,26 @@ def test_verdicts() -> None:
 @pytest.mark.parametrize(("chance", "freedom"), [(0.975, 39), (0.999995, 39), (0.999995, 1953), (0.025, 99)])
 def test_students_quantile(chance: float, freedom: int) -> None:
     assert student_quantile(chance, freedom) == pytest.approx(stats.t.ppf(chance, freedom), rel=0.01)
+
+
+@pytest.mark.slow
+def test_the_whole_grid_says_what_the_documentation_says() -> None:
+    """Published figures of docs/results.md: where `stein`'s mean is better, and that the theorem on means holds."""
+    settings = RiskSettings()
+    study = RiskStudy(settings, tuple(simulate_risk(settings)))
+    assert len(study.cells) == 384
+    assert study.closed_forms() == (896, 896)
+    unclipped = [cell for cell in study.cells if cell.contamination != "clipped-cauchy"]
+    assert study.tally("stein-theorem", "mean", unclipped).verdicts["does not"] == 0
+    assert study.tally("james-stein", "mean", unclipped).verdicts["does not"] == 0
+    assert study.tally("james-stein", "variance").verdicts["dominates"] == 384
+    clean = [cell for cell in study.cells if cell.contamination == "none"]
+    assert study.tally("stein", "variance", clean).verdicts["dominates"] == 64
+    noisy = [cell for cell in unclipped if cell.contamination != "none"]
+    assert study.tally("stein", "variance", noisy).verdicts["does not"] == 4 * 48
+    for cell in unclipped:
+        if cell.channels > 3:
+            noise = 1 + (settings.strength**2 if cell.contamination != "none" else 0)
+            better = cell.elements * cell.spread**2 < noise
+            found = study.tally("stein", "mean", [cell]).verdicts
+            assert found["dominates" if better else "does not"] == 1
