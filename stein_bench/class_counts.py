@@ -49,13 +49,25 @@ class ClassCounts:
         """Return the three counts side by side, (n, 3·K): sums of rows are counts of sets of images."""
         return np.concatenate([self.intersection, self.prediction, self.target], axis=1).astype(np.float64)
 
+    def widened(self, classes: int) -> ClassCounts:
+        """Return the counts with columns of zeros up to that many classes: a class that nowhere occurs."""
+        missing = ((0, 0), (0, classes - self.target.shape[1]))
+        return ClassCounts(*(np.pad(part, missing) for part in (self.intersection, self.prediction, self.target)))
+
     def total(self) -> Floats:
         """Return `stacked` summed over the images, (3·K,)."""
         return np.asarray(self.stacked().sum(axis=0))
 
 
+def aligned(first: ClassCounts, second: ClassCounts) -> tuple[ClassCounts, ClassCounts]:
+    """Return both with the same columns: reports keep no classes beyond the last that occurs."""
+    classes = max(first.target.shape[1], second.target.shape[1])
+    return first.widened(classes), second.widened(classes)
+
+
 def where(condition: NDArray[np.bool_], first: ClassCounts, second: ClassCounts) -> ClassCounts:
     """Return the first counts for the images where the condition holds, else the second."""
+    first, second = aligned(first, second)
     rows = condition[:, None]
     return ClassCounts(
         np.where(rows, first.intersection, second.intersection),
@@ -146,6 +158,7 @@ def difference_interval(first: ClassCounts, second: ClassCounts) -> tuple[float,
     """
     if len(first) < 2:
         return (-1.0, 1.0)
+    first, second = aligned(first, second)
     one, other = first.stacked(), second.stacked()
     found = [miou(weights @ other) - miou(weights @ one) for weights in _resamples(len(first))]
     low, high = np.nanquantile(np.concatenate(found), [0.025, 0.975])
@@ -165,6 +178,7 @@ def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> 
         first, second: counts of the same images, in the same order.
         unit: how many consecutive images are exchanged together (the batch that couples them).
     """
+    first, second = aligned(first, second)
     moves = second.stacked() - first.stacked()
     if unit > 1 and len(moves):
         moves = np.add.reduceat(moves, np.arange(0, len(moves), unit))

@@ -192,7 +192,9 @@ class PackedCounts(Part):
     the adversarial input does not count.
     """
 
-    classes: list[int] = Field(description="those that occur in any target or prediction: the columns")
+    classes: list[Annotated[int, Field(ge=0, lt=100_000)]] = Field(
+        description="those that occur in any target or prediction, ascending: the columns"
+    )
     target: str = Field(description="pixels of each class")
     clean: tuple[str, str]
     robust: dict[str, tuple[str, str]] = Field(description="by attack label; failed attacks have none")

@@ -144,16 +144,19 @@ class Segmented(Outcome):
 
     @classmethod
     def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
-        """Return the outcomes; classes are those that occur, without gaps."""
+        """Return the outcomes, whose columns are class indices up to the last class that occurs."""
         packed = kept.class_counts
         if packed is None:
             raise UsageError("there are no counts per class; the report is damaged.")
-        shape = (kept.samples, len(packed.classes))
-        target = _unpack(packed.target, shape)
+        classes = np.array(packed.classes, np.int64)
+
+        def unpack(text: str) -> NDArray[np.int64]:
+            return _spread(_unpack(text, kept.samples, len(classes)), classes)
 
         def counts(pair: tuple[str, str]) -> ClassCounts:
-            return ClassCounts(_unpack(pair[0], shape), _unpack(pair[1], shape), target)
+            return ClassCounts(unpack(pair[0]), unpack(pair[1]), target)
 
+        target = unpack(packed.target)
         return cls(counts(packed.clean)), {label: cls(counts(pair)) for label, pair in packed.robust.items()}
 
     def _pair(self, classes: NDArray[np.int64]) -> tuple[str, str]:
@@ -183,11 +186,18 @@ def _pack(counts: NDArray[np.int64]) -> str:
     return base64.b64encode(counts.astype("<u4").tobytes()).decode()
 
 
-def _unpack(text: str, shape: tuple[int, int]) -> NDArray[np.int64]:
+def _unpack(text: str, images: int, classes: int) -> NDArray[np.int64]:
     try:
         found = np.frombuffer(base64.b64decode(text, validate=True), "<u4")
     except ValueError:
         raise UsageError("packed counts are not base64; the report is damaged.") from None
-    if found.size != shape[0] * shape[1]:
-        raise UsageError(f"packed counts hold {found.size} numbers, not {shape[0]} images of {shape[1]} classes.")
-    return found.reshape(shape).astype(np.int64)
+    if found.size != images * classes:
+        raise UsageError(f"packed counts hold {found.size} numbers, not {images} images of {classes} classes.")
+    return found.reshape(images, classes).astype(np.int64)
+
+
+def _spread(counts: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Put each column where its class belongs."""
+    spread = np.zeros((len(counts), int(classes.max(initial=-1)) + 1), np.int64)
+    spread[:, classes] = counts
+    return spread

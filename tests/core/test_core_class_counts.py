@@ -199,3 +199,11 @@ def test_the_published_js_counts_void_and_averages_batches():
     predicted = np.array([[0, 1, 2, 1]])
     void_as_class = jaccard_score(labels[0], predicted[0], average="micro")
     assert published_js(np.array([2]), 4, 1) == pytest.approx(void_as_class)
+
+
+def test_a_class_that_only_one_of_two_knows_is_no_obstacle():
+    first, second = random_counts(6), random_counts(7)
+    wider = second.widened(5)
+    assert permutation_test(first, wider) == permutation_test(first, second)
+    assert difference_interval(first, wider) == difference_interval(first, second)
+    assert metrics(wider.total()) == pytest.approx(metrics(second.total()))
