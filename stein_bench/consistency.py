@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from stein_bench.attacks.catalog import ITERATED, ONE_STEP
 from stein_bench.attacks.registry import Attack
 from stein_bench.measures import Outcome
 from stein_bench.metrics import COLLAPSED
@@ -24,12 +25,6 @@ GRADED = 0.001
 """An mIoU moves with every pixel: only beyond this is one that is higher under the stronger attack called reversed."""
 MOST_FLIPPED = 0.01
 """More flipped verdicts than this share and a variant depends on its batch."""
-
-ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
-ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD",
-            "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
-            "torchattacks.MIFGSM")  # fmt: skip
-"""White-box attacks that maximise the loss in many steps."""
 
 
 def consistency(

@@ -321,3 +321,9 @@ TRANSFERS = tuple(_transfer(info) for info in (*NATIVE, *TORCHATTACKS) if info.n
 
 CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFERS, *NOISE, *TORCHATTACKS)}
 """Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""
+
+ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
+ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD",
+            "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
+            "torchattacks.MIFGSM")  # fmt: skip
+"""White-box attacks that maximise the loss in many steps."""

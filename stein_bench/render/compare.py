@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.numbers import UNKNOWN, p_value, percent, signed_interval
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
-from stein_bench.render.table import NARROWEST, percent
-from stein_bench.render.wording import UNKNOWN, p_value, signed_interval
+from stein_bench.render.table import NARROWEST
 from stein_bench.standings import ALPHA, BoardRow, Difference, Leaderboard, PairRow, PairTable, Rated
 
 MARK = "†"

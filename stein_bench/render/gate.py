@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stein_bench.render.table import NARROWEST, percent
-from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change, signed_interval
+from stein_bench.numbers import percent, signed_interval
+from stein_bench.render.table import NARROWEST
+from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change
 from stein_bench.verdict import Comparison, GateResult
 
 MOST_ROWS = 12

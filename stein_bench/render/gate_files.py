@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
+from stein_bench.numbers import percent, signed_interval
 from stein_bench.render.gate import IN_ROWS
 from stein_bench.render.markup import markdown_table, markdown_text
-from stein_bench.render.table import percent
-from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change, signed_interval
+from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change
 from stein_bench.verdict import Comparison, Finding, GateResult
 
 _ICONS = {"error": "❌", "warning": "⚠️", "notice": "ℹ️"}

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.numbers import UNKNOWN, signed, signed_interval
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.render.table import NARROWEST
-from stein_bench.render.wording import UNKNOWN, signed, signed_interval
 from stein_bench.reproduction.document import Contrast, Reproduction, Row
 from stein_bench.reproduction.summary import ACCURACY
 from stein_bench.standings import ALPHA

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -10,30 +11,39 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.conclusion import conclude
+from stein_bench.contrasts import Contrast, Mark, contrasts, marks
 from stein_bench.normalization.names import USING_COUNT
+from stein_bench.numbers import percent
+from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.effects import effect_tables
 from stein_bench.render.metrics import metric_tables
 from stein_bench.report import Diagnostic, Report
-from stein_bench.results import AttackResult, CorruptionResult, Distances, Replay, VariantResult
+from stein_bench.results import AttackResult, BudgetResult, CorruptionResult, Distances, Replay, VariantResult
 from stein_bench.specs import format_eps
+from stein_bench.standings import ALPHA
 
 NARROWEST = 80
 """Columns that the table needs to show every figure whole."""
 
 
 def report_table(report: Report) -> RenderableType:
-    """Return a heading, a table with one row per variant and attack, and the notes that it needs to be read."""
+    """Return a heading, a table with one row per variant and attack, what follows from it, and the notes it needs."""
+    found = contrasts(report)
+    marked, concluded = marks(report, found), conclude(report, found)
+    conclusion = Padding(Text(concluded.sentence, style="bold"), (0, 0, 1, 0))
     notes = Table.grid(padding=(0, 1, 0, 0))
     for check in report.diagnostics:
         if check.status == "fail" and not _collapsed(check):
             notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
     for line in report.dishonest():
         notes.add_row("!", Text(line), style="bold red")
-    for line in _notes(report):
+    for line in (*concluded.reservations, *_legend(marked, found), *_notes(report)):
         notes.add_row("-", Text(line), style="dim")
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
     more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
-    return Group(*first, _heading(report), Padding(_rows(report), (1, 0)), *more, *effect_tables(report), notes)
+    rows = Padding(_rows(report, marked), (1, 0))
+    return Group(*first, _heading(report), rows, *more, *effect_tables(report), conclusion, notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -41,11 +51,6 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or Console()
     console.width = max(console.width, NARROWEST)
     console.print(report_table(report))
-
-
-def percent(share: float) -> str:
-    """Write a share in [0, 1] as a percentage with one decimal."""
-    return f"{100 * share:.1f}"
 
 
 def _heading(report: Report) -> Text:
@@ -65,7 +70,27 @@ def _sources(report: Report) -> set[str]:
     return {variant.stats for variant in report.variants}
 
 
-def _rows(report: Report) -> Table:
+SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "below": "−"}
+"""One character each, so that they need no colour."""
+_MEANINGS: dict[Mark, str] = {
+    "best-above": "best, and significantly above plain BN",
+    "best": "best, not significantly",
+    "above": "significantly above plain BN",
+    "below": "significantly below plain BN",
+}
+Marked = Mapping[tuple[str, str], Mark]
+
+
+def _legend(marked: Marked, found: Sequence[Contrast]) -> Iterator[str]:
+    """Explain the marks that are there."""
+    used = [mark for mark in SIGNS if mark in marked.values()]
+    if used:
+        told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
+        tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
+        yield f"{told} (same statistics and samples; exact paired tests, Holm over {tests}, p < {ALPHA:g})"
+
+
+def _rows(report: Report, marked: Marked) -> Table:
     several_sources = len(_sources(report)) > 1
     gap = 0 if several_sources else 1  # beside the separator's one column
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
@@ -81,20 +106,31 @@ def _rows(report: Report) -> Table:
     for variant in report.variants:
         name = f"{variant.bn}*" if variant.control else variant.bn
         lead = [name, variant.stats] if several_sources else [name]
-        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95))
-        for cells in _attack_cells(variant):
+        signs = {key: SIGNS[mark] for (label, key), mark in marked.items() if label == variant_name(variant)}
+        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95) + signs.get(CLEAN, ""))
+        for cells in _attack_cells(variant, signs):
             table.add_row(*lead, *cells)
             lead = [""] * len(lead)
     return table
 
 
-def _attack_cells(variant: VariantResult) -> Iterator[tuple[str, ...]]:
+def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
     for attack in variant.attacks:
         name = attack.name.replace("torchattacks.", "")
-        yield (name, attack.norm, format_eps(attack.eps), _robust(attack), _seconds(attack.seconds))
+        rate = _robust(attack) + signs.get(attack.label, "")
+        yield (name, attack.norm, format_eps(attack.eps), rate, _seconds(attack.seconds))
     yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
-        yield ("worst case", "", "", _rate(variant.worst_case_accuracy, variant.worst_case_ci95), "")
+        for budget in shared_budgets(variant):
+            yield ("worst case", budget.norm, format_eps(budget.eps), _rate(budget.accuracy, budget.ci95), "")
+        rate = _rate(variant.worst_case_accuracy, variant.worst_case_ci95)
+        yield ("worst case", "", "", rate + signs.get(WORST_CASE, ""), "")
+
+
+def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
+    """Return the budgets whose worst case is neither a single attack's nor that of the whole battery."""
+    uses, whole = Counter((attack.norm, attack.eps) for attack in variant.attacks), len(variant.attacks)
+    return [budget for budget in variant.budgets if uses[budget.norm, budget.eps] > 1 and len(budget.attacks) < whole]
 
 
 def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
@@ -155,6 +191,8 @@ def _notes(report: Report) -> Iterator[str]:
     surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
     for surrogate in dict.fromkeys(surrogates):
         yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
+    if any(shared_budgets(variant) for variant in report.variants):
+        yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
     yield "in brackets: 95 % Wilson intervals"
     if report.data.task == "binary":
         yield (

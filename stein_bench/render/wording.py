@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from stein_bench.numbers import p_value
 from stein_bench.verdict import Comparison, GateResult
-
-UNKNOWN = "–"
 
 _NAMES = {
     "regression": ("regression", "regressions"),
@@ -16,24 +15,6 @@ _NAMES = {
     "unproven": ("unproven drop", "unproven drops"),
     "diagnostic": ("failed diagnostic", "failed diagnostics"),
 }
-
-
-def signed(share: float) -> str:
-    """Write a difference of shares in percentage points, with its sign and one decimal."""
-    text = f"{100 * share:+.1f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
-
-
-def signed_interval(difference: float, interval: tuple[float, float]) -> str:
-    """Write a difference with its interval, in percentage points."""
-    return f"{signed(difference)} ({signed(interval[0])}, {signed(interval[1])})"
-
-
-def p_value(p: float | None) -> str:
-    """Write a p value with three decimals, `UNKNOWN` where there is no test."""
-    if p is None:
-        return UNKNOWN
-    return "<0.001" if p < 0.0005 else f"{p:.3f}"
 
 
 def p_of_change(comparison: Comparison) -> str:

@@ -16,7 +16,7 @@ ROOT = Path(stein_bench.__file__).parent
 PACKAGE = "stein_bench"
 
 LAYERS = (
-    ("errors", "seeds", "cache", "progress", "guard", "files", "labels", "results"),
+    ("errors", "numbers", "seeds", "cache", "progress", "guard", "files", "labels", "results"),
     ("distributed", "outputs", "augment", "splits"),
     ("specs", "metrics", "tasks", "class_counts", "report", "normalization", "models", "data"),
     ("ranking", "config", "outcomes", "paired", "provenance", "attacks"),
@@ -26,7 +26,8 @@ LAYERS = (
     ("budgets", "sites", "adversarials", "distances", "objective", "optimization", "checkpoint"),
     ("train",),
     ("journal", "fit", "keeping", "prepare", "leaderboard", "matching", "diagnostics"),
-    ("networks", "evaluate", "compare", "gate", "display"),
+    ("networks", "evaluate", "compare", "gate", "display", "contrasts"),
+    ("conclusion",),
     ("assemble", "surrogate", "trainingplan"),
     ("run", "inspection", "theory", "training"),
     ("reproduction",),
@@ -124,6 +125,9 @@ LIGHT = (
     "stein_bench.paired",
     "stein_bench.gate",
     "stein_bench.compare",
+    "stein_bench.conclusion",
+    "stein_bench.adversarials",
+    "stein_bench.render.table",
     "stein_bench.render.gate_files",
     "stein_bench.render.compare",
 )

@@ -10,7 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from stein_bench.render.table import percent, print_report
+from stein_bench.numbers import percent
+from stein_bench.render.table import print_report
 from stein_bench.report import Diagnostic
 from stein_bench.results import Replay, SkippedLayerInfo
 

@@ -46,7 +46,7 @@ def test_evaluate_prints_a_table_and_writes_a_valid_report(data: str, tmp_path: 
     result = invoke("evaluate", *arguments, "--output", str(output))
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert [row[0] for row in rows if "pgd" in row] == ["sample", "stein"]
+    assert [row[0] for row in rows if "Linf" in row] == ["sample", "stein"]
     assert "fit stein" in result.stderr
     assert max(map(len, result.stdout.splitlines())) <= 80
     report = read_report(output)
