@@ -15,6 +15,7 @@ from stein_bench.checkpoint import check_identity, checkpoint_path, load_checkpo
 from stein_bench.distributed import is_main, process_group, wait_for_all, world_size
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
+from stein_bench.inputs import check_values
 from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
 from stein_bench.progress import Progress, Silent
 from stein_bench.provenance import environment, package_versions
@@ -54,6 +55,7 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
     with process_group(plan.device):
         progress = progress if progress is not None and is_main() else Silent()
         _check_processes(plan)
+        check_values(plan.data.samples, progress)
         network, start = starting_network(plan)
         identity = _identity(plan, network)
         if (finished := _finished(plan, identity)) is not None:

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 
-from stein_bench.report import Report
+from stein_bench.report import DataScaling, Report
 from stein_bench.results import Figure, SiteResult, VariantResult
 from stein_bench.specs import format_eps
 
@@ -43,6 +43,14 @@ def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
         yield MetricRow(name, corruption.metrics or {}, corruption.sites or {}, False)
     if len(variant.attacks) > 1:
         yield MetricRow("worst case", variant.worst_case_metrics or {}, variant.worst_case_sites or {}, True)
+
+
+def scaling_note(scaling: DataScaling) -> str:
+    """Return how stored values became values in [0, 1], and what was clipped, in one sentence."""
+    if scaling.method == "minmax" or scaling.low is None or scaling.high is None:
+        return "every sample was scaled to [0, 1] by its own smallest and largest value"
+    clipped = f"{scaling.clipped_values:,} values of {scaling.clipped_samples} samples were outside and clipped"
+    return f"values were scaled from [{scaling.low:g}, {scaling.high:g}] to [0, 1]; {clipped}"
 
 
 def metric_tables(report: Report) -> list[RenderableType]:

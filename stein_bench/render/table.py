@@ -17,7 +17,7 @@ from stein_bench.normalization.names import USING_COUNT
 from stein_bench.numbers import percent
 from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.effects import effect_tables
-from stein_bench.render.metrics import metric_tables
+from stein_bench.render.metrics import metric_tables, scaling_note
 from stein_bench.report import Diagnostic, Report
 from stein_bench.results import AttackResult, BudgetResult, CorruptionResult, Distances, Replay, VariantResult
 from stein_bench.specs import format_eps
@@ -199,6 +199,8 @@ def _notes(report: Report) -> Iterator[str]:
             "AUC: of the logit; interval by Newcombe's method 5. Under an attack every sample has the worse of its "
             "clean and adversarial score; attacks aim at decisions and stop there, so that this AUC is an upper bound"
         )
+    if (scaling := report.data.scaling) is not None and scaling.method != "none":
+        yield scaling_note(scaling)
     for variant in report.variants:
         if variant.skipped_layers:
             yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"

@@ -114,6 +114,13 @@ def test_the_table_shows_metrics_and_sites(volumes: Any) -> None:
         assert text in result.stdout
 
 
+def test_the_table_says_how_values_were_scaled(volumes: Any) -> None:
+    for scaling, text in (("0.48:0.6", "scaled from [0.48, 0.6] to [0, 1]; "), ("minmax", "by its own smallest")):
+        arguments = [a.replace("shape=", f"scaling={scaling},shape=") for a in volumes[0]]
+        assert text in " ".join(invoke(*arguments, "--attack", "fgsm").stdout.split())
+    assert "scaled" not in invoke(*volumes[0], "--attack", "fgsm").stdout
+
+
 def test_no_figure_is_cut_in_a_narrow_table(volumes: Any, tmp_path: Path) -> None:
     """Every interval is whole at 80 columns, also beside long names."""
     arguments = [*volumes[0], "--stats", "running", "--stats", "batch", "--attack", "pgd:steps=2,norm=L2"]
@@ -227,3 +234,14 @@ def test_the_papers_network_runs_on_volumes_and_its_layers_are_inspected(volumes
     result = invoke("evaluate", "test_resnet", "--data", data)
     assert result.exit_code == 2
     assert result.stderr.rstrip().endswith("It may be for images, not for volumes.")
+
+
+def test_a_training_volume_out_of_range_is_refused_before_the_training(volumes: Any, tmp_path: Path) -> None:
+    folder = Path(volumes[0][1]).parent
+    values = np.full(SIDES, 0.5)
+    values[0, 0, 0] = 1.5
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / "21.nii.gz")
+    result = invoke("train", volumes[0][1], "--data", volumes[0][5], "--output", str(tmp_path / "w.safetensors"))
+    assert result.exit_code == 2
+    assert "21.nii.gz: has values from 0.5 to 1.5, outside [0, 1]" in result.stderr
+    assert "epoch" not in result.stderr
