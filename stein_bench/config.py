@@ -95,6 +95,7 @@ class RunConfig(Settings):
     weights: str = "auto"
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
+    preset: Literal["published"] | None = None
     battery: str | None = Field(default=None, min_length=1)
     surrogate: str | None = Field(default=None, min_length=1)
     surrogate_weights: str | None = Field(default=None, min_length=1)
@@ -116,6 +117,23 @@ class RunConfig(Settings):
     resume: bool = False
     save_adversarials: int | None = Field(default=None, ge=1)
     quiet: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset_settles(cls, values: Any) -> Any:
+        """Take the published attacks where none are named, and refuse what the preset itself decides."""
+        if not isinstance(values, Mapping) or values.get("preset") is None:
+            return values
+        asked = {"stats": values.get("stats") not in (None, "running", ["running"], ("running",))}
+        asked["controls"] = bool(values.get("controls"))
+        for key, given in asked.items():
+            if given:
+                raise UsageError(
+                    f"--preset {values['preset']} gives each BN the statistics source of the published code: leave out "
+                    f"--{key}."
+                )
+        named = values.get("attack") is not None or values.get("battery") is not None
+        return values if named else {**values, "battery": "published", "attack": ()}
 
     @model_validator(mode="before")
     @classmethod

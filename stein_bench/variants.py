@@ -9,7 +9,7 @@ from typing import Literal
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.models.weights import Weights
-from stein_bench.normalization.names import parse_estimator
+from stein_bench.normalization.names import parse_estimator, published_source
 
 STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
 NO_CONTROL = (
@@ -49,9 +49,12 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
             f"--bn {others[0]} cannot be put on them."
         )
     names = names or [trained_with]
-    asked = [Variant(bn, stats) for bn in names for stats in config.stats]
+    sources = {bn: config.stats if config.preset is None else (published_source(bn),) for bn in names}
+    asked = [Variant(bn, stats) for bn in names for stats in sources[bn]]
     wanted: list[Variant] = []
-    if config.controls:
+    if config.preset is not None:
+        pass  # what the published code compares, without the control that it lacks
+    elif config.controls:
         if trained_with != "sample":
             raise UsageError(f"--controls needs plain-BN weights to compare with; those in {config.weights} are not.")
         wanted = [Variant(bn, stats, control=True) for bn in ("sample", *names) for stats in STATS]

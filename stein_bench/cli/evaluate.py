@@ -73,6 +73,15 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="published",
+            help="As the code of arXiv 2507.08261 does it: its attacks and noise, and each BN under the statistics "
+            "source that it has there. For comparison with the paper; confounded.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     battery: Annotated[
         str | None,
         typer.Option(
@@ -195,6 +204,7 @@ def evaluate(
     - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
     - `stein-bench evaluate resnet18 --battery standard`
+    - `stein-bench evaluate resnet18 --bn sample --bn stein --preset published`
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
     - `stein-bench evaluate --config configs/digits.yaml`

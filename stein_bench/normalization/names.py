@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from stein_bench.errors import UsageError, unknown_name
 
@@ -79,3 +80,8 @@ def _strength(text: str, written: str) -> float:
             f"as in '{text.partition(':')[0]}:0.3'"
         )
     return abs(value)
+
+
+def published_source(bn: str) -> Literal["running", "batch"]:
+    """Return the statistics source under which the code of arXiv 2507.08261 evaluates a BN."""
+    return "batch" if parse_estimator(bn).family in PUBLISHED_ON_BATCH else "running"

@@ -18,6 +18,7 @@ from stein_bench.numbers import percent
 from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.effects import effect_tables
 from stein_bench.render.metrics import metric_tables, scaling_note
+from stein_bench.render.preset import preset_notes
 from stein_bench.report import Diagnostic, Report
 from stein_bench.results import AttackResult, BudgetResult, CorruptionResult, Distances, Replay, VariantResult
 from stein_bench.specs import format_eps
@@ -161,6 +162,7 @@ def _seconds(seconds: float) -> str:
 
 
 def _notes(report: Report) -> Iterator[str]:
+    yield from preset_notes(report)
     if any(variant.control for variant in report.variants):
         yield "* control, added because batch statistics alone change robustness"
     if any(variant.clean.assumes_independence for variant in report.variants):

@@ -116,7 +116,7 @@ def evaluation_settings(
         **_common(experiment),
         "precision": experiment.precision,
         "bn": (bn,),
-        "stats": (stats,),
+        **({"stats": (stats,)} if experiment.preset != "published" else {"preset": "published"}),
         "attack": part.attack,
         "batch_size": part.batch_size,
         "limit": part.limit,

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stein_bench.config import Device, Precision, Settings, Stats, hyphenate, read_yaml_mapping
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.normalization.names import PUBLISHED_ON_BATCH, parse_estimator
+from stein_bench.normalization.names import parse_estimator, published_source
 
 FOLDER = Path(__file__).parent / "experiments"
 SYSTEMS = ("cifar10", "ppmi", "cityscapes")
@@ -89,6 +89,12 @@ class Experiment(Settings):
         return value
 
     @model_validator(mode="after")
+    def _of_its_preset(self) -> Experiment:
+        if (self.preset == "published") != (self.stats == "published"):
+            raise ValueError("the preset published and the statistics sources published need one another")
+        return self
+
+    @model_validator(mode="after")
     def _named_apart(self) -> Experiment:
         names = [part.name for part in self.parts]
         if len(set(names)) < len(names):
@@ -99,7 +105,7 @@ class Experiment(Settings):
         """Return the statistics sources that the networks with this BN are evaluated under."""
         if self.stats != "published":
             return self.stats
-        return ("batch",) if bn.partition(":")[0] in PUBLISHED_ON_BATCH else ("running",)
+        return (published_source(bn),)
 
 
 def experiment_file(name: str, preset: str) -> Path:

@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stein_bench.config import make_config
-from stein_bench.data import open_data
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
 from stein_bench.journal import journal_path
 from stein_bench.networks import build_blank
 from stein_bench.pairing import distrust, subjects
-from stein_bench.prepare import check_model, prepare
+from stein_bench.prepare import check_model, prepare, settle_task
 from stein_bench.progress import Progress, Silent
 from stein_bench.provenance import environment
 from stein_bench.report import Report, read_report
@@ -142,10 +141,12 @@ def check_experiment(experiment: Experiment) -> Checked:
             for stats in experiment.sources(bn):
                 settings = evaluation_settings(experiment, part, bn, stats, experiment.seed)
                 plan = prepare(make_config({**settings, "weights": "fit"}))
-        check_model(plan, build_blank(plan))
-    training = open_data(experiment.data).samples("train", plan.resize).sha256()
+        blank = build_blank(plan)
+        plan = settle_task(plan, blank)
+        check_model(plan, blank)
+    training, test = (plan.data.samples(split, plan.resize).sha256() for split in ("train", "test"))  # without a limit
     where = environment(plan.device, experiment.precision)
-    matters = [training, plan.samples.sha256(), plan.source.fingerprint(), where.packages, where.device]
+    matters = [training, test, plan.source.fingerprint(), where.packages, where.device]
     return Checked(hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest(), training)
 
 

@@ -52,7 +52,8 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "preserve-function": True, "controls": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "quiet": True,
     }  # fmt: skip
-    assert set(settings) == set(OPTION_NAMES)
+    assert {*settings, "preset"} == set(OPTION_NAMES)
+    assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
     config = make_config({}, write(settings))
     assert config.document() == {
         **settings, "eps": [2 / 255, 0.5], "std": [1.0, 0.5, 0.25],
@@ -111,6 +112,7 @@ WRONG = [
     ("bn", [3], "should be a valid string"),
     ("stats", ["train"], "should be 'running' or 'batch'"),
     ("stats", ["batch", "batch"], "'batch' is given twice"),
+    ("preset", "controlled", "should be 'published'"),
     ("battery", 5, "should be a valid string"),
     ("battery", "", "should have at least 1 character"),
     ("surrogate", 5, "should be a valid string"),
@@ -221,7 +223,7 @@ def test_a_configuration_cannot_be_changed():
 
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
-    "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
+    "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
@@ -248,8 +250,9 @@ def test_the_order_of_attacks_is_part_of_the_hash():
 
 
 def test_the_document_of_a_configuration_makes_it_again():
-    config = make_config({"model": "m", "eps": "1/3", "bn": ["stein", "sample"], "image_size": 8})
-    assert make_config(config.document()) == config
+    for more in ({}, {"preset": "published"}):
+        config = make_config({"model": "m", "eps": "1/3", "bn": ["stein", "sample"], "image_size": 8, **more})
+        assert make_config(config.document()) == config
 
 
 def test_choices_are_those_of_the_type():

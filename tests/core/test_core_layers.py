@@ -23,7 +23,7 @@ LAYERS = (
     ("measures", "recipes"),
     ("trainconfig", "trainingcard"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
-    ("budgets", "sites", "adversarials", "distances", "objective", "optimization", "checkpoint"),
+    ("budgets", "published", "sites", "adversarials", "distances", "objective", "optimization", "checkpoint"),
     ("train",),
     ("journal", "fit", "keeping", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "evaluate", "compare", "gate", "display", "contrasts"),

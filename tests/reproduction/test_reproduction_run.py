@@ -75,6 +75,7 @@ def test_what_changes_a_cell_makes_another_one(experiment_path: Path) -> None:
     assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample").exit_code == 0
     more = reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--attack", "fgsm")
     assert more.stderr.count(": found") == 1  # the training
+    assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--limit", "20").stderr.count(": found") == 1
     data = experiment_path.parent / "train.npz"
     import numpy as np
 
