@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stein_bench.errors import UsageError
-from stein_bench.leaderboard import Named, adjusted, difference, leaderboard, notes, sources, tested
+from stein_bench.leaderboard import Named, adjusted, difference, graded, leaderboard, notes, sources, tested
 from stein_bench.measures import Outcome
 from stein_bench.paired import Paired
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
@@ -39,6 +39,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         sources=sources(named),
         rows=tuple(_finished(drafts)),
         notes=tuple(notes([subject for group in found for subject in group])),
+        graded=graded([subject for group in found for subject in group]),
     )
 
 

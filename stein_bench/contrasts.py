@@ -10,7 +10,7 @@ from stein_bench.leaderboard import adjusted, difference, tested
 from stein_bench.measures import Outcome
 from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
 from stein_bench.report import Report
-from stein_bench.results import VariantResult
+from stein_bench.results import VariantResult, headline
 from stein_bench.standings import Difference
 
 PLAIN = "sample"
@@ -92,24 +92,22 @@ def collapsed(report: Report) -> set[str]:
 
 
 def accuracies(variant: VariantResult) -> dict[str, float]:
-    """Return the accuracies of a variant: clean, by attack that has a result that counts, and worst case."""
-    found = {CLEAN: variant.clean.accuracy}
+    """Return the headlines of a variant: clean, by attack that has a result that counts, and worst case."""
+    clean = variant.clean
+    shares = {CLEAN: (clean.accuracy, clean.metrics)}
     for attack in variant.attacks:
         if attack.status == "ok" and attack.robust_accuracy is not None:
-            found[attack.label] = attack.robust_accuracy
+            shares[attack.label] = (attack.robust_accuracy, attack.metrics)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None:
-        found[WORST_CASE] = variant.worst_case_accuracy
-    return found
+        shares[WORST_CASE] = (variant.worst_case_accuracy, variant.worst_case_metrics)
+    return {key: headline(share, None, metrics).value or 0.0 for key, (share, metrics) in shares.items()}
 
 
 def marks(report: Report, found: Sequence[Contrast]) -> dict[tuple[str, str], Mark]:
     """Return what is to be marked, by variant and accuracy: the best, and what differs significantly from plain BN.
 
     The best is the highest of those under the same statistics that have not collapsed; where several are highest, none.
-    Nothing of a segmentation, whose contrasts are of the mIoU and not of these accuracies.
     """
-    if report.data.task == "segmentation":
-        return {}
     best = set(_best(report))
     marked: dict[tuple[str, str], Mark] = dict.fromkeys(best, "best")
     for contrast in found:

@@ -59,17 +59,17 @@ def difference(result: Paired, p_adjusted: float | None, coupled: bool) -> Diffe
     )
 
 
+def graded(found: Sequence[Subject]) -> bool:
+    """Return whether figures are mIoU: whether anything that is compared is a segmentation."""
+    return any(subject.report.data.task == "segmentation" for subject in found)
+
+
 def notes(found: Sequence[Subject]) -> Iterator[str]:
     """Say what must be known to read a comparison of these variants."""
     if any(subject.batch_size is not None for subject in found):
         yield (
             "batch statistics couple the samples of a batch: tests exchange whole batches (none below 10), "
             "intervals assume independence"
-        )
-    if any(subject.report.data.task == "segmentation" for subject in found):
-        yield (
-            "segmentation: every figure is an mIoU over all images; intervals by the bootstrap over images, p by "
-            "exchanging images; samples lost and gained are images whose own mIoU fell and rose"
         )
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because what it compares may differ in more than one thing"
@@ -125,6 +125,7 @@ def leaderboard(named: Sequence[Named]) -> Leaderboard:
         samples=group[0].subject.samples if group else 0,
         rows=tuple(rows),
         notes=tuple(notes([entry.subject for entry in entries])),
+        graded=graded([entry.subject for entry in entries]),
     )
 
 

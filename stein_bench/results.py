@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,7 +53,7 @@ Metrics = Annotated[
 ]
 
 
-def headline(share: float, ci95: tuple[float, float] | None, metrics: dict[str, Figure] | None) -> Figure:
+def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[str, Figure] | None) -> Figure:
     """Return the figure that a result is compared by: the mIoU where there is one, else the accuracy."""
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 

@@ -71,6 +71,12 @@ class PairTable(_Part):
     sources: tuple[Source, ...]
     rows: tuple[PairRow, ...]
     notes: tuple[str, ...]
+    graded: bool = Field(
+        default=False,
+        exclude_if=lambda graded: not graded,
+        description="true for segmentation: figures are mIoU, intervals those of the bootstrap over images, lost and "
+        "gained are images whose mIoU fell and rose, p comes from exchanging images",
+    )
 
     @property
     def comparable(self) -> bool:
@@ -117,6 +123,12 @@ class Leaderboard(_Part):
     samples: int
     rows: tuple[BoardRow, ...]
     notes: tuple[str, ...]
+    graded: bool = Field(
+        default=False,
+        exclude_if=lambda graded: not graded,
+        description="true for segmentation: figures are mIoU, intervals those of the bootstrap over images, lost and "
+        "gained are images whose mIoU fell and rose, p comes from exchanging images",
+    )
 
     @property
     def comparable(self) -> bool:

@@ -69,18 +69,35 @@ def _pairs(result: PairTable) -> Grid:
             reasons.append(f"{MARK} {variant}, {row.title}: {row.reason}")
     return Grid(
         heading=tuple(heading),
-        headers=("BN", "accuracy", f"{names[0]} %", f"{names[1]} %", "difference (95 %)", "−/+", "p"),
+        headers=(
+            "BN",
+            "mIoU" if result.graded else "accuracy",
+            f"{names[0]} %",
+            f"{names[1]} %",
+            "difference (95 %)",
+            "−/+",
+            "p",
+        ),
         rows=tuple(rows),
         marked=frozenset(i for i, row in enumerate(result.rows) if row.difference is None),
         right=frozenset({2, 3, 5, 6}),
         notes=(
             *reasons,
-            f"difference: {names[1]} minus {names[0]}, in percentage points, with its 95 % interval (Newcombe); "
-            f"* significant, p < {ALPHA:g}",
-            f"−/+: samples right in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)",
+            f"difference: {names[1]} minus {names[0]}, in percentage points, with its 95 % interval "
+            f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}",
+            _counted(result.graded, names),
             *result.notes,
         ),
     )
+
+
+def _counted(graded: bool, names: tuple[str, str]) -> str:
+    if graded:
+        return (
+            f"−/+: images whose own mIoU is lower and higher in {names[1]}; p: two-sided, by exchanging images, "
+            "adjusted (Holm)"
+        )
+    return f"−/+: samples right in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)"
 
 
 def _pair_cells(row: PairRow) -> tuple[str, ...]:
@@ -117,10 +134,21 @@ def _board(result: Leaderboard) -> Grid:
         if row.reasons:
             reasons.append(f"{MARK} {row.source}, {variant}: not comparable: {'; '.join(row.reasons)}")
     marked = frozenset(i for i, row in enumerate(result.rows) if row.rank is None)
+    worst, interval, how = (
+        (
+            "mIoU with every image under the attack that leaves it the lowest",
+            "bootstrap over images",
+            "by exchanging images",
+        )
+        if result.graded
+        else ("share of samples that survive every attack that is ranked by", "Wilson", "exact")
+    )
     notes = [
-        "worst case: share of samples that survive every attack that is ranked by, with its 95 % interval (Wilson)",
-        f"behind: paired difference from the first, in percentage points (Newcombe); * significant, p < {ALPHA:g}, "
-        "two-sided, exact, adjusted (Holm); the first was chosen by the same samples, which flatters its lead",
+        *(["every figure is an mIoU over all images"] if result.graded else []),
+        f"worst case: {worst}, with its 95 % interval ({interval})",
+        f"behind: paired difference from the first, in percentage points "
+        f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}, "
+        f"two-sided, {how}, adjusted (Holm); the first was chosen by the same samples, which flatters its lead",
     ]
     right = frozenset({0, *range(3, 4 + len(result.columns)), len(headers) - 1})
     return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))

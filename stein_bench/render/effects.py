@@ -19,7 +19,7 @@ COLUMNS = (
 )
 READING = (
     "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: what the estimator "
-    "does under batch beyond what it does under running statistics. In points of accuracy, with two-sided paired p "
+    "does under batch beyond what it does under running statistics. In points of {what}, with two-sided paired p "
     "(– : fewer than ten batches to flip). One trained network per BN cannot tell the estimator from training luck: "
     "networks trained from several seeds are the replicates."
 )
@@ -29,7 +29,8 @@ def effect_tables(report: Report) -> list[RenderableType]:
     """Return a table per BN whose effects are known, and how to read them."""
     known = [variant for variant in report.variants if variant.effects]
     tables: list[RenderableType] = [_table(variant) for variant in known]
-    return [*tables, Text(READING, style="dim")] if tables else []
+    what = "mIoU" if report.data.task == "segmentation" else "accuracy"
+    return [*tables, Text(READING.format(what=what), style="dim")] if tables else []
 
 
 def _table(variant: VariantResult) -> RenderableType:

@@ -90,11 +90,14 @@ def _notes(result: GateResult, hidden: int) -> Iterator[tuple[str, str, str]]:
             yield _MARKS[finding.level], finding.message, _STYLES[finding.level]
     for c in result.comparisons:
         if c.status in ("regression", "unproven") and c.newly_broken:
-            yield "-", f"newly wrong in {c.variant}, {c.title}: samples {newly_broken(c)}", ""
+            told = "worse in {}, {}: images {}" if c.graded else "newly wrong in {}, {}: samples {}"
+            yield "-", told.format(c.variant, c.title, newly_broken(c)), ""
     if hidden:
         yield "-", f"{hidden} more accuracies are unchanged", "dim"
     if any(c.assumes_independence for c in result.comparisons):
         yield "-", "batch statistics couple samples: p is of whole batches, intervals assume independence", "dim"
     if result.comparisons:
-        yield "-", "−/+: samples newly wrong and newly right; p: one-sided, of that change, adjusted (Holm)", "dim"
+        graded = any(c.graded for c in result.comparisons)
+        counted = "images whose mIoU fell and rose" if graded else "samples newly wrong and newly right"
+        yield "-", f"−/+: {counted}; p: one-sided, of that change, adjusted (Holm)", "dim"
         yield "-", detectable(result), ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -13,7 +14,11 @@ from stein_bench.report import DataScaling, Report
 from stein_bench.results import Figure, SiteResult, VariantResult
 from stein_bench.specs import format_eps
 
-TITLES = {"auc": "AUC"}
+TITLES = {"auc": "AUC", "pixel_accuracy": "pixels", "f1": "F1", "jaccard": "Jaccard"}
+MOST_WITH_INTERVALS = 4
+"""More metrics than these are shown without their intervals, which are in the report: 80 columns hold no more."""
+MAIN = ("miou",)
+"""What the main table shows."""
 SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
 """How metrics are called in a table and in a narrow one; others by their name."""
 
@@ -56,12 +61,14 @@ def scaling_note(scaling: DataScaling) -> str:
 def metric_tables(report: Report) -> list[RenderableType]:
     """Return a table of the metrics and one by site, where there are any."""
     rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
-    names = list(dict.fromkeys(name for _, row in rows for name in row.metrics))
+    names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
     tables: list[RenderableType] = []
     if names:
-        table = _table([f"{TITLES.get(name, name)} %" for name in names])
+        several = len(names) > MOST_WITH_INTERVALS
+        table = _table([f"{TITLES.get(name, name)} %" for name in names], narrow=several)
         for variant, row in _leading(rows):
-            table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name)) for name in names))
+            cells = (_cell(row.metrics.get(name), brief=several) for name in names)
+            table.add_row(variant, row.outcome, *cells)
         tables.append(table)
     by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
     if by_site:
@@ -90,20 +97,20 @@ def _variant_name(report: Report, variant: VariantResult) -> str:
     return f"{name}\n{variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
 
 
-def _table(headers: list[str], *, sites: bool = False) -> Table:
+def _table(headers: list[str], *, sites: bool = False, narrow: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     table.add_column("BN", min_width=7, overflow="fold")
     table.add_column("outcome", min_width=10, overflow="fold")
     if sites:
         table.add_column("site (n)", min_width=6, overflow="fold")
     for header in headers:
-        table.add_column(header, min_width=12, no_wrap=True)
+        table.add_column(header, min_width=cell_len(header) + 1 if narrow else 12, no_wrap=True)
     return table
 
 
-def _cell(figure: Figure | None) -> str:
-    """Write value and interval one below the other: they are many side by side."""
+def _cell(figure: Figure | None, *, brief: bool = False) -> str:
+    """Write value and interval one below the other: they are many side by side; without the interval if `brief`."""
     if figure is None or figure.value is None:
         return "–"
-    interval = "" if figure.ci95 is None else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
+    interval = "" if figure.ci95 is None or brief else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
     return f"{100 * figure.value:.1f}{interval}"

@@ -20,7 +20,16 @@ from stein_bench.render.effects import effect_tables
 from stein_bench.render.metrics import metric_tables, scaling_note
 from stein_bench.render.preset import preset_notes
 from stein_bench.report import Diagnostic, Report
-from stein_bench.results import AttackResult, BudgetResult, CorruptionResult, Distances, Replay, VariantResult
+from stein_bench.results import (
+    AttackResult,
+    BudgetResult,
+    CorruptionResult,
+    Distances,
+    Figure,
+    Replay,
+    VariantResult,
+    headline,
+)
 from stein_bench.specs import format_eps
 from stein_bench.standings import ALPHA
 
@@ -39,7 +48,11 @@ def report_table(report: Report) -> RenderableType:
             notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
     for line in report.dishonest():
         notes.add_row("!", Text(line), style="bold red")
-    for line in (*concluded.reservations, *_legend(marked, found), *_notes(report)):
+    for line in (
+        *concluded.reservations,
+        *_legend(marked, found, segmented=report.data.task == "segmentation"),
+        *_notes(report),
+    ):
         notes.add_row("-", Text(line), style="dim")
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
     more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
@@ -82,13 +95,14 @@ _MEANINGS: dict[Mark, str] = {
 Marked = Mapping[tuple[str, str], Mark]
 
 
-def _legend(marked: Marked, found: Sequence[Contrast]) -> Iterator[str]:
+def _legend(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:
     """Explain the marks that are there."""
     used = [mark for mark in SIGNS if mark in marked.values()]
     if used:
         told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
         tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
-        yield f"{told} (same statistics and samples; exact paired tests, Holm over {tests}, p < {ALPHA:g})"
+        how = "paired tests by exchanging images" if segmented else "exact paired tests"
+        yield f"{told} (same statistics and samples; {how}, Holm over {tests}, p < {ALPHA:g})"
 
 
 def _rows(report: Report, marked: Marked) -> Table:
@@ -98,17 +112,18 @@ def _rows(report: Report, marked: Marked) -> Table:
     table.add_column("BN", min_width=6, overflow="fold")
     if several_sources:
         table.add_column("stats", no_wrap=True)
-    table.add_column("clean %", no_wrap=True)
+    what = "mIoU " if report.data.task == "segmentation" else ""
+    table.add_column(f"clean {what}%", no_wrap=True)
     table.add_column("attack", min_width=6, overflow="fold")
     table.add_column("norm", no_wrap=True)
     table.add_column("ε", no_wrap=True)
-    table.add_column("robust %", no_wrap=True)
+    table.add_column(f"robust {what}%", no_wrap=True)
     table.add_column("time", justify="right", no_wrap=True)
     for variant in report.variants:
         name = f"{variant.bn}*" if variant.control else variant.bn
         lead = [name, variant.stats] if several_sources else [name]
         signs = {key: SIGNS[mark] for (label, key), mark in marked.items() if label == variant_name(variant)}
-        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95) + signs.get(CLEAN, ""))
+        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) + signs.get(CLEAN, ""))
         for cells in _attack_cells(variant, signs):
             table.add_row(*lead, *cells)
             lead = [""] * len(lead)
@@ -123,8 +138,14 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
     yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
         for budget in shared_budgets(variant):
-            yield ("worst case", budget.norm, format_eps(budget.eps), _rate(budget.accuracy, budget.ci95), "")
-        rate = _rate(variant.worst_case_accuracy, variant.worst_case_ci95)
+            yield (
+                "worst case",
+                budget.norm,
+                format_eps(budget.eps),
+                _rate(budget.accuracy, budget.ci95, budget.metrics),
+                "",
+            )
+        rate = _rate(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
         yield ("worst case", "", "", rate + signs.get(WORST_CASE, ""), "")
 
 
@@ -138,7 +159,7 @@ def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
     kind = "std" if "std" in corruption.params else "amount"
     rate: str = corruption.status
     if corruption.accuracy is not None and corruption.ci95 is not None:
-        rate = _rate(corruption.accuracy, corruption.ci95)
+        rate = _rate(corruption.accuracy, corruption.ci95, corruption.metrics)
     strength = format_eps(float(corruption.params[kind]))
     return (f"{corruption.name.removeprefix('noise-')}†", kind, strength, rate, _seconds(corruption.seconds))
 
@@ -146,13 +167,17 @@ def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
 def _robust(attack: AttackResult) -> str:
     if attack.robust_accuracy is None or attack.ci95 is None:
         return attack.status
-    rate = _rate(attack.robust_accuracy, attack.ci95)
+    rate = _rate(attack.robust_accuracy, attack.ci95, attack.metrics)
     return rate if attack.status == "ok" else f"{attack.status} {rate}"
 
 
-def _rate(share: float, interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{percent(share)} ({percent(low)}–{percent(high)})"
+def _rate(share: float, interval: tuple[float, float], metrics: Mapping[str, Figure] | None) -> str:
+    """Write the headline of a result: its accuracy, or the mIoU where there is one."""
+    figure = headline(share, interval, metrics)
+    if figure.ci95 is None:
+        return percent(figure.value or 0.0)
+    low, high = figure.ci95
+    return f"{percent(figure.value or 0.0)} ({percent(low)}–{percent(high)})"
 
 
 def _seconds(seconds: float) -> str:
@@ -185,9 +210,10 @@ def _notes(report: Report) -> Iterator[str]:
                 f"{USING_COUNT[bn.partition(':')[0]]}"
             )
     draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
+    what = "mIoU" if report.data.task == "segmentation" else "accuracy"
     if draws:
         yield (
-            f"† random noise, no attack: accuracy on the corrupted input alone, mean of "
+            f"† random noise, no attack: {what} on the corrupted input alone, mean of "
             f"{' or '.join(map(str, draws))} draws; no part of the worst case"
         )
     surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
@@ -195,7 +221,7 @@ def _notes(report: Report) -> Iterator[str]:
         yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
-    yield "in brackets: 95 % Wilson intervals"
+    yield from _interval_notes(report)
     if report.data.task == "binary":
         yield (
             "AUC: of the logit; interval by Newcombe's method 5. Under an attack every sample has the worse of its "
@@ -220,6 +246,22 @@ def _notes(report: Report) -> Iterator[str]:
     if report.diagnostics:
         passed = sum(check.status == "pass" for check in report.diagnostics)
         yield f"{passed} of {len(report.diagnostics)} sanity checks passed"
+
+
+FEW_IMAGES = 30
+"""Below these many images a percentile bootstrap is too narrow to be left without a word."""
+
+
+def _interval_notes(report: Report) -> Iterator[str]:
+    if report.data.task != "segmentation":
+        yield "in brackets: 95 % Wilson intervals"
+        return
+    yield (
+        "mIoU: mean over the classes that occur, of all images together, void pixels left out; under attack an image "
+        "has the worse of its clean and its adversarial outcome, in the worst case the worst of all"
+    )
+    few = f"; too narrow for as few as {report.data.samples}" if report.data.samples < FEW_IMAGES else ""
+    yield f"in brackets: 95 % bootstrap intervals over images{few}"
 
 
 def _check(check: Diagnostic) -> str:

@@ -16,7 +16,7 @@ SHOWN = Path(__file__).parents[2] / "configs" / "batteries"
 
 
 def test_the_files_in_configs_are_those_of_the_package() -> None:
-    assert battery_names() == ["full", "published", "quick", "standard"]
+    assert battery_names() == ["full", "published", "quick", "segmentation", "standard"]
     assert {path.name: path.read_bytes() for path in SHOWN.iterdir()} == {
         path.name: path.read_bytes() for path in FOLDER.iterdir()
     }
@@ -37,6 +37,15 @@ def test_standard_is_autoattack_and_full_holds_it_and_every_corruption() -> None
     assert attack.params == {"steps": 100, "queries": 5000}
     names = {attack.info.name for attack in resolve_attacks(find_battery("full").attacks)}
     assert {"autoattack", *NOISES} <= names
+
+
+def test_every_battery_serves_one_task_and_segmentation_its_own() -> None:
+    served = {
+        name: set.intersection(*(set(a.info.tasks) for a in resolve_attacks(find_battery(name).attacks)))
+        for name in battery_names()
+    }
+    assert "segmentation" in served.pop("segmentation")
+    assert all("classification" in tasks for tasks in served.values())
 
 
 def test_published_has_the_parameters_of_the_papers_code() -> None:

@@ -252,7 +252,7 @@ def test_the_command_line_from_a_tree_to_a_comparison(city: str, tmp_path: Path)
     assert report.data.shape == (3, 32, 64)
     compared = invoke("compare", output, output)
     assert compared.exit_code == 0, compared.output
-    assert "every figure is an mIoU" in " ".join(compared.stdout.split())
+    assert "images whose own mIoU is lower" in " ".join(compared.stdout.split())
     assert invoke("gate", output, "--baseline", output).exit_code == 0
 
 
