@@ -2,7 +2,7 @@
 
 Forward there is one reduction, to the moments, and one elementwise pass; backward one reduction, to the gradients
 of the moments, and the elementwise ``∂L/∂x = a·∂L/∂y + b·x + c`` with a, b and c per channel. For backward only the
-input and per-channel vectors are kept. The passes are PyTorch's own kernels for batch normalization.
+input and per-channel vectors are kept. The passes themselves are in `kernels`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from stein_bench.normalization.estimators import Count, Estimator, widen
 from stein_bench.normalization.functional import (
     ProcessGroup,
     elements_per_channel,
     normalize_batch,
-    per_channel,
+)
+from stein_bench.normalization.kernels import (
+    combine_gradient,
+    normalize_elements,
+    reduce_gradient,
+    sample_moments,
 )
 from stein_bench.normalization.pullbacks import pull_back
 from stein_bench.normalization.synchronised import pool_moments, sum_over
@@ -95,9 +99,12 @@ def normalize_forward(
     if group is not None:
         mean, variance, count = pool_moments(mean, variance, own_count, group)
     shrunk_mean, shrunk_variance = estimator(mean, variance, count)
+    scale = (shrunk_variance + eps).rsqrt()
+    moments = Moments(mean, variance, shrunk_mean, scale, count)
+    if x.numel() == 0:
+        return torch.empty_like(x), moments
     weight, bias = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
-    y = F.batch_norm(x, shrunk_mean, shrunk_variance, weight, bias, eps=eps) if x.numel() else torch.empty_like(x)
-    return y, Moments(mean, variance, shrunk_mean, (shrunk_variance + eps).rsqrt(), count)
+    return normalize_elements(x, weight, bias, shrunk_mean, shrunk_variance, scale, eps), moments
 
 
 def normalize_backward(
@@ -113,8 +120,7 @@ def normalize_backward(
 
     Those of γ and β are in float32 or wider.
     """
-    wide_x, wide_grad = widen(x), widen(grad)  # the kernels round sums of half-precision elements
-    gamma_sum, sum_ = _reduce(wide_grad, wide_x, moments)
+    gamma_sum, sum_ = _reduce(grad, x, moments)
     grad_weight, grad_bias = gamma_sum if needs[1] else None, sum_ if needs[2] else None
     if not needs[0]:
         return None, grad_weight, grad_bias
@@ -126,30 +132,22 @@ def normalize_backward(
     mean_grad, variance_grad = pull_back(estimator, *moments[:2], moments.elements, *shrunk_grads)
     if x.numel() == 0:
         return torch.zeros_like(x), grad_weight, grad_bias
-    one = torch.ones_like(slope)
     spread, shift = variance_grad * (2 / moments.elements), mean_grad / moments.elements
-    # a·∂L/∂y + b·(x - m) + c: the latter two are a batch normalization in evaluation, a single fused pass
-    grad_x = F.batch_norm(wide_x, moments.mean, one, spread, shift, eps=0.0)
-    return grad_x.addcmul_(wide_grad, per_channel(slope, x)).to(x.dtype), grad_weight, grad_bias
+    return combine_gradient(grad, x, moments.mean, slope, spread, shift), grad_weight, grad_bias
 
 
 def _batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.numel() == 0:
         nothing = torch.zeros(x.shape[1], dtype=widen(x).dtype, device=x.device)
         return nothing, nothing
-    mean, variance = torch.batch_norm_update_stats(widen(x), None, None, 0.1)
-    return mean, variance
+    return sample_moments(x)
 
 
 def _reduce(grad: Tensor, x: Tensor, moments: Moments) -> tuple[Tensor, Tensor]:
     """Return ``Σ ∂L/∂y·(x - m')/√(s'+ε)`` and ``Σ ∂L/∂y`` per channel, in one pass over the elements."""
     if x.numel() == 0:
         return torch.zeros_like(moments.mean), torch.zeros_like(moments.mean)
-    one = torch.ones_like(moments.scale)
-    _, gamma_sum, sum_ = torch.ops.aten.native_batch_norm_backward(
-        grad, x, one, None, None, moments.shrunk_mean, moments.scale, True, 0.0, [False, True, True]
-    )
-    return gamma_sum, sum_
+    return reduce_gradient(grad, x, moments.shrunk_mean, moments.scale)
 
 
 def _composed_backward(
