@@ -47,6 +47,8 @@ class ResNet2b(nn.Module):
         return self.linear2(F.relu(self.linear1(self.layer1(F.relu(self.conv1(x))).flatten(1))))
 
 
+MODELS = {"ResNet-20": "paper:resnet20", "resnet2b": f"{Path(__file__).resolve()}:ResNet2b"}
+"""What `stein-bench evaluate` calls them."""
 SCALING = {
     "ResNet-20": (RGB.mean, RGB.std),
     "resnet2b": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),

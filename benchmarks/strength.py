@@ -1,7 +1,8 @@
-"""How strong the attacks are, against torchattacks with the same parameters and against its AutoAttack.
+"""How strong the attacks are, and how many passes they take, against those of torchattacks and foolbox.
 
-It wants CIFAR-10 test images (`images` uint8 N×32×32×3, `labels`) and weights of two networks (see
-`benchmarks.cifar_networks`); ResNet-20's AutoAttack takes tens of minutes on a CPU:
+PGD has the same steps and step size everywhere, with foolbox the very same start too. It wants CIFAR-10 test images
+(`images` uint8 N×32×32×3, `labels`) and weights of two networks (see `benchmarks.cifar_networks`); an AutoAttack on
+ResNet-20 takes tens of minutes on a CPU:
 
     python -m benchmarks.strength test.npz --resnet20 resnet20.safetensors --resnet2b resnet2b.safetensors
 """
@@ -9,81 +10,103 @@ It wants CIFAR-10 test images (`images` uint8 N×32×32×3, `labels`) and weight
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from benchmarks.cifar_networks import load
-from stein_bench.attacks.registry import resolve_attack
+from benchmarks.rivals import RIVALS, SHARE, STEPS
+from stein_bench.attacks.geometry import random_start
+from stein_bench.attacks.registry import attack_seeds, resolve_attack
+from stein_bench.attacks.verify import verify
 from stein_bench.data import open_data
-from stein_bench.data.samples import Samples
-from stein_bench.evaluate import Setting, evaluate
-from stein_bench.guard import repeatable_backends
-from stein_bench.measures import RightOrWrong
-from stein_bench.outcomes import CLEAN, gather
+from stein_bench.data.samples import Samples, batches
+from stein_bench.evaluate import CountingModel
+from stein_bench.guard import forked_rng, model_untouched, repeatable_backends
 from stein_bench.tasks import TASKS
+
+TASK = TASKS["classification"]
 
 PROBLEMS = (("ResNet-20", 1), ("resnet2b", 2), ("resnet2b", 8))
 """Networks with their budgets in 255ths: each is neither whole nor lost under attack."""
 
-ATTACKS = {
-    "pgd": "pgd:steps=10,alpha={alpha},eps={eps}",
-    "torchattacks PGD": "torchattacks.PGD:steps=10,alpha={alpha},eps={eps}",
-    "apgd-ce": "apgd-ce:eps={eps}",
-    "autoattack": "autoattack:eps={eps}",
-    "torchattacks AutoAttack": "torchattacks.AutoAttack:eps={eps}",
+OURS = {
+    "pgd": f"pgd:steps={STEPS},alpha={{alpha!r}},eps={{eps!r}}",
+    "apgd-ce": "apgd-ce:eps={eps!r}",
+    "autoattack": "autoattack:eps={eps!r}",
+    "torchattacks AutoAttack": "torchattacks.AutoAttack:eps={eps!r}",
 }
-"""PGD takes steps of a quarter of eps."""
+"""Specs of `stein-bench evaluate --attack`."""
+
+ORDER = (
+    *("pgd", "torchattacks PGD", "foolbox LinfPGD", "apgd-ce"),
+    *("autoattack", "reference AutoAttack", "torchattacks AutoAttack"),
+)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
-    """One attack on one network: accuracies in [0, 1], passes per sample, seconds."""
+    """One attack on one network: samples that are right, samples that survive, passes in samples, seconds."""
 
     network: str
     eps: int
     attack: str
-    clean: float
-    robust: float
-    forward: float
-    backward: float
-    seconds: float
+    clean: int = 0
+    robust: int = 0
+    invalid: int = 0
+    forward: int = 0
+    backward: int = 0
+    seconds: float = 0.0
+
+    def markdown(self, samples: int) -> str:
+        """Return the row of the table."""
+        lost = f" ({self.invalid} invalid)" if self.invalid else ""
+        return (
+            f"| {self.network} | {self.eps}/255 | {100 * self.clean / samples:.1f} % | {self.attack} | "
+            f"{100 * self.robust / samples:.1f} %{lost} | {self.forward / samples:,.0f} | "
+            f"{self.backward / samples:,.0f} | {self.seconds:.0f} s |"
+        )
 
 
-def measure(problems: dict[str, Path], attacks: list[str], samples: Samples, batch_size: int) -> Iterator[Row]:
+def measure(row: Row, model: nn.Module, samples: Samples, batch_size: int) -> Row:
+    """Run the attack of `row` on `model`, count its passes, verify what it claims, and fill the row."""
+    eps, counting = row.eps / 255, CountingModel(model)
+    for indices, inputs, labels in batches(samples, batch_size):
+        ids = [samples.ids[i] for i in indices]
+        started = time.perf_counter()
+        with forked_rng(0), model_untouched(counting):
+            points = run(row.attack, counting, inputs, labels, eps, ids)
+        row.seconds += time.perf_counter() - started
+        found = verify(model, inputs, points, labels, TASK, norm="Linf", eps=eps, honours_eps=True)
+        with torch.no_grad():
+            right = TASK.correct(model(inputs), labels).numpy()
+        row.clean += int(right.sum())
+        row.robust += int((right & ~found.broken).sum())
+        row.invalid += int(found.invalid.sum())
+    row.forward, row.backward = counting.forward_passes, counting.backward_passes
+    return row
+
+
+def run(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, ids: list[str]) -> Tensor:
+    """Run one attack on one batch."""
+    rival, attack = RIVALS.get(name), resolve_attack(OURS.get(name, OURS["pgd"]).format(eps=eps, alpha=SHARE * eps))
+    if rival is not None:
+        start = random_start(inputs.shape, attack_seeds(0, attack, ids), "Linf", eps)
+        return rival(model, inputs, labels, eps, start)
+    return attack.run(model, inputs, labels, TASK, classes=10, seeds=attack_seeds(0, attack, ids))
+
+
+def rows(problems: dict[str, Path], names: list[str], samples: Samples, batch_size: int) -> Iterator[Row]:
     """Run the named attacks on every network whose weights are given."""
     for network, eps in PROBLEMS:
-        if network not in problems:
-            continue
-        model = load(network, problems[network])
-        specs = [ATTACKS[name].format(eps=f"{eps}/255", alpha=f"{eps}/1020") for name in attacks]
-        resolved = [resolve_attack(spec) for spec in specs]
-        setting = Setting(samples, TASKS["classification"], 10, batch_size, 0, 0, torch.device("cpu"))
-        names = iter(attacks)
-        for label, units in evaluate(network, model, resolved, setting):
-            phase = gather(units, len(samples))
-            if label == CLEAN:
-                clean = RightOrWrong.from_columns(phase.columns)
-                continue
-            if phase.message:
-                raise SystemExit(f"{label} failed: {phase.message}")
-            void = phase.bits("invalid") | phase.bits("over_budget")
-            robust = clean.under_attack(RightOrWrong.from_columns(phase.columns), void)
-            per_sample = (phase.forward_passes / len(samples), phase.backward_passes / len(samples))
-            yield Row(
-                network, eps, next(names), clean.accuracy().value, robust.accuracy().value, *per_sample, phase.seconds
-            )
-
-
-def line(row: Row) -> str:
-    """Return a row of the Markdown table."""
-    return (
-        f"| {row.network} | {row.eps}/255 | {100 * row.clean:.1f} % | {row.attack} | {100 * row.robust:.1f} % | "
-        f"{row.forward:,.0f} | {row.backward:,.0f} | {row.seconds:.0f} s |"
-    )
+        if network in problems:
+            model = load(network, problems[network])
+            yield from (measure(Row(network, eps, name), model, samples, batch_size) for name in names)
 
 
 def main() -> None:
@@ -94,8 +117,12 @@ def main() -> None:
     parser.add_argument("--resnet2b", type=Path, help="weights of the small residual network")
     parser.add_argument("--samples", type=int, default=200, help="number of first images")
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--attack", action="append", choices=list(ATTACKS), help="one of these only; repeat")
+    parser.add_argument("--attack", action="append", choices=ORDER, help="one of these only; repeat")
     options = parser.parse_args()
+    names = options.attack or list(ORDER)
+    if "foolbox LinfPGD" in names and importlib.util.find_spec("foolbox") is None:
+        names.remove("foolbox LinfPGD")
+        print("foolbox is not installed (pip install 'stein-bench[bench]'): its row is left out.\n")
     given = {"ResNet-20": options.resnet20, "resnet2b": options.resnet2b}
     samples = open_data(f"npz:{options.data}").samples("test").first(options.samples)
     started = time.perf_counter()
@@ -103,8 +130,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with repeatable_backends():
         problems = {name: path for name, path in given.items() if path}
-        for row in measure(problems, options.attack or list(ATTACKS), samples, options.batch_size):
-            print(line(row), flush=True)
+        for row in rows(problems, names, samples, options.batch_size):
+            print(row.markdown(len(samples)), flush=True)
     print(f"\n{len(samples)} samples, batches of {options.batch_size}, seed 0, torch {torch.__version__}, ", end="")
     print(f"{torch.get_num_threads()} threads, {time.perf_counter() - started:.0f} s in all.")
 

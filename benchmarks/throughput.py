@@ -1,6 +1,8 @@
-"""How fast `pgd` is, against torchattacks' PGD and against a bare loop: ratios within one run, interleaved.
+"""How fast `pgd` is, what memory an evaluation takes, and how many clean passes it makes: finished Markdown tables.
 
-It wants what `benchmarks.strength` wants:
+Times are ratios within one run: every repeat times both sides back to back, in alternating order, so that whatever else
+the machine does hits both, and the median of the ratios is what counts. Memory is the peak of processes of their own.
+It wants what `benchmarks.strength` wants, with at least 2,000 images:
 
     python -m benchmarks.throughput test.npz --resnet20 resnet20.safetensors --resnet2b resnet2b.safetensors
 """
@@ -8,26 +10,62 @@ It wants what `benchmarks.strength` wants:
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchattacks
 from torch import Tensor, nn
 
-from benchmarks.cifar_networks import load
-from stein_bench.attacks.registry import attack_seeds, resolve_attack
+from benchmarks.cifar_networks import MODELS, SCALING, load
+from benchmarks.rivals import torchattacks_pgd
+from stein_bench.attacks.registry import attack_seeds, resolve_attack, resolve_attacks
 from stein_bench.data import open_data
+from stein_bench.data.samples import Samples
 from stein_bench.data.samples import batches as load_batches
+from stein_bench.evaluate import CountingModel, Setting, evaluate
 from stein_bench.guard import repeatable_backends
+from stein_bench.outcomes import CLEAN
 from stein_bench.tasks import Classification
 
 TASK = Classification()
 EPS, ALPHA, STEPS = 8 / 255, 2 / 255, 10
+FEW, MANY = 200, 2000
+"""Samples whose peak memory is compared."""
+WARM_UP = 2
+"""Repeats that are not counted."""
 
 Attack = Callable[[Tensor, Tensor], Tensor]
+Batches = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared: `ours` with `other`, whose time over ours (or ours over its) is to keep a limit."""
+
+    title: str
+    ours: Attack
+    other: Attack
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def ratio(self, mine: float, other: float) -> float:
+        """Return the ratio that has a limit, of two times."""
+        return other / mine if self.at_least is not None else mine / other
+
+    def limit(self) -> str:
+        """Return the limit in words."""
+        return f"other/pgd ≥ {self.at_least}" if self.at_least is not None else f"pgd/other ≤ {self.at_most}"
+
+    def kept(self, ratio: float) -> bool:
+        """Return whether the ratio keeps the limit."""
+        return (self.at_least is None or ratio >= self.at_least) and (self.at_most is None or ratio <= self.at_most)
 
 
 def ours(model: nn.Module, *, early_stop: bool = True) -> Attack:
@@ -46,7 +84,7 @@ def theirs(model: nn.Module) -> Attack:
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:
         torch.manual_seed(0)
-        return torchattacks.PGD(model, eps=EPS, alpha=ALPHA, steps=STEPS)(inputs, labels)
+        return torchattacks_pgd(model, inputs, labels, EPS)
 
     return run
 
@@ -67,63 +105,122 @@ def bare(model: nn.Module) -> Attack:
     return run
 
 
-def timed(attack: Attack, batches: list[tuple[Tensor, Tensor]]) -> tuple[float, list[Tensor]]:
+def timed(attack: Attack, batches: Batches) -> tuple[float, list[Tensor]]:
     """Return seconds and adversarial inputs over all batches."""
     started = time.perf_counter()
     found = [attack(inputs, labels) for inputs, labels in batches]
     return time.perf_counter() - started, found
 
 
-def robust(model: nn.Module, batches: list[tuple[Tensor, Tensor]], found: list[Tensor]) -> float:
-    """Return the share right on the clean and on the adversarial inputs."""
+def robust(model: nn.Module, batches: Batches, found: list[Tensor]) -> str:
+    """Return the share right on the clean and on the adversarial inputs, as a percentage."""
     standing = 0
     with torch.no_grad():
         for (inputs, labels), adv in zip(batches, found, strict=True):
             standing += int((TASK.correct(model(inputs), labels) & TASK.correct(model(adv), labels)).sum())
-    return standing / sum(len(labels) for _, labels in batches)
+    return f"{100 * standing / sum(len(labels) for _, labels in batches):.1f} %"
 
 
-def compare(
-    name: str, model: nn.Module, first: Attack, second: Attack, batches: list[tuple[Tensor, Tensor]], rounds: int
-) -> str:
-    """Return a row: the median over rounds of second's time by first's, each round timing both in turn."""
-    pairs = []
-    for number in range(rounds + 1):
-        (mine, found), (other, reference) = timed(first, batches), timed(second, batches)
-        if number:  # the first round warms up
+def speed_row(network: str, model: nn.Module, what: Comparison, batches: Batches, repeats: int) -> str:
+    """Time both sides in every repeat and return the row."""
+    pairs, found, reference = [], [], []
+    for number in range(WARM_UP + repeats):
+        if number % 2:
+            (other, reference), (mine, found) = timed(what.other, batches), timed(what.ours, batches)
+        else:
+            (mine, found), (other, reference) = timed(what.ours, batches), timed(what.other, batches)
+        if number >= WARM_UP:
             pairs.append((mine, other))
-    ratios = sorted(other / mine for mine, other in pairs)
-    accuracies = " | ".join(f"{100 * robust(model, batches, x):.1f} %" for x in (found, reference))
-    medians = " | ".join(f"{statistics.median(times):.2f} s" for times in zip(*pairs, strict=True))
-    spread = f"{ratios[0]:.2f}–{ratios[-1]:.2f}"
-    return f"| {name} | {medians} | {statistics.median(ratios):.2f} ({spread}) | {accuracies} |"
+    ratios = sorted(what.ratio(*pair) for pair in pairs)
+    median = statistics.median(ratios)
+    quartiles = f"{ratios[len(ratios) // 4]:.2f}–{ratios[-1 - len(ratios) // 4]:.2f}"
+    seconds = " | ".join(f"{statistics.median(times):.2f} s" for times in zip(*pairs, strict=True))
+    return (
+        f"| {what.title} | {network} | {seconds} | {median:.2f} ({quartiles}) | {what.limit()} | "
+        f"{'yes' if what.kept(median) else 'NO'} | {robust(model, batches, found)} | "
+        f"{robust(model, batches, reference)} |"
+    )
+
+
+def speed(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
+    """Yield the table of times, line by line."""
+    batches = [(inputs, labels) for _, inputs, labels in load_batches(samples, options.batch_size)]
+    yield "| pgd against | network | pgd | other | ratio (quartiles) | limit | kept | robust, pgd | robust, other |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for network, path, least in (("ResNet-20", options.resnet20, 2.5), ("resnet2b", options.resnet2b, 0.98)):
+        model = load(network, path)
+        repeats = options.repeats * (1 if network == "ResNet-20" else 4)
+        for what in (
+            Comparison("torchattacks PGD", ours(model), theirs(model), at_least=least),
+            Comparison("a bare loop, without early stop", ours(model, early_stop=False), bare(model), at_most=1.05),
+        ):
+            yield speed_row(network, model, what, batches, repeats)
+
+
+def memory(options: argparse.Namespace) -> Iterator[str]:
+    """Yield the table of the peak memory of evaluations of few and of many samples."""
+    yield f"| network | peak of {FEW} samples | peak of {MANY:,} samples | ratio | limit | kept |"
+    yield "|---|---|---|---|---|---|"
+    for network, path in (("ResNet-20", options.resnet20), ("resnet2b", options.resnet2b)):
+        few, many = (statistics.median(peak(network, path, options.data, n) for _ in range(3)) for n in (FEW, MANY))
+        kept = "yes" if many / few <= 1.05 else "NO"
+        yield f"| {network} | {few:,.0f} MiB | {many:,.0f} MiB | {many / few:.3f} | ≤ 1.05 | {kept} |"
+
+
+def peak(network: str, weights: Path, data: Path, samples: int) -> float:
+    """Return the largest resident memory, in MiB, of one `stein-bench evaluate` in a process of its own."""
+    mean, std = (",".join(map(str, values)) for values in SCALING[network])
+    command = [
+        *(sys.executable, "-m", "stein_bench", "evaluate", MODELS[network]),
+        *("--weights", str(weights), "--data", f"npz:{data}", "--mean", mean, "--std", std, "--quiet"),
+        *("--attack", f"pgd:eps={EPS!r},steps=2", "--limit", str(samples), "--format", "json", "--device", "cpu"),
+    ]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"the evaluation of {samples} samples of {network} failed: {' '.join(command)}")
+    return usage.ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
+
+
+def clean_passes(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
+    """Yield the table of the passes of several attacks at several ε: the clean one is to be there once."""
+    yield "| attacks | ε each | clean passes per sample | to verify | of the attacks | clean pass shared |"
+    yield "|---|---|---|---|---|---|"
+    specs, budgets = ("fgsm", "pgd", "mifgsm"), (2 / 255, 4 / 255, 8 / 255)
+    counting = CountingModel(load("resnet2b", options.resnet2b))
+    setting = Setting(samples, TASK, 10, options.batch_size, 0, 0, torch.device("cpu"))
+    attacks, of_attacks = resolve_attacks(specs, budgets), 0
+    for label, units in evaluate("resnet2b", counting, attacks, setting):
+        of_attacks += sum(unit.forward_passes for unit in units if label != CLEAN)
+    n = len(samples)
+    clean = (counting.forward_passes - of_attacks) / n - len(attacks)
+    shared = "yes" if clean == 1 else "NO"
+    yield (f"| {', '.join(specs)} | {len(budgets)} | {clean:g} | {len(attacks)} | {of_attacks / n:.1f} | {shared} |")
 
 
 def main() -> None:
-    """Print the table, row by row."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="CIFAR-10 test images as npz")
     parser.add_argument("--resnet20", type=Path, required=True, help="weights of the CIFAR ResNet-20")
     parser.add_argument("--resnet2b", type=Path, required=True, help="weights of the small residual network")
     parser.add_argument("--samples", type=int, default=200, help="number of first images")
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=8, help="on ResNet-20; four times as many on resnet2b")
+    parser.add_argument("--only", choices=("speed", "memory", "passes"), help="one of the tables")
     options = parser.parse_args()
     samples = open_data(f"npz:{options.data}").samples("test").first(options.samples)
-    batches = [(inputs, labels) for _, inputs, labels in load_batches(samples, options.batch_size)]
-    print("| pgd against | pgd | other | times faster (range) | robust, pgd | robust, other |")
-    print("|---|---|---|---|---|---|")
+    tables = {
+        "speed": lambda: speed(options, samples),
+        "memory": lambda: memory(options),
+        "passes": lambda: clean_passes(options, samples),
+    }
     with repeatable_backends():
-        for name, path in (("ResNet-20", options.resnet20), ("resnet2b", options.resnet2b)):
-            model = load(name, path)
-            rounds = options.rounds * (1 if name == "ResNet-20" else 4)
-            rows = (
-                ("torchattacks PGD", ours(model), theirs(model)),
-                ("a bare loop, without early stop", ours(model, early_stop=False), bare(model)),
-            )
-            for other, first, second in rows:
-                print(compare(f"{other}, {name}", model, first, second, batches, rounds), flush=True)
-    print(f"\n{len(samples)} samples, batches of {options.batch_size}, ε = 8/255, α = 2/255, 10 steps, ", end="")
+        for name in [options.only] if options.only else tables:
+            for text in tables[name]():
+                print(text, flush=True)
+            print()
+    print(f"{len(samples)} samples, batches of {options.batch_size}, ε = 8/255, α = 2/255, 10 steps, ", end="")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads.")
 
 

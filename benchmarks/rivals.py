@@ -1,0 +1,81 @@
+"""Attacks of other libraries that ours are measured against, in Linf.
+
+Each is a function of (model, inputs, labels, eps, start), of which the last is the random start of our `pgd`.
+
+What they return is judged like everything else, by `stein_bench.attacks.verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+Rival = Callable[[nn.Module, Tensor, Tensor, float, Tensor], Tensor]
+
+STEPS, SHARE = 10, 0.25
+"""PGD takes ten steps of a quarter of eps."""
+CLASSES = 10
+
+
+def torchattacks_pgd(
+    model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor | None = None
+) -> Tensor:
+    """Return what torchattacks' PGD makes, from a random start of its own."""
+    del start
+    return torchattacks.PGD(model, eps=eps, alpha=SHARE * eps, steps=STEPS)(inputs, labels)
+
+
+def foolbox_pgd(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
+    """Return what foolbox's LinfPGD makes from the same start (the extra ``bench`` installs it)."""
+    import eagerpy
+    import foolbox
+
+    class FromStart(foolbox.attacks.LinfPGD):
+        def get_random_start(self, x0: eagerpy.Tensor, epsilon: float) -> eagerpy.Tensor:
+            del epsilon
+            return x0 + eagerpy.astensor(start)
+
+    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device=inputs.device)
+    return FromStart(rel_stepsize=SHARE, steps=STEPS, random_start=True)(wrapped, inputs, labels, epsilons=eps)[1]
+
+
+def reference_autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
+    """Return what the parts of torchattacks make, put together and set as the reference implementation does.
+
+    That is: samples that are wrong from the start are left alone; then APGD-CE, APGD-T, FAB-T and Square follow, each
+    on what survived, with 100 steps, nine target classes, 5,000 queries and the schedule of 10,000 (Croce and Hein
+    2020, section 6). The parts are line by line those of the reference, so that their passes are its passes.
+    """
+    del start
+    common = {"eps": eps, "norm": "Linf", "seed": 0, "n_restarts": 1}
+    parts = (
+        partial(torchattacks.APGD, steps=100, loss="ce", **common),
+        partial(torchattacks.APGDT, steps=100, n_classes=CLASSES, **common),
+        partial(torchattacks.FAB, steps=100, multi_targeted=True, n_classes=CLASSES, **common),
+        partial(torchattacks.Square, n_queries=5000, p_init=0.8, resc_schedule=False, **common),
+    )
+    found, left = inputs.clone(), _right(model, inputs, labels).nonzero().squeeze(1)
+    for part in parts:
+        if len(left) == 0:
+            break
+        points = part(model)(inputs[left], labels[left])
+        right = _right(model, points, labels[left])
+        found[left[~right]] = points[~right].detach()
+        left = left[right]
+    return found
+
+
+@torch.no_grad()
+def _right(model: nn.Module, points: Tensor, labels: Tensor) -> Tensor:
+    return model(points).argmax(dim=1) == labels
+
+
+RIVALS: dict[str, Rival] = {
+    "torchattacks PGD": torchattacks_pgd,
+    "foolbox LinfPGD": foolbox_pgd,
+    "reference AutoAttack": reference_autoattack,
+}
