@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from stein_bench import __version__
 from stein_bench.errors import SteinBenchError
 
-ORDER = ("evaluate", "train", "reproduce", "inspect", "compare", "gate", "theory", "list", "schema")
+ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
 INTERRUPTED = 130
 READER_LEFT = 141
 """As a shell reports a program that SIGPIPE ended."""

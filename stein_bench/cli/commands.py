@@ -1,6 +1,17 @@
 """The application with all its commands."""
 
-from stein_bench.cli import compare, evaluate, gate, inspect, listing, reproduce, theory_lipschitz, theory_risk, train
+from stein_bench.cli import (
+    compare,
+    evaluate,
+    gate,
+    inspect,
+    listing,
+    report,
+    reproduce,
+    theory_lipschitz,
+    theory_risk,
+    train,
+)
 from stein_bench.cli.app import app
 
 __all__ = [
@@ -10,6 +21,7 @@ __all__ = [
     "gate",
     "inspect",
     "listing",
+    "report",
     "reproduce",
     "theory_lipschitz",
     "theory_risk",

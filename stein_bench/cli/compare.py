@@ -59,11 +59,11 @@ def _compare(paths: list[str]) -> PairTable | Leaderboard:
     from stein_bench.compare import compare
     from stein_bench.leaderboard import Named
 
-    names = _names(paths)
+    names = names_of(paths)
     return compare([Named(name, read_comparable(path)) for name, path in zip(names, paths, strict=True)])
 
 
-def _names(paths: list[str]) -> list[str]:
+def names_of(paths: list[str]) -> list[str]:
     """Return what the reports are called: their file names without suffix, or their paths where those are the same."""
     stems = [Path(path).stem for path in paths]
     return stems if len(set(stems)) == len(stems) else paths

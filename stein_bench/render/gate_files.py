@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from stein_bench.numbers import percent, signed_interval
 from stein_bench.render.gate import IN_ROWS
-from stein_bench.render.markup import markdown_table, markdown_text
+from stein_bench.render.markup import markdown_table, markdown_text, xml_text
 from stein_bench.render.wording import detectable, headline, newly_broken, p_of_change
 from stein_bench.verdict import Comparison, Finding, GateResult
 
 _ICONS = {"error": "❌", "warning": "⚠️", "notice": "ℹ️"}
 _VERDICTS = {"passed": "✅", "failed": "❌", "refused": "⛔"}
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even escaped."""
 
 
 def gate_markdown(result: GateResult) -> str:
@@ -86,18 +83,14 @@ def gate_junit(result: GateResult) -> str:
 
 
 def _case(suite: ET.Element, classname: str, name: str, finding: Finding | None) -> None:
-    case = ET.SubElement(suite, "testcase", classname=_xml(classname), name=_xml(name), time="0")
+    case = ET.SubElement(suite, "testcase", classname=xml_text(classname), name=xml_text(name), time="0")
     if finding is None:
         return
     if finding.level == "error":
         tag = "error" if finding.kind == "refused" else "failure"
-        ET.SubElement(case, tag, message=_xml(finding.message), type=finding.kind)
+        ET.SubElement(case, tag, message=xml_text(finding.message), type=finding.kind)
     else:
-        ET.SubElement(case, "system-out").text = _xml(finding.message)
-
-
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+        ET.SubElement(case, "system-out").text = xml_text(finding.message)
 
 
 def gate_annotations(result: GateResult) -> str:

@@ -32,6 +32,15 @@ _LATEX = {
 }
 
 
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 cannot hold, not even escaped."""
+
+
+def xml_text(text: str) -> str:
+    """Replace what no XML document can hold; the rest is escaped by who writes the document."""
+    return _NOT_XML.sub("\ufffd", text)
+
+
 def markdown_text(text: str) -> str:
     """Escape a text so that Markdown shows it as it is, on one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))

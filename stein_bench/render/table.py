@@ -67,16 +67,18 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(report_table(report))
 
 
-def _heading(report: Report) -> Text:
+def about(report: Report) -> str:
+    """Say what was evaluated: samples, weights and, where it is one, the source of statistics."""
     data = report.data
     shape = "×".join(map(str, data.shape))
+    text = f"{data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}"
+    sources = _sources(report)
+    return f"{text}, {sources.pop()} statistics" if len(sources) == 1 else text
+
+
+def _heading(report: Report) -> Text:
     text = Text(report.model.name, style="bold")
-    text.append(
-        f" on {data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}",
-        style="not bold",
-    )
-    if len(sources := _sources(report)) == 1:
-        text.append(f", {sources.pop()} statistics", style="not bold")
+    text.append(f" on {about(report)}", style="not bold")
     return text
 
 
@@ -93,6 +95,12 @@ _MEANINGS: dict[Mark, str] = {
     "below": "significantly below plain BN",
 }
 Marked = Mapping[tuple[str, str], Mark]
+
+
+def legend(report: Report) -> list[str]:
+    """Explain the marks of a report that are there."""
+    found = contrasts(report)
+    return list(_legend(marks(report, found), found, segmented=report.data.task == "segmentation"))
 
 
 def _legend(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:

@@ -1,0 +1,160 @@
+"""`stein-bench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from stein_bench.cli.app import app
+from stein_bench.cli.compare import names_of
+from stein_bench.cli.files import check_outputs
+from stein_bench.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from stein_bench.render.page import Source
+
+PLOTS = ("curve", "bars", "gallery")
+SUFFIXES = (".png", ".svg")
+
+
+class _PairedOptions(TyperCommand):
+    """Takes the two words of `--plot KIND PATH` as one value, KIND=PATH: Typer has no option that repeats pairs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Join the two words behind every --plot; KIND=PATH is left as it is."""
+        joined: list[str] = []
+        rest = iter(args)
+        for word in rest:
+            joined.append(word)
+            if word == "--plot" and (kind := next(rest, None)) is not None:
+                path = None if "=" in kind else next(rest, None)
+                joined.append(kind if path is None else f"{kind}={path}")
+        return super().parse_args(ctx, joined)
+
+
+@app.command("report", cls=_PairedOptions, no_args_is_help=True)
+def report_(
+    reports: Annotated[list[str], typer.Argument(metavar="REPORT...", help="Reports of evaluate.", show_default=False)],
+    html: Annotated[str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.")] = None,
+    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, numbers in full.")] = None,
+    junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write the checks as JUnit XML here.")] = None,
+    plot: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND PATH",
+            help="Draw one figure, curve, bars or gallery, as .png or .svg; repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
+) -> int:
+    """Show reports of evaluate: as a page to look at, for other programs, or as a table again.
+
+    Without a file to write, the table goes to stdout. The page needs no network; adversarial examples are in it where
+    `evaluate --save-adversarials N` kept some beside the report.
+
+    Examples:
+
+    - `stein-bench report report.json --html report.html`
+    - `stein-bench report runs/*.json --html all.html --csv all.csv`
+    - `stein-bench report report.json --plot curve curve.svg --plot gallery gallery.png`
+
+    Exit codes: 0 done, 2 wrong usage or input.
+    """
+    drawings = _drawings(plot or [])
+    outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit}
+    check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, reports)
+    sources = _read(reports, with_galleries=html is not None or any(kind == "gallery" for kind, _ in drawings))
+    _write(sources, outputs)
+    _draw(sources, drawings)
+    if not drawings and not any(outputs.values()):
+        from stein_bench.render.table import print_report
+
+        for source in sources:
+            print_report(source.report)
+    return 0
+
+
+def _drawings(plots: list[str]) -> list[tuple[str, str]]:
+    """Return the kind and the path of every figure that is asked for."""
+    found: dict[str, str] = {}
+    for text in plots:
+        kind, equals, path = text.partition("=")
+        if not equals or not path:
+            raise UsageError(f"--plot {text}: write a kind and a file, e.g. --plot curve curve.svg.")
+        if kind not in PLOTS:
+            raise unknown_name("kind of --plot", kind, PLOTS)
+        if Path(path).suffix.lower() not in SUFFIXES:
+            raise UsageError(f"--plot {kind} {path}: the name must end in {' or '.join(SUFFIXES)}.")
+        if kind in found:
+            raise UsageError(f"--plot {kind} is given twice.")
+        found[kind] = path
+    return list(found.items())
+
+
+def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
+    from stein_bench.adversarials import read_adversarials
+    from stein_bench.render.page import Source
+    from stein_bench.report import read_report
+
+    found = []
+    for name, path in zip(names_of(paths), paths, strict=True):
+        report, gallery, problem = read_report(path), None, ""
+        if with_galleries:
+            try:
+                gallery = read_adversarials(report, path)
+            except UsageError as error:
+                problem = str(error)
+                typer.echo(f"stein-bench: {problem}", err=True)
+        found.append(Source(name, report, gallery, problem))
+    return found
+
+
+def _write(sources: list[Source], outputs: dict[str, str | None]) -> None:
+    from stein_bench.files import write_text
+    from stein_bench.render.page import html_page
+    from stein_bench.render.report_files import report_csv, report_junit, report_markdown
+
+    named = [(source.name, source.report) for source in sources]
+    if (path := outputs["--html"]) is not None:
+        write_text(path, html_page(sources))
+    for option, make in (("--markdown", report_markdown), ("--csv", report_csv), ("--junit", report_junit)):
+        if (path := outputs[option]) is not None:
+            write_text(path, make(named))
+
+
+def _draw(sources: list[Source], drawings: list[tuple[str, str]]) -> None:
+    if not drawings:
+        return
+    from stein_bench.render.figures import save
+
+    for kind, path in drawings:
+        save(_figure(kind, path, sources), path, f"--plot {kind}")
+
+
+def _figure(kind: str, path: str, sources: list[Source]) -> Figure:
+    from stein_bench.render import figures, gallery, outcomes
+
+    prefixes = [f"{source.name}: " if len(sources) > 1 else "" for source in sources]
+    if kind == "curve":
+        by_norm: dict[str, list[figures.Series]] = {}
+        for source, prefix in zip(sources, prefixes, strict=True):
+            for norm, series in outcomes.curves(source.report, prefix).items():
+                by_norm.setdefault(norm, []).extend(series)
+        if not by_norm:
+            raise UsageError(f"--plot curve {path}: there is one budget only. Evaluate with --eps 1/255,4/255,8/255.")
+        norm, series = next(iter(by_norm.items()))
+        return figures.curve(series, xlabel=f"ε ({norm})", ylabel="accuracy, %", ticks=outcomes.eps_ticks(series))
+    if kind == "bars":
+        rows = [(p, row) for s, p in zip(sources, prefixes, strict=True) for row in outcomes.result_rows(s.report)]
+        groups, series = outcomes.bar_groups(rows)
+        return figures.bars(groups, series, xlabel=f"{outcomes.measure(sources[0].report)}, %")
+    shots = [shot for source in sources if source.gallery for shot in gallery.shots(source.gallery, 12)]
+    if not shots:
+        raise UsageError(f"--plot gallery {path}: no examples were kept. Evaluate with --save-adversarials N.")
+    return figures.pictures(gallery.drawn(shots))

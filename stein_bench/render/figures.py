@@ -1,0 +1,173 @@
+"""Figures of plain series: no report, no torch, no display. Made so that colour alone never tells two things apart."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stein_bench.errors import UsageError
+
+INK = "#010203"
+"""Of texts and axes: black to the eye, and found again in an SVG whose page chooses another."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
+"""After Okabe and Ito (2008), darkened so that each has a contrast of 3 to white and to near-black alike."""
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
+PLOT_SUFFIXES = (".png", ".svg")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line or one set of bars: a value in [0, 1] with its interval at each place.
+
+    Attributes:
+        label: for the legend.
+        x: places: eps of a curve, the number of the group of bars.
+        y, low, high: values and their 95 % intervals.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    ink: dict[Any, Any] = dict.fromkeys(_INKED, INK)
+    # A $ in a name is no mathematics.
+    more: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 11, "hatch.linewidth": 0.6, "text.parse_math": False}
+    with mpl.rc_context({**ink, **more}):
+        yield
+
+
+_INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "hatch.color")
+
+
+def curve(series: Sequence[Series], *, xlabel: str, ylabel: str, ticks: Mapping[float, str]) -> Figure:
+    """Draw a line with its band for each series; `ticks` are the places on the x axis and their names."""
+    with _style():
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for number, one in enumerate(series):
+            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            axes.plot(one.x, [100 * y for y in one.y], color=colour, marker=marker, linestyle=dash, label=one.label)
+            low, high = ([100 * y for y in bound] for bound in (one.low, one.high))
+            axes.fill_between(one.x, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.set_xticks(list(ticks), list(ticks.values()))
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.set_ylim(-3, 103)
+        axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Figure:
+    """Draw horizontal bars with their intervals, the series of each group one below the other, the first on top."""
+    rows = len(groups) * (len(series) + 1)
+    with _style():
+        figure = Figure(figsize=(6.4, 1.4 + 0.22 * rows), layout="constrained")
+        axes = figure.subplots()
+        for number, one in enumerate(series):
+            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+            places = [x * (len(series) + 1) + number for x in one.x]
+            axes.barh(
+                places, [100 * y for y in one.y], height=0.85, color=colour, alpha=0.75, hatch=hatch, label=one.label
+            )
+            middle, reach = ([50 * (h + s * w) for w, h in zip(one.low, one.high, strict=True)] for s in (1, -1))
+            axes.errorbar(middle, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
+        centres = [group * (len(series) + 1) + (len(series) - 1) / 2 for group in range(len(groups))]
+        axes.set_yticks(centres, list(groups))
+        axes.invert_yaxis()
+        axes.set_xlim(0, 103)
+        axes.set_xlabel(xlabel)
+        axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
+    """Draw, layer by layer from input to output, the share of the mean that is kept and how variances change."""
+    with _style():
+        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        for number, one in enumerate(kept):
+            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            top.plot(one.x, one.y, color=colour, marker=marker, linestyle=dash, markersize=4, label=one.label)
+        for number, one in enumerate(ratios):
+            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            bottom.plot(one.x, one.y, color=colour, marker=marker, linestyle=dash, markersize=4)
+            bottom.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
+        top.set_ylabel("share of the mean kept")
+        bottom.set_ylabel("variance, shrunk / sample")
+        bottom.set_xlabel("BN layer, from input to output")
+        for axes in (top, bottom):
+            axes.axhline(1, color=INK, alpha=0.35, linewidth=0.8)
+            axes.spines[["top", "right"]].set_visible(False)
+        bottom.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]) -> Figure:
+    """Draw rows of pictures (H, W, 3), each row with its title and each picture with its own."""
+    most = max(len(row) for _, row in rows)
+    with _style():
+        figure = Figure(figsize=(1.9 * most, 2.25 * len(rows)), layout="constrained")
+        grid = np.atleast_2d(figure.subplots(len(rows), most, squeeze=False))
+        for axes_row, (title, row) in zip(grid, rows, strict=True):
+            for axes in axes_row:
+                axes.set_axis_off()
+            for number, (axes, (name, picture)) in enumerate(zip(axes_row, row, strict=False)):
+                axes.imshow(picture, interpolation="nearest")
+                axes.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7, loc="left")
+    return figure
+
+
+def svg_text(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element for a page: in the page's own ink, and with names that begin with `name`.
+
+    Equal figures make equal texts.
+    """
+    stream = io.StringIO()
+    _save(figure, stream, "svg", name, transparent=True)
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<style type.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r'\1 aria-hidden="true" focusable="false"', text, count=1)
+    return text.replace(INK, "currentColor").strip()
+
+
+def save(figure: Figure, path: str | Path, option: str) -> None:
+    """Write a figure as .png or .svg on white; equal figures make equal files.
+
+    Raises:
+        UsageError: the file cannot be written; the message names the `option`.
+    """
+    try:
+        _save(figure, path, Path(path).suffix.lower().removeprefix("."), "stein-bench", transparent=False)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror or error}.") from None
+
+
+def _save(figure: Figure, target: io.StringIO | str | Path, kind: str, salt: str, *, transparent: bool) -> None:
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
+    with _style(), mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(target, format=kind, dpi=150, metadata=nothing, transparent=transparent)
