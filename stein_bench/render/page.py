@@ -91,7 +91,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "effects": [_effects(variant) for variant in report.variants if variant.effects],
-        "effects_reading": READING,
+        "effects_reading": READING.format(what=measure(report)),
         "shrinkage": _shrinkage(report, anchor),
         "gallery": list(_groups(found, report)),
         "gallery_note": note,
