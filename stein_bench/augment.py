@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-VOID = 255
-"""The label of pixels outside the image, which count for nothing."""
+from stein_bench.labels import IGNORE
 
 
 def augment(
@@ -19,7 +18,7 @@ def augment(
 
     A crop is a window of the sample's size within the sample padded by `crop_padding` zeros on every side of every
     spatial axis; a mirror image, of every second sample on average, has its last axis reversed. Labels of the
-    samples' spatial shape move with them, and are `VOID` where the window leaves the sample.
+    samples' spatial shape move with them, and are `labels.IGNORE` where the window leaves the sample.
 
     Args:
         inputs: (n, C, *spatial) in [0, 1].
@@ -32,7 +31,7 @@ def augment(
     per_pixel = labels.ndim > 1 and labels.shape[1:] == spatial
     sides = (crop_padding, crop_padding) * len(spatial)
     padded = F.pad(inputs, sides)
-    padded_labels = F.pad(labels, sides, value=VOID) if per_pixel else labels
+    padded_labels = F.pad(labels, sides, value=IGNORE) if per_pixel else labels
     moved, moved_labels = torch.empty_like(inputs), labels.clone()
     for i, seed in enumerate(seeds):
         corner, mirrored = draw(seed, len(spatial), crop_padding, horizontal_flip)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -164,8 +165,8 @@ class Training:
         progress = progress or Silent()
         per_epoch = len(self.data.train)
         total, done = self.recipe.epochs * per_epoch, len(self.history) * per_epoch
+        parallel = self._parallel()  # made first: it refuses synchronised layers on the CPU, where these work
         with repeatable_backends(), synchronised_batchnorm(self.model), phase(progress, title, total, done):
-            parallel = self._parallel()
             while not self.finished:
                 epoch = len(self.history)
                 with forked_rng(derive_seed(self.seed, "fit", epoch, rank())):
@@ -180,8 +181,24 @@ class Training:
         """Return what trains: the model or, among several processes, the model that averages their gradients."""
         if world_size() == 1:
             return self._callable
-        # Buffers are equal everywhere, as the moments are; parameters may be unused (auxiliary classifiers).
-        return DistributedDataParallel(self._callable, broadcast_buffers=False, find_unused_parameters=True)
+        unused = self._leaves_parameters_unused()
+        with warnings.catch_warnings():
+            # Later versions of torch have another name for it, which 2.6 does not know.
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            # Buffers need no copying: they are equal everywhere, as the moments are.
+            return DistributedDataParallel(self._callable, broadcast_buffers=False, find_unused_parameters=unused)
+
+    def _leaves_parameters_unused(self) -> bool:
+        """Return whether training reaches no gradient in some parameters, such as those of auxiliary classifiers."""
+        before = copied_state(self.model)
+        inputs, labels = (part.to(self.device) for part in self.data.samples.batch(self.data.train[:2].tolist()))
+        with forked_rng(self.seed):
+            self.model.train()
+            self.task.loss(model_logits(self.model(inputs)), labels).mean().backward()  # type: ignore[no-untyped-call]
+        unused = any(parameter.requires_grad and parameter.grad is None for parameter in self.model.parameters())
+        self._optimizer.zero_grad(set_to_none=True)
+        self.model.load_state_dict(before)
+        return unused
 
     def _run_epoch(self, parallel: nn.Module, epoch: int, progress: Progress) -> None:
         started = time.perf_counter()

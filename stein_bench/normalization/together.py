@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,10 @@ def synchronised_batchnorm(model: nn.Module) -> Iterator[None]:
         for layer, kind in former:
             layer.__class__ = _synchronised(kind)
             setattr(layer, "process_group", None)  # noqa: B010  (declared by the class that the layer now has)
-        yield
+        with warnings.catch_warnings():
+            # What replaces it from torch 2.15 on cannot be differentiated in 2.6.
+            warnings.filterwarnings("ignore", message=r".*functional\.all_reduce is deprecated", category=FutureWarning)
+            yield
     finally:
         for layer, kind in former:
             layer.__class__ = kind

@@ -17,7 +17,7 @@ PACKAGE = "stein_bench"
 
 LAYERS = (
     ("errors", "numbers", "seeds", "cache", "progress", "guard", "files", "labels", "results"),
-    ("distributed", "outputs", "augment", "splits"),
+    ("distributed", "outputs", "splits", "augment"),
     ("specs", "metrics", "tasks", "class_counts", "report", "normalization", "models", "data"),
     ("ranking", "config", "outcomes", "paired", "provenance", "attacks"),
     ("measures", "recipes"),

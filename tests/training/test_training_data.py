@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import random_split
 
-from stein_bench.augment import VOID, augment, draw
+from stein_bench.augment import augment, draw
 from stein_bench.errors import UsageError
+from stein_bench.labels import IGNORE
 from stein_bench.seeds import derive_seed
 from stein_bench.splits import epoch_batches, split_indices
 
@@ -84,7 +85,7 @@ def test_labels_of_pixels_move_with_them():
     moved, moved_labels = augment(inputs, labels, SEEDS[:50], crop_padding=3, horizontal_flip=True)
     inside = moved[:, 0] > 0
     assert torch.equal((moved[:, 0] * 20).round().long()[inside] - 1, moved_labels[inside])
-    assert (moved_labels[~inside] == VOID).all()
+    assert (moved_labels[~inside] == IGNORE).all()
     assert (~inside).any()
 
 
