@@ -54,14 +54,13 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
     lost = collapsed(report)
     if all(variant_name(variant) in lost for variant in report.variants):
         return Conclusion("No conclusion: no variant does its task any more, so that robust accuracy means nothing.")
-    asked = [v for v in report.variants if v.bn != PLAIN and not v.control]
-    asked = asked or [variant for variant in report.variants if variant.bn != PLAIN]
+    changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is picked out
     reservations = tuple(_reservations(report, found))
-    if not asked:
+    if not changed:
         return Conclusion(_level(report), reservations)
     if why := _weak(report):
         return Conclusion(f"No conclusion about robustness: {why}.", reservations)
-    claims = [_claim(report, variant, found, lost) for variant in asked]
+    claims = [_claim(report, variant, found, lost) for variant in changed]
     sentence = claims[0].alone if len(claims) == 1 else _together(claims)
     return Conclusion(sentence, reservations)
 

@@ -11,13 +11,25 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from stein_bench.progress import Silent
+
+
+class _Speed(ProgressColumn):
+    """Samples per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        if speed is None:
+            return Text("")
+        return Text(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
 
 
 class TerminalProgress:
@@ -30,8 +42,8 @@ class TerminalProgress:
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]:>15}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
+            _Speed(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
             expand=False,
         )

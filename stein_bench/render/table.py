@@ -41,7 +41,8 @@ def report_table(report: Report) -> RenderableType:
     """Return a heading, a table with one row per variant and attack, what follows from it, and the notes it needs."""
     found = contrasts(report)
     marked, concluded = marks(report, found), conclude(report, found)
-    conclusion = Padding(Text(concluded.sentence, style="bold"), (0, 0, 1, 0))
+    effects = effect_tables(report)
+    conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
     notes = Table.grid(padding=(0, 1, 0, 0))
     for check in report.diagnostics:
         if check.status == "fail" and not _collapsed(check):
@@ -57,7 +58,7 @@ def report_table(report: Report) -> RenderableType:
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
     more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
     rows = Padding(_rows(report, marked), (1, 0))
-    return Group(*first, _heading(report), rows, *more, *effect_tables(report), conclusion, notes)
+    return Group(*first, _heading(report), rows, *more, *effects, conclusion, notes)
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

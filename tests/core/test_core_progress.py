@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
 
 from stein_bench.progress import Silent, phase
-from stein_bench.render.progress import PlainProgress, terminal_progress
+from stein_bench.render.progress import PlainProgress, TerminalProgress, terminal_progress
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +83,15 @@ def test_quiet_says_nothing(capsys):
             progress.advance(1)
         progress.note("note")
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_the_running_figure_samples_per_second_and_time_within_80_columns():
+    stream = io.StringIO()
+    progress = TerminalProgress(Console(file=stream, width=80, force_terminal=True, color_system=None))
+    with progress, phase(progress, "pgd 8/255 sample/running", 2000):
+        for _ in range(3):
+            progress.advance(500, "accuracy 55.5 %")
+            time.sleep(0.01)
+    shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", stream.getvalue())]
+    assert any(re.search(r"1500/2000.*accuracy 55\.5 % \d+/s \d\d:\d\d", line) for line in shown)
+    assert max(map(len, shown)) <= 80

@@ -182,3 +182,12 @@ def test_the_source_of_statistics_is_no_merit_of_an_estimator():
     said = " ".join(conclude(report(*variants)).reservations)
     assert "batch instead of running statistics alone change plain BN's robust accuracy by +20.0 points" in said
     assert np.isclose(variants[1].effects[-3].difference, 0.2)
+
+
+def test_with_controls_no_cell_is_picked_out():
+    running, batch = pair(150), pair(320, 200, stats="batch")
+    variants = [batch[1], *(replaced(v, control=True) for v in (*running, batch[0]))]
+    assert sentence(*variants) == (
+        "In the worst case, against plain BN under the same statistics, significantly higher: stein/running (+12.5 "
+        "points); significantly lower: stein/batch (−30.0 points)."
+    )
