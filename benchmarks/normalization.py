@@ -1,6 +1,7 @@
-"""How fast Stein layers are: medians as ratios to ordinary batch normalization of the same shape.
+"""How fast Stein layers are: medians of ratios to ordinary batch normalization of the same shape.
 
-Every round runs each variant, in turn, so that whatever else the machine does hits all alike; the column
+Every round runs each variant, in alternating order, so that whatever else the machine does hits all alike, and a ratio
+is taken within a round. The column
 `again` compares the ordinary layer with itself and so shows the noise. Run from the repository's root:
 
     python -m benchmarks.normalization --rounds 40
@@ -82,9 +83,9 @@ def table_row(shape: Sequence[int], task: str, arguments: argparse.Namespace) ->
     if not arguments.no_compile:
         compiled = torch.compile(stein, fullgraph=True, dynamic=False)
         runs.append(task_run(compiled, shape, task, arguments))
-    medians = interleaved_medians(runs, arguments.rounds, arguments.device)
-    ratios = [f"{median / medians[0]:.2f}" for median in medians[1:]]
-    cells = [size_name(shape), task, f"{medians[0] * 1e3:.2f} ms", *ratios]
+    ordinary_times, *others = interleaved_times(runs, arguments.rounds, arguments.device)
+    ratios = [f"{median_ratio(times, ordinary_times):.2f}" for times in others]
+    cells = [size_name(shape), task, f"{statistics.median(ordinary_times) * 1e3:.2f} ms", *ratios]
     return "| " + " | ".join(cells + ["—"] * arguments.no_compile) + " |"
 
 
@@ -120,16 +121,22 @@ def elements(shape: Sequence[int], arguments: argparse.Namespace) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last) if last else values
 
 
-def interleaved_medians(runs: Sequence[Run], rounds: int, device: str) -> list[float]:
-    """Return the median seconds of every run, all of them run in turn, short ones several times in a row."""
+def median_ratio(times: Sequence[float], ordinary: Sequence[float]) -> float:
+    """Return the median over the rounds of a variant's time by the ordinary layer's in the same round."""
+    return statistics.median(mine / theirs for mine, theirs in zip(times, ordinary, strict=True))
+
+
+def interleaved_times(runs: Sequence[Run], rounds: int, device: str) -> list[list[float]]:
+    """Return the seconds of every run in every round, all of them run in turn, short ones several times in a row."""
     for run in runs:  # compile, allocate, derive what is kept
         seconds(run, 3, device)
     repeats = max(1, round(LEAST_SECONDS / seconds(runs[0], 3, device)))
     times: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for run, past in zip(runs, times, strict=True):
+    for number in range(rounds):
+        order = list(zip(runs, times, strict=True))
+        for run, past in order if number % 2 else reversed(order):
             past.append(seconds(run, repeats, device))
-    return [statistics.median(past) for past in times]
+    return times
 
 
 def seconds(run: Run, repeats: int, device: str) -> float:
