@@ -11,12 +11,14 @@ from typer.core import TyperCommand
 from stein_bench.cli.app import app
 from stein_bench.cli.compare import names_of
 from stein_bench.cli.files import check_outputs
+from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
 from stein_bench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stein_bench.render.page import Source
+    from stein_bench.reproduction.document import Reproduction
 
 PLOTS = ("curve", "bars", "gallery")
 SUFFIXES = (".png", ".svg")
@@ -39,7 +41,12 @@ class _PairedOptions(TyperCommand):
 
 @app.command("report", cls=_PairedOptions, no_args_is_help=True)
 def report_(
-    reports: Annotated[list[str], typer.Argument(metavar="REPORT...", help="Reports of evaluate.", show_default=False)],
+    reports: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REPORT...", help="Reports of evaluate, or one document of reproduce.", show_default=False
+        ),
+    ],
     html: Annotated[str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, numbers in full.")] = None,
@@ -69,6 +76,8 @@ def report_(
     drawings = _drawings(plot or [])
     outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit}
     check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, reports)
+    if (document := reproduction_among(reports)) is not None:
+        return _show_reproduction(document, outputs, drawings)
     sources = _read(reports, with_galleries=html is not None or any(kind == "gallery" for kind, _ in drawings))
     _write(sources, outputs)
     _draw(sources, drawings)
@@ -77,6 +86,17 @@ def report_(
 
         for source in sources:
             print_report(source.report)
+    return 0
+
+
+def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], drawings: list[tuple[str, str]]) -> int:
+    if drawings or outputs["--junit"] is not None:
+        raise UsageError("a document of reproduce has --html, --markdown and --csv; reproduce --plot draws it.")
+    write_reproduction(document, outputs)
+    if not any(outputs.values()):
+        from stein_bench.render.reproduction import print_reproduction
+
+        print_reproduction(document)
     return 0
 
 

@@ -13,6 +13,7 @@ import typer
 from stein_bench.cli.app import INTERRUPTED, app
 from stein_bench.cli.completion import attack_names, bn_names, completing
 from stein_bench.cli.files import check_outputs
+from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +123,17 @@ def reproduce(
     csv: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write every figure of every seed here.", rich_help_panel=OUT)
     ] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.", rich_help_panel=OUT)
+    ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Draw the contrasts (or the means) of the first part: .png or .svg.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
     format: Annotated[
         str,
         typer.Option(
@@ -162,10 +174,18 @@ def reproduce(
     path = experiment_file(name, preset)
     experiment = read_experiment(path, overrides)
     target = output or f"{experiment.name}-{experiment.preset}.json"
-    outputs = {"--output": target, "--markdown": markdown, "--latex": latex, "--csv": csv}
+    outputs = {
+        "--output": target,
+        "--markdown": markdown,
+        "--latex": latex,
+        "--csv": csv,
+        "--html": html,
+        "--plot": plot,
+    }
     check_outputs(outputs, [str(path)])
+    check_plot_name(plot)
     document = _run(experiment, Path(cells or f"{target}.cells"), quiet=quiet)
-    _write(document, outputs)
+    write_reproduction(document, outputs)
     _print(document, format, target, quiet=quiet)
     return 3 if document.dishonest() else 0
 
@@ -190,18 +210,6 @@ def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
             raise InterruptedExperimentError(
                 f"interrupted; finished cells are in {folder}: the same command goes on from there."
             ) from None
-
-
-def _write(document: Reproduction, outputs: dict[str, str | None]) -> None:
-    from stein_bench.files import write_text
-    from stein_bench.render.reproduction import reproduction_csv, reproduction_latex, reproduction_markdown
-
-    texts = {"--markdown": reproduction_markdown, "--latex": reproduction_latex, "--csv": reproduction_csv}
-    for option, make in texts.items():
-        if (path := outputs[option]) is not None:
-            write_text(path, make(document))
-    if (path := outputs["--output"]) is not None:
-        write_text(path, document.to_json())
 
 
 def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> None:

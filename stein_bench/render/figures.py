@@ -102,6 +102,42 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
     return figure
 
 
+def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *, xlabel: str, zero: bool) -> Figure:
+    """Draw a panel per outcome with a dot and its interval for each row, the series of a row one below the other.
+
+    Args:
+        panels: their titles and series; `Series.x` is the number of the row, from 0 on top.
+        rows: names of the rows.
+        xlabel: what the values are, which are drawn in percent.
+        zero: whether a line marks no difference.
+    """
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    with _style():
+        figure = Figure(figsize=(2.2 + 2.1 * across, 1.2 + down * (0.7 + 0.3 * len(rows))), layout="constrained")
+        grid = np.ravel(figure.subplots(down, across, sharey=True, squeeze=False))
+        for axes in grid[len(panels) :]:
+            axes.set_axis_off()
+        for axes, (title, series) in zip(grid, panels, strict=False):
+            for number, one in enumerate(series):
+                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+                places = [x + 0.26 * (number - (len(series) - 1) / 2) for x in one.x]
+                for y, low, high, place in zip(one.y, one.low, one.high, places, strict=True):
+                    axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=1.6)
+                    axes.plot([100 * y], [place], color=colour, marker=marker, markersize=5)
+                axes.plot([], [], color=colour, marker=marker, label=one.label)
+            if zero:
+                axes.axvline(0, color=INK, alpha=0.5, linewidth=0.8)
+            axes.set_title(title, fontsize=10)
+            axes.set_yticks(range(len(rows)), list(rows))
+            axes.set_ylim(len(rows) - 0.5, -0.5)
+            axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.supxlabel(xlabel, fontsize=10)
+        figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
 def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
     """Draw, layer by layer from input to output, the share of the mean that is kept and how variances change."""
     with _style():

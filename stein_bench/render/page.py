@@ -54,14 +54,25 @@ def html_page(sources: Sequence[Source]) -> str:
     Raises:
         UsageError: packed outcomes are damaged.
     """
-    environment = Environment(
-        loader=PackageLoader("stein_bench.render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     pages = [_page(source, f"report-{number}") for number, source in enumerate(sources, 1)]
     title = f"{len(sources)} reports" if len(sources) > 1 else sources[0].report.model.name
-    text = environment.get_template("report.html").render(
-        title=f"{title}: robustness", pages=pages, compared=_compared(sources) if len(sources) > 1 else None
+    text = (
+        page_environment()
+        .get_template("report.html")
+        .render(title=f"{title}: robustness", pages=pages, compared=_compared(sources) if len(sources) > 1 else None)
     )
+    return tidy(text)
+
+
+def page_environment() -> Environment:
+    """Return where the pages' templates are found, and how they are filled: escaping everything."""
+    return Environment(
+        loader=PackageLoader("stein_bench.render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+def tidy(text: str) -> str:
+    """Return a page without white space at the ends of its lines."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
@@ -103,7 +114,8 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
     }
 
 
-def _figure(svg: str, alt: str, caption: str) -> dict[str, Any]:
+def figure_part(svg: str, alt: str, caption: str) -> dict[str, Any]:
+    """Return what the template draws a picture from: its SVG text, what it shows in words, and its caption."""
     # The figures are our own; every name in them was escaped when they were drawn.
     return {"svg": Markup(svg), "alt": alt, "caption": caption}
 
@@ -120,7 +132,7 @@ def _curve(report: Report, norm: str, series: Sequence[Series], anchor: str) -> 
         f"Worst-case {what} within each {norm} budget, ε = 0 is clean; bands: 95 % intervals. Only the "
         "points were measured."
     )
-    return _figure(svg_text(drawn, f"{anchor}-curve-{norm}"), f"Line chart of {what} against ε. {told}.", caption)
+    return figure_part(svg_text(drawn, f"{anchor}-curve-{norm}"), f"Line chart of {what} against ε. {told}.", caption)
 
 
 def _bars(rows: Sequence[ResultRow], report: Report, anchor: str) -> dict[str, Any] | None:
@@ -133,7 +145,9 @@ def _bars(rows: Sequence[ResultRow], report: Report, anchor: str) -> dict[str, A
         for one in series
     )
     alt = f"Bar chart of {measure(report)} by attack. {told}."
-    return _figure(svg_text(drawn, f"{anchor}-bars"), alt, "Clean, under each attack, and worst case; 95 % intervals.")
+    return figure_part(
+        svg_text(drawn, f"{anchor}-bars"), alt, "Clean, under each attack, and worst case; 95 % intervals."
+    )
 
 
 def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
@@ -146,7 +160,7 @@ def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
         "the sample's (median, and range over channels). Under batch statistics the batch's own moments are shrunk."
     )
     alt = f"Two line charts by BN layer, from input to output. Share of the mean that is kept: {told}."
-    return _figure(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
+    return figure_part(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
 
 
 def _effects(variant: VariantResult) -> dict[str, Any]:

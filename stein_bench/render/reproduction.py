@@ -20,6 +20,7 @@ from stein_bench.reproduction.summary import ACCURACY
 from stein_bench.standings import ALPHA
 
 CONFOUNDED = "‡"
+MOST_LISTED = 6
 HEADLINE = {"segmentation": "miou"}
 """The metric whose contrasts are shown, where it is not the accuracy; the document holds those of all."""
 FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
@@ -44,13 +45,13 @@ class Sheet:
             )
 
 
-def sheets(document: Reproduction) -> list[tuple[Sheet, int]]:
-    """Return every table of a document with the number of columns that fit a terminal.
+def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet, int]]:
+    """Return every table of a document, or of `only` one part, with the number of columns that fit a terminal.
 
     Per part these are its figures, what the estimator does and what the statistics source does.
     """
     found = []
-    for part in dict.fromkeys(row.part for row in document.rows):
+    for part in dict.fromkeys(row.part for row in document.rows if only in (None, row.part)):
         own = [row for row in document.rows if row.part == part]
         seeds = f"{len(document.seeds)} seed{'s' if len(document.seeds) > 1 else ''}"
         for metric in dict.fromkeys(row.metric for row in own):
@@ -95,6 +96,10 @@ def _contrast(row: Row, kind: str) -> Contrast | None:
     return next((contrast for contrast in row.contrasts if contrast.kind == kind), None)
 
 
+def _significant(contrast: Contrast) -> bool:
+    return contrast.p_adjusted is not None and contrast.p_adjusted < ALPHA
+
+
 def _contrast_cell(kind: str) -> Callable[[Row], str]:
     def cell(row: Row) -> str:
         found = _contrast(row, kind)
@@ -102,15 +107,39 @@ def _contrast_cell(kind: str) -> Callable[[Row], str]:
             return UNKNOWN
         if found.ci95 is None:
             return signed(found.mean)
-        star = "*" if found.p_adjusted is not None and found.p_adjusted < ALPHA else ""
+        star = "*" if _significant(found) else ""
         return signed_interval(found.mean, found.ci95) + star
 
     return cell
 
 
+def verdict(document: Reproduction) -> str:
+    """Return the one sentence about the estimators that the contrasts of the headline metric support."""
+    if document.dishonest():
+        return "No conclusion: some cells have no result that can be trusted."
+    headline = HEADLINE.get(document.data.task, ACCURACY)
+    tested = [
+        (row, c)
+        for row in document.rows
+        for c in row.contrasts
+        if row.metric == headline and c.kind == "estimator" and c.p_adjusted is not None
+    ]
+    if not tested:
+        why = "confounded" if any(row.confounded for row in document.rows) else "without replicates"
+        return f"No conclusion about any estimator: what is compared here is {why}."
+    found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in tested if _significant(c)]
+    seeds = f"over {len(document.seeds)} seeds, after adjustment for {len(tested)} contrasts"
+    if not found:
+        return f"No estimator is shown to differ from plain BN under the same statistics, {seeds}."
+    listed = ", ".join(found[:MOST_LISTED]) + (
+        f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    )
+    return f"Shown to differ from plain BN under the same statistics, {seeds}, in points of {headline}: {listed}."
+
+
 def notes(document: Reproduction) -> list[str]:
-    """Return what must be known to read the tables."""
-    lines = [f"! {line}" for line in document.dishonest()]
+    """Return what must be known to read the tables; what takes the meaning from a figure begins with ``!``."""
+    lines = [f"! {line}" for line in (*document.dishonest(), *document.collapsed)]
     lines += document.notes
     drawn = [contrast for row in document.rows for contrast in row.contrasts]
     if drawn and len(document.seeds) > 1:
@@ -147,13 +176,13 @@ def heading(document: Reproduction) -> str:
 
 def reproduction_table(document: Reproduction) -> RenderableType:
     """Return the document as tables for people."""
-    parts: list[RenderableType] = [Text(heading(document), style="bold")]
+    parts: list[RenderableType] = [Text(heading(document), style="bold"), Text(verdict(document))]
     for sheet, most in sheets(document):
         for piece in sheet.across(most):
             parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
     lines = Table.grid(padding=(0, 1, 0, 0))
     for line in notes(document):
-        bad = line.startswith("! ") or "collapsed" in line
+        bad = line.startswith("! ")
         lines.add_row("!" if bad else "-", Text(line.removeprefix("! ")), style="red" if bad else "dim")
     return Group(*parts, Text(""), lines)
 
@@ -177,7 +206,7 @@ def print_reproduction(document: Reproduction, console: Console | None = None) -
 
 def reproduction_markdown(document: Reproduction) -> str:
     """Return the document as Markdown."""
-    lines = [f"**{markdown_text(heading(document))}**", ""]
+    lines = [f"**{markdown_text(heading(document))}**", "", markdown_text(verdict(document)), ""]
     for sheet, _ in sheets(document):
         right = range(1, len(sheet.headers))
         lines += [f"{markdown_text(sheet.heading)}:", "", *markdown_table(sheet.headers, sheet.rows, right), ""]
@@ -186,7 +215,7 @@ def reproduction_markdown(document: Reproduction) -> str:
 
 def reproduction_latex(document: Reproduction) -> str:
     """Return the document as LaTeX tabulars; they need the package booktabs."""
-    lines = [f"% {heading(document)}", r"% needs \usepackage{booktabs}"]
+    lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
     for sheet, _ in sheets(document):
         right = range(1, len(sheet.headers))
         lines += [rf"\par {latex_text(sheet.heading)}\par", *latex_table(sheet.headers, sheet.rows, right)]

@@ -100,7 +100,8 @@ class Reproduction(Part):
     seeds: list[int]
     cells: list[Cell]
     rows: list[Row]
-    notes: list[str]
+    collapsed: list[str] = Field(description="variants that no longer do their task, one line each")
+    notes: list[str] = Field(description="of the experiment: how its tables are to be read")
 
     def dishonest(self) -> list[str]:
         """Return one line for each result of a cell that cannot be trusted."""

@@ -118,7 +118,8 @@ def run_experiment(
         seeds=list(seeds),
         cells=[cell for cell, _ in results],
         rows=found,
-        notes=[*collapsed(found, first.model.classes), *experiment.notes],
+        collapsed=collapsed(found, first.model.classes),
+        notes=list(experiment.notes),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -159,3 +160,27 @@ def test_wrong_options_are_refused_before_anything_is_made(
     assert result.exit_code == 2
     assert message in one_line(result)
     assert not (experiment_path.parent / "out.json.cells").exists()
+
+
+def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_path: Path) -> None:
+    folder = experiment_path.parent
+    text = experiment_path.read_text().replace("seeds: 2", "seeds: 2\nnotes: ['<script>alert(1)</script>']")
+    experiment_path.write_text(text)
+    page, plot, again = folder / "page.html", folder / "plot.svg", folder / "again.html"
+    assert reproduce(experiment_path, "--html", str(page), "--plot", str(plot)).exit_code == 0
+    shown = page.read_text()
+    assert "<script" not in shown
+    assert "&lt;script&gt;alert(1)" in shown
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"|url\((?!#)', shown)
+    assert shown.count("<svg") == 2
+    assert "paired t interval" in plot.read_text()
+    document = read_reproduction(folder / "out.json")
+    for row in document.rows:
+        assert f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" in shown
+    result = invoke("report", str(folder / "out.json"), "--html", str(again))
+    assert result.exit_code == 0, result.output
+    assert again.read_text() == shown
+    assert "standard: accuracy, mean ± sd" in invoke("report", str(folder / "out.json")).stdout
+    wrong = invoke("report", str(folder / "out.json"), "--junit", str(folder / "x.xml"))
+    assert "reproduce --plot draws it" in one_line(wrong)
+    assert "shown by itself" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))
