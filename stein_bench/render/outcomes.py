@@ -9,7 +9,7 @@ from stein_bench.contrasts import Contrast, Mark, contrasts, marks
 from stein_bench.numbers import p_value, percent, signed_interval
 from stein_bench.pairing import CLEAN, WORST_CASE, titles, variant_name
 from stein_bench.render.figures import Series
-from stein_bench.render.table import SIGNS
+from stein_bench.render.marks import SIGNS
 from stein_bench.report import Report
 from stein_bench.results import Figure, VariantResult, headline
 from stein_bench.specs import format_eps

@@ -16,11 +16,13 @@ from stein_bench.conclusion import conclude
 from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named
 from stein_bench.numbers import UNKNOWN, p_value, percent, signed
-from stein_bench.pairing import titles
+from stein_bench.pairing import titles, variant_name
 from stein_bench.render.compare import Grid, grid
 from stein_bench.render.effects import COLUMNS, READING
 from stein_bench.render.figures import Series, bars, curve, layers, svg_text
 from stein_bench.render.gallery import Shot, data_uri, shots
+from stein_bench.render.marks import legend
+from stein_bench.render.metrics import TITLES, metric_rows
 from stein_bench.render.outcomes import (
     ResultRow,
     bar_groups,
@@ -31,9 +33,9 @@ from stein_bench.render.outcomes import (
     row_texts,
     shrinkage_series,
 )
-from stein_bench.render.table import about, legend
+from stein_bench.render.table import about
 from stein_bench.report import Report
-from stein_bench.results import Effect, VariantResult
+from stein_bench.results import Effect, Figure, VariantResult
 
 LAST = {"fail": 0, "warn": 1, "pass": 2}
 
@@ -101,6 +103,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "legend": "; ".join(legend(report)),
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
+        "metrics": _metrics(report),
         "effects": [_effects(variant) for variant in report.variants if variant.effects],
         "effects_reading": READING.format(what=measure(report)),
         "shrinkage": _shrinkage(report, anchor),
@@ -161,6 +164,29 @@ def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
     )
     alt = f"Two line charts by BN layer, from input to output. Share of the mean that is kept: {told}."
     return figure_part(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
+
+
+def _metrics(report: Report) -> dict[str, Any] | None:
+    """Return the task's metrics beside the headline, by outcome; of a site the accuracy as well."""
+    found = [(variant_name(variant), row) for variant in report.variants for row in metric_rows(variant)]
+    names = list(dict.fromkeys(name for _, row in found for name in row.metrics))
+    rows = [[name, row.outcome, "all", *(_percent(row.metrics.get(metric)) for metric in names)] for name, row in found]
+    for name, row in found:
+        for site, of in row.sites.items():
+            metrics = (_percent((of.metrics or {}).get(metric)) for metric in names)
+            rows.append([name, row.outcome, f"{site} (n = {of.samples}): {percent(of.accuracy)} % right", *metrics])
+    sites = any(row.sites for _, row in found)
+    headers = ["BN, statistics", "outcome", "site", *(f"{TITLES.get(name, name)} %" for name in names)]
+    if not sites:
+        headers, rows = [headers[0], headers[1], *headers[3:]], [[*row[:2], *row[3:]] for row in rows]
+    return {"headers": headers, "rows": rows} if names or sites else None
+
+
+def _percent(figure: Figure | None) -> str:
+    if figure is None or figure.value is None:
+        return UNKNOWN
+    between = f" ({percent(figure.ci95[0])}–{percent(figure.ci95[1])})" if figure.ci95 else ""
+    return percent(figure.value) + between
 
 
 def _effects(variant: VariantResult) -> dict[str, Any]:

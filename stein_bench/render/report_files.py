@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from stein_bench.conclusion import conclude
+from stein_bench.render.marks import legend
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.outcomes import ResultRow, measure, result_rows, row_texts
-from stein_bench.render.table import about, legend
+from stein_bench.render.table import about
 from stein_bench.report import Report
 
 Named = tuple[str, Report]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.conclusion import conclude
-from stein_bench.contrasts import Contrast, Mark, contrasts, marks
+from stein_bench.contrasts import contrasts, marks
 from stein_bench.normalization.names import USING_COUNT
 from stein_bench.numbers import percent
 from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.effects import effect_tables
+from stein_bench.render.marks import SIGNS, Marked, legend_of
 from stein_bench.render.metrics import metric_tables, scaling_note
 from stein_bench.render.preset import preset_notes
 from stein_bench.report import Diagnostic, Report
@@ -31,7 +32,6 @@ from stein_bench.results import (
     headline,
 )
 from stein_bench.specs import format_eps
-from stein_bench.standings import ALPHA
 
 NARROWEST = 80
 """Columns that the table needs to show every figure whole."""
@@ -51,7 +51,7 @@ def report_table(report: Report) -> RenderableType:
         notes.add_row("!", Text(line), style="bold red")
     for line in (
         *concluded.reservations,
-        *_legend(marked, found, segmented=report.data.task == "segmentation"),
+        *legend_of(marked, found, segmented=report.data.task == "segmentation"),
         *_notes(report),
     ):
         notes.add_row("-", Text(line), style="dim")
@@ -85,33 +85,6 @@ def _heading(report: Report) -> Text:
 
 def _sources(report: Report) -> set[str]:
     return {variant.stats for variant in report.variants}
-
-
-SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "below": "−"}
-"""One character each, so that they need no colour."""
-_MEANINGS: dict[Mark, str] = {
-    "best-above": "best, and significantly above plain BN",
-    "best": "best, not significantly",
-    "above": "significantly above plain BN",
-    "below": "significantly below plain BN",
-}
-Marked = Mapping[tuple[str, str], Mark]
-
-
-def legend(report: Report) -> list[str]:
-    """Explain the marks of a report that are there."""
-    found = contrasts(report)
-    return list(_legend(marks(report, found), found, segmented=report.data.task == "segmentation"))
-
-
-def _legend(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:
-    """Explain the marks that are there."""
-    used = [mark for mark in SIGNS if mark in marked.values()]
-    if used:
-        told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
-        tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
-        how = "paired tests by exchanging images" if segmented else "exact paired tests"
-        yield f"{told} (same statistics and samples; {how}, Holm over {tests}, p < {ALPHA:g})"
 
 
 def _rows(report: Report, marked: Marked) -> Table:

@@ -267,3 +267,17 @@ def test_the_command_imports_no_torch(whole, save, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_task_s_metrics_and_sites_are_on_the_page(save, invoke, tmp_path):
+    from stein_bench.results import Figure, SiteResult
+
+    auc = {"auc": Figure(value=0.875, ci95=(0.8, 0.9))}
+    site = SiteResult(samples=7, accuracy=0.5, ci95=(0.2, 0.8), metrics={"auc": Figure(value=None, ci95=None)})
+    one = variant()
+    one = replaced(one, clean=replaced(one.clean, metrics=auc, sites={"<b>A</b>": site}))
+    invoke("report", save(report(one)), "--html", tmp_path / "r.html")
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "AUC %" in text
+    assert "87.5 (80.0–90.0)" in text
+    assert "<b>A</b> (n = 7): 50.0 % right" in text
