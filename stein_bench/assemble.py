@@ -167,7 +167,7 @@ def replay_result(
             return None, None
         again = type(clean).from_columns(columns)
         here = clean.select(unit.indices).under_attack(again, no_success[unit.indices])
-        return _ratio(here), float(here.differs(robust.select(unit.indices)).mean())
+        return here.value(), float(here.differs(robust.select(unit.indices)).mean())
 
     shuffled_share, shuffled_flipped = share_and_flips(shuffled, "shuffled")
     among_clean, among_clean_flipped = share_and_flips(single, "among_clean")
@@ -176,12 +176,12 @@ def replay_result(
         return None
     everything = shuffled.indices if len(shuffled.indices) else np.arange(len(robust))
     return Replay(
-        joint=_ratio(robust.select(everything)),
+        joint=robust.select(everything).value(),
         shuffled=shuffled_share,
         shuffled_flipped=shuffled_flipped,
         samples=len(everything),
         single_samples=len(single.indices),
-        single_joint=_ratio(robust.select(single.indices)),
+        single_joint=robust.select(single.indices).value(),
         among_clean=among_clean,
         among_clean_flipped=among_clean_flipped,
         alone=alone,

@@ -96,8 +96,9 @@ class Spread(Part):
 class Replay(Part):
     """What is left of the robust accuracy when the same adversarial inputs are shown in other batches.
 
-    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named. `flipped` is
-    the share of samples whose verdict is another one than in the batch in which they were attacked.
+    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named; of
+    segmentation they are mIoU. `flipped` is the share of samples whose verdict is another one than in the batch in
+    which they were attacked.
     """
 
     joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")

@@ -175,7 +175,7 @@ def test_batch_statistics_have_replays_and_controls_have_effects(net: str, city:
         replay = variant.attacks[0].replay
         assert (replay is not None) == (variant.stats == "batch")
         if replay is not None:
-            assert replay.joint == pytest.approx(variant.attacks[0].robust_accuracy)
+            assert replay.joint == pytest.approx(variant.attacks[0].metrics["miou"].value)
             assert 0 <= replay.among_clean_flipped <= 1
     effects = {(effect.outcome, effect.name): effect for effect in report.variants[0].effects}
     values = {f"{v.bn}/{v.stats}": v.clean.metrics["miou"].value for v in report.variants}
