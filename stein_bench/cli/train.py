@@ -15,6 +15,7 @@ from stein_bench.cli.app import app
 from stein_bench.cli.completion import bn_names, completing, recipe_names
 from stein_bench.cli.evaluate import InterruptedRunError
 from stein_bench.cli.files import check_outputs, check_picture
+from stein_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from stein_bench.trainconfig import TrainConfig
@@ -158,12 +159,22 @@ def train(
     options = {key: value for key, value in locals().items() if key != "config"}
     from stein_bench.trainconfig import make_train_config
 
-    settings = make_train_config(options, config)
-    picture = _picture(settings)
-    trained = _train(settings)
-    if int(os.environ.get("RANK", 0)) == 0:
+    try:
+        settings = make_train_config(options, config)
+        picture = _picture(settings)
+        trained = _train(settings)
+    except UsageError as error:
+        if not _speaks():  # every process finds it, one says it
+            return error.exit_code
+        raise
+    if _speaks():
         _show(trained, settings, picture)
     return 0
+
+
+def _speaks() -> bool:
+    """Return whether this is the only process or the first of those that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _picture(settings: TrainConfig) -> str:
@@ -179,8 +190,7 @@ def _train(settings: TrainConfig) -> TrainedNetwork:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
-    quiet = settings.quiet or int(os.environ.get("RANK", 0)) != 0
-    with terminal_progress(quiet=quiet) as progress:
+    with terminal_progress(quiet=settings.quiet or not _speaks()) as progress:
         from stein_bench.training import run_training
 
         try:
