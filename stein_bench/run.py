@@ -14,7 +14,7 @@ from torch import nn
 
 from stein_bench.adversarials import Keeper, adversarials_path, write_adversarials
 from stein_bench.assemble import variant_result
-from stein_bench.attacks.catalog import LINF_EPS
+from stein_bench.attacks.attackinfo import LINF_EPS
 from stein_bench.config import RunConfig
 from stein_bench.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.data.samples import batches

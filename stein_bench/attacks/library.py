@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks.catalog import AttackInfo
+from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.losses import MOST_TARGETS
 from stein_bench.guard import forked_rng
 from stein_bench.seeds import derive_seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stein_bench.errors import RunError, UsageError
 from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library, reason
@@ -46,22 +46,8 @@ class TorchvisionModel:
 
         See `ModelSource.build`.
         """
-        import torchvision
-
-        if in_channels != 3:
-            raise UsageError(f"{self.spec} takes images of 3 channels, not {in_channels}.")
         self._check_pretrained(num_classes, pretrained)
-        options = {} if num_classes is None else {"num_classes": num_classes}
-        try:
-            with quiet_library():
-                network: nn.Module = torchvision.models.get_model(
-                    self.name, weights="DEFAULT" if pretrained else None, **options
-                )
-        except Exception as error:
-            if isinstance(error, OSError):
-                raise RunError(f"cannot download {self.spec}: {reason(error)}") from error
-            raise UsageError(f"cannot build {self.spec}: {reason(error)}") from error
-        return network
+        return build_torchvision(self.name, num_classes, in_channels, weights="DEFAULT" if pretrained else None)
 
     def fingerprint(self) -> str:
         """Return the hash of torchvision's version."""
@@ -93,6 +79,29 @@ class TorchvisionModel:
         if num_classes not in (None, config.num_classes):
             own = config.num_classes
             raise UsageError(f"the pretrained weights of {self.spec} have {own} classes, not {num_classes}.")
+
+
+def build_torchvision(
+    name: str, num_classes: int | None, in_channels: int, **weights: Literal["DEFAULT"] | None
+) -> nn.Module:
+    """Build a model of torchvision, with its own number of classes for None.
+
+    Raises `UsageError` where it takes another number of channels or cannot be built, and `RunError` where its weights
+    cannot be downloaded.
+    """
+    import torchvision
+
+    if in_channels != 3:
+        raise UsageError(f"torchvision:{name} takes images of 3 channels, not {in_channels}.")
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    try:
+        with quiet_library():
+            network: nn.Module = torchvision.models.get_model(name, **weights, **options)
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise RunError(f"cannot download torchvision:{name}: {reason(error)}") from error
+        raise UsageError(f"cannot build torchvision:{name}: {reason(error)}") from error
+    return network
 
 
 def find_torchvision_model(name: str) -> TorchvisionModel | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from stein_bench.errors import RunError, UsageError
-from stein_bench.models.interface import PretrainedConfig, digest, quiet_library, reason
+from stein_bench.models.interface import PretrainedConfig, digest
+from stein_bench.models.torchvision_models import build_torchvision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,20 +48,8 @@ class TorchvisionSegmentation:
 
         See `ModelSource.build`.
         """
-        import torchvision
-
-        if in_channels != 3:
-            raise UsageError(f"{self.spec} takes images of 3 channels, not {in_channels}.")
-        options = {} if num_classes is None else {"num_classes": num_classes}
-        weights = {"weights": "DEFAULT" if pretrained else None, "weights_backbone": None}
-        try:
-            with quiet_library():
-                network: nn.Module = torchvision.models.get_model(self.name, **weights, **options)
-        except Exception as error:
-            if isinstance(error, OSError):
-                raise RunError(f"cannot download {self.spec}: {reason(error)}") from error
-            raise UsageError(f"cannot build {self.spec}: {reason(error)}") from error
-        return network
+        weights: Literal["DEFAULT"] | None = "DEFAULT" if pretrained else None
+        return build_torchvision(self.name, num_classes, in_channels, weights=weights, weights_backbone=None)
 
     def fingerprint(self) -> str:
         """Return the hash of torchvision's version."""

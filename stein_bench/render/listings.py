@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from stein_bench.attacks.catalog import AttackInfo
+from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.errors import UsageError
 
 Row = Sequence[str]

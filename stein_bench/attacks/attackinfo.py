@@ -1,0 +1,87 @@
+"""What is known of an attack before it runs: norm, access, how its budget is named, whether it can run. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stein_bench.specs import ParameterValue
+
+Norm = Literal["Linf", "L2", "L1", "L0"]
+Access = Literal["white-box", "score", "decision", "transfer", "none"]
+
+LINF_EPS = 8 / 255
+"""The usual Linf budget on 8-bit images (Croce et al., RobustBench, 2021)."""
+L2_EPS = 1.0
+"""torchattacks' own default for its L2 attacks."""
+L1_EPS = 12.0
+"""The usual L1 budget on 32×32 images (Croce and Hein, "Mind the box", 2021)."""
+TRANSFER = "transfer."
+"""What the name of an attack begins with that is made on a surrogate."""
+L0_EPS = 10.0
+"""Ten changed pixels: no value is customary, so name your own."""
+
+
+@dataclass(frozen=True)
+class AttackInfo:
+    """One entry of `stein-bench list attacks`.
+
+    Attributes:
+        name: as written in a spec.
+        summary: one line with the source.
+        norms: norms it can be judged in, its default first; a corruption has none.
+        default_eps: budget where the spec gives none; for L0 the number of changed pixels.
+        access: what the attacker sees: gradients (``white-box``), scores, decisions, another model (``transfer``), or
+            nothing (``none``).
+        eps_name: its own name of the budget; None where it does not honour one: then a success counts
+            only if the perturbation found lies within eps.
+        params: parameters with defaults (native attacks; torchattacks' are read from the class).
+        tasks: what it serves.
+        minimal: whether it makes the perturbation small, so that it tells the distance of what it finds.
+        min_classes: smallest number of classes it works with.
+        unavailable: empty, or why it cannot run.
+    """
+
+    name: str
+    summary: str
+    norms: tuple[Norm, ...] = ("Linf",)
+    default_eps: float = LINF_EPS
+    access: Access = "white-box"
+    eps_name: str | None = "eps"
+    params: Mapping[str, ParameterValue] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ("classification",)
+    min_classes: int = 2
+    minimal: bool = False
+    unavailable: str = ""
+
+    @property
+    def method(self) -> str:
+        """The attack that is run, of a transfer attack on the surrogate: its name without ``transfer.``."""
+        return self.name.removeprefix(TRANSFER)
+
+    @property
+    def backend(self) -> Literal["native", "torchattacks"]:
+        """Who runs it: stein-bench itself or the torchattacks library."""
+        return "torchattacks" if self.method.startswith("torchattacks.") else "native"
+
+    @property
+    def serves(self) -> tuple[str, ...]:
+        """The tasks it serves: one that tells two of several classes apart also tells two classes apart."""
+        binary = ("binary",) if "classification" in self.tasks and self.min_classes <= 2 else ()
+        return (*self.tasks, *binary)
+
+    @property
+    def is_transfer(self) -> bool:
+        """Whether its inputs are made on a surrogate and only shown to the evaluated model."""
+        return self.access == "transfer"
+
+    @property
+    def is_corruption(self) -> bool:
+        """Whether it is random noise: no attack, without a budget, and judged on the corrupted input alone."""
+        return not self.norms
+
+    @property
+    def honours_eps(self) -> bool:
+        """Whether the attack keeps to the budget by itself."""
+        return self.eps_name is not None
