@@ -49,8 +49,6 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
     if untrusted:
         more = f", and {len(untrusted) - 1} more" if len(untrusted) > 1 else ""
         return Conclusion(f"No conclusion: a result cannot be trusted ({untrusted[0].rstrip('.')}{more}).")
-    if all(variant.weights.kind == "none" for variant in report.variants):
-        return Conclusion("No conclusion: the network has random weights, so that its robustness means nothing.")
     lost = collapsed(report)
     if all(variant_name(variant) in lost for variant in report.variants):
         return Conclusion("No conclusion: no variant does its task any more, so that robust accuracy means nothing.")
@@ -201,6 +199,8 @@ def _percent(figure: Figure) -> str:
 
 def _reservations(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
     """Yield what else limits what can be said."""
+    if any(variant.weights.kind == "none" for variant in report.variants):
+        yield "weights: none: the network is as its code made it: untrained, unless that loads weights"
     changed = [variant for variant in report.variants if variant.bn != PLAIN]
     if any(variant.conversion == "before-training" for variant in changed):
         yield (

@@ -175,8 +175,8 @@ def _metrics(report: Report) -> dict[str, Any] | None:
         for site, of in row.sites.items():
             metrics = (_percent((of.metrics or {}).get(metric)) for metric in names)
             rows.append([name, row.outcome, f"{site} (n = {of.samples}): {percent(of.accuracy)} % right", *metrics])
-    sites = any(row.sites for _, row in found)
-    headers = ["BN, statistics", "outcome", "site", *(f"{TITLES.get(name, name)} %" for name in names)]
+    sites, titled = any(row.sites for _, row in found), {**TITLES, "miou": "mIoU"}
+    headers = ["BN, statistics", "outcome", "site", *(f"{titled.get(name, name)} %" for name in names)]
     if not sites:
         headers, rows = [headers[0], headers[1], *headers[3:]], [[*row[:2], *row[3:]] for row in rows]
     return {"headers": headers, "rows": rows} if names or sites else None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
+from stein_bench.adversarials import read_adversarials
 from stein_bench.attacks import native
 from stein_bench.class_counts import METRICS, ClassCounts, image_miou, metrics
 from stein_bench.cli.commands import app
@@ -290,3 +291,25 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
 def test_segpgd_is_for_segmentation_only() -> None:
     with pytest.raises(UsageError, match="attack segpgd serves segmentation, but the data is for classification"):
         run_evaluation(make_config({"model": "resnet18", "attack": "segpgd"}))
+
+
+def test_examples_are_kept_with_their_maps_and_shown_on_the_page(net: str, city: str, tmp_path: Path) -> None:
+    output = tmp_path / "r.json"
+    report = run(net, city, attack=["pgd:steps=5"], eps="2/255,6/255", output=str(output), save_adversarials=2)
+    output.write_text(report.to_json())
+    gallery = read_adversarials(report, output)
+    assert gallery is not None
+    assert len(gallery.examples) == 4
+    for example in gallery.examples:
+        assert example.label.shape == example.adv_prediction.shape == (16, 32)
+        wrong, before = (
+            float((found != example.label)[example.label != 255].mean())
+            for found in (example.adv_prediction, example.clean_prediction)
+        )
+        assert wrong > before or not example.broken
+    result = invoke("report", str(output), "--html", str(tmp_path / "r.html"))
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count("prediction, adversarial</div>") == 4
+    assert "pixel accuracy within each Linf budget" in page
+    assert "IoU" in page
