@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -76,3 +76,8 @@ def repeatable_backends() -> Iterator[None]:
         yield
     finally:
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def copied_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the model's state that no further step changes."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

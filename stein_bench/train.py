@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,18 +11,18 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from stein_bench.attacks.registry import Attack
 from stein_bench.augment import augment
 from stein_bench.data.samples import Samples, read_chunks
 from stein_bench.distributed import own_part, rank, sum_over_processes, world_size
 from stein_bench.errors import RunError
-from stein_bench.guard import forked_rng, model_untouched, repeatable_backends
+from stein_bench.guard import copied_state, forked_rng, model_untouched, repeatable_backends
 from stein_bench.models.outputs import logits as model_logits
 from stein_bench.normalization.together import synchronised_batchnorm
 from stein_bench.objective import merit, smoothed_loss
 from stein_bench.optimization import make_optimizer, make_schedule
+from stein_bench.parallel import averaging_gradients
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.recipes import Recipe
 from stein_bench.seeds import derive_seed
@@ -165,7 +164,8 @@ class Training:
         progress = progress or Silent()
         per_epoch = len(self.data.train)
         total, done = self.recipe.epochs * per_epoch, len(self.history) * per_epoch
-        parallel = self._parallel()  # made first: it refuses synchronised layers on the CPU, where these work
+        # before the layers are synchronised: it would refuse such on the CPU, where these work
+        parallel = averaging_gradients(self.model, self._callable, self._trial_loss)
         with repeatable_backends(), synchronised_batchnorm(self.model), phase(progress, title, total, done):
             while not self.finished:
                 epoch = len(self.history)
@@ -177,28 +177,10 @@ class Training:
                 self.model.load_state_dict(self._best_state)
         self.model.eval()
 
-    def _parallel(self) -> nn.Module:
-        """Return what trains: the model or, among several processes, the model that averages their gradients."""
-        if world_size() == 1:
-            return self._callable
-        unused = self._leaves_parameters_unused()
-        with warnings.catch_warnings():
-            # Later versions of torch have another name for it, which 2.6 does not know.
-            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
-            # Buffers need no copying: they are equal everywhere, as the moments are.
-            return DistributedDataParallel(self._callable, broadcast_buffers=False, find_unused_parameters=unused)
-
-    def _leaves_parameters_unused(self) -> bool:
-        """Return whether training reaches no gradient in some parameters, such as those of auxiliary classifiers."""
-        before = copied_state(self.model)
+    def _trial_loss(self) -> Tensor:
+        """Return the loss of two samples."""
         inputs, labels = (part.to(self.device) for part in self.data.samples.batch(self.data.train[:2].tolist()))
-        with forked_rng(self.seed):
-            self.model.train()
-            self.task.loss(model_logits(self.model(inputs)), labels).mean().backward()  # type: ignore[no-untyped-call]
-        unused = any(parameter.requires_grad and parameter.grad is None for parameter in self.model.parameters())
-        self._optimizer.zero_grad(set_to_none=True)
-        self.model.load_state_dict(before)
-        return unused
+        return self.task.loss(model_logits(self.model(inputs)), labels).mean()
 
     def _run_epoch(self, parallel: nn.Module, epoch: int, progress: Progress) -> None:
         started = time.perf_counter()
@@ -305,8 +287,3 @@ class Training:
     def _judged(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         output = model_logits(self._callable(inputs))
         return self.task.loss(output, labels), self.task.quality(output, labels)
-
-
-def copied_state(model: nn.Module) -> State:
-    """Return a copy of the model's state that no further step changes."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

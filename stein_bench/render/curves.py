@@ -22,6 +22,8 @@ def plot_curves(card: TrainingCard, path: str | Path) -> None:
     left, right = figure.subplots(1, 2)
     _draw(left, card, "loss", 1.0)
     _draw(right, card, "accuracy", 100.0)
+    if _spreads([loss for record in card.epochs for loss in (record.loss, record.validation_loss)]):
+        left.set_yscale("log")
     left.set_ylabel("loss, mean over the samples")
     right.set_ylabel("accuracy in %")
     for axes in (left, right):
@@ -50,6 +52,12 @@ def _draw(axes: Axes, card: TrainingCard, figure: str, scale: float) -> None:
         if points:
             epochs, heights = zip(*points, strict=True)
             axes.plot(epochs, heights, label=label, color=f"C{index}", marker="osD"[index], markersize=3)
+
+
+def _spreads(losses: list[float | None]) -> bool:
+    """Return whether a linear axis would hide all but the largest of the losses."""
+    positive = [loss for loss in losses if loss is not None and loss > 0]
+    return len(positive) > 1 and max(positive) > 100 * min(positive)
 
 
 def _value(record: EpochRecord, field: str) -> float | None:

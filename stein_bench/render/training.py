@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich import box
@@ -26,9 +27,10 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
     console.print()
     console.print(_table(card))
     console.print()
+    again = ["stein-bench", "evaluate", card.config["model"], "--data", card.config["data"], "--weights", str(path)]
     for line in (
         f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
-        f"evaluate them: stein-bench evaluate {card.config['model']} --data {card.config['data']} --weights {path}",
+        f"evaluate them: {shlex.join(again)}",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -24,6 +24,7 @@ LAYERS = (
     ("trainconfig", "trainingcard"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),
     ("budgets", "published", "sites", "adversarials", "distances", "objective", "optimization", "checkpoint"),
+    ("parallel",),
     ("train",),
     ("journal", "fit", "keeping", "prepare", "leaderboard", "matching", "diagnostics"),
     ("networks", "evaluate", "compare", "gate", "display", "contrasts"),

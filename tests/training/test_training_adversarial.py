@@ -6,9 +6,10 @@ import torch
 from small import CPU, TASK, network, parts, recipe, stripes, training
 
 from stein_bench.attacks.registry import resolve_attack
+from stein_bench.guard import copied_state
 from stein_bench.models.weights import state_sha256
 from stein_bench.normalization.convert import convert_batchnorm
-from stein_bench.train import Adversary, copied_state
+from stein_bench.train import Adversary
 
 ATTACK = "pgd:eps=16/255,steps=5"
 

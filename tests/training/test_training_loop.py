@@ -12,11 +12,12 @@ from small import CPU, TASK, network, parts, recipe, stripes, training
 from torch import nn
 
 from stein_bench.errors import RunError
+from stein_bench.guard import copied_state
 from stein_bench.models.weights import state_sha256
 from stein_bench.normalization.convert import convert_batchnorm
 from stein_bench.objective import merit, smoothed_loss
 from stein_bench.progress import Silent
-from stein_bench.train import Training, copied_state
+from stein_bench.train import Training
 from stein_bench.trainingcard import EpochRecord
 
 

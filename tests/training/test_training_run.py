@@ -211,6 +211,15 @@ def test_every_option_can_be_set_in_a_file_under_its_name(tmp_path: Path) -> Non
         make_train_config({"model": "m"})
 
 
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same(net: str, tmp_path: Path) -> None:
+    plain, compiled = (train(net, tmp_path, name, compile=on) for name, on in (("plain", False), ("compiled", True)))
+    assert compiled.card.identity["compile"] is True
+    for one, other in zip(plain.card.epochs, compiled.card.epochs, strict=True):
+        assert other.loss == pytest.approx(one.loss, rel=0.05)  # dropout draws other numbers
+    assert load_file(plain.path).keys() == load_file(compiled.path).keys()
+
+
 def test_mixed_precision_trains(net: str, tmp_path: Path) -> None:
     exact, mixed = (train(net, tmp_path, name, precision=name, epochs=1) for name in ("fp32", "bf16"))
     assert mixed.card.environment.precision == "bf16"
