@@ -94,6 +94,9 @@ def reproduce(
     std: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Standard deviation of it.", rich_help_panel=RUN)
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Resize the images, as in evaluate.", rich_help_panel=RUN)
+    ] = None,
     device: Annotated[
         str | None,
         typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=RUN),
@@ -166,7 +169,7 @@ def reproduce(
     overrides = {
         "seeds": seeds, "seed": seed, "data": data, "model": model, "bn": bn and tuple(bn),
         "part": part and tuple(part), "recipe": recipe, "attack": attack and tuple(attack), "limit": limit,
-        "batch_size": batch_size, "device": device,
+        "batch_size": batch_size, "image_size": image_size, "device": device,
         "mean": None if mean is None else parse_numbers(mean, "--mean"),
         "std": None if std is None else parse_numbers(std, "--std"),
         "train": None if epochs is None else {"epochs": epochs},

@@ -130,5 +130,6 @@ def _common(experiment: Experiment) -> dict[str, Any]:
         "data": experiment.data,
         "mean": experiment.mean,
         "std": experiment.std,
+        "image_size": experiment.image_size,
         "device": experiment.device,
     }

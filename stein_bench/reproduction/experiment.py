@@ -48,6 +48,7 @@ class Experiment(Settings):
         model, data: specs as `evaluate` takes them.
         data_form: what `--data` has to look like where an experiment comes without data.
         mean, std: input scaling, if it is not the model's own.
+        image_size: as in `evaluate`, if the images are not taken as they are.
         bn: estimators, plain BN first where there is something to compare with.
         stats: statistics sources of every BN; ``published`` gives each the one it has in the published code.
         parts: the tables.
@@ -64,6 +65,7 @@ class Experiment(Settings):
     data_form: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    image_size: int | None = Field(default=None, ge=1)
     bn: tuple[str, ...] = Field(min_length=1)
     stats: tuple[Stats, ...] | Literal["published"] = ("running", "batch")
     parts: tuple[ExperimentPart, ...] = Field(min_length=1)
