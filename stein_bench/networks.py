@@ -28,6 +28,7 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
+from stein_bench.normalization.layers import stein_layers
 from stein_bench.prepare import Plan, blank_outputs
 from stein_bench.progress import Progress
 from stein_bench.recipes import Recipe
@@ -56,13 +57,22 @@ class Built:
 
 
 def build_blank(plan: Plan) -> nn.Module:
-    """Build the network with random weights that depend on the run's seed alone."""
+    """Build the network with random weights that depend on the run's seed alone.
+
+    Raises:
+        UsageError: it has Stein layers, so that neither its BN nor plain BN would be what a report says.
+    """
     with forked_rng(plan.config.seed):
         network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
         if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
             # Lazy layers draw their weights when they see the first input.
             blank_outputs(network.eval(), plan, torch.device("cpu"))
-        return network
+    if next(stein_layers(network), None) is not None:
+        raise UsageError(
+            f"{plan.source.name} has Stein layers already, so that a result would stand under another BN's name: "
+            "let it return plain BN layers and name the estimator with --bn."
+        )
+    return network
 
 
 def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
@@ -70,7 +80,8 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
 
     The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
     """
-    trained_with_bn = plan.weights is not None and plan.weights.card is not None and plan.weights.card.bn == bn
+    # None: weights of Stein layers without a card, which are evaluated with the one estimator that the user names
+    trained_with_bn = plan.weights is not None and plan.weights.trained_with in (bn, None)
     if plan.weights_kind == "pretrained":
         with forked_rng(plan.config.seed):
             network = plan.source.build(

@@ -236,7 +236,7 @@ def _shares_labels(data: DataSource, label_space: str | None) -> bool:
 
 
 def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequence[Variant]) -> None:
-    plain = kind == "pretrained" or (weights is not None and (weights.card is None or weights.card.bn == "sample"))
+    plain = kind == "pretrained" or (weights is not None and weights.trained_with == "sample")
     if not plain or all(variant.bn == "sample" for variant in variants):
         raise UsageError(
             "--preserve-function is for trained plain-BN weights that are converted: give --bn NAME with "

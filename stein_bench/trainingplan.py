@@ -115,7 +115,7 @@ def _check_bn(base: Plan, network: nn.Module, bn: str, config: TrainConfig) -> N
 
 def _former_bn(base: Plan) -> str:
     """Return the BN estimator that the weights to start from were trained with."""
-    return base.weights.card.bn if base.weights is not None and base.weights.card is not None else "sample"
+    return (base.weights.trained_with if base.weights is not None else None) or "sample"
 
 
 def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]:

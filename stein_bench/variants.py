@@ -41,7 +41,7 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
     names = [str(parse_estimator(name)) for name in config.bn or ()]
     if len(set(names)) < len(names):
         raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
-    trained_with = weights.card.bn if weights is not None and weights.card is not None else "sample"
+    trained_with = _trained_with(weights, names)
     others = [name for name in names if name != trained_with]
     if trained_with != "sample" and others:
         raise UsageError(
@@ -65,6 +65,20 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
         raise UsageError("--batch-size auto: under batch statistics the size is part of the question; give a number.")
     controls = {variant.label: variant for variant in wanted if variant.label not in labels}
     return (*asked, *controls.values())
+
+
+def _trained_with(weights: Weights | None, names: Sequence[str]) -> str:
+    """Return the BN that the weights were trained with; where they hold no card of it, the one that is named."""
+    if weights is None:
+        return "sample"
+    if weights.trained_with is not None:
+        return weights.trained_with
+    if len(names) == 1 and names[0] != "sample":
+        return names[0]
+    raise UsageError(
+        f"the weights in {weights.path} are those of Stein layers (they hold their `count`), and no card says of which "
+        "estimator: evaluate takes them with one --bn, the one that they were trained with."
+    )
 
 
 def lacks_control(variants: Sequence[Variant]) -> bool:

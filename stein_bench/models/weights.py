@@ -46,6 +46,17 @@ class Weights:
     sha256: str
     path: str
 
+    @property
+    def trained_with(self) -> str | None:
+        """The BN estimator that they were trained with: the card's; plain BN where nothing says otherwise.
+
+        None where layers have the ``count`` of Stein layers and there is no card that names the estimator.
+        """
+        if self.card is not None:
+            return self.card.bn
+        counted = (name.removesuffix("count") for name in self.state if name.rpartition(".")[2] == "count")
+        return None if any(f"{prefix}running_mean" in self.state for prefix in counted) else "sample"
+
 
 def read_weights(path: str | Path) -> Weights:
     """Return the weights in a ``.safetensors`` file, or in a ``.pth``, ``.pt`` or ``.ckpt`` one, on the CPU.

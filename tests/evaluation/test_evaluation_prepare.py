@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny import write_model
 from torch import nn
@@ -14,8 +15,10 @@ from torch import nn
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
 from stein_bench.models.weights import WeightsCard, save_weights
-from stein_bench.networks import build_blank
+from stein_bench.networks import build_blank, build_network
+from stein_bench.normalization.convert import convert_batchnorm
 from stein_bench.prepare import Plan, check_model, prepare
+from stein_bench.progress import Silent
 
 
 def plan(model: str, data: str, **options: Any) -> Plan:
@@ -204,3 +207,30 @@ def test_attacks_that_need_more_classes_are_refused_before_the_run(tmp_path: Pat
         check_model(made, build_blank(made))
     made = prepare(make_config({**settings, "attack": ["autoattack", "apgd-ce", "fab-t", "square"]}))
     assert check_model(made, build_blank(made)) == 2
+
+
+def test_weights_of_stein_layers_without_a_card_are_of_the_one_bn_that_is_named(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    trained, _ = convert_batchnorm(build_blank(plan(model, data)), "stein", count=640)
+    torch.save(trained.state_dict(), tmp_path / "stein.pth")
+    options = {"model": model, "data": data, "weights": str(tmp_path / "stein.pth")}
+    made = prepare(make_config({**options, "bn": ["stein"]}))
+    built = build_network(made, "stein", Silent())
+    assert built.conversion == "before-training"
+    assert built.account is not None
+    assert built.account.converted[0].count == 640
+    for bn in ({}, {"bn": ["sample"]}, {"bn": ["stein", "jsnorm"]}):
+        with pytest.raises(UsageError, match="with one --bn, the one that they were trained with"):
+            prepare(make_config({**options, **bn}))
+
+
+def test_a_network_with_stein_layers_of_its_own_is_refused(data: str, tmp_path: Path) -> None:
+    # Its results would stand in the report as plain BN's.
+    write_model(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "from net import make as plain\nfrom stein_bench import convert_batchnorm\n\n\n"
+        'def make(num_classes=3):\n    return convert_batchnorm(plain(num_classes), "stein")[0]\n'
+    )
+    with pytest.raises(UsageError, match="has Stein layers already"):
+        plan(f"{tmp_path / 'own.py'}:make", data)
