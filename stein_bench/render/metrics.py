@@ -14,9 +14,15 @@ from stein_bench.report import DataScaling, Report
 from stein_bench.results import Figure, SiteResult, VariantResult
 from stein_bench.specs import format_eps
 
-TITLES = {"auc": "AUC", "pixel_accuracy": "pixels", "f1": "F1", "jaccard": "Jaccard"}
+TITLES = {
+    "auc": "AUC", "pixel_accuracy": "pixels", "f1": "F1", "jaccard": "Jaccard",
+    "published_js": "publ. js", "published_precision": "publ. prec.",
+    "published_sensitivity": "publ. sens.", "published_f1": "publ. F1",
+}  # fmt: skip
 MOST_WITH_INTERVALS = 4
 """More metrics than these are shown without their intervals, which are in the report: 80 columns hold no more."""
+MOST_BRIEF = 5
+"""Columns of a table of metrics; further ones are another table."""
 MAIN = ("miou",)
 """What the main table shows."""
 SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
@@ -63,12 +69,11 @@ def metric_tables(report: Report) -> list[RenderableType]:
     rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
     names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
     tables: list[RenderableType] = []
-    if names:
-        several = len(names) > MOST_WITH_INTERVALS
-        table = _table([f"{TITLES.get(name, name)} %" for name in names], narrow=several)
-        for variant, row in _leading(rows):
-            cells = (_cell(row.metrics.get(name), brief=several) for name in names)
-            table.add_row(variant, row.outcome, *cells)
+    brief = len(names) > MOST_WITH_INTERVALS
+    for part in (names[i : i + MOST_BRIEF] for i in range(0, len(names), MOST_BRIEF)):
+        table = _table([f"{TITLES.get(name, name)} %" for name in part], narrow=brief)
+        for variant, row in _leading([(v, row) for v, row in rows if row.metrics.keys() & set(part)]):
+            table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name), brief=brief) for name in part))
         tables.append(table)
     by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
     if by_site:
