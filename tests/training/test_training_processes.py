@@ -76,7 +76,7 @@ def work(number: int, port: int, folder: str) -> None:
         found = [run_case(*case) for case in CASES]
         sums = sum_over_processes([number + 1.0, 10.0], CPU)
         torch.save((found, sums, rank(), is_main(), world_size()), Path(folder) / f"{number}.pt")
-    run_whole(f"{folder}/net.py:make", Path(folder) / "two.safetensors")
+        run_whole(f"{folder}/net.py:make", Path(folder) / "two.safetensors")
 
 
 @pytest.fixture(scope="module")
