@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,13 +49,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     coupled, sites = variant.stats == "batch", plan.samples.sites
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
     corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
-    robust = {
-        attack.label: clean.under_attack(
-            measure.from_columns(phases[attack.label].columns), _no_success(phases[attack.label])
-        )
-        for attack in attacks
-        if not phases[attack.label].message
-    }
+    robust = _robust_outcomes(clean, attacks, phases)
     replays = {
         label: replay_result(units, label, clean, bits, _no_success(phases[label])) for label, bits in robust.items()
     }
@@ -65,30 +60,12 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     }
     worst = measure.worst_case(list(robust.values())) if robust and len(robust) == len(attacks) else None
     worst_rate = None if worst is None else worst.accuracy()
-    account = built.account
     return VariantResult(
-        bn=variant.bn,
-        stats=variant.stats,
-        control=variant.control,
-        converted_layers=len(account.converted) if account else 0,
-        skipped_layers=[
-            SkippedLayerInfo(name=layer.name, kind=layer.kind, reason=layer.reason)
-            for layer in (account.skipped if account else ())
-        ],
-        layers_of_unknown_count=len(account.variance_not_shrunk) if account else 0,
-        conversion=built.conversion,
-        function_preserved=built.function_preserved,
-        weights=WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
+        **_about(plan, variant, built),
         clean=_clean(phases[CLEAN], clean, coupled, sites),
         attacks=[
             _attack_result(
-                attack,
-                phases[attack.label],
-                clean,
-                robust.get(attack.label),
-                coupled,
-                replays.get(attack.label),
-                sites,
+                attack, phases[attack.label], clean, robust.get(attack.label), coupled, replays.get(attack.label), sites
             )
             for attack in attacks
         ],
@@ -108,6 +85,32 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
             **measure.packed(clean, robust, corrupted),
         ),
     )
+
+
+def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
+    """Return what a variant is, and how its network came about."""
+    account = built.account
+    return {
+        "bn": variant.bn,
+        "stats": variant.stats,
+        "control": variant.control,
+        "converted_layers": len(account.converted) if account else 0,
+        "skipped_layers": [
+            SkippedLayerInfo(name=layer.name, kind=layer.kind, reason=layer.reason)
+            for layer in (account.skipped if account else ())
+        ],
+        "layers_of_unknown_count": len(account.variance_not_shrunk) if account else 0,
+        "conversion": built.conversion,
+        "function_preserved": built.function_preserved,
+        "weights": WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
+    }
+
+
+def _robust_outcomes(clean: Outcome, attacks: Sequence[Attack], phases: Mapping[str, Phase]) -> dict[str, Outcome]:
+    """Return by label what is left of the clean outcome under each attack that did not fail."""
+    measure = type(clean)
+    done = [(attack.label, phases[attack.label]) for attack in attacks if not phases[attack.label].message]
+    return {label: clean.under_attack(measure.from_columns(phase.columns), _no_success(phase)) for label, phase in done}
 
 
 def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
