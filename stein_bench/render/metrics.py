@@ -28,6 +28,12 @@ MAIN = ("miou",)
 SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
 """How metrics are called in a table and in a narrow one; others by their name."""
 
+AUC_UNDER_ATTACK = (
+    "Under an attack every sample has the worse of its clean and adversarial score; attacks aim at decisions and stop "
+    "there, so that this AUC is an upper bound"
+)
+"""What the AUC of a result under attack is."""
+
 
 @dataclass(frozen=True)
 class MetricRow:

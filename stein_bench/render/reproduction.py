@@ -14,6 +14,7 @@ from rich.text import Text
 
 from stein_bench.numbers import UNKNOWN, signed, signed_interval
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.render.metrics import AUC_UNDER_ATTACK
 from stein_bench.render.table import NARROWEST
 from stein_bench.reproduction.document import Contrast, Reproduction, Row
 from stein_bench.reproduction.summary import ACCURACY
@@ -156,9 +157,10 @@ def notes(document: Reproduction) -> list[str]:
         )
     if any(row.stats == "batch" for row in document.rows):
         lines.append("under batch statistics a prediction depends on its batch: see the replays in the cells' reports")
-    failed = Counter(
-        name for cell in document.cells for name in {check.partition(":")[0] for check in cell.failed_checks}
-    )
+    if document.data.task == "binary":
+        lines.append(f"AUC: {AUC_UNDER_ATTACK[0].lower()}{AUC_UNDER_ATTACK[1:]}")
+    by_cell = ({check.partition(":")[0] for check in cell.failed_checks} for cell in document.cells)
+    failed = Counter(name for names in by_cell for name in sorted(names))
     if failed:
         counted = ", ".join(f"{name} in {cells}" for name, cells in failed.items())
         lines.append(f"sanity checks that failed, in how many of {len(document.cells)} cells: {counted}")

@@ -18,7 +18,7 @@ from stein_bench.numbers import percent
 from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.effects import effect_tables
 from stein_bench.render.marks import SIGNS, Marked, legend_of
-from stein_bench.render.metrics import metric_tables, scaling_note
+from stein_bench.render.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
 from stein_bench.render.preset import preset_notes
 from stein_bench.report import Diagnostic, Report
 from stein_bench.results import (
@@ -205,10 +205,7 @@ def _notes(report: Report) -> Iterator[str]:
         yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
     yield from _interval_notes(report)
     if report.data.task == "binary":
-        yield (
-            "AUC: of the logit; interval by Newcombe's method 5. Under an attack every sample has the worse of its "
-            "clean and adversarial score; attacks aim at decisions and stop there, so that this AUC is an upper bound"
-        )
+        yield f"AUC: of the logit; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
     if (scaling := report.data.scaling) is not None and scaling.method != "none":
         yield scaling_note(scaling)
     for variant in report.variants:
