@@ -107,7 +107,7 @@ def _contrast_cell(kind: str) -> Callable[[Row], str]:
         if found is None:
             return UNKNOWN
         if found.ci95 is None:
-            return signed(found.mean)
+            return f"{signed(found.mean)} (no test)"
         star = "*" if _significant(found) else ""
         return signed_interval(found.mean, found.ci95) + star
 

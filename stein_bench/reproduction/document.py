@@ -46,8 +46,10 @@ class Contrast(Part):
     seeds: int
     mean: float
     sd: float | None = Field(description="of the differences, n - 1; null with one seed")
-    ci95: tuple[float, float] | None = Field(description="paired t interval; null with one seed")
-    p: Share | None = Field(description="two-sided paired t test over seeds; null with one seed")
+    ci95: tuple[float, float] | None = Field(
+        description="95 % paired t interval; null with one seed or equal differences"
+    )
+    p: Share | None = Field(description="two-sided paired t test; null with one seed or equal differences")
     p_adjusted: Share | None = Field(description="after Holm over all contrasts of its kind in the document")
 
 

@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from scipy.special import stdtr, stdtrit
 
 
+ROUNDING = 1e-12
+"""Differences of shares that deviate by no more than this are equal."""
+
+
 @dataclass(frozen=True)
 class PairedT:
-    """A mean difference over n pairs; `sd`, `interval` and `p` are None where n = 1.
+    """A mean difference over n pairs; `sd` is None where n = 1.
 
-    `interval` is the 95 % t interval, `p` the two-sided p of the paired t test.
+    `interval` is the 95 % t interval, `p` the two-sided p of the paired t test; both are None where n = 1 or where all
+    differences are equal.
     """
 
     n: int
@@ -32,8 +37,9 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
 def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedT:
     """Compare figures of the same seeds, second minus first, with the seed as the replicate.
 
-    It takes the differences as normal, which a few seeds cannot show; with all of them equal the interval has no
-    width, and p is 0 (or 1 where they are zero): n says how little that may mean.
+    It takes the differences as normal, which a few seeds cannot show. Accuracies are multiples of one over the number
+    of samples, so that a few differences may be equal by chance: their deviation of 0 is no estimate of how seeds
+    differ, and there is no interval and no test then.
 
     Source: Student, "The probable error of a mean", Biometrika 6 (1908).
 
@@ -44,14 +50,9 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedT:
         raise ValueError(f"{len(first)} and {len(second)} figures cannot be paired")
     differences = [b - a for a, b in zip(first, second, strict=True)]
     n, (mean, sd) = len(differences), mean_sd(differences)
-    if sd is None:
-        return PairedT(n, mean, None, None, None)
+    if sd is None or sd <= ROUNDING:
+        return PairedT(n, mean, sd, None, None)
     error = sd / math.sqrt(n)
     half = float(stdtrit(n - 1, 0.975)) * error
-    return PairedT(n, mean, sd, (mean - half, mean + half), _two_sided(n - 1, mean, error))
-
-
-def _two_sided(freedom: int, mean: float, error: float) -> float:
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
-    return min(1.0, 2 * float(stdtr(freedom, -abs(mean) / error)))
+    p = min(1.0, 2 * float(stdtr(n - 1, -abs(mean) / error)))
+    return PairedT(n, mean, sd, (mean - half, mean + half), p)
