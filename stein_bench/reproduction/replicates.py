@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit
 
-
 ROUNDING = 1e-12
 """Differences of shares that deviate by no more than this are equal."""
 
