@@ -24,6 +24,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
+SHORT_LABEL, LONG_LABEL = 20, 32
+"""Characters of the longest label of a legend in three and in two columns."""
 PLOT_SUFFIXES = (".png", ".svg")
 
 
@@ -56,6 +58,12 @@ def _style() -> Iterator[None]:
 _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "hatch.color")
 
 
+def _columns(series: Sequence[Series]) -> int:
+    """Return how many labels of a legend fit beside one another."""
+    longest = max((len(one.label) for one in series), default=0)
+    return 3 if longest <= SHORT_LABEL else 2 if longest <= LONG_LABEL else 1
+
+
 def curve(series: Sequence[Series], *, xlabel: str, ylabel: str, ticks: Mapping[float, str]) -> Figure:
     """Draw a line with its band for each series; `ticks` are the places on the x axis and their names."""
     with _style():
@@ -72,7 +80,7 @@ def curve(series: Sequence[Series], *, xlabel: str, ylabel: str, ticks: Mapping[
         axes.set_ylim(-3, 103)
         axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(loc="outside lower center", ncols=_columns(series), frameon=False)
     return figure
 
 
@@ -98,7 +106,7 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(loc="outside lower center", ncols=_columns(series), frameon=False)
     return figure
 
 
@@ -157,7 +165,7 @@ def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
             axes.axhline(1, color=INK, alpha=0.35, linewidth=0.8)
             axes.spines[["top", "right"]].set_visible(False)
         bottom.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(loc="outside lower center", ncols=_columns(kept), frameon=False)
     return figure
 
 

@@ -118,6 +118,12 @@ def verdict(document: Reproduction) -> str:
     """Return the one sentence about the estimators that the contrasts of the headline metric support."""
     if document.dishonest():
         return "No conclusion: some cells have no result that can be trusted."
+    confounded = list(dict.fromkeys(row.bn for row in document.rows if row.confounded))
+    if confounded:
+        return (
+            f"No conclusion about {', '.join(confounded)}: both BN and statistics source differ from plain BN's, so "
+            "that neither's part in a difference can be told."
+        )
     headline = HEADLINE.get(document.data.task, ACCURACY)
     tested = [
         (row, c)
@@ -126,8 +132,7 @@ def verdict(document: Reproduction) -> str:
         if row.metric == headline and c.kind == "estimator" and c.p_adjusted is not None
     ]
     if not tested:
-        why = "confounded" if any(row.confounded for row in document.rows) else "without replicates"
-        return f"No conclusion about any estimator: what is compared here is {why}."
+        return "No conclusion about any estimator: what is compared here is without replicates."
     found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in tested if _significant(c)]
     seeds = f"over {len(document.seeds)} seeds, after adjustment for {len(tested)} contrasts"
     if not found:

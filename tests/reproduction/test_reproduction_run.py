@@ -134,6 +134,7 @@ def test_the_published_preset_is_marked_and_draws_no_contrast(experiment_path: P
     assert result.exit_code == 0, result.output
     assert "stein/batch‡" in result.stdout
     assert "‡ confounded" in result.stdout
+    assert "No conclusion about stein: both BN and statistics source differ" in result.stdout
     assert "what the estimator does" not in result.stdout
 
 
