@@ -23,6 +23,7 @@ from stein_bench.cli.commands import app
 from stein_bench.config import make_config, read_config_file
 from stein_bench.prepare import prepare
 from stein_bench.report import read_report, report_schema
+from tests.interrupts import popen_interruptible
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "report.json"
@@ -170,7 +171,7 @@ def test_ctrl_c_exits_with_130_and_keeps_what_is_done(model: str, data: str, tmp
     output = tmp_path / "report.json"
     command = [sys.executable, "-m", "stein_bench", "evaluate", model, "--data", data, "--output", str(output)]
     command += ["--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = popen_interruptible(command)
     journal = Path(f"{output}.partial")
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (journal.exists() and '"fgsm' in journal.read_text()):

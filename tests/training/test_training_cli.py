@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from stein_bench.cli.commands import app
+from tests.interrupts import popen_interruptible
 
 
 def invoke(*arguments: str) -> Result:
@@ -94,7 +93,7 @@ def test_without_model_or_output_it_says_what_is_missing(net: str) -> None:
 def test_control_c_leaves_a_checkpoint_from_which_resume_goes_on(net: str, tmp_path: Path) -> None:
     output = tmp_path / "w.safetensors"
     command = [sys.executable, "-m", "stein_bench", *short(net, output), "--epochs", "300", "--device", "cpu"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = popen_interruptible(command)
     left = Path(f"{output}.partial")
     until = time.monotonic() + 60
     while not left.exists() and process.poll() is None and time.monotonic() < until:
