@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -160,16 +160,28 @@ def read_report(path: str | Path) -> Report:
     Raises:
         UsageError: the file is missing, not JSON, of another schema version, or not a report.
     """
+    return read_document(path, Report, "report")
+
+
+D = TypeVar("D", bound=Part)
+
+
+def read_document(path: str | Path, kind: type[D], what: str) -> D:
+    """Read a JSON document of that `kind` back; `what` it is called in errors.
+
+    Raises:
+        UsageError: the file is missing, not JSON, of another schema version, or something else.
+    """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot read the report {str(path)!r}: {error.strerror}.") from None
+        raise UsageError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON.") from None
     try:
-        return Report.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"]) or "the document"
         message = str(detail["msg"]).removeprefix("Value error, ")
-        raise UsageError(f"{path} is not a report: {where}: {message}.") from None
+        raise UsageError(f"{path} is not a {what}: {where}: {message}.") from None

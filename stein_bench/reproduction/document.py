@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from stein_bench.errors import UsageError
-from stein_bench.report import DataInfo, Environment
+from stein_bench.report import DataInfo, Environment, read_document
 from stein_bench.results import Part, Sha256, Share
 
 KIND = "reproduction"
@@ -131,15 +129,4 @@ def read_reproduction(path: str | Path) -> Reproduction:
     Raises:
         UsageError: the file is missing, not JSON, or no such document.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {str(path)!r}: {error.strerror}.") from None
-    except (ValueError, RecursionError):
-        raise UsageError(f"{path} is not JSON.") from None
-    try:
-        return Reproduction.model_validate(content)
-    except ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(str(part) for part in detail["loc"]) or "the document"
-        raise UsageError(f"{path} is no document of reproduce: {where}: {detail['msg']}.") from None
+    return read_document(path, Reproduction, "document of reproduce")
