@@ -123,7 +123,7 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
 
 def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Count samples whose input gradient is exactly zero everywhere: no gradient attack can move them."""
-    gradient, logits = input_gradient(model, probe.inputs, probe.labels, probe.task)
+    gradient, logits = input_gradient(model, probe.inputs, probe.labels, probe.task, coupled=probe.coupled)
     right = probe.task.correct(logits, probe.labels)
     dead = gradient.flatten(1).abs().amax(dim=1) == 0
     vanished = _share(dead[right].cpu().numpy())
@@ -173,7 +173,13 @@ def _compared(
 
 def _one_step(model: nn.Module, probe: Probe) -> Tensor:
     if probe.norm == "Linf":
-        return _searched(model, probe, lambda seen: fgsm(seen, probe.inputs, probe.labels, probe.task, eps=probe.eps))
+        return _searched(
+            model, probe,
+            lambda seen: fgsm(
+                seen, probe.inputs, probe.labels, probe.task,
+                eps=probe.eps, coupled=probe.coupled or is_dense(probe.labels),
+            ),
+        )  # fmt: skip
     return _pgd(model, probe, probe.norm, probe.eps, 1, alpha=probe.eps)
 
 

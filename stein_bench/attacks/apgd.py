@@ -73,7 +73,7 @@ def apgd(
     marks, last_mark = checkpoints(steps), 0
     for number in range(steps + 1):
         gradient, logits, losses = loss_gradient(
-            model, search.current, search.labels, search.targets, loss, backward=number < steps
+            model, search.current, search.labels, search.targets, loss, coupled=coupled, backward=number < steps
         )
         right = task.correct(logits, search.labels)
         if coupled:

@@ -48,7 +48,7 @@ def fab(
     findings = Findings(inputs, coupled=coupled)
     whole, most = inputs, -1
     for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin)
+        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, coupled=coupled)
         points = _step(current, centre, slope, gap, norm)
         right = still_right(model, task, points, labels)
         found = ~right & (length(points - centre, norm) <= eps)
@@ -68,7 +68,15 @@ def fab(
 
 
 def nearest_fab(
-    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, targets: Tensor, norm: str, steps: int
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    task: Task,
+    *,
+    targets: Tensor,
+    norm: str,
+    steps: int,
+    coupled: bool = False,
 ) -> Tensor:
     """Return the nearest misclassified points on the same way, at whatever distance; the clean input where none is.
 
@@ -77,7 +85,7 @@ def nearest_fab(
     current, best = inputs, inputs
     nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)
     for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin)
+        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, coupled=coupled)
         points = _step(current, inputs, slope, gap, norm)
         right, away = still_right(model, task, points, labels), length(points - inputs, norm)
         nearer = ~right & (away < nearest)

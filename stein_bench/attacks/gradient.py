@@ -11,18 +11,21 @@ from stein_bench.attacks.losses import Model, loss_gradient, task_loss
 from stein_bench.tasks import Task
 
 
-def input_gradient(model: Model, inputs: Tensor, labels: Tensor, task: Task) -> tuple[Tensor, Tensor]:
+def input_gradient(
+    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, coupled: bool = True
+) -> tuple[Tensor, Tensor]:
     """Return the gradient of the task's summed loss with respect to `inputs`, and the logits it came from."""
-    gradient, logits, _ = loss_gradient(model, inputs, labels, labels, task_loss(task))
+    gradient, logits, _ = loss_gradient(model, inputs, labels, labels, task_loss(task), coupled=coupled)
     return gradient, logits
 
 
-def fgsm(model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float) -> Tensor:
+def fgsm(model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float, coupled: bool = False) -> Tensor:
     """Return `inputs` moved by eps along the sign of the loss gradient, clipped to [0, 1].
 
+    `coupled` says whether a prediction depends on the other samples of the batch.
     Source: Goodfellow, Shlens, Szegedy, "Explaining and harnessing adversarial examples" (2015), section 4.
     """
-    gradient, _ = input_gradient(model, inputs, labels, task)
+    gradient, _ = input_gradient(model, inputs, labels, task, coupled=coupled)
     return (inputs + eps * gradient.sign()).clamp(0, 1)
 
 
@@ -61,7 +64,7 @@ def pgd(
     current = inputs if start is None else project(inputs + start, inputs, norm, eps)
     findings = Findings(inputs, coupled=coupled)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task)
+        gradient, logits = input_gradient(model, current, labels, task, coupled=coupled)
         remaining = findings.settle(current, task.correct(logits, labels))
         if findings.done:
             return findings.adv_inputs
@@ -94,7 +97,7 @@ def mifgsm(
     velocity = torch.zeros_like(inputs)
     findings = Findings(inputs, coupled=coupled)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task)
+        gradient, logits = input_gradient(model, current, labels, task, coupled=coupled)
         remaining = findings.settle(current, task.correct(logits, labels))
         if findings.done:
             return findings.adv_inputs

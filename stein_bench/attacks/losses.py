@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY
+from stein_bench.attacks.pieces import pieces
 from stein_bench.tasks import Task
 
 MOST_TARGETS = 9
@@ -65,14 +66,32 @@ def ranked_targets(logits: Tensor, labels: Tensor, most: int) -> Tensor:
 
 
 def loss_gradient(
-    model: Model, points: Tensor, labels: Tensor, targets: Tensor, loss: Loss, *, backward: bool = True
+    model: Model,
+    points: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    *,
+    coupled: bool = True,
+    backward: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
     Without `backward` there is a forward pass only, and the gradient is zero.
-    Under running statistics the samples are independent, so that each gets its own gradient; under batch
-    statistics the gradient includes the paths through the other samples of the batch.
+    Where batch statistics make samples `coupled`, the gradient includes the paths through the other samples of the
+    batch, which the model sees whole. Otherwise each sample gets its own gradient, and the model sees `pieces`.
     """
+    parts = [slice(None)] if coupled else list(pieces(len(points), points.device))
+    if len(parts) > 1:
+        found = (_loss_gradient(model, points[i], labels[i], targets[i], loss, backward=backward) for i in parts)
+        gradient, logits, losses = map(torch.cat, zip(*found, strict=True))
+        return gradient, logits, losses
+    return _loss_gradient(model, points, labels, targets, loss, backward=backward)
+
+
+def _loss_gradient(
+    model: Model, points: Tensor, labels: Tensor, targets: Tensor, loss: Loss, *, backward: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     if not backward:
         with torch.no_grad():
             logits = model(points)

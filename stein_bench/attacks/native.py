@@ -25,7 +25,7 @@ CLASSES_OF_TARGETED_DLR = 4
 
 
 def _fgsm(call: Call) -> Tensor:
-    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps)
+    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps, coupled=call.coupled)
 
 
 def _pgd(call: Call) -> Tensor:
@@ -132,7 +132,7 @@ def _fab(call: Call) -> Tensor:
     for number in range(batch.targets.shape[1]):
         points = nearest_fab(
             call.model, call.inputs, call.labels, call.task, targets=batch.targets[:, number], norm=call.norm,
-            steps=call.whole("steps"),
+            steps=call.whole("steps"), coupled=call.coupled,
         )  # fmt: skip
         away = length(points - call.inputs, call.norm)
         nearer = (away > 0) & (away < nearest)
