@@ -9,8 +9,9 @@ from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named, adjusted, difference, graded, leaderboard, notes, sources, tested
 from stein_bench.measures import Outcome
 from stein_bench.paired import Paired
-from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
+from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
 from stein_bench.standings import COMPARE_VERSION, Leaderboard, PairRow, PairTable
+from stein_bench.titles import titles
 
 ALL = "*"
 """Stands for every accuracy of a variant."""

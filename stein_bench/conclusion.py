@@ -218,7 +218,8 @@ def _reservations(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
     if not any(c.difference.significant for c in found if c.accuracy == WORST_CASE):
         others = sum(c.difference.significant for c in found if c.accuracy not in (WORST_CASE, CLEAN))
         if others and any(c.accuracy == WORST_CASE for c in found):
-            yield f"significant under {others} single attacks (marked), and not in the worst case"
+            attacks = "a single attack" if others == 1 else f"{others} single attacks"
+            yield f"significant under {attacks} (marked), and not in the worst case"
 
 
 def _sources(report: Report) -> Iterator[Effect]:

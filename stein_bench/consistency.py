@@ -15,6 +15,7 @@ from stein_bench.metrics import COLLAPSED
 from stein_bench.paired import LEAST_BATCHES, Paired
 from stein_bench.report import Diagnostic
 from stein_bench.results import VariantResult, headline
+from stein_bench.titles import titles
 
 Status = Literal["pass", "warn", "fail"]
 
@@ -136,7 +137,7 @@ def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> lis
 
 def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
     """Check that verdicts found under batch statistics hold in other batches."""
-    found = []
+    found, names = [], titles(variant.attacks)
     for attack in variant.attacks:
         if attack.replay is None:
             continue
@@ -148,7 +149,7 @@ def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
         }
         where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
         depends = worst > MOST_FLIPPED
-        message = f"{attack.name}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
+        message = f"{names[attack.label]}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
         if depends:
             message += "; it depends on its batch: the robust accuracy holds for these very batches only"
         found.append(

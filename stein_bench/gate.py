@@ -12,10 +12,11 @@ from stein_bench.class_counts import least_p
 from stein_bench.matching import Missing, Pair, match, targets
 from stein_bench.measures import Outcome
 from stein_bench.paired import LEAST_BATCHES, Paired, detectable_drop, holm
-from stein_bench.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects, titles
+from stein_bench.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects
 from stein_bench.policy import Limits, Policy
 from stein_bench.report import Report
 from stein_bench.results import Figure, headline
+from stein_bench.titles import titles
 from stein_bench.verdict import GATE_VERSION, Comparison, Finding, Floor, GateResult, Kind, Level, Origin, Status
 
 RANKS = {"error": 0, "warning": 1, "notice": 2, "regression": 0, "unproven": 1, "unchanged": 2, "improved": 3}

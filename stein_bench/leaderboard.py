@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from stein_bench.measures import Outcome
 from stein_bench.paired import Paired, holm
-from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects, titles
+from stein_bench.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
 from stein_bench.report import Report
 from stein_bench.results import AttackResult, Figure, headline
 from stein_bench.standings import COMPARE_VERSION, BoardRow, Column, Difference, Leaderboard, Rated, Source
+from stein_bench.titles import titles
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from stein_bench.pairing import CLEAN, WORST_CASE, Subject, subject_differences, titles
+from stein_bench.pairing import CLEAN, WORST_CASE, Subject, subject_differences
 from stein_bench.policy import Policy, Target
+from stein_bench.titles import titles
 
 
 @dataclass(frozen=True)

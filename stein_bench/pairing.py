@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from stein_bench.errors import UsageError
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.report import Report
-from stein_bench.results import AttackResult, VariantResult
-from stein_bench.specs import format_eps
+from stein_bench.results import VariantResult
+from stein_bench.titles import titles
 
 CLEAN = "clean"
 WORST_CASE = "worst-case"
@@ -184,29 +184,3 @@ def subject_differences(now: Subject, before: Subject) -> list[str]:
 def differences(now: Subject, before: Subject) -> list[str]:
     """Return every reason why two variants, of any reports, cannot be compared; nothing where they can."""
     return [*report_differences(now.report, before.report), *subject_differences(now, before)]
-
-
-def titles(attacks: Sequence[AttackResult]) -> dict[str, str]:
-    """Return a short name for people by label: name, norm unless Linf, and ε.
-
-    Where several attacks have that in common the parameters that tell them apart follow; where that is not enough it is
-    the label.
-    """
-    by_title: dict[str, list[AttackResult]] = {}
-    for attack in attacks:
-        by_title.setdefault(_title(attack), []).append(attack)
-    found = {attack.label: _title(attack) + _apart(attack, by_title[_title(attack)]) for attack in attacks}
-    uses = Counter(found.values())
-    return {label: title if uses[title] == 1 else label for label, title in found.items()}
-
-
-def _title(attack: AttackResult) -> str:
-    norm = "" if attack.norm == "Linf" else f"{attack.norm} "
-    return f"{attack.name.removeprefix('torchattacks.')} {norm}{format_eps(attack.eps)}"
-
-
-def _apart(attack: AttackResult, namesakes: Sequence[AttackResult]) -> str:
-    """Return the parameters in which an attack differs from one of its namesakes."""
-    others = [other.params for other in namesakes]
-    keys = [key for key, value in attack.params.items() if any(other.get(key) != value for other in others)]
-    return "".join(f" {key}={attack.params[key]}" for key in keys)

@@ -80,7 +80,7 @@ def prepare(config: RunConfig) -> Plan:
         UsageError: something is unknown, missing or does not fit together.
     """
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
-    attacks = resolve_attacks((*battery, *config.attack), config.eps)
+    attacks = resolve_attacks(config.attack, config.eps, battery=battery)
     device = _device(config.device)
     weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
     variants = choose_variants(config, weights)

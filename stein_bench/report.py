@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -131,8 +132,9 @@ class Report(Part):
             where = f"{variant.bn} ({variant.stats})"
             if variant.clean.nonfinite_outputs:
                 lines.append(f"{where}: {variant.clean.nonfinite_outputs} clean outputs are not finite")
+            uses = Counter(attack.name for attack in variant.attacks)
             lines += [
-                f"{where}, {attack.name}: {attack.status}: {attack.message}"
+                f"{where}, {attack.name if uses[attack.name] == 1 else attack.label}: {attack.status}: {attack.message}"
                 for attack in variant.attacks
                 if attack.status in ("failed", "invalid")
             ]

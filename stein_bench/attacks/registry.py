@@ -142,22 +142,29 @@ def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]
     return [derive_seed(run_seed, attack.label, sample_id) for sample_id in ids]
 
 
-def resolve_attacks(specs: Sequence[str], eps: Sequence[float] | None = None) -> tuple[Attack, ...]:
-    """Resolve attack specs, each once for every budget in `eps` unless it names its own.
+def resolve_attacks(
+    specs: Sequence[str], eps: Sequence[float] | None = None, *, battery: Sequence[str] = ()
+) -> tuple[Attack, ...]:
+    """Resolve the specs of a battery and those beside it, each for every budget in `eps` unless it names its own.
 
     Raises:
         UsageError: an unknown attack or parameter, a wrong value, or the same attack twice.
     """
     attacks: list[Attack] = []
-    for text in specs:
+    of_battery = 0  # attacks that are its
+    for number, text in enumerate((*battery, *specs)):
         spec = parse_attack_spec(text)
         own = "eps" in spec.params or _find(spec.name).is_corruption
         budgets: Sequence[float | None] = (None,) if eps is None or own else eps
         for budget in budgets:
             attack = resolve_attack(spec if budget is None else spec.with_params(eps=budget))
-            if any(attack.label == other.label for other in attacks):
-                raise UsageError(f"attack {str(spec)!r} is given twice.")
+            labels = [other.label for other in attacks]
+            if attack.label in labels:
+                has_it = attack.label in labels[:of_battery]
+                raise UsageError(f"attack {str(spec)!r} is {'in the battery already' if has_it else 'given twice'}.")
             attacks.append(attack)
+        if number < len(battery):
+            of_battery = len(attacks)
     return tuple(attacks)
 
 

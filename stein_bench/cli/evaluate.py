@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -215,14 +216,14 @@ def evaluate(
     from stein_bench.config import make_config
 
     settings = make_config(options, config)
-    _check_output(settings)
+    _check_output(settings, config)
     report = _evaluate(settings)
     _write(report, settings)
     return 3 if report.dishonest() else 0
 
 
-def _check_output(settings: RunConfig) -> None:
-    """Refuse an output that could not be written, before anything is computed."""
+def _check_output(settings: RunConfig, config: str | None) -> None:
+    """Refuse an output that could not be written or would replace an input, before anything is computed."""
     if settings.output is None:
         if settings.resume:
             raise UsageError("--resume needs --output: what is finished is kept beside the report.")
@@ -230,8 +231,16 @@ def _check_output(settings: RunConfig) -> None:
             raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
         return
     from stein_bench.outputs import check_output_file
+    from stein_bench.trainingcard import card_path
 
     check_output_file("--output", settings.output)
+    inputs = {} if config is None else {config: "the configuration that is read"}
+    for weights in (settings.weights, settings.surrogate_weights or settings.weights):
+        inputs |= {weights: "the weights that are read", str(card_path(weights)): f"the training card of {weights}"}
+    output = Path(settings.output).expanduser().resolve()
+    for path, what in inputs.items():
+        if Path(path).expanduser().resolve() == output and output.is_file():
+            raise UsageError(f"--output {settings.output}: that is {what}.")
 
 
 def _evaluate(settings: RunConfig) -> Report:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from stein_bench.report import Report
 from stein_bench.results import Effect, VariantResult
+from stein_bench.titles import titles
 
 COLUMNS = (
     ("estimator-running", "estimator,\nrunning"),
@@ -38,7 +39,7 @@ def _table(variant: VariantResult) -> RenderableType:
     table.add_column("outcome\n", overflow="fold", min_width=9)
     for _, header in COLUMNS:
         table.add_column(header.format(bn=variant.bn), justify="right", no_wrap=True)
-    names = {attack.label: attack.name.removeprefix("torchattacks.") for attack in variant.attacks}
+    names = titles(variant.attacks)
     by_outcome: dict[str, dict[str, Effect]] = {}
     for effect in variant.effects:
         by_outcome.setdefault(effect.outcome, {})[effect.name] = effect

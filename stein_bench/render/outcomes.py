@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from stein_bench.contrasts import Contrast, Mark, contrasts, marks
 from stein_bench.numbers import p_value, percent, signed_interval
-from stein_bench.pairing import CLEAN, WORST_CASE, titles, variant_name
+from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
 from stein_bench.render.marks import SIGNS
 from stein_bench.report import Report
 from stein_bench.results import Figure, VariantResult, headline
 from stein_bench.specs import format_eps
+from stein_bench.titles import titles
 
 
 @dataclass(frozen=True)

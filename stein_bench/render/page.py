@@ -16,7 +16,7 @@ from stein_bench.conclusion import conclude
 from stein_bench.errors import UsageError
 from stein_bench.leaderboard import Named
 from stein_bench.numbers import UNKNOWN, p_value, percent, signed
-from stein_bench.pairing import titles, variant_name
+from stein_bench.pairing import variant_name
 from stein_bench.render.compare import Grid, grid
 from stein_bench.render.effects import COLUMNS, READING
 from stein_bench.render.figures import Series, bars, curve, layers, svg_text
@@ -36,6 +36,7 @@ from stein_bench.render.outcomes import (
 from stein_bench.render.table import about
 from stein_bench.report import Report
 from stein_bench.results import Effect, Figure, VariantResult
+from stein_bench.titles import titles
 
 LAST = {"fail": 0, "warn": 1, "pass": 2}
 

@@ -32,6 +32,7 @@ from stein_bench.results import (
     headline,
 )
 from stein_bench.specs import format_eps
+from stein_bench.titles import titles
 
 NARROWEST = 80
 """Columns that the table needs to show every figure whole."""
@@ -214,11 +215,13 @@ def _notes(report: Report) -> Iterator[str]:
     if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
         yield "some attacks do not honour ε; what they found beyond it is no success"
     for variant in report.variants:
+        names = titles(variant.attacks)
         for attack in variant.attacks:
+            where = f"{variant.bn} ({variant.stats}), {names[attack.label]}"
             if attack.replay is not None:
-                yield f"{variant.bn} ({variant.stats}), {attack.name} {_replayed(attack.replay)}"
+                yield f"{where} {_replayed(attack.replay)}"
             if attack.distances is not None and attack.distances.median is not None:
-                yield f"{variant.bn} ({variant.stats}), {attack.name}: {_distance(attack.norm, attack.distances)}"
+                yield f"{where}: {_distance(attack.norm, attack.distances)}"
     for check in report.diagnostics:
         if check.status == "warn":
             yield f"check warns: {_check(check)}"

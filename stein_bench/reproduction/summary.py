@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from stein_bench.metrics import COLLAPSED
 from stein_bench.paired import holm
-from stein_bench.pairing import CLEAN, WORST_CASE, titles
+from stein_bench.pairing import CLEAN, WORST_CASE
 from stein_bench.report import Report
 from stein_bench.reproduction.document import Contrast, Row
 from stein_bench.reproduction.replicates import mean_sd, paired_t
 from stein_bench.results import CorruptionResult, Figure
 from stein_bench.specs import format_eps
+from stein_bench.titles import titles
 
 PLAIN = "sample"
 ACCURACY = "accuracy"

@@ -100,5 +100,5 @@ def test_a_battery_stands_in_for_the_default_attack_and_named_attacks_add_to_it(
 
 
 def test_no_attack_twice_also_not_through_a_battery() -> None:
-    with pytest.raises(UsageError, match="'pgd' is given twice"):
-        resolve_attacks([*find_battery("quick").attacks, resolve_attack("pgd").spec])
+    with pytest.raises(UsageError, match="'pgd' is in the battery already"):
+        resolve_attacks([resolve_attack("pgd").spec], battery=find_battery("quick").attacks)

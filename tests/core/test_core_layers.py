@@ -19,7 +19,7 @@ LAYERS = (
     ("errors", "numbers", "seeds", "cache", "progress", "guard", "files", "labels", "results"),
     ("distributed", "outputs", "splits", "augment"),
     ("specs", "metrics", "tasks", "class_counts", "report", "normalization", "models", "data"),
-    ("ranking", "config", "outcomes", "paired", "provenance", "attacks"),
+    ("ranking", "config", "outcomes", "paired", "provenance", "titles", "attacks"),
     ("measures", "recipes"),
     ("trainconfig", "trainingcard"),
     ("inputs", "memory", "pairing", "policy", "standings", "verdict", "consistency", "replay", "variants", "effects"),

@@ -177,5 +177,5 @@ def test_a_collapsed_variant_is_the_first_line_and_a_replay_has_all_four_figures
     assert text.count("collapsed") == 1
     assert "! check failed: stein/batch: flips" in flat(text)
     expected = "joint 50.0, shuffled 40.0 (n=10); joint 37.5, among clean 25.0, alone – (n=8)"
-    assert f"stein (batch), pgd replayed: {expected}" in flat(text)
+    assert f"stein (batch), pgd 8/255 replayed: {expected}" in flat(text)
     assert "1 of 3 sanity checks passed" in text

@@ -147,6 +147,25 @@ def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message:
     assert result.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("net.json", "the training card of"),
+        ("net.safetensors", "the weights that are read"),
+        ("run.yaml", "the configuration that is read"),
+    ],
+)
+def test_a_report_replaces_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file, text in (("net.json", "{}"), ("net.safetensors", ""), ("run.yaml", "model: test_resnet")):
+        (tmp_path / file).write_text(text)
+    before = (tmp_path / name).read_bytes()
+    result = invoke("evaluate", "--config", "run.yaml", "--weights", "net.safetensors", "--output", f"./{name}")
+    assert f"--output ./{name}: that is {what}" in one_line(result)
+    assert result.exit_code == 2
+    assert (tmp_path / name).read_bytes() == before
+
+
 def test_an_unknown_command_names_the_nearest() -> None:
     result = invoke("evaluat")
     assert "Did you mean 'evaluate'?" in one_line(result)
