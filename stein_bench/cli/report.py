@@ -168,8 +168,8 @@ def _figure(kind: str, path: str, sources: list[Source]) -> Figure:
                 by_norm.setdefault(norm, []).extend(series)
         if not by_norm:
             raise UsageError(f"--plot curve {path}: there is one budget only. Evaluate with --eps 1/255,4/255,8/255.")
-        norm, series = next(iter(by_norm.items()))
-        return figures.curve(series, xlabel=f"ε ({norm})", ylabel="accuracy, %", ticks=outcomes.eps_ticks(series))
+        panels = [figures.Panel(f"ε ({norm})", outcomes.eps_ticks(lines), lines) for norm, lines in by_norm.items()]
+        return figures.curve(panels, ylabel=f"{outcomes.measure(sources[0].report)}, %")
     if kind == "bars":
         rows = [(p, row) for s, p in zip(sources, prefixes, strict=True) for row in outcomes.result_rows(s.report)]
         groups, series = outcomes.bar_groups(rows)

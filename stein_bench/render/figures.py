@@ -64,23 +64,36 @@ def _columns(series: Sequence[Series]) -> int:
     return 3 if longest <= SHORT_LABEL else 2 if longest <= LONG_LABEL else 1
 
 
-def curve(series: Sequence[Series], *, xlabel: str, ylabel: str, ticks: Mapping[float, str]) -> Figure:
-    """Draw a line with its band for each series; `ticks` are the places on the x axis and their names."""
+@dataclass(frozen=True)
+class Panel:
+    """One diagram of a figure: its x axis' label, the names of places on it, and what is drawn."""
+
+    xlabel: str
+    ticks: Mapping[float, str]
+    series: Sequence[Series]
+
+
+def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
+    """Draw a line with its band for each series, in one diagram per panel; a label looks the same in all of them."""
+    looks = {label: i for i, label in enumerate(dict.fromkeys(one.label for panel in panels for one in panel.series))}
     with _style():
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, one in enumerate(series):
-            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
-            axes.plot(one.x, [100 * y for y in one.y], color=colour, marker=marker, linestyle=dash, label=one.label)
-            low, high = ([100 * y for y in bound] for bound in (one.low, one.high))
-            axes.fill_between(one.x, low, high, color=colour, alpha=0.18, linewidth=0)
-        axes.set_xticks(list(ticks), list(ticks.values()))
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
-        axes.set_ylim(-3, 103)
-        axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside lower center", ncols=_columns(series), frameon=False)
+        figure = Figure(figsize=(6.4 + 4.8 * (len(panels) - 1), 4.2), layout="constrained")
+        drawn: dict[str, Any] = {}
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for one in panel.series:
+                look = looks[one.label]
+                colour, marker, dash = (kinds[look % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+                y, low, high = ([100 * value for value in values] for values in (one.y, one.low, one.high))
+                (drawn[one.label],) = axes.plot(one.x, y, color=colour, marker=marker, linestyle=dash)
+                axes.fill_between(one.x, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
+            axes.set_xlabel(panel.xlabel)
+            axes.set_ylim(-3, 103)
+            axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.axes[0].set_ylabel(ylabel)
+        columns = _columns([one for panel in panels for one in panel.series])
+        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

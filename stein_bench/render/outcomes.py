@@ -96,8 +96,9 @@ def measure(report: Report) -> str:
 
 
 def curves(report: Report, prefix: str = "") -> dict[str, list[Series]]:
-    """Return by norm the accuracy against eps, from eps 0 (clean) on: a series per variant, its worst case by budget.
+    """Return by norm the figures against eps, from eps 0 (clean) on: a series per variant, its worst case by budget.
 
+    They are accuracies, of a segmentation mIoUs (`measure`), as in `result_rows`.
     Empty where there is one budget only, of which nothing can be drawn against eps.
     """
     found: dict[str, list[Series]] = {}
@@ -105,8 +106,10 @@ def curves(report: Report, prefix: str = "") -> dict[str, list[Series]]:
         for norm in dict.fromkeys(budget.norm for budget in variant.budgets):
             budgets = [budget for budget in variant.budgets if budget.norm == norm]
             if len(budgets) > 1:
-                points = [(0.0, variant.clean.accuracy, variant.clean.ci95)]
-                points += [(budget.eps, budget.accuracy, budget.ci95) for budget in budgets]
+                clean = variant.clean
+                places = [(0.0, headline(clean.accuracy, clean.ci95, clean.metrics))]
+                places += [(b.eps, headline(b.accuracy, b.ci95, b.metrics)) for b in budgets]
+                points = [(eps, figure.value, figure.ci95) for eps, figure in places if figure.value is not None]
                 found.setdefault(norm, []).append(_series(prefix + variant_name(variant), points))
     return found
 

@@ -19,7 +19,7 @@ from stein_bench.numbers import UNKNOWN, p_value, percent, signed
 from stein_bench.pairing import variant_name
 from stein_bench.render.compare import Grid, grid
 from stein_bench.render.effects import COLUMNS, READING
-from stein_bench.render.figures import Series, bars, curve, layers, svg_text
+from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
 from stein_bench.render.gallery import Shot, data_uri, shots
 from stein_bench.render.marks import legend
 from stein_bench.render.metrics import TITLES, metric_rows
@@ -126,8 +126,8 @@ def figure_part(svg: str, alt: str, caption: str) -> dict[str, Any]:
 
 def _curve(report: Report, norm: str, series: Sequence[Series], anchor: str) -> dict[str, Any]:
     ticks = eps_ticks(series)
-    what = "pixel accuracy" if report.data.task == "segmentation" else "accuracy"
-    drawn = curve(series, xlabel=f"ε ({norm})", ylabel=f"{what}, %", ticks=ticks)
+    what = measure(report)
+    drawn = curve([Panel(f"ε ({norm})", ticks, series)], ylabel=f"{what}, %")
     told = "; ".join(
         f"{one.label}: " + ", ".join(f"{percent(y)} % at {ticks[x]}" for x, y in zip(one.x, one.y, strict=True))
         for one in series

@@ -19,6 +19,8 @@ from stein_bench.adversarials import Gallery
 from stein_bench.errors import UsageError
 from stein_bench.render import figures
 from stein_bench.render.gallery import overlaid, pixels, shots
+from stein_bench.render.outcomes import curves, measure
+from stein_bench.results import Figure
 
 
 class Page(HTMLParser):
@@ -181,6 +183,32 @@ def test_a_curve_needs_two_budgets(save, invoke, tmp_path):
     assert (result.exit_code, "one budget only" in result.stderr) == (2, True)
     invoke("report", save(report(variant(attacks={"pgd": attack("pgd")}))), "--html", tmp_path / "r.html")
     assert "failed" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_curve_has_a_diagram_for_each_norm(whole, save, invoke, tmp_path):
+    variants = []
+    for one in whole.variants:
+        wider = [replaced(b, norm="L2", eps=60 * b.eps) for b in one.budgets]
+        variants.append(replaced(one, budgets=[*one.budgets, *wider]))
+    path = save(replaced(whole, variants=variants))
+    assert invoke("report", path, "--plot", "curve", tmp_path / "c.svg").exit_code == 0
+    text = (tmp_path / "c.svg").read_text(encoding="utf-8")
+    assert [text.count(f"ε ({norm})") for norm in ("Linf", "L2")] == [1, 1]
+    assert text.count("stein/running") == 1
+
+
+def test_a_curve_of_a_segmentation_shows_the_figure_that_it_is_compared_by(whole):
+    def scored(part, miou):
+        return replaced(part, metrics={"miou": Figure(value=miou, ci95=(miou - 0.1, miou + 0.1))})
+
+    one = whole.variants[0]
+    budgets = [scored(budget, 0.4 - 0.1 * i) for i, budget in enumerate(one.budgets)]
+    data = replaced(whole.data, task="segmentation")
+    seen = replaced(whole, data=data, variants=[replaced(one, clean=scored(one.clean, 0.6), budgets=budgets)])
+    (line,) = curves(seen)["Linf"]
+    assert line.y == pytest.approx((0.6, 0.4, 0.3))
+    assert line.low == pytest.approx((0.5, 0.3, 0.2))
+    assert measure(seen) == "mIoU"
 
 
 def test_reports_are_compared_on_one_page(whole, save, invoke, tmp_path):
