@@ -15,6 +15,7 @@ from stein_bench.metrics import COLLAPSED
 from stein_bench.paired import LEAST_BATCHES, Paired
 from stein_bench.report import Diagnostic
 from stein_bench.results import VariantResult, headline
+from stein_bench.specs import format_eps
 from stein_bench.titles import titles
 
 Status = Literal["pass", "warn", "fail"]
@@ -169,7 +170,7 @@ def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
         if steps is None or alpha is None:
             continue
         reach = float(alpha) * int(steps) / attack.eps
-        message = f"alpha·steps is {reach:.3g} times eps"
+        message = f"{attack.info.name} {format_eps(attack.eps)}: alpha·steps is {reach:.3g} times eps"
         if reach < 2 * (1 - 1e-9):
             message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
         found.append(
