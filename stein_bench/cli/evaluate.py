@@ -11,7 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import INTERRUPTED, app
-from stein_bench.cli.completion import attack_names, battery_names, bn_names, completing
+from stein_bench.cli.completion import battery_names, completing
+from stein_bench.cli.options import (
+    OUT,
+    RUN,
+    attack_option,
+    bn_option,
+    config_option,
+    device_option,
+    format_option,
+    image_size_option,
+    limit_option,
+    mean_option,
+    precision_option,
+    quiet_option,
+    seed_option,
+    std_option,
+    workers_option,
+)
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +37,6 @@ if TYPE_CHECKING:
 
 
 MODEL = "MODEL"
-RUN, OUT = "What is run", "What comes out"
 
 
 @app.command(no_args_is_help=True)
@@ -48,13 +64,7 @@ def evaluate(
         ),
     ] = None,
     bn: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="BN estimator, see `list bn`; repeat for several. Default: sample.",
-            autocompletion=completing(bn_names),
-            rich_help_panel=RUN,
-        ),
+        list[str] | None, bn_option("BN estimator, see `list bn`; repeat for several. Default: sample.")
     ] = None,
     stats: Annotated[
         list[str] | None,
@@ -66,13 +76,7 @@ def evaluate(
         ),
     ] = None,
     attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="Attack with parameters, see `list attacks`; repeat for several. Default: pgd.",
-            autocompletion=completing(attack_names),
-            rich_help_panel=RUN,
-        ),
+        list[str] | None, attack_option("Attack with parameters, see `list attacks`; repeat for several. Default: pgd.")
     ] = None,
     preset: Annotated[
         str | None,
@@ -110,44 +114,20 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluate the first N samples only.", rich_help_panel=RUN)
-    ] = None,
+    limit: Annotated[int | None, limit_option()] = None,
     batch_size: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto", help="Samples per batch; auto: what fits into memory. Default: 100.", rich_help_panel=RUN
         ),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=RUN),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.", rich_help_panel=RUN)] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=RUN),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(metavar="fp32|bf16", help="Precision of the evaluation. Default: fp32.", rich_help_panel=RUN),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="Mean of the input scaling, for inputs in [0, 1].", rich_help_panel=RUN),
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="Standard deviation of the input scaling.", rich_help_panel=RUN),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Resize and crop images to N×N before the attack (Cityscapes: to N×2N, uncropped).",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    workers: Annotated[int | None, workers_option()] = None,
+    seed: Annotated[int | None, seed_option()] = None,
+    device: Annotated[str | None, device_option()] = None,
+    precision: Annotated[str | None, precision_option("Precision of the evaluation.")] = None,
+    mean: Annotated[str | None, mean_option()] = None,
+    std: Annotated[str | None, std_option()] = None,
+    image_size: Annotated[int | None, image_size_option()] = None,
     preserve_function: Annotated[
         bool | None,
         typer.Option(
@@ -166,18 +146,8 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="YAML file with these options by name; the command line wins.",
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", rich_help_panel=OUT),
-    ] = None,
+    config: Annotated[str | None, config_option()] = None,
+    format: Annotated[str | None, format_option()] = None,
     output: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write the JSON report here.", rich_help_panel=OUT)
     ] = None,
@@ -193,9 +163,7 @@ def evaluate(
             rich_help_panel=OUT,
         ),
     ] = None,
-    quiet: Annotated[
-        bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)
-    ] = None,
+    quiet: Annotated[bool | None, quiet_option()] = None,
 ) -> int:
     """Evaluate a model: clean accuracy and robust accuracy under attack, each BN variant side by side.
 

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.completion import bn_names, completing
 from stein_bench.cli.files import check_picture
+from stein_bench.cli.options import (
+    bn_option,
+    device_option,
+    format_option,
+    image_size_option,
+    quiet_option,
+    seed_option,
+)
 from stein_bench.errors import UsageError
 from stein_bench.normalization.names import parse_estimator
 
@@ -32,27 +39,21 @@ def inspect_(
     ] = None,
     bn: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Estimators to show; repeat for several. Default: all, in the table those that fit.",
-            autocompletion=completing(bn_names),
-        ),
+        bn_option("Estimators to show; repeat for several. Default: all, in the table those that fit.", None),
     ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(metavar="N", help="Training batch that is assumed where weights do not tell N. Default: 100."),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(metavar="N", help="Size of the images.")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.")] = None,
-    device: Annotated[
-        str | None, typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.")
-    ] = None,
-    format: Annotated[str | None, typer.Option(metavar="table|json", help="What goes to stdout.")] = None,
+    image_size: Annotated[int | None, image_size_option(None)] = None,
+    seed: Annotated[int | None, seed_option(panel=None)] = None,
+    device: Annotated[str | None, device_option(None)] = None,
+    format: Annotated[str | None, format_option(panel=None)] = None,
     output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="PATH", help="Draw the shrinkage by layer: a .png, .svg or .pdf file.")
     ] = None,
-    quiet: Annotated[bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.")] = None,
+    quiet: Annotated[bool | None, quiet_option(None)] = None,
 ) -> int:
     """Inspect a model's BN layers: what they hold, what converts, how strongly each estimator would shrink it.
 

@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import INTERRUPTED, app
-from stein_bench.cli.completion import attack_names, bn_names, completing
 from stein_bench.cli.files import check_outputs
+from stein_bench.cli.options import (
+    OUT,
+    RUN,
+    attack_option,
+    bn_option,
+    device_option,
+    image_size_option,
+    limit_option,
+    mean_option,
+    seed_option,
+    std_option,
+)
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.errors import SteinBenchError, UsageError
 
 if TYPE_CHECKING:
     from stein_bench.reproduction.document import Reproduction
     from stein_bench.reproduction.experiment import Experiment
-
-RUN, OUT = "What is run", "What comes out"
 
 
 @app.command(no_args_is_help=True)
@@ -44,9 +53,7 @@ def reproduce(
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="Trainings per BN. Default: 5.", rich_help_panel=RUN)
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="The first seed. Default: 0.", rich_help_panel=RUN)
-    ] = None,
+    seed: Annotated[int | None, seed_option("The first seed. Default: 0.")] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="Data set with a training split, see `list data`.", rich_help_panel=RUN),
@@ -54,15 +61,7 @@ def reproduce(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Another model, as in evaluate.", rich_help_panel=RUN)
     ] = None,
-    bn: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Only these BN estimators; repeat for several.",
-            autocompletion=completing(bn_names),
-            rich_help_panel=RUN,
-        ),
-    ] = None,
+    bn: Annotated[list[str] | None, bn_option("Only these BN estimators; repeat for several.")] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Only these parts of the experiment, e.g. standard.", rich_help_panel=RUN),
@@ -73,34 +72,15 @@ def reproduce(
     epochs: Annotated[
         int | None, typer.Option(metavar="N", help="Train for N epochs at most.", rich_help_panel=RUN)
     ] = None,
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[:KEY=VALUE,...]",
-            help="These attacks instead; repeat for several.",
-            autocompletion=completing(attack_names),
-            rich_help_panel=RUN,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluate the first N samples only.", rich_help_panel=RUN)
-    ] = None,
+    attack: Annotated[list[str] | None, attack_option("These attacks instead; repeat for several.")] = None,
+    limit: Annotated[int | None, limit_option()] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Samples per batch in evaluation.", rich_help_panel=RUN)
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=RUN)
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Standard deviation of it.", rich_help_panel=RUN)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Resize the images, as in evaluate.", rich_help_panel=RUN)
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=RUN),
-    ] = None,
+    mean: Annotated[str | None, mean_option()] = None,
+    std: Annotated[str | None, std_option()] = None,
+    image_size: Annotated[int | None, image_size_option()] = None,
+    device: Annotated[str | None, device_option()] = None,
     output: Annotated[
         str | None,
         typer.Option(

@@ -12,16 +12,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.completion import bn_names, completing, recipe_names
+from stein_bench.cli.completion import completing, recipe_names
 from stein_bench.cli.evaluate import InterruptedRunError
 from stein_bench.cli.files import check_outputs, check_picture
+from stein_bench.cli.options import (
+    OUT,
+    bn_option,
+    config_option,
+    device_option,
+    format_option,
+    image_size_option,
+    limit_option,
+    mean_option,
+    precision_option,
+    quiet_option,
+    seed_option,
+    std_option,
+    workers_option,
+)
 from stein_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from stein_bench.trainconfig import TrainConfig
     from stein_bench.training import TrainedNetwork
 
-WHAT, HOW, OUT = "What is trained", "How it runs", "What comes out"
+WHAT, HOW = "What is trained", "How it runs"
 
 
 @app.command(no_args_is_help=True)
@@ -31,15 +46,7 @@ def train(
         str | None,
         typer.Option(metavar="SPEC", help="Data set with a training split. Default: digits.", rich_help_panel=WHAT),
     ] = None,
-    bn: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="BN estimator to train with, see `list bn`. Default: sample.",
-            autocompletion=completing(bn_names),
-            rich_help_panel=WHAT,
-        ),
-    ] = None,
+    bn: Annotated[str | None, bn_option("BN estimator to train with, see `list bn`. Default: sample.", WHAT)] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -85,39 +92,18 @@ def train(
             rich_help_panel=WHAT,
         ),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Use the first N samples of the training split only.", rich_help_panel=WHAT),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed. Default: 0.", rich_help_panel=WHAT)] = None,
-    mean: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=WHAT)
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Standard deviation of it.", rich_help_panel=WHAT)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Resize and crop images to N×N.", rich_help_panel=WHAT)
-    ] = None,
-    config: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="YAML file with these options by name.", rich_help_panel=WHAT),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=HOW),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(metavar="fp32|bf16", help="bf16: mixed precision. Default: fp32.", rich_help_panel=HOW),
-    ] = None,
+    limit: Annotated[int | None, limit_option("Use the first N samples of the training split only.", WHAT)] = None,
+    seed: Annotated[int | None, seed_option(panel=WHAT)] = None,
+    mean: Annotated[str | None, mean_option(WHAT)] = None,
+    std: Annotated[str | None, std_option(WHAT)] = None,
+    image_size: Annotated[int | None, image_size_option(WHAT)] = None,
+    config: Annotated[str | None, config_option(WHAT)] = None,
+    device: Annotated[str | None, device_option(HOW)] = None,
+    precision: Annotated[str | None, precision_option("bf16: mixed precision.", HOW)] = None,
     compile: Annotated[
         bool | None, typer.Option("--compile", help="Run through torch.compile.", rich_help_panel=HOW)
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=HOW),
-    ] = None,
+    workers: Annotated[int | None, workers_option(HOW)] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -134,13 +120,8 @@ def train(
         bool | None,
         typer.Option("--resume", help="Go on where an interrupted training of this --output was.", rich_help_panel=OUT),
     ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(metavar="table|json", help="What goes to stdout; json: the card.", rich_help_panel=OUT),
-    ] = None,
-    quiet: Annotated[
-        bool | None, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)
-    ] = None,
+    format: Annotated[str | None, format_option("What goes to stdout; json: the card. Default: table.")] = None,
+    quiet: Annotated[bool | None, quiet_option()] = None,
 ) -> int:
     """Train a network with a BN estimator and save its weights, for `evaluate --weights`.
 

@@ -1,0 +1,81 @@
+"""Options that several commands have: the same name, the same words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from stein_bench.cli.completion import attack_names, bn_names, completing
+
+RUN, OUT = "What is run", "What comes out"
+
+
+def bn_option(help: str, panel: str | None = RUN) -> Any:
+    """Return the option for BN estimators."""
+    return typer.Option(metavar="NAME", help=help, autocompletion=completing(bn_names), rich_help_panel=panel)
+
+
+def attack_option(help: str, panel: str | None = RUN) -> Any:
+    """Return the option for attacks with their parameters."""
+    return typer.Option(
+        metavar="NAME[:KEY=VALUE,...]", help=help, autocompletion=completing(attack_names), rich_help_panel=panel
+    )
+
+
+def limit_option(help: str = "Evaluate the first N samples only.", panel: str | None = RUN) -> Any:
+    """Return the option for the number of samples."""
+    return typer.Option(metavar="N", help=help, rich_help_panel=panel)
+
+
+def workers_option(panel: str | None = RUN) -> Any:
+    """Return the option for threads that read data."""
+    return typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=panel)
+
+
+def seed_option(help: str = "Seed. Default: 0.", panel: str | None = RUN) -> Any:
+    """Return the option for the seed."""
+    return typer.Option(metavar="N", help=help, rich_help_panel=panel)
+
+
+def device_option(panel: str | None = RUN) -> Any:
+    """Return the option for the device."""
+    return typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=panel)
+
+
+def precision_option(help: str, panel: str | None = RUN) -> Any:
+    """Return the option for the precision."""
+    return typer.Option(metavar="fp32|bf16", help=f"{help} Default: fp32.", rich_help_panel=panel)
+
+
+def mean_option(panel: str | None = RUN) -> Any:
+    """Return the option for the mean of the input scaling."""
+    text = "Mean of the input scaling, for inputs in [0, 1]."
+    return typer.Option(metavar="A,B,C", help=text, rich_help_panel=panel)
+
+
+def std_option(panel: str | None = RUN) -> Any:
+    """Return the option for the standard deviation of the input scaling."""
+    return typer.Option(metavar="A,B,C", help="Standard deviation of the input scaling.", rich_help_panel=panel)
+
+
+def image_size_option(panel: str | None = RUN) -> Any:
+    """Return the option for the size of the images."""
+    text = "Resize and crop images to N×N before all else (Cityscapes: to N×2N, uncropped)."
+    return typer.Option(metavar="N", help=text, rich_help_panel=panel)
+
+
+def config_option(panel: str | None = RUN) -> Any:
+    """Return the option for a configuration file."""
+    text = "YAML file with these options by name; the command line wins."
+    return typer.Option(metavar="FILE", help=text, rich_help_panel=panel)
+
+
+def format_option(help: str = "What goes to stdout. Default: table.", panel: str | None = OUT) -> Any:
+    """Return the option for what goes to stdout."""
+    return typer.Option(metavar="table|json", help=help, rich_help_panel=panel)
+
+
+def quiet_option(panel: str | None = OUT) -> Any:
+    """Return the option that silences progress."""
+    return typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=panel)
