@@ -10,7 +10,6 @@ It wants what `benchmarks.strength` wants, with at least 2,000 images:
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import statistics
 import subprocess
@@ -40,6 +39,14 @@ FEW, MANY = 200, 2000
 """Samples whose peak memory is compared."""
 WARM_UP = 2
 """Repeats that are not counted."""
+
+MEASURE = """
+import resource, subprocess, sys
+failed = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(failed)
+"""
+"""A small process that runs another: on Linux the peak of a program begins with that of the process that started it."""
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 Batches = list[tuple[Tensor, Tensor]]
@@ -175,11 +182,10 @@ def peak(network: str, weights: Path, data: Path, samples: int) -> float:
         *("--weights", str(weights), "--data", f"npz:{data}", "--mean", mean, "--std", std, "--quiet"),
         *("--attack", f"pgd:eps={EPS!r},steps=2", "--limit", str(samples), "--format", "json", "--device", "cpu"),
     ]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    if os.waitstatus_to_exitcode(status):
+    ran = subprocess.run([sys.executable, "-c", MEASURE, *command], stdout=subprocess.PIPE, text=True, check=False)
+    if ran.returncode:
         raise SystemExit(f"the evaluation of {samples} samples of {network} failed: {' '.join(command)}")
-    return usage.ru_maxrss / (2**20 if platform.system() == "Darwin" else 2**10)
+    return int(ran.stdout) / (2**20 if platform.system() == "Darwin" else 2**10)
 
 
 def clean_passes(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
