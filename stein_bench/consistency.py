@@ -15,7 +15,6 @@ from stein_bench.metrics import COLLAPSED
 from stein_bench.paired import LEAST_BATCHES, Paired
 from stein_bench.report import Diagnostic
 from stein_bench.results import VariantResult, headline
-from stein_bench.specs import format_eps
 from stein_bench.titles import titles
 
 Status = Literal["pass", "warn", "fail"]
@@ -164,13 +163,13 @@ def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
 
 def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
     """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
-    found = []
+    found, names = [], titles(attacks)
     for attack in attacks:
         steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
         if steps is None or alpha is None:
             continue
         reach = float(alpha) * int(steps) / attack.eps
-        message = f"{attack.info.name} {format_eps(attack.eps)}: alpha·steps is {reach:.3g} times eps"
+        message = f"{names[attack.label]}: alpha·steps is {reach:.3g} times eps"
         if reach < 2 * (1 - 1e-9):
             message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
         found.append(

@@ -3,32 +3,62 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from stein_bench.results import AttackResult
-from stein_bench.specs import format_eps
+from stein_bench.specs import ParameterValue, format_eps
 
 
-def titles(attacks: Sequence[AttackResult]) -> dict[str, str]:
+class Named(Protocol):
+    """An attack, or the result of one."""
+
+    @property
+    def name(self) -> str:
+        """Of the catalogue."""
+
+    @property
+    def label(self) -> str:
+        """Its identity within the report."""
+
+    @property
+    def norm(self) -> str:
+        """The norm of its budget."""
+
+    @property
+    def eps(self) -> float:
+        """Its budget."""
+
+    @property
+    def params(self) -> Mapping[str, ParameterValue]:
+        """Its other parameters."""
+
+
+def titles(attacks: Sequence[Named]) -> dict[str, str]:
     """Return a short name for people by label: name, norm unless Linf, and ε.
 
     Where several attacks have that in common the parameters that tell them apart follow; where that is not enough it is
     the label.
     """
-    by_title: dict[str, list[AttackResult]] = {}
-    for attack in attacks:
-        by_title.setdefault(_title(attack), []).append(attack)
-    found = {attack.label: _title(attack) + _apart(attack, by_title[_title(attack)]) for attack in attacks}
+    more = distinctions(attacks)
+    found = {attack.label: _title(attack) + more[attack.label] for attack in attacks}
     uses = Counter(found.values())
     return {label: title if uses[title] == 1 else label for label, title in found.items()}
 
 
-def _title(attack: AttackResult) -> str:
+def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
+    """Return by label the parameters in which an attack differs from others of its name, norm and ε; mostly nothing."""
+    by_title: dict[str, list[Named]] = {}
+    for attack in attacks:
+        by_title.setdefault(_title(attack), []).append(attack)
+    return {attack.label: _apart(attack, by_title[_title(attack)]) for attack in attacks}
+
+
+def _title(attack: Named) -> str:
     norm = "" if attack.norm == "Linf" else f"{attack.norm} "
     return f"{attack.name.removeprefix('torchattacks.')} {norm}{format_eps(attack.eps)}"
 
 
-def _apart(attack: AttackResult, namesakes: Sequence[AttackResult]) -> str:
+def _apart(attack: Named, namesakes: Sequence[Named]) -> str:
     """Return the parameters in which an attack differs from one of its namesakes."""
     others = [other.params for other in namesakes]
     keys = [key for key, value in attack.params.items() if any(other.get(key) != value for other in others)]

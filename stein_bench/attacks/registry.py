@@ -67,6 +67,11 @@ class Attack:
         return replace(self, params={**self.params, **named}, surrogate=surrogate)
 
     @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+        return self.info.name
+
+    @property
     def strength(self) -> float:
         """Its budget or, of a corruption, how strong the noise is."""
         if not self.info.is_corruption:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -198,17 +200,37 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
         if settings.save_adversarials is not None:
             raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
         return
+    from stein_bench.adversarials import adversarials_path
     from stein_bench.outputs import check_output_file
-    from stein_bench.trainingcard import card_path
 
     check_output_file("--output", settings.output)
-    inputs = {} if config is None else {config: "the configuration that is read"}
-    for weights in (settings.weights, settings.surrogate_weights or settings.weights):
-        inputs |= {weights: "the weights that are read", str(card_path(weights)): f"the training card of {weights}"}
-    output = Path(settings.output).expanduser().resolve()
-    for path, what in inputs.items():
-        if Path(path).expanduser().resolve() == output and output.is_file():
-            raise UsageError(f"--output {settings.output}: that is {what}.")
+    outputs = {f"--output {settings.output}": settings.output}
+    if settings.save_adversarials is not None:
+        examples = str(adversarials_path(settings.output))
+        outputs[f"--save-adversarials would write {examples}"] = examples
+    for path, what in _inputs(settings, config):
+        for option, output in outputs.items():
+            if path.is_file() and path.resolve() == Path(output).expanduser().resolve():
+                raise UsageError(f"{option}: that is {what}.")
+
+
+def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
+    """Yield the files that may be read, as far as the options name them, and what they are."""
+    from stein_bench.prepare import WEIGHTS_KEYWORDS
+    from stein_bench.trainingcard import card_path
+
+    for weights in (settings.weights, settings.surrogate_weights):
+        if weights is not None and weights not in WEIGHTS_KEYWORDS and Path(weights).name:
+            yield Path(weights).expanduser(), "the weights that are read"
+            yield card_path(weights), f"the training card of {weights}"
+    named = {
+        "configuration": [config or ""],
+        "battery": [settings.battery or ""],
+        "model": [text.partition(":")[0] for text in (settings.model, settings.surrogate) if text],
+        "data": re.split(r"[:,=]", settings.data),
+    }
+    for what, texts in named.items():
+        yield from ((Path(text).expanduser(), f"the {what} that is read") for text in texts if Path(text).suffix)
 
 
 def _evaluate(settings: RunConfig) -> Report:

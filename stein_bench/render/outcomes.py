@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
 from stein_bench.render.marks import SIGNS
 from stein_bench.report import Report
-from stein_bench.results import Figure, VariantResult, headline
+from stein_bench.results import CorruptionResult, Figure, VariantResult, headline
 from stein_bench.specs import format_eps
 from stein_bench.titles import titles
 
@@ -71,10 +72,14 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
         yield (
             corruption.label,
-            f"{corruption.name.removeprefix('noise-')} (noise, no attack)",
+            f"{corruption.name.removeprefix('noise-')} {_strength(corruption)} (noise, no attack)",
             figure,
             corruption.status,
         )
+
+
+def _strength(corruption: CorruptionResult) -> str:
+    return format_eps(float(corruption.params["std" if "std" in corruption.params else "amount"]))
 
 
 def row_texts(row: ResultRow) -> tuple[str, str, str, str, str]:
@@ -127,6 +132,8 @@ def bar_groups(rows: Sequence[tuple[str, ResultRow]]) -> tuple[list[str], list[S
     """
     counted = [(prefix, row, row.figure) for prefix, row in rows if row.figure and row.figure.value is not None]
     groups = {row.accuracy: row.title for _, row, _ in counted}
+    uses = Counter(groups.values())  # reports may have different attacks of one title
+    groups = {key: title if uses[title] == 1 else key for key, title in groups.items()}
     order = list(groups)
     series = []
     for label in dict.fromkeys(prefix + row.variant for prefix, row, _ in counted):

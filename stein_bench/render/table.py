@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from rich import box
@@ -32,7 +31,7 @@ from stein_bench.results import (
     headline,
 )
 from stein_bench.specs import format_eps
-from stein_bench.titles import titles
+from stein_bench.titles import distinctions, titles
 
 NARROWEST = 80
 """Columns that the table needs to show every figure whole."""
@@ -114,8 +113,9 @@ def _rows(report: Report, marked: Marked) -> Table:
 
 
 def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    more = distinctions(variant.attacks)
     for attack in variant.attacks:
-        name = attack.name.replace("torchattacks.", "")
+        name = attack.name.replace("torchattacks.", "") + more[attack.label]
         rate = _robust(attack) + signs.get(attack.label, "")
         yield (name, attack.norm, format_eps(attack.eps), rate, _seconds(attack.seconds))
     yield from map(_corruption_cells, variant.corruptions)
@@ -133,9 +133,14 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
 
 
 def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
-    """Return the budgets whose worst case is neither a single attack's nor that of the whole battery."""
-    uses, whole = Counter((attack.norm, attack.eps) for attack in variant.attacks), len(variant.attacks)
-    return [budget for budget in variant.budgets if uses[budget.norm, budget.eps] > 1 and len(budget.attacks) < whole]
+    """Return the budgets whose worst case is neither one attack's at that ε nor that of the whole battery."""
+    found, whole = [], len(variant.attacks)
+    for budget in variant.budgets:
+        same = [a for a in variant.attacks if (a.norm, a.eps) == (budget.norm, budget.eps)]
+        said = len(same) == 1 and budget.accuracy == same[0].robust_accuracy and budget.metrics == same[0].metrics
+        if not said and len(budget.attacks) < whole:
+            found.append(budget)
+    return found
 
 
 def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
@@ -221,7 +226,8 @@ def _notes(report: Report) -> Iterator[str]:
             if attack.replay is not None:
                 yield f"{where} {_replayed(attack.replay)}"
             if attack.distances is not None and attack.distances.median is not None:
-                yield f"{where}: {_distance(attack.norm, attack.distances)}"
+                mixed = "; put together from different batches, so that little of it holds" * (variant.stats == "batch")
+                yield f"{where}: {_distance(attack.norm, attack.distances)}{mixed}"
     for check in report.diagnostics:
         if check.status == "warn":
             yield f"check warns: {_check(check)}"

@@ -237,3 +237,34 @@ def test_the_library_gets_the_reference_number_of_targets(
     inputs, labels = batch()
     run("torchattacks.FAB:steps=1", network(classes), inputs, labels, classes)
     assert seen == [targets]
+
+
+@pytest.mark.parametrize("name", ["EADL1", "EADEN"])
+def test_a_steep_model_does_not_drive_these_out_of_the_box(name: str) -> None:
+    """The library moves the image that it clips to along with its iterate: by 3e-3 here."""
+    steep = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5))
+    with torch.no_grad():
+        steep[1].weight.mul_(3000)
+    images = torch.zeros(2, 3, 8, 8)
+    images[..., 4:] = 1
+    labels = steep(images).argmax(dim=1)
+    found = run(f"torchattacks.{name}:max_iterations=100,binary_search_steps=2", steep.eval(), images, labels)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_deepfool_crosses_the_boundary_in_every_batch_not_only_in_its_own() -> None:
+    """On a linear model it would end within rounding of the boundary; the distance hardly grows."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 5)).eval()
+    with torch.no_grad():
+        model[1].weight.mul_(20)
+    images = 0.5 + 0.1 * torch.rand(20, 3, 8, 8)
+    with torch.no_grad():
+        logits = model(images)
+    labels = logits.argmax(dim=1)
+    found = run("torchattacks.DeepFool:overshoot=0", model, images, labels)
+    with torch.no_grad():
+        logits = model(found)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    assert (logits.gather(1, labels[:, None]).squeeze(1) - others < -1e-5).all()

@@ -166,6 +166,40 @@ def test_a_report_replaces_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / name).read_bytes() == before
 
 
+def test_a_report_replaces_neither_data_nor_battery_nor_model(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text("attacks: [fgsm]")
+    (tmp_path / "net.py").write_text("Net = None")
+    (tmp_path / "a.adversarials.npz").write_bytes(b"data")
+    common = ["--weights", "none", "--quiet"]
+    for arguments, what in (
+        ([model, "--data", data, "--battery", "own.yaml", "--output", "own.yaml"], "the battery that is read"),
+        (["net.py:Net", "--data", data, "--output", "net.py"], "the model that is read"),
+        ([model, "--data", "npz:a.adversarials.npz", "--output", "a.adversarials.npz"], "the data that is read"),
+        ([model, "--data", "npz:a.adversarials.npz", "--save-adversarials", "1", "--output", "a.json"], "the data"),
+    ):
+        result = invoke("evaluate", *arguments, *common)
+        assert what in one_line(result)
+        assert result.exit_code == 2
+    assert (tmp_path / "a.adversarials.npz").read_bytes() == b"data"
+
+
+def test_a_report_may_have_the_name_of_a_kind_of_weights(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        result = invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--limit", "9", "--output", "auto.json")
+        assert result.exit_code == 0, result.output
+
+
+def test_weights_without_a_name_are_one_line_also_with_an_output(tmp_path: Path) -> None:
+    result = invoke("evaluate", "test_resnet", "--weights", ".", "--output", str(tmp_path / "r.json"))
+    assert "is no file of weights" in one_line(result)
+
+
 def test_an_unknown_command_names_the_nearest() -> None:
     result = invoke("evaluat")
     assert "Did you mean 'evaluate'?" in one_line(result)
