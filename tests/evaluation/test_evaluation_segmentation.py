@@ -311,5 +311,5 @@ def test_examples_are_kept_with_their_maps_and_shown_on_the_page(net: str, city:
     assert result.exit_code == 0, result.output
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert page.count("prediction, adversarial</div>") == 4
-    assert "pixel accuracy within each Linf budget" in page
+    assert "mIoU within each Linf budget" in page
     assert "IoU" in page
