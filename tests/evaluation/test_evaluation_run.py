@@ -386,5 +386,6 @@ def test_attacks_that_make_the_perturbation_small_report_how_far_they_had_to_go(
     console = Console(file=io.StringIO(), width=150)
     print_report(report, console)
     text = " ".join(console.file.getvalue().split())
-    assert f"fab 2/255: nearest adversarial inputs found: Linf median {255 * fab.distances.median:.3g}/255, mean" in text
+    median = f"{255 * fab.distances.median:.3g}/255"
+    assert f"fab 2/255: nearest adversarial inputs found: Linf median {median}, mean" in text
     assert f"of {fab.distances.found} of {fab.distances.samples} samples" in text

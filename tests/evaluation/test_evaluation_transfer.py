@@ -131,8 +131,6 @@ def test_volumes_have_surrogates_too(tmp_path: Path) -> None:
     assert not report.dishonest()
     attacks = report.variants[0].attacks
     assert [(a.status, a.forward_passes, a.backward_passes) for a in attacks] == [("ok", 240, 240)] * 2
-        ("ok", 240, 240)
-    ] * 2
     with pytest.raises(UsageError, match=r"attack transfer.torchattacks.TIFGSM takes images only"):
         run(source, data, surrogate=source, attack="transfer.torchattacks.TIFGSM")
 
