@@ -53,6 +53,12 @@ def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
     return {attack.label: _apart(attack, by_title[_title(attack)]) for attack in attacks}
 
 
+def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
+    """Return the name of the parameter that says how strong a corruption is, and its value for people."""
+    kind = "std" if "std" in params else "amount"
+    return kind, format_eps(float(params[kind]))
+
+
 def _title(attack: Named) -> str:
     norm = "" if attack.norm == "Linf" else f"{attack.norm} "
     return f"{attack.name.removeprefix('torchattacks.')} {norm}{format_eps(attack.eps)}"

@@ -12,9 +12,9 @@ from stein_bench.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
 from stein_bench.render.marks import SIGNS
 from stein_bench.report import Report
-from stein_bench.results import CorruptionResult, Figure, VariantResult, headline
+from stein_bench.results import Figure, VariantResult, headline
 from stein_bench.specs import format_eps
-from stein_bench.titles import titles
+from stein_bench.titles import noise_strength, titles
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,10 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
         yield (
             corruption.label,
-            f"{corruption.name.removeprefix('noise-')} {_strength(corruption)} (noise, no attack)",
+            f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} (noise, no attack)",
             figure,
             corruption.status,
         )
-
-
-def _strength(corruption: CorruptionResult) -> str:
-    return format_eps(float(corruption.params["std" if "std" in corruption.params else "amount"]))
 
 
 def row_texts(row: ResultRow) -> tuple[str, str, str, str, str]:

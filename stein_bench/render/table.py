@@ -31,7 +31,7 @@ from stein_bench.results import (
     headline,
 )
 from stein_bench.specs import format_eps
-from stein_bench.titles import distinctions, titles
+from stein_bench.titles import distinctions, noise_strength, titles
 
 NARROWEST = 80
 """Columns that the table needs to show every figure whole."""
@@ -144,11 +144,10 @@ def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
 
 
 def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
-    kind = "std" if "std" in corruption.params else "amount"
+    kind, strength = noise_strength(corruption.params)
     rate: str = corruption.status
     if corruption.accuracy is not None and corruption.ci95 is not None:
         rate = _rate(corruption.accuracy, corruption.ci95, corruption.metrics)
-    strength = format_eps(float(corruption.params[kind]))
     return (f"{corruption.name.removeprefix('noise-')}†", kind, strength, rate, _seconds(corruption.seconds))
 
 
