@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from stein_bench.exit_codes import FAILED, USAGE
+
 
 class SteinBenchError(Exception):
     """Root of all expected errors. Its message is one line: what is wrong, where, and what to do."""
 
-    exit_code = 3
+    exit_code = FAILED
 
 
 class UsageError(SteinBenchError):
     """Wrong usage, configuration or input (exit code 2)."""
 
-    exit_code = 2
+    exit_code = USAGE
 
 
 class RunError(SteinBenchError):
     """The run failed, or its results cannot be trusted or compared (exit code 3)."""
 
-    exit_code = 3
+    exit_code = FAILED
 
 
 def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:

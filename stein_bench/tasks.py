@@ -26,7 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stein_bench.errors import UsageError
-from stein_bench.labels import IGNORE
+
+IGNORE = 255
+"""The label of void pixels in label maps: in no loss, no count and no metric."""
 
 
 class Task(Protocol):

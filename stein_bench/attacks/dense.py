@@ -15,8 +15,7 @@ from torch import Tensor
 
 from stein_bench.attacks.geometry import direction, per_sample, project
 from stein_bench.attacks.losses import Loss, Model, loss_gradient
-from stein_bench.labels import IGNORE
-from stein_bench.tasks import Task
+from stein_bench.tasks import IGNORE, Task
 
 
 def is_dense(labels: Tensor) -> bool:

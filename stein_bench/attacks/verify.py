@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stein_bench.metrics import Bits
+from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task, finite_rows
 
 RELATIVE_SLACK = 1e-5

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from stein_bench.exit_codes import INTERRUPTED
+
 
 def main() -> None:
     """Entry point of the `stein-bench` command."""
@@ -18,4 +20,4 @@ def main() -> None:
         app(prog_name="stein-bench")
     except KeyboardInterrupt:
         print("stein-bench: interrupted.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

@@ -11,9 +11,9 @@ from typer.core import TyperGroup
 
 from stein_bench import __version__
 from stein_bench.errors import SteinBenchError
+from stein_bench.exit_codes import INTERRUPTED
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
-INTERRUPTED = 130
 READER_LEFT = 141
 """As a shell reports a program that SIGPIPE ended."""
 

@@ -10,9 +10,10 @@ import typer
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
 from stein_bench.errors import UsageError
+from stein_bench.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
-    from stein_bench.standings import Leaderboard, PairTable
+    from stein_bench.comparison.document import Leaderboard, PairTable
 
 
 @app.command("compare", no_args_is_help=True)
@@ -49,15 +50,15 @@ def compare_(
     if format == "json":
         typer.echo(result.to_json(), nl=False)
     else:
-        from stein_bench.render.compare import print_compare
+        from stein_bench.render.comparison.compare import print_compare
 
         print_compare(result)
-    return 0 if result.comparable else 3
+    return DONE if result.comparable else FAILED
 
 
 def _compare(paths: list[str]) -> PairTable | Leaderboard:
-    from stein_bench.compare import compare
-    from stein_bench.leaderboard import Named
+    from stein_bench.comparison.compare import compare
+    from stein_bench.comparison.leaderboard import Named
 
     names = names_of(paths)
     return compare([Named(name, read_comparable(path)) for name, path in zip(names, paths, strict=True)])
@@ -71,7 +72,7 @@ def names_of(paths: list[str]) -> list[str]:
 
 def _write(result: PairTable | Leaderboard, outputs: dict[str, str | None]) -> None:
     from stein_bench.files import write_text
-    from stein_bench.render.compare import compare_csv, compare_latex, compare_markdown
+    from stein_bench.render.comparison.compare import compare_csv, compare_latex, compare_markdown
 
     texts = {"--markdown": compare_markdown, "--csv": compare_csv, "--latex": compare_latex}
     for option, make in texts.items():

@@ -30,7 +30,7 @@ def battery_names() -> list[str]:
 
 def recipe_names() -> list[str]:
     """Return the names of the training recipes that come with stein-bench."""
-    from stein_bench.recipes import recipe_names
+    from stein_bench.training.recipes import recipe_names
 
     return recipe_names()
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import INTERRUPTED, app
+from stein_bench.cli.app import app
 from stein_bench.cli.completion import battery_names, completing
 from stein_bench.cli.options import (
     OUT,
@@ -32,10 +32,11 @@ from stein_bench.cli.options import (
     workers_option,
 )
 from stein_bench.errors import SteinBenchError, UsageError
+from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
-    from stein_bench.report import Report
+    from stein_bench.report.document import Report
 
 
 MODEL = "MODEL"
@@ -189,7 +190,7 @@ def evaluate(
     _check_output(settings, config)
     report = _evaluate(settings)
     _write(report, settings)
-    return 3 if report.dishonest() else 0
+    return FAILED if report.dishonest() else DONE
 
 
 def _check_output(settings: RunConfig, config: str | None) -> None:
@@ -200,8 +201,8 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
         if settings.save_adversarials is not None:
             raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
         return
-    from stein_bench.adversarials import adversarials_path
-    from stein_bench.outputs import check_output_file
+    from stein_bench.files import check_output_file
+    from stein_bench.report.adversarials import adversarials_path
 
     check_output_file("--output", settings.output)
     outputs = {f"--output {settings.output}": settings.output}
@@ -216,8 +217,8 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
 
 def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the files that may be read, as far as the options name them, and what they are."""
-    from stein_bench.prepare import WEIGHTS_KEYWORDS
-    from stein_bench.trainingcard import card_path
+    from stein_bench.preparation.plan import WEIGHTS_KEYWORDS
+    from stein_bench.training.card import card_path
 
     for weights in (settings.weights, settings.surrogate_weights):
         if weights is not None and weights not in WEIGHTS_KEYWORDS and Path(weights).name:
@@ -238,7 +239,7 @@ def _evaluate(settings: RunConfig) -> Report:
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
     with terminal_progress(quiet=settings.quiet) as progress:
-        from stein_bench.run import run_evaluation
+        from stein_bench.evaluation.run import run_evaluation
 
         try:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
@@ -254,7 +255,7 @@ class InterruptedRunError(SteinBenchError):
 
 
 def _after_interrupt(settings: RunConfig) -> str:
-    from stein_bench.journal import journal_path
+    from stein_bench.evaluation.journal import journal_path
 
     if settings.output is not None and journal_path(settings.output).exists():
         return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to go on."
@@ -262,8 +263,8 @@ def _after_interrupt(settings: RunConfig) -> str:
 
 
 def _write(report: Report, settings: RunConfig) -> None:
+    from stein_bench.evaluation.journal import journal_path
     from stein_bench.files import write_text
-    from stein_bench.journal import journal_path
 
     if settings.output is not None:
         write_text(settings.output, report.to_json())
@@ -271,7 +272,7 @@ def _write(report: Report, settings: RunConfig) -> None:
     if settings.format == "json":
         typer.echo(report.to_json(), nl=False)
         return
-    from stein_bench.render.table import print_report
+    from stein_bench.render.report.table import print_report
 
     print_report(report)
     if settings.output is not None and not settings.quiet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stein_bench.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from stein_bench.report import Report
+    from stein_bench.report.document import Report
 
 
 def read_comparable(path: str) -> Report:
@@ -20,7 +20,7 @@ def read_comparable(path: str) -> Report:
         UsageError: it is missing or no report.
         RunError: it is a report of another schema version: right in itself, but not comparable.
     """
-    from stein_bench.report import read_report
+    from stein_bench.report.document import read_report
 
     try:
         return read_report(path)
@@ -31,7 +31,7 @@ def read_comparable(path: str) -> Report:
 
 
 def _other_schema(path: str) -> bool:
-    from stein_bench.report import SCHEMA_VERSION
+    from stein_bench.report.document import SCHEMA_VERSION
 
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))

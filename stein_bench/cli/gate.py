@@ -10,11 +10,12 @@ import typer
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
 from stein_bench.errors import UsageError
+from stein_bench.exit_codes import DONE, FAILED, REGRESSION
 
 if TYPE_CHECKING:
-    from stein_bench.verdict import GateResult
+    from stein_bench.comparison.gate_result import GateResult
 
-EXIT_CODES = {"passed": 0, "failed": 1, "refused": 3}
+EXIT_CODES = {"passed": DONE, "failed": REGRESSION, "refused": FAILED}
 
 
 @app.command("gate", no_args_is_help=True)
@@ -60,8 +61,8 @@ def gate_(
 
 
 def _judge(report: str, baseline: str, policy: str | None) -> GateResult:
-    from stein_bench.gate import gate
-    from stein_bench.policy import read_policy
+    from stein_bench.comparison.gate import gate
+    from stein_bench.comparison.policy import read_policy
 
     rules = read_policy(policy) if policy is not None else None
     return gate(read_comparable(report), read_comparable(baseline), rules)
@@ -69,7 +70,7 @@ def _judge(report: str, baseline: str, policy: str | None) -> GateResult:
 
 def _write(result: GateResult, junit: str | None, json: str | None, markdown: str | None) -> None:
     from stein_bench.files import write_text
-    from stein_bench.render.gate_files import gate_junit, gate_markdown
+    from stein_bench.render.comparison.gate_files import gate_junit, gate_markdown
 
     if junit is not None:
         write_text(junit, gate_junit(result))
@@ -83,7 +84,7 @@ def _tell_github(result: GateResult) -> None:
     """Annotate and add to the job summary where GitHub Actions runs this."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
-    from stein_bench.render.gate_files import gate_annotations, gate_markdown
+    from stein_bench.render.comparison.gate_files import gate_annotations, gate_markdown
 
     typer.echo(gate_annotations(result), nl=False, err=True)  # GitHub reads both streams; stdout may be JSON
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
@@ -99,10 +100,10 @@ def _print(result: GateResult, format: str, quiet: bool) -> None:
         typer.echo(result.to_json(), nl=False)
         return
     if quiet:
-        from stein_bench.render.wording import one_line
+        from stein_bench.render.comparison.gate_wording import one_line
 
         typer.echo(one_line(result))
         return
-    from stein_bench.render.gate import print_gate
+    from stein_bench.render.comparison.gate import print_gate
 
     print_gate(result)

@@ -24,7 +24,7 @@ from stein_bench.errors import UsageError
 from stein_bench.normalization.names import parse_estimator
 
 if TYPE_CHECKING:
-    from stein_bench.inspection import Inspection
+    from stein_bench.evaluation.inspection import Inspection
 
 
 @app.command("inspect", no_args_is_help=True)
@@ -74,7 +74,7 @@ def inspect_(
     if plot is not None:
         check_picture("--plot", plot)
 
-    from stein_bench.inspection import inspect_model
+    from stein_bench.evaluation.inspection import inspect_model
     from stein_bench.render.progress import terminal_progress
 
     with terminal_progress(quiet=settings.quiet) as progress, redirect_stdout(sys.stderr):
@@ -97,12 +97,12 @@ def _write(
 
         write_text(output, text)
     if plot is not None:
-        from stein_bench.render.plot import plot_shrinkage
+        from stein_bench.render.inspection.plot import plot_shrinkage
 
         plot_shrinkage(inspection, plot)
     if format == "json":
         typer.echo(text, nl=False)
         return
-    from stein_bench.render.inspection import print_inspection
+    from stein_bench.render.inspection.table import print_inspection
 
     print_inspection(inspection, [str(parse_estimator(name)) for name in asked or ()])

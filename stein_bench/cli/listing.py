@@ -54,7 +54,7 @@ def schema(
     import json
 
     if document is Document.report:
-        from stein_bench.report import report_schema as made
+        from stein_bench.report.document import report_schema as made
     else:
         from stein_bench.reproduction.document import reproduction_schema as made
 

@@ -17,7 +17,7 @@ from stein_bench.errors import UsageError, unknown_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from stein_bench.render.page import Source
+    from stein_bench.render.report.page import Source
     from stein_bench.reproduction.document import Reproduction
 
 PLOTS = ("curve", "bars", "gallery")
@@ -82,7 +82,7 @@ def report_(
     _write(sources, outputs)
     _draw(sources, drawings)
     if not drawings and not any(outputs.values()):
-        from stein_bench.render.table import print_report
+        from stein_bench.render.report.table import print_report
 
         for source in sources:
             print_report(source.report)
@@ -94,7 +94,7 @@ def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], d
         raise UsageError("a document of reproduce has --html, --markdown and --csv; reproduce --plot draws it.")
     write_reproduction(document, outputs)
     if not any(outputs.values()):
-        from stein_bench.render.reproduction import print_reproduction
+        from stein_bench.render.reproduction.table import print_reproduction
 
         print_reproduction(document)
     return 0
@@ -118,9 +118,9 @@ def _drawings(plots: list[str]) -> list[tuple[str, str]]:
 
 
 def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
-    from stein_bench.adversarials import read_adversarials
-    from stein_bench.render.page import Source
-    from stein_bench.report import read_report
+    from stein_bench.render.report.page import Source
+    from stein_bench.report.adversarials import read_adversarials
+    from stein_bench.report.document import read_report
 
     found = []
     for name, path in zip(names_of(paths), paths, strict=True):
@@ -137,8 +137,8 @@ def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
 
 def _write(sources: list[Source], outputs: dict[str, str | None]) -> None:
     from stein_bench.files import write_text
-    from stein_bench.render.page import html_page
-    from stein_bench.render.report_files import report_csv, report_junit, report_markdown
+    from stein_bench.render.report.files import report_csv, report_junit, report_markdown
+    from stein_bench.render.report.page import html_page
 
     named = [(source.name, source.report) for source in sources]
     if (path := outputs["--html"]) is not None:
@@ -158,7 +158,8 @@ def _draw(sources: list[Source], drawings: list[tuple[str, str]]) -> None:
 
 
 def _figure(kind: str, path: str, sources: list[Source]) -> Figure:
-    from stein_bench.render import figures, gallery, outcomes
+    from stein_bench.render import figures
+    from stein_bench.render.report import gallery, outcomes
 
     prefixes = [f"{source.name}: " if len(sources) > 1 else "" for source in sources]
     if kind == "curve":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import INTERRUPTED, app
+from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs
 from stein_bench.cli.options import (
     OUT,
@@ -26,6 +26,7 @@ from stein_bench.cli.options import (
 )
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.errors import SteinBenchError, UsageError
+from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from stein_bench.reproduction.document import Reproduction
@@ -170,7 +171,7 @@ def reproduce(
     document = _run(experiment, Path(cells or f"{target}.cells"), quiet=quiet)
     write_reproduction(document, outputs)
     _print(document, format, target, quiet=quiet)
-    return 3 if document.dishonest() else 0
+    return FAILED if document.dishonest() else DONE
 
 
 class InterruptedExperimentError(SteinBenchError):
@@ -199,7 +200,7 @@ def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> 
     if format == "json":
         typer.echo(document.to_json(), nl=False)
         return
-    from stein_bench.render.reproduction import print_reproduction
+    from stein_bench.render.reproduction.table import print_reproduction
 
     print_reproduction(document)
     if not quiet:

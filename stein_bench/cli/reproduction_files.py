@@ -46,7 +46,7 @@ def check_plot_name(path: str | None) -> None:
 def write_reproduction(document: Reproduction, outputs: Mapping[str, str | None]) -> None:
     """Write a document in the formats of `outputs`: option names to paths, None where not given."""
     from stein_bench.files import write_text
-    from stein_bench.render.reproduction import reproduction_csv, reproduction_latex, reproduction_markdown
+    from stein_bench.render.reproduction.table import reproduction_csv, reproduction_latex, reproduction_markdown
 
     texts = {"--markdown": reproduction_markdown, "--latex": reproduction_latex, "--csv": reproduction_csv}
     for option, make in texts.items():
@@ -55,7 +55,7 @@ def write_reproduction(document: Reproduction, outputs: Mapping[str, str | None]
     if (path := outputs.get("--output")) is not None:
         write_text(path, document.to_json())
     if (path := outputs.get("--html")) is not None:
-        from stein_bench.render.reproduction_page import reproduction_page
+        from stein_bench.render.reproduction.page import reproduction_page
 
         write_text(path, reproduction_page(document))
     if (path := outputs.get("--plot")) is not None:
@@ -64,8 +64,8 @@ def write_reproduction(document: Reproduction, outputs: Mapping[str, str | None]
 
 def _draw(document: Reproduction, path: str) -> None:
     from stein_bench.render.figures import save
-    from stein_bench.render.reproduction import HEADLINE
-    from stein_bench.render.reproduction_figures import figure_of_contrasts, figure_of_means, headline_rows
+    from stein_bench.render.reproduction.figures import figure_of_contrasts, figure_of_means, headline_rows
+    from stein_bench.render.reproduction.table import HEADLINE
 
     what = HEADLINE.get(document.data.task, "accuracy")
     rows = headline_rows(document, document.rows[0].part, what)

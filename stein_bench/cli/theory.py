@@ -11,7 +11,7 @@ from stein_bench.cli.app import OneLineErrors, app
 from stein_bench.cli.files import check_outputs, check_picture
 from stein_bench.cli.options import OUT
 from stein_bench.errors import unknown_name
-from stein_bench.outputs import check_output_file
+from stein_bench.files import check_output_file
 
 theory = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="markdown")
 app.add_typer(theory, name="theory", help="Check the paper's theorems by simulation.")

@@ -124,13 +124,13 @@ def lipschitz(
     study = _look(settings, model, {**network, "seed": seed}, quiet)
     text = write_document(study.document(), output)
     if plot is not None:
-        from stein_bench.render.theory_plot import plot_lipschitz
+        from stein_bench.render.theory.plot import plot_lipschitz
 
         plot_lipschitz(study, plot)
     if format == "json":
         typer.echo(text, nl=False)
         return 0
-    from stein_bench.render.theory_lipschitz import print_lipschitz
+    from stein_bench.render.theory.lipschitz import print_lipschitz
 
     print_lipschitz(study)
     return 0

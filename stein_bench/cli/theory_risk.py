@@ -107,13 +107,13 @@ def risk(
         study = RiskStudy(settings, tuple(simulate_risk(settings, progress=progress)))
     text = write_document(study.document(), output)
     if plot is not None:
-        from stein_bench.render.theory_plot import plot_risk
+        from stein_bench.render.theory.plot import plot_risk
 
         plot_risk(study, plot)
     if format == "json":
         typer.echo(text, nl=False)
         return 0
-    from stein_bench.render.theory_risk import print_risk
+    from stein_bench.render.theory.risk import print_risk
 
     print_risk(study)
     return 0

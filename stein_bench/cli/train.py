@@ -33,8 +33,8 @@ from stein_bench.cli.options import (
 from stein_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from stein_bench.trainconfig import TrainConfig
-    from stein_bench.training import TrainedNetwork
+    from stein_bench.training.config import TrainConfig
+    from stein_bench.training.run import TrainedNetwork
 
 WHAT, HOW = "What is trained", "How it runs"
 
@@ -138,7 +138,7 @@ def train(
     Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to go on).
     """  # noqa: E501  (an example is one line)
     options = {key: value for key, value in locals().items() if key != "config"}
-    from stein_bench.trainconfig import make_train_config
+    from stein_bench.training.config import make_train_config
 
     try:
         settings = make_train_config(options, config)
@@ -172,7 +172,7 @@ def _train(settings: TrainConfig) -> TrainedNetwork:
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
     with terminal_progress(quiet=settings.quiet or not _speaks()) as progress:
-        from stein_bench.training import run_training
+        from stein_bench.training.run import run_training
 
         try:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
@@ -182,7 +182,7 @@ def _train(settings: TrainConfig) -> TrainedNetwork:
 
 
 def _after_interrupt(settings: TrainConfig) -> str:
-    from stein_bench.checkpoint import checkpoint_path
+    from stein_bench.training.checkpoint import checkpoint_path
 
     path = checkpoint_path(settings.output)
     if path.exists():
@@ -191,12 +191,12 @@ def _after_interrupt(settings: TrainConfig) -> str:
 
 
 def _show(trained: TrainedNetwork, settings: TrainConfig, picture: str) -> None:
-    from stein_bench.render.curves import plot_curves
+    from stein_bench.render.training.curves import plot_curves
 
     plot_curves(trained.card, picture)
     if settings.format == "json":
         typer.echo(trained.card.to_json(), nl=False)
         return
-    from stein_bench.render.training import print_training
+    from stein_bench.render.training.table import print_training
 
     print_training(trained.card, trained.path, picture)

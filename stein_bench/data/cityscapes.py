@@ -23,7 +23,7 @@ from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize, Stretch
 from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
-from stein_bench.labels import IGNORE
+from stein_bench.tasks import IGNORE
 
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE_END, LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stein_bench.measures.outcome import Columns, RightOrWrong
-from stein_bench.metrics import Bits, mean_accuracy
-from stein_bench.ranking import area, auc
-from stein_bench.results import Figure
+from stein_bench.report.results import Figure
+from stein_bench.statistics.auc import area, auc
+from stein_bench.statistics.rates import Bits, mean_accuracy
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,18 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stein_bench.metrics import (
-    Bits,
-    Rate,
-    accuracy,
-    attack_success,
-    mean_accuracy,
-    robust_bits,
-    worst_case,
-)
-from stein_bench.outcomes import pack_bits, unpack_bits
-from stein_bench.paired import Paired, batch_losses, paired
-from stein_bench.results import Figure, Outcomes
+from stein_bench.report.packing import pack_bits, unpack_bits
+from stein_bench.report.results import Figure, Outcomes
+from stein_bench.statistics.paired_tests import Paired, batch_losses, paired
+from stein_bench.statistics.rates import Bits, Rate, accuracy, attack_success, mean_accuracy, robust_bits, worst_case
 
 Columns = Mapping[str, NDArray[Any]]
 """Per-sample arrays, (n,) or (n, K), in data order."""

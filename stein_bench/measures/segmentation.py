@@ -12,7 +12,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stein_bench.class_counts import (
+from stein_bench.errors import RunError, UsageError
+from stein_bench.measures.outcome import Columns, Outcome
+from stein_bench.report.results import Figure, Outcomes, PackedCounts
+from stein_bench.statistics.class_counts import (
     METRICS,
     ClassCounts,
     Floats,
@@ -23,11 +26,8 @@ from stein_bench.class_counts import (
     permutation_test,
     where,
 )
-from stein_bench.errors import RunError, UsageError
-from stein_bench.measures.outcome import Columns, Outcome
-from stein_bench.metrics import Bits, Rate
-from stein_bench.paired import LEAST_BATCHES, Paired
-from stein_bench.results import Figure, Outcomes, PackedCounts
+from stein_bench.statistics.paired_tests import LEAST_BATCHES, Paired
+from stein_bench.statistics.rates import Bits, Rate
 
 MIOU, PIXEL_ACCURACY = METRICS.index("miou"), METRICS.index("pixel_accuracy")
 CHANGED = 0.01

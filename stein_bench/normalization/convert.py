@@ -12,10 +12,10 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.normalization.compensation import function_preserved
 from stein_bench.normalization.layers import STATS, SteinNorm, stein_layers
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import SkippedLayer, check_compensable, stein_classes, survey
@@ -82,7 +82,7 @@ def convert_batchnorm(
     converted = []
     for path, layer in convertible:
         kind = type(layer).__name__
-        with _function_preserved(layer) if preserve_function else nullcontext():
+        with function_preserved(layer) if preserve_function else nullcontext():
             stein_layer = _become_stein(layer)
             stein_layer.adopt(name, stats)
             _set_unknown_count(stein_layer, count)
@@ -104,7 +104,7 @@ def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> n
         check_compensable(model, layers)
     plain_classes = {stein: plain for plain, stein in stein_classes().items()}
     for layer in layers:
-        with _function_preserved(layer) if preserve_function else nullcontext():
+        with function_preserved(layer) if preserve_function else nullcontext():
             plain_class = plain_classes[type(layer)]
             layer.release()
             layer.__class__ = plain_class  # type: ignore[assignment]
@@ -157,28 +157,3 @@ def _known_count(layer: SteinNorm) -> float | None:
     if layer.count is None or layer.count.is_meta:
         return None
     return float(layer.count) or None
-
-
-@contextmanager
-def _function_preserved(layer: nn.Module) -> Iterator[None]:
-    """Let γ and β take up what the body changes in the moments that evaluation of `layer` uses."""
-    before = _evaluation_moments(layer)
-    yield
-    _compensate(layer, before, _evaluation_moments(layer))
-
-
-def _evaluation_moments(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return mean and variance, float64, by which `layer` evaluates with running statistics."""
-    norm = cast(nn.BatchNorm2d, layer)
-    mean, variance = layer.running_moments() if isinstance(layer, SteinNorm) else (norm.running_mean, norm.running_var)
-    return cast(Tensor, mean).double(), cast(Tensor, variance).double()
-
-
-@torch.no_grad()
-def _compensate(layer: nn.Module, before: tuple[Tensor, Tensor], after: tuple[Tensor, Tensor]) -> None:
-    """Set ``γ' = γ·√((s'+ε)/(s+ε))`` and ``β' = β + γ·(m'-m)/√(s+ε)``, in place."""
-    norm = cast(nn.BatchNorm2d, layer)
-    old_deviation, new_deviation = ((variance + norm.eps).sqrt() for _, variance in (before, after))
-    gamma = norm.weight.double()
-    norm.bias.copy_(norm.bias.double() + gamma * (after[0] - before[0]) / old_deviation)
-    norm.weight.copy_(gamma * new_deviation / old_deviation)

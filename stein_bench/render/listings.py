@@ -77,7 +77,7 @@ def _batteries() -> tuple[Row, Iterable[Row]]:
 
 
 def _recipes() -> tuple[Row, Iterable[Row]]:
-    from stein_bench.recipes import find_recipe, recipe_names
+    from stein_bench.training.recipes import find_recipe, recipe_names
 
     return ("recipe", "what it is"), [(name, find_recipe(name).summary) for name in recipe_names()]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from stein_bench.config import RunConfig, make_config
 from stein_bench.reproduction.experiment import Experiment, ExperimentPart
-from stein_bench.trainconfig import TrainConfig, make_train_config
+from stein_bench.training.config import TrainConfig, make_train_config
 
 Stats = Literal["running", "batch"]
 

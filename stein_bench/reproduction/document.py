@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stein_bench.report import DataInfo, Environment, read_document
-from stein_bench.results import Part, Sha256, Share
+from stein_bench.report.document import DataInfo, Environment, read_document
+from stein_bench.report.results import Part, Sha256, Share
 
 KIND = "reproduction"
 VERSION = 1

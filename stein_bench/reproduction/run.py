@@ -12,24 +12,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from stein_bench.comparison.pairing import distrust, subjects
 from stein_bench.config import make_config
 from stein_bench.errors import RunError, UsageError
+from stein_bench.evaluation.journal import journal_path
+from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
-from stein_bench.journal import journal_path
-from stein_bench.networks import build_blank
-from stein_bench.pairing import distrust, subjects
-from stein_bench.prepare import check_model, prepare, settle_task
+from stein_bench.preparation.plan import check_model, prepare, settle_task
+from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.variants import NO_CONTROL
 from stein_bench.progress import Progress, Silent
-from stein_bench.provenance import environment
-from stein_bench.report import Report, read_report
+from stein_bench.report.document import Report, read_report
+from stein_bench.report.provenance import environment
 from stein_bench.reproduction.cells import Evaluation, Folder, Training, evaluation_settings, evaluations
 from stein_bench.reproduction.document import KIND, VERSION, Cell, ExperimentRun, Reproduction
 from stein_bench.reproduction.experiment import Experiment
 from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
-from stein_bench.run import run_evaluation
-from stein_bench.training import run_training
-from stein_bench.trainingplan import plan_training
-from stein_bench.variants import NO_CONTROL
+from stein_bench.training.plan import plan_training
+from stein_bench.training.run import run_training
 
 
 @dataclass

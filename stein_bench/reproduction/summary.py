@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stein_bench.metrics import COLLAPSED
-from stein_bench.paired import holm
-from stein_bench.pairing import CLEAN, WORST_CASE
-from stein_bench.report import Report
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE
+from stein_bench.report.attack_names import titles
+from stein_bench.report.document import Report
+from stein_bench.report.results import CorruptionResult, Figure
 from stein_bench.reproduction.document import Contrast, Row
 from stein_bench.reproduction.replicates import mean_sd, paired_t
-from stein_bench.results import CorruptionResult, Figure
 from stein_bench.specs import format_eps
-from stein_bench.titles import titles
+from stein_bench.statistics.paired_tests import holm
+from stein_bench.statistics.rates import COLLAPSED
 
 PLAIN = "sample"
 ACCURACY = "accuracy"

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
+from stein_bench.evaluation.networks import build_network
 from stein_bench.guard import model_untouched
-from stein_bench.networks import build_blank, build_network
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import survey
-from stein_bench.prepare import Plan, check_model, prepare, settle_task
+from stein_bench.preparation.plan import Plan, check_model, prepare, settle_task
+from stein_bench.preparation.untrained import build_blank
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
 from stein_bench.theory.jacobian import (

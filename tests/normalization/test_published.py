@@ -8,7 +8,7 @@ import torch
 
 from stein_bench.normalization.layers import SteinBatchNorm2d, SteinBatchNorm3d
 
-REFERENCE = np.load(Path(__file__).parents[1] / "data" / "published_batchnorm.npz")
+REFERENCE = np.load(Path(__file__).parent / "published_batchnorm.npz")
 RESULTS = sorted(key.removesuffix("/y") for key in REFERENCE.files if key.endswith("/y"))
 
 

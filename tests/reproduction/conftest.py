@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "evaluation"))
-
-from tiny import write_data, write_model
+from tests.tiny import write_data, write_model
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from stein_bench.attacks.registry import resolve_attacks
 from stein_bench.errors import UsageError
-from stein_bench.recipes import find_recipe
 from stein_bench.reproduction.experiment import FOLDER, PRESETS, SYSTEMS, experiment_file, read_experiment
+from stein_bench.training.recipes import find_recipe
 
 SHOWN = Path(__file__).parents[2] / "configs" / "paper"
 BUILT_IN = [(system, preset) for system in SYSTEMS for preset in PRESETS]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stein_bench.paired import holm
 from stein_bench.reproduction.replicates import paired_t
 from stein_bench.reproduction.summary import Measured, collapsed, rows
+from stein_bench.statistics.paired_tests import holm
 
 ACCURACIES = {
     ("sample", "running"): [0.50, 0.54, 0.52],

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from stein_bench.data.samples import Samples
-from stein_bench.recipes import Recipe
 from stein_bench.tasks import TASKS
-from stein_bench.train import Training, TrainingSet
+from stein_bench.training.loop import Training, TrainingSet
+from stein_bench.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 TASK = TASKS["classification"]

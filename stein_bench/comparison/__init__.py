@@ -1,0 +1,1 @@
+"""Two or more reports: pairing, contrasts, the leaderboard, the regression gate and the conclusion. Without torch."""

@@ -1,0 +1,158 @@
+"""Reports side by side: which of their accuracies can be compared, and what the paired differences are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stein_bench.comparison.document import COMPARE_VERSION, Leaderboard, PairRow, PairTable
+from stein_bench.comparison.leaderboard import Named, adjusted, difference, graded, leaderboard, notes, sources, tested
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
+from stein_bench.errors import UsageError
+from stein_bench.measures import Outcome
+from stein_bench.report.attack_names import titles
+from stein_bench.statistics.paired_tests import Paired
+
+ALL = "*"
+"""Stands for every accuracy of a variant."""
+
+
+def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
+    """Compare reports: the variants of one, two with each other, or more as a leaderboard.
+
+    Raises:
+        UsageError: there is nothing to compare, or packed outcomes are damaged.
+    """
+    if not named:
+        raise UsageError("no report is given. Name one with several variants, or several reports.")
+    if len(named) > 2:
+        return leaderboard(named)
+    found = [subjects(one.report, one.name) for one in named]
+    if len(named) == 1 and len(found[0]) < 2:
+        raise UsageError(
+            f"{named[0].name} holds one variant: there is nothing to compare it with. Name another report."
+        )
+    tried = _within(found[0]) if len(named) == 1 else _between(*found)
+    drafts = [draft for one in tried for draft in _drafts(one)]
+    return PairTable(
+        compare_version=COMPARE_VERSION,
+        kind="pairs",
+        sources=sources(named),
+        rows=tuple(_finished(drafts)),
+        notes=tuple(notes([subject for group in found for subject in group])),
+        graded=graded([subject for group in found for subject in group]),
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two variants that are to be compared; None where there is no partner, with the reason."""
+
+    first: Subject | None
+    second: Subject | None
+    reason: str = ""
+
+
+def _within(found: Sequence[Subject]) -> Iterator[_Pair]:
+    """Pair every variant of a report with the first one under the same source of statistics."""
+    references: dict[str, Subject] = {}
+    for subject in found:
+        references.setdefault(subject.variant.stats, subject)
+    for subject in found:
+        reference = references[subject.variant.stats]
+        if subject is not reference:
+            yield _Pair(reference, subject)
+        elif not any(other.variant.stats == subject.variant.stats for other in found if other is not subject):
+            yield _Pair(subject, None, "the only variant under its source of statistics")
+
+
+def _between(first: Sequence[Subject], second: Sequence[Subject]) -> Iterator[_Pair]:
+    """Pair variants of the same name; a single one left over on either side under one source are a pair too."""
+    others = {subject.name: subject for subject in second}
+    known = {subject.name for subject in first}
+    lonely = [subject for subject in first if subject.name not in others]
+    left = [subject for subject in second if subject.name not in known]
+    for subject in first:
+        if subject.name in others:
+            yield _Pair(subject, others[subject.name])
+    if len(lonely) == len(left) == 1 and lonely[0].variant.stats == left[0].variant.stats:
+        yield _Pair(lonely[0], left[0])
+        return
+    yield from (_Pair(subject, None, "only in the first report") for subject in lonely)
+    yield from (_Pair(None, subject, "only in the second report") for subject in left)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A row whose p is not adjusted yet."""
+
+    row: PairRow
+    result: Paired | None
+    coupled: bool
+
+
+def _drafts(pair: _Pair) -> Iterator[_Draft]:
+    first, second = pair.first, pair.second
+    if first is None or second is None:
+        yield _marked(first, second, ALL, "all", pair.reason)
+        return
+    if reasons := differences(second, first):
+        yield _marked(first, second, ALL, "all", "; ".join(reasons))
+        return
+    sides = ((second, "second"), (first, "first"))
+    doubted = {key: f"{side}: {reason}" for subject, side in sides for key, reason in doubts(subject).items()}
+    attacks = {attack.label: attack for attack in (*first.variant.attacks, *second.variant.attacks)}
+    labels, names = list(attacks), titles(list(attacks.values()))
+    for key in (CLEAN, *labels):
+        title = names.get(key, key)
+        missing = next((s for s in (first, second) if key not in s.outcomes), None)
+        if key in doubted:
+            yield _marked(first, second, key, title, doubted[key])
+        elif missing is not None:
+            yield _marked(first, second, key, title, f"the {'first' if missing is first else 'second'} has no result")
+        else:
+            yield _compared(first, second, key, title, first.outcomes[key], second.outcomes[key])
+    common = [key for key in labels if key in first.outcomes and key in second.outcomes and key not in doubted]
+    if len(labels) > 1 and common:
+        title = "worst case" if len(common) == len(labels) else f"worst case of {len(common)} common"
+        yield _compared(first, second, WORST_CASE, title, first.worst_case(common), second.worst_case(common))
+
+
+def _compared(first: Subject, second: Subject, key: str, title: str, one: Outcome, other: Outcome) -> _Draft:
+    result = tested(one, other, first)
+    row = PairRow(
+        first=first.name,
+        second=second.name,
+        accuracy=key,
+        title=title,
+        samples=result.n,
+        first_accuracy=result.first,
+        second_accuracy=result.second,
+        difference=None,
+        reason="",
+    )
+    return _Draft(row, result, first.batch_size is not None)
+
+
+def _marked(first: Subject | None, second: Subject | None, key: str, title: str, reason: str) -> _Draft:
+    row = PairRow(
+        first=first.name if first else "",
+        second=second.name if second else "",
+        accuracy=key,
+        title=title,
+        samples=0,
+        first_accuracy=None,
+        second_accuracy=None,
+        difference=None,
+        reason=reason,
+    )
+    return _Draft(row, None, False)
+
+
+def _finished(drafts: Sequence[_Draft]) -> Iterator[PairRow]:
+    results = [draft.result for draft in drafts]
+    for draft, p in zip(drafts, adjusted(results), strict=True):
+        if draft.result is None:
+            yield draft.row
+        else:
+            yield draft.row.model_copy(update={"difference": difference(draft.result, p, draft.coupled)})

@@ -1,0 +1,230 @@
+"""What the numbers of a report allow one to say, in one sentence, and what limits it. Pure functions, no torch.
+
+The rule throughout: a difference is only spoken of between variants under the same source of statistics, on the same
+samples, in the outcome that was fixed beforehand (the worst case over the battery), where a paired exact test that is
+adjusted for all contrasts of the report shows it. Whatever stands in the way of that is said instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from stein_bench.attacks.catalog import CATALOG, ONE_STEP
+from stein_bench.comparison.contrasts import COLLAPSE, PLAIN, Contrast, collapsed, contrasts
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE, distrust, subjects, variant_name
+from stein_bench.report.document import Report
+from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed, signed_interval
+from stein_bench.report.results import Effect, Figure, VariantResult, headline
+
+COUPLED = frozenset({"batch-dependence", "same-in-another-batch"})
+"""Checks that fail under batch statistics by their nature: they limit a sentence and do not forbid it."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One sentence that the numbers support.
+
+    Attributes:
+        sentence: for people, with its figures.
+        reservations: what else limits it, a sentence each.
+    """
+
+    sentence: str
+    reservations: tuple[str, ...] = ()
+
+
+def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclusion:
+    """Return what follows from a report.
+
+    Args:
+        report: what to read.
+        found: its `contrasts`, where they are known already.
+
+    Raises:
+        UsageError: packed outcomes are damaged.
+    """
+    found = contrasts(report) if found is None else found
+    untrusted = distrust(report, subjects(report, "the report"))
+    if untrusted:
+        more = f", and {len(untrusted) - 1} more" if len(untrusted) > 1 else ""
+        return Conclusion(f"No conclusion: a result cannot be trusted ({untrusted[0].rstrip('.')}{more}).")
+    lost = collapsed(report)
+    if all(variant_name(variant) in lost for variant in report.variants):
+        return Conclusion("No conclusion: no variant does its task any more, so that robust accuracy means nothing.")
+    changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is picked out
+    reservations = tuple(_reservations(report, found))
+    if not changed:
+        return Conclusion(_level(report), reservations)
+    if why := _weak(report):
+        return Conclusion(f"No conclusion about robustness: {why}.", reservations)
+    claims = [_claim(report, variant, found, lost) for variant in changed]
+    sentence = claims[0].alone if len(claims) == 1 else _together(claims)
+    return Conclusion(sentence, reservations)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """What can be said of one variant: a whole sentence, and its group and words where there are several."""
+
+    alone: str
+    group: str
+    words: str
+
+
+def _claim(report: Report, variant: VariantResult, found: Sequence[Contrast], lost: set[str]) -> _Claim:
+    name, where = variant_name(variant), f"under {variant.stats} statistics"
+    words = name if len({v.stats for v in report.variants}) > 1 else variant.bn
+    own = {contrast.accuracy: contrast for contrast in found if contrast.variant == name}
+    reference = f"{PLAIN}/{variant.stats}"
+    if obstacle := _obstacle(report, variant, own, lost, reference):
+        return _Claim(f"No conclusion about {variant.bn} {where}: {obstacle}.", "nothing", f"{words} ({obstacle})")
+    contrast = own.get(WORST_CASE) or next(c for key, c in own.items() if key != CLEAN)
+    outcome = _outcome(report)
+    figures = f"{percent(contrast.value)} % against {percent(contrast.reference_value)} % with plain BN"
+    d = contrast.difference
+    evidence = f"{signed_interval(d.value, d.interval)} points, 95 % interval, adjusted p {p_value(d.p_adjusted)}"
+    brief = f"{words} ({signed(d.value)} points)"
+    if not d.significant:
+        alone = f"No difference is shown between {variant.bn} and plain BN {where}: {outcome} {figures} ({evidence})."
+        return _Claim(alone, "undecided", brief)
+    subject = _subject(variant)
+    cost = _cost(own.get(CLEAN), d.value > 0)
+    verb = "higher" if d.value > 0 else "lower"
+    alone = f"{where[0].upper()}{where[1:]} {subject} has the {verb} {outcome}: {figures} ({evidence}){cost}"
+    chance = 1 / max(report.model.classes, 2)
+    if report.data.task != "segmentation" and max(contrast.value, contrast.reference_value) <= chance:
+        alone += f"; both are at or below chance ({percent(chance)} %), so that neither withstands these attacks"
+    return _Claim(f"{alone}.", "better" if d.value > 0 else "worse", brief)
+
+
+def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], lost: set[str], reference: str) -> str:
+    """Return what forbids to hold a variant against plain BN; empty where nothing does."""
+    name = variant_name(variant)
+    for label, what in ((name, "it"), (reference, "plain BN")):
+        if label in lost:
+            return f"{what} has lost its clean accuracy"
+    if reference not in {variant_name(other) for other in report.variants}:
+        return f"there is no plain BN under {variant.stats} statistics to hold it against"
+    if report.run.preset:
+        return f"the preset {report.run.preset} compares more than one thing at once, without a test"
+    if variant.function_preserved and variant.stats == "running":
+        return "it is the same function as the network it was converted from, by construction"
+    if not any(key != CLEAN for key in own):
+        return "no attack has a result that counts"
+    failed = sorted({check for label in (name, reference) for check in _failed(report, label)})
+    if failed:
+        return f"sanity checks failed ({', '.join(failed)}), so that robust figures may be too high"
+    if all(contrast.difference.p_adjusted is None for contrast in own.values()):
+        return "below ten batches there is no test for samples that batch statistics couple"
+    return ""
+
+
+def _failed(report: Report, label: str) -> Iterator[str]:
+    for check in report.diagnostics:
+        coupled = label.endswith("/batch") and check.name in COUPLED
+        if check.variant == label and check.status == "fail" and check.name != COLLAPSE and not coupled:
+            yield check.name
+
+
+def _together(claims: Sequence[_Claim]) -> str:
+    """Put the claims on several variants into one sentence."""
+    groups = {group: [claim.words for claim in claims if claim.group == group] for group in _GROUPS}
+    told = [f"{_GROUPS[group]}: {', '.join(words)}" for group, words in groups.items() if words]
+    return f"In the worst case, against plain BN under the same statistics, {'; '.join(told)}."
+
+
+_GROUPS = {
+    "better": "significantly higher",
+    "worse": "significantly lower",
+    "undecided": "no difference shown",
+    "nothing": "no conclusion",
+}
+
+
+def _subject(variant: VariantResult) -> str:
+    if variant.conversion == "after-training":
+        return f"the network with {variant.bn} put in after its training"
+    return f"the network with {variant.bn}"
+
+
+def _cost(clean: Contrast | None, above: bool) -> str:
+    """Return what the clean accuracy says about a gain or a loss in robustness."""
+    if clean is None or not clean.difference.significant or (clean.difference.value > 0) == above:
+        return ""
+    return f", with {signed(clean.difference.value)} points of clean accuracy"
+
+
+def _outcome(report: Report) -> str:
+    """Return what is spoken of: the worst case of the battery, or its only attack."""
+    attacks = report.variants[0].attacks
+    what = "mIoU" if report.data.task == "segmentation" else "accuracy"
+    if len(attacks) == 1:
+        return f"robust {what} under {attacks[0].name.replace('torchattacks.', '')}"
+    return f"worst-case {what} over {len(attacks)} attacks"
+
+
+def _weak(report: Report) -> str:
+    """Return why the battery cannot show robustness; empty where it can."""
+    names = list(dict.fromkeys(a.name for variant in report.variants for a in variant.attacks))
+    if not names:
+        return "no attack was run"
+    strong = [
+        name for name in names if name in CATALOG and CATALOG[name].access == "white-box" and name not in ONE_STEP
+    ]
+    return "" if strong else f"no iterated white-box attack was run, and {', '.join(names)} alone show little"
+
+
+def _level(report: Report) -> str:
+    """Say how robust the plain network is, where there is nothing to hold it against."""
+    variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
+    where = f"under {variant.stats} statistics"
+    figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
+    clean = f"{_percent(figure)} clean"
+    if variant.worst_case_accuracy is None:
+        return f"{report.model.name} reaches {clean} {where}; no attack has a result."
+    worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
+    between = f" ({percent(worst.ci95[0])}–{percent(worst.ci95[1])})" if worst.ci95 else ""
+    doubt = sorted(set(_failed(report, variant_name(variant))))
+    hold = f"at most {_percent(worst)}{between}"
+    limits = f"; failed sanity checks ({', '.join(doubt)}) say that it may be far less" if doubt else ""
+    if not limits and (why := _weak(report)):
+        limits = f"; {why}"
+    return f"{report.model.name}: {clean}, {hold} {_outcome(report)} {where}{limits}."
+
+
+def _percent(figure: Figure) -> str:
+    return UNKNOWN if figure.value is None else f"{percent(figure.value)} %"
+
+
+def _reservations(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
+    """Yield what else limits what can be said."""
+    if any(variant.weights.kind == "none" for variant in report.variants):
+        yield "weights: none: the network is as its code made it: untrained, unless that loads weights"
+    changed = [variant for variant in report.variants if variant.bn != PLAIN]
+    if any(variant.conversion == "before-training" for variant in changed):
+        yield (
+            "each BN is one trained network: a difference may be training luck, which only several seeds can tell apart"
+        )
+    depending = {check.variant for check in report.diagnostics if check.name in COUPLED and check.status == "fail"}
+    for variant in report.variants:
+        if variant.stats == "batch" and variant_name(variant) in depending:
+            yield f"{variant_name(variant)}: its verdicts hold for these very batches only"
+    if source := next(_sources(report), None):
+        yield (
+            f"batch instead of running statistics alone change plain BN's robust accuracy by "
+            f"{signed(source.difference)} points (p {p_value(source.p)}): no merit of an estimator"
+        )
+    if not any(c.difference.significant for c in found if c.accuracy == WORST_CASE):
+        others = sum(c.difference.significant for c in found if c.accuracy not in (WORST_CASE, CLEAN))
+        if others and any(c.accuracy == WORST_CASE for c in found):
+            attacks = "a single attack" if others == 1 else f"{others} single attacks"
+            yield f"significant under {attacks} (marked), and not in the worst case"
+
+
+def _sources(report: Report) -> Iterator[Effect]:
+    """Yield what the source of statistics does to plain BN under attack."""
+    for variant in report.variants:
+        labels = [attack.label for attack in variant.attacks]
+        primary = WORST_CASE if len(labels) > 1 else labels[0] if labels else CLEAN
+        yield from (e for e in variant.effects if e.outcome == primary and e.name == "source-sample")

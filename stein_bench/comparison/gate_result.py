@@ -1,0 +1,102 @@
+"""What the gate found, as one JSON document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stein_bench.report.results import Share
+
+Signed = Annotated[float, Field(ge=-1, le=1)]
+
+Level = Literal["error", "warning", "notice"]
+Status = Literal["regression", "unproven", "unchanged", "improved"]
+Kind = Literal["refused", "regression", "missing", "floor", "unproven", "diagnostic", "improved", "new", "note"]
+
+GATE_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Origin(_Part):
+    """Which report it was."""
+
+    id: str
+    created: str
+    model: str
+    git_commit: str | None
+
+
+class Comparison(_Part):
+    """One accuracy of one variant, now and in the baseline, on the same samples."""
+
+    variant: str = Field(description="e.g. stein/running")
+    accuracy: str = Field(description="clean, worst-case, or the attack's label")
+    title: str = Field(description="the same, short, for people")
+    samples: int
+    before: Share = Field(description="the baseline's accuracy")
+    now: Share
+    difference: Signed = Field(description="now minus before: below 0 is worse")
+    interval: tuple[Signed, Signed] = Field(description="95 % interval of the difference, Newcombe's method 10")
+    lost: int = Field(description="samples right before and wrong now")
+    gained: int = Field(description="samples wrong before and right now")
+    tolerance: Share
+    p_drop: Share | None = Field(description="one-sided p of a drop; null where batches are too few for a test")
+    p_drop_adjusted: Share | None = Field(description="the same after Holm over all gated comparisons")
+    p_gain_adjusted: Share | None = Field(description="of a gain, one-sided, after Holm")
+    detectable_drop: Share | None = Field(description="smallest drop that could have been seen; null: none could")
+    assumes_independence: bool = Field(description="of the interval: true where samples of a batch are coupled")
+    status: Status
+    newly_broken: tuple[int, ...] = Field(description="the first lost samples, by position in data order from 0")
+    graded: bool = Field(
+        default=False,
+        exclude_if=lambda graded: not graded,
+        description="true for mIoU: lost and gained are images whose mIoU fell and rose, the interval is that of the "
+        "paired bootstrap over images, p comes from exchanging images",
+    )
+
+
+class Floor(_Part):
+    """A minimum of the policy and the accuracy that it holds for, whatever the baseline says."""
+
+    variant: str
+    accuracy: str
+    title: str
+    minimum: Share
+    value: Share | None = Field(description="null where there is no result")
+    held: bool
+
+
+class Finding(_Part):
+    """One thing that people should know; errors and refusals decide the verdict."""
+
+    level: Level
+    kind: Kind
+    variant: str | None
+    accuracy: str | None
+    message: str
+
+
+class GateResult(_Part):
+    """The verdict: passed, failed (a regression, a missed floor, a missing attack) or refused (not comparable)."""
+
+    gate_version: Literal[1]
+    verdict: Literal["passed", "failed", "refused"]
+    report: Origin
+    baseline: Origin
+    alpha: float
+    tests: int = Field(description="number of comparisons that are tested together")
+    comparisons: tuple[Comparison, ...] = Field(description="worst first")
+    floors: tuple[Floor, ...]
+    findings: tuple[Finding, ...] = Field(description="worst first")
+
+    def messages(self, level: Level) -> list[str]:
+        """Return the messages of one level."""
+        return [finding.message for finding in self.findings if finding.level == level]
+
+    def to_json(self) -> str:
+        """Return the result as indented JSON text with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"

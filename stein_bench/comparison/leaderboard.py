@@ -1,0 +1,221 @@
+"""Many variants ranked by worst-case accuracy; what cannot be ranked with the others is marked, not left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from stein_bench.comparison.document import COMPARE_VERSION, BoardRow, Column, Difference, Leaderboard, Rated, Source
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
+from stein_bench.measures import Outcome
+from stein_bench.report.attack_names import titles
+from stein_bench.report.document import Report
+from stein_bench.report.results import AttackResult, Figure, headline
+from stein_bench.statistics.paired_tests import Paired, holm
+
+
+@dataclass(frozen=True)
+class Named:
+    """A report and what it is called here."""
+
+    name: str
+    report: Report
+
+
+def sources(named: Sequence[Named]) -> tuple[Source, ...]:
+    """Return what is said of each report."""
+    return tuple(
+        Source(name=one.name, id=one.report.run.id, created=one.report.run.created, model=one.report.model.name)
+        for one in named
+    )
+
+
+def adjusted(results: Sequence[Paired | None]) -> list[float | None]:
+    """Return the two-sided p of each result, Holm-adjusted over those that have one."""
+    ps = [(i, result.p) for i, result in enumerate(results) if result is not None]
+    tested = [(i, p) for i, p in ps if p is not None]
+    found: list[float | None] = [None] * len(results)
+    for (i, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
+        found[i] = p
+    return found
+
+
+def tested(first: Outcome, second: Outcome, subject: Subject) -> Paired:
+    """Compare two outcomes as the samples of `subject` demand; a preset's tables come without tests."""
+    result = first.versus(second, subject.batch_size)
+    return result if subject.report.run.preset is None else replace(result, p_drop=None, p_gain=None)
+
+
+def difference(result: Paired, p_adjusted: float | None, coupled: bool) -> Difference:
+    """Put a paired result into its place in the document."""
+    return Difference(
+        value=result.difference,
+        interval=result.interval,
+        lost=result.lost,
+        gained=result.gained,
+        p=result.p,
+        p_adjusted=p_adjusted,
+        assumes_independence=coupled,
+    )
+
+
+def graded(found: Sequence[Subject]) -> bool:
+    """Return whether figures are mIoU: whether anything that is compared is a segmentation."""
+    return any(subject.report.data.task == "segmentation" for subject in found)
+
+
+def notes(found: Sequence[Subject]) -> Iterator[str]:
+    """Say what must be known to read a comparison of these variants."""
+    if any(subject.batch_size is not None for subject in found):
+        yield (
+            "batch statistics couple the samples of a batch: tests exchange whole batches (none below 10), "
+            "intervals assume independence"
+        )
+    for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
+        yield f"preset {preset}: no paired tests, because what it compares may differ in more than one thing"
+    for name in dict.fromkeys(subject.name for subject in found if subject.variant.function_preserved):
+        yield f"{name} may be the same function as the network it was converted from, by construction: not a result"
+
+
+@dataclass(frozen=True)
+class _Entry:
+    source: str
+    subject: Subject
+    own_doubts: dict[str, str]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Whatever must agree for a comparison."""
+        report, variant = self.subject.report, self.subject.variant
+        return (
+            report.data.task, report.data.sha256, report.run.preset, variant.stats,
+            variant.outcomes.sample_ids_sha256, self.subject.batch_size,
+        )  # fmt: skip
+
+
+def leaderboard(named: Sequence[Named]) -> Leaderboard:
+    """Rank every variant of the reports by worst-case accuracy.
+
+    The largest group of variants that can be compared (same samples, statistics and preset) is ranked, over the attacks
+    that most of its members have; the others follow, marked with what they differ in. Of groups of one size the
+    one that begins first counts.
+
+    Raises:
+        UsageError: packed outcomes are damaged.
+    """
+    entries = [_Entry(one.name, s, doubts(s)) for one in named for s in subjects(one.report, one.name)]
+    group = _largest(entries)
+    battery = _battery(group)
+    reasons = [_reasons(entry, group, battery) for entry in entries]
+    ranked = sorted(
+        (entry for entry, why in zip(entries, reasons, strict=True) if not why), key=lambda e: _standing(e, battery)
+    )
+    marked = sorted(
+        ((entry, why) for entry, why in zip(entries, reasons, strict=True) if why),
+        key=lambda pair: _standing(pair[0], pair[0].subject.battery),
+    )
+    rows = [*_ranked_rows(ranked, battery), *(_row(e, e.subject.battery, reasons=why) for e, why in marked)]
+    attacks = {attack.label: attack for entry in entries for attack in entry.subject.variant.attacks}
+    return Leaderboard(
+        compare_version=COMPARE_VERSION,
+        kind="leaderboard",
+        sources=sources(named),
+        columns=_columns(list(attacks.values()), battery),
+        battery=battery,
+        samples=group[0].subject.samples if group else 0,
+        rows=tuple(rows),
+        notes=tuple(notes([entry.subject for entry in entries])),
+        graded=graded([entry.subject for entry in entries]),
+    )
+
+
+def _largest(entries: Sequence[_Entry]) -> list[_Entry]:
+    sizes = Counter(entry.key for entry in entries)
+    best = max(sizes, key=lambda key: sizes[key], default=None)  # the first of equals
+    return [entry for entry in entries if entry.key == best]
+
+
+def _battery(group: Sequence[_Entry]) -> tuple[str, ...]:
+    batteries = Counter(frozenset(entry.subject.battery) for entry in group)
+    best = max(batteries, key=lambda battery: batteries[battery], default=frozenset[str]())
+    return next((tuple(e.subject.battery) for e in group if frozenset(e.subject.battery) == best), ())
+
+
+def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> tuple[str, ...]:
+    """Return why an entry cannot be ranked."""
+    subject = entry.subject
+    found = differences(subject, group[0].subject)
+    names = {label: title for other in group for label, title in titles(other.subject.variant.attacks).items()}
+    if not found:
+        found += [f"{names.get(label, label)} is missing" for label in battery if label not in subject.outcomes]
+    found += [reason for key, reason in entry.own_doubts.items() if key in (CLEAN, *battery)]
+    if not subject.samples:
+        found.append("it has no samples")
+    return tuple(dict.fromkeys(found))
+
+
+def _standing(entry: _Entry, battery: Sequence[str]) -> tuple[float, float, str, str]:
+    """Return the sort key: best worst case first, then best clean accuracy, then by name."""
+    subject = entry.subject
+    if not subject.samples:
+        return (1.0, 1.0, entry.source, subject.name)
+    clean = subject.outcomes[CLEAN].value()
+    worst = subject.worst_case(battery).value() if battery else clean
+    return (-worst, -clean, entry.source, subject.name)
+
+
+def _ranked_rows(ranked: Sequence[_Entry], battery: Sequence[str]) -> Iterator[BoardRow]:
+    if not ranked:
+        return
+    leader = ranked[0].subject
+    best = leader.worst_case(battery) if battery else leader.outcomes[CLEAN]
+    outcomes = [e.subject.worst_case(battery) if battery else e.subject.outcomes[CLEAN] for e in ranked]
+    results = [None, *(tested(best, other, leader) for other in outcomes[1:])]
+    standings = [-_standing(entry, battery)[0] for entry in ranked]
+    for entry, standing, result, p in zip(ranked, standings, results, adjusted(results), strict=True):
+        behind = None if result is None else difference(result, p, leader.batch_size is not None)
+        yield _row(entry, battery, rank=1 + standings.index(standing), behind=behind)
+
+
+def _row(
+    entry: _Entry,
+    battery: Sequence[str],
+    *,
+    rank: int | None = None,
+    behind: Difference | None = None,
+    reasons: tuple[str, ...] = (),
+) -> BoardRow:
+    subject, clean = entry.subject, entry.subject.variant.clean
+    return BoardRow(
+        rank=rank,
+        source=entry.source,
+        model=subject.report.model.name,
+        variant=subject.name,
+        clean=_figure(headline(clean.accuracy, clean.ci95, clean.metrics)),
+        attacks={
+            a.label: _figure(headline(a.robust_accuracy, a.ci95, a.metrics))
+            for a in subject.variant.attacks
+            if a.robust_accuracy is not None and a.ci95 is not None
+        },
+        worst_case=None if WORST_CASE in entry.own_doubts else _rated(subject, battery),
+        behind=behind,
+        reasons=reasons,
+    )
+
+
+def _rated(subject: Subject, battery: Sequence[str]) -> Rated | None:
+    if not battery or not subject.samples:
+        return None
+    return _figure(subject.worst_case(battery).headline())
+
+
+def _figure(figure: Figure) -> Rated:
+    return Rated(value=figure.value or 0.0, interval=figure.ci95 or (0.0, 1.0))
+
+
+def _columns(attacks: Sequence[AttackResult], battery: Sequence[str]) -> tuple[Column, ...]:
+    """Return the battery's attacks first, then those that only some have."""
+    names = titles(attacks)
+    order = [*(label for label in battery if label in names), *(label for label in names if label not in battery)]
+    return tuple(Column(label=label, title=names[label]) for label in order)

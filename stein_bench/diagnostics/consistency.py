@@ -1,0 +1,185 @@
+"""Checks on results: do they fit together, hold in other batches, and belong to a model that still works?
+
+A stronger attack that breaks less than a weaker one points to a fault in the attack or to masked gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from stein_bench.attacks.catalog import ITERATED, ONE_STEP
+from stein_bench.attacks.registry import Attack
+from stein_bench.measures import Outcome
+from stein_bench.report.attack_names import titles
+from stein_bench.report.document import Diagnostic
+from stein_bench.report.results import VariantResult, headline
+from stein_bench.statistics.paired_tests import LEAST_BATCHES, Paired
+from stein_bench.statistics.rates import COLLAPSED
+
+Status = Literal["pass", "warn", "fail"]
+
+SIGNIFICANT = 0.01
+"""A stronger attack that breaks less, with a one-sided p below this, is a failed check; else a warning."""
+
+GRADED = 0.001
+"""An mIoU moves with every pixel: only beyond this is one that is higher under the stronger attack called reversed."""
+MOST_FLIPPED = 0.01
+"""More flipped verdicts than this share and a variant depends on its batch."""
+
+
+def consistency(
+    variant: str, attacks: Sequence[Attack], robust: Mapping[str, Outcome], batch_size: int | None
+) -> list[Diagnostic]:
+    """Compare the attacks of one variant with one another, on the samples of the report.
+
+    Within one norm and eps an iterated attack is to be at least as strong as a one-step one, and a white-box
+    attack at least as strong as one that sees scores or nothing; the same attack at least as strong at a larger
+    eps. Source: Carlini et al., "On evaluating adversarial robustness" (2019), section 3.
+
+    Args:
+        variant: its label.
+        attacks: those of the report, in its order.
+        robust: by label, what is left of the samples; attacks that failed are not in it.
+        batch_size: the size of the batches whose samples are coupled, None under running statistics.
+    """
+    known = [attack for attack in attacks if attack.label in robust]
+    found = []
+    for name, weaker, stronger, advice in _pairs(known, robust):
+        result = robust[weaker.label].versus(robust[stronger.label], batch_size)
+        found.append(_compare(variant, name, weaker, stronger, advice, result))
+    return found
+
+
+def reversal(name: str, variant: str, attack: str | None, result: Paired, what: str, advice: str) -> Diagnostic:
+    """Judge a comparison in which the second outcome, the stronger attack's, is to have the lower accuracy.
+
+    `what` names the two, stronger first; `advice` is what to do about a reversal.
+    """
+    gained = result.difference
+    status: Status = "pass" if gained <= (GRADED if result.graded else 0) else "warn"
+    if status == "warn" and result.p_gain is not None and result.p_gain < SIGNIFICANT:
+        status = "fail"
+    message = f"{what}: {100 * gained:+.1f} points of robust {'mIoU' if result.graded else 'accuracy'}"
+    if status != "pass":
+        p = f"left out below {LEAST_BATCHES} batches" if result.p_gain is None else f"{result.p_gain:.2g}"
+        message += f" (one-sided p {p}); {advice}"
+    return Diagnostic(name=name, variant=variant, attack=attack, status=status, value=gained, message=message)
+
+
+def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator[tuple[str, Attack, Attack, str]]:
+    """Yield (check, weaker attack, stronger attack, advice)."""
+    for weaker in attacks:
+        rivals = [other for other in attacks if (other.norm, other.eps) == (weaker.norm, weaker.eps)]
+        iterated = [other for other in rivals if other.info.name in ITERATED]
+        white_box = [other for other in rivals if other.info.access == "white-box" and other.info.honours_eps]
+        if weaker.info.name in ONE_STEP and iterated:
+            yield "iterated-vs-one-step", weaker, _strongest(iterated, robust), "gradients may be masked"
+        if weaker.info.access != "white-box" and white_box:
+            advice = "gradients may be masked: trust the lower figure"
+            yield "white-box-vs-black-box", weaker, _strongest(white_box, robust), advice
+        larger = [other for other in attacks if _same_but_larger(weaker, other)]
+        if larger:
+            nearest = min(larger, key=lambda other: other.eps)
+            yield "larger-eps", weaker, nearest, "give more steps, or look for a model that detects large perturbations"
+
+
+def _strongest(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Attack:
+    return min(attacks, key=lambda attack: robust[attack.label].value())
+
+
+def _same_but_larger(attack: Attack, other: Attack) -> bool:
+    if (attack.info.name, attack.norm) != (other.info.name, other.norm) or other.eps <= attack.eps:
+        return False
+    if not (attack.info.honours_eps and other.info.honours_eps):
+        return False
+    return _without_alpha(attack) == _without_alpha(other)
+
+
+def _without_alpha(attack: Attack) -> dict[str, object]:
+    return {name: value for name, value in attack.params.items() if name != "alpha"}
+
+
+def _compare(variant: str, name: str, weaker: Attack, stronger: Attack, advice: str, result: Paired) -> Diagnostic:
+    what = f"{stronger.info.name} against {weaker.info.name}"
+    if name == "larger-eps":
+        what = f"{weaker.info.name}, {255 * stronger.eps:.3g}/255 against {255 * weaker.eps:.3g}/255"
+        if weaker.norm != "Linf":
+            what = f"{weaker.info.name}, {stronger.eps:.3g} against {weaker.eps:.3g}"
+    return reversal(name, variant, stronger.label, result, what, advice)
+
+
+def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> list[Diagnostic]:
+    """Check that every variant still does its task: a collapsed network is not robust, whatever an attack finds.
+
+    Of segmentation the mIoU is checked; to predict one class everywhere gives at most 1 / `classes`.
+    """
+    clean = [headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) for variant in variants]
+    best = max(figure.value or 0.0 for figure in clean)
+    found = []
+    for variant, figure in zip(variants, clean, strict=True):
+        reached, chance = 100 * (figure.value or 0.0), 100 / classes
+        low = figure.ci95[0] if figure.ci95 is not None else 0.0
+        collapsed = reached < COLLAPSED * 100 * best or 100 * low <= chance
+        says = "has collapsed to" if collapsed else "is"
+        what = "accuracy" if variant.clean.metrics is None or "miou" not in variant.clean.metrics else "mIoU"
+        message = f"clean {what} {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
+        if collapsed:
+            message += ": its robust figures mean nothing"
+        found.append(
+            Diagnostic(
+                name="clean-accuracy", variant=f"{variant.bn}/{variant.stats}", attack=None,
+                status="fail" if collapsed else "pass", value=figure.value, message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
+    """Check that verdicts found under batch statistics hold in other batches."""
+    found, names = [], titles(variant.attacks)
+    for attack in variant.attacks:
+        if attack.replay is None:
+            continue
+        replay = attack.replay
+        flips = {
+            "shuffled among adversarials": replay.shuffled_flipped,
+            "among clean samples": replay.among_clean_flipped,
+            "alone": replay.alone_flipped,
+        }
+        where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
+        depends = worst > MOST_FLIPPED
+        message = f"{names[attack.label]}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
+        if depends:
+            message += "; it depends on its batch: the robust accuracy holds for these very batches only"
+        found.append(
+            Diagnostic(
+                name="batch-dependence", variant=f"{variant.bn}/{variant.stats}", attack=attack.label,
+                status="fail" if depends else "pass", value=worst, message=message,
+            )
+        )  # fmt: skip
+    return found
+
+
+def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
+    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
+    found, names = [], titles(attacks)
+    for attack in attacks:
+        steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
+        if steps is None or alpha is None:
+            continue
+        reach = float(alpha) * int(steps) / attack.eps
+        message = f"{names[attack.label]}: alpha·steps is {reach:.3g} times eps"
+        if reach < 2 * (1 - 1e-9):
+            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
+        found.append(
+            Diagnostic(
+                name="step-budget",
+                variant=None,
+                attack=attack.label,
+                status="pass" if reach >= 2 * (1 - 1e-9) else "warn",
+                value=reach,
+                message=message,
+            )
+        )
+    return found

@@ -1,0 +1,232 @@
+"""Sanity checks on an evaluated model, on few samples: is what attacks report about it believable?
+
+Sources: Carlini et al., "On evaluating adversarial robustness" (2019); Athalye, Carlini, Wagner, "Obfuscated
+gradients give a false sense of security" (2018), section 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks.dense import best_seen, is_dense
+from stein_bench.attacks.geometry import project, random_start
+from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
+from stein_bench.attacks.losses import Model
+from stein_bench.diagnostics.consistency import MOST_FLIPPED, Status, reversal
+from stein_bench.guard import forked_rng, model_untouched
+from stein_bench.measures import MEASURES, Outcome
+from stein_bench.report.document import Diagnostic
+from stein_bench.seeds import derive_seed
+from stein_bench.statistics.rates import Bits
+from stein_bench.tasks import Task
+
+PROBES = 100
+"""Samples that are checked, at most."""
+DENSE_PROBES = 8
+"""Images with maps of labels that are checked, at most: enough for an exact p below .01."""
+PROBED_VALUES = 2**25
+"""Values that the checked inputs have together, at most, but for `DENSE_PROBES` of them: they are one batch."""
+VANISHED = (0.01, 0.1)
+"""Shares of samples without any input gradient above which the check warns and fails."""
+ROUNDING = 1e-4
+"""Relative difference between two outputs of the same input that is rounding, as of atomic sums on a GPU."""
+STEPS = 10
+UNBOUNDED_STEPS = 20
+"""With steps of an eighth they cross the whole box."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A few samples and the budget that they are probed with.
+
+    Attributes:
+        inputs, labels: at most `PROBES` samples, as one batch.
+        seeds: one per sample.
+        task: loss and success.
+        classes: number of the model's outputs.
+        norm, eps: the budget, ``Linf`` or ``L2``.
+        coupled: whether the model evaluates with batch statistics.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    seeds: Sequence[int]
+    task: Task
+    classes: int
+    norm: str
+    eps: float
+    coupled: bool
+
+
+def probe_count(shape: Sequence[int], *, dense: bool) -> int:
+    """Return how many inputs of that shape are checked, at most: fewer of large volumes, and of `dense` tasks."""
+    if dense:
+        return DENSE_PROBES
+    return min(PROBES, max(DENSE_PROBES, PROBED_VALUES // math.prod(shape)))
+
+
+def diagnose(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Yield the result of every check of `model` in turn; the model and all RNGs stay as they are."""
+    checks: tuple[Callable[[str, nn.Module, Probe], Iterator[Diagnostic]], ...] = (
+        _repeatable, _independent_of_its_batch, _gradients, _attacks,
+    )  # fmt: skip
+    for check in checks:
+        with model_untouched(model), forked_rng(derive_seed("diagnostics", *probe.seeds)):
+            yield from check(variant, model, probe)
+
+
+CHECKS = 7
+"""How many results `diagnose` yields."""
+
+
+@torch.no_grad()
+def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Predict the same inputs twice without reseeding."""
+    first, second = model(probe.inputs), model(probe.inputs)
+    flipped = _share(_outcome(probe, first, probe.labels).differs(_outcome(probe, second, probe.labels)))
+    scale = float(first.abs().amax().clamp_min(1e-12)) if first.numel() else 1.0
+    apart = float((first - second).abs().amax()) / scale if first.numel() else 0.0
+    status: Status = "fail" if flipped or apart > ROUNDING else "warn" if apart > 0 else "pass"
+    message = f"the same inputs twice: outputs differ by {apart:.2g} of their largest, {_percent(flipped)} flip"
+    if status == "fail":
+        message += "; something in the model is random in evaluation (dropout left on?): no figure here is reliable"
+    yield _diagnostic("repeatable", variant, status, flipped, message)
+
+
+@torch.no_grad()
+def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Predict the samples again in two other batches: every second sample."""
+    whole = _outcome(probe, model(probe.inputs), probe.labels)
+    flips = []
+    for first in (0, 1):
+        positions = np.arange(first, len(whole), 2)
+        if len(positions):
+            part = _outcome(probe, model(probe.inputs[first::2]), probe.labels[first::2])
+            flips.append(whole.select(positions).differs(part))
+    flipped = _share(np.concatenate(flips))
+    status: Status = "pass" if flipped == 0 else "warn" if flipped <= MOST_FLIPPED else "fail"
+    message = f"clean samples in another batch: {_percent(flipped)} flip"
+    if status != "pass":
+        message += (
+            "; a prediction depends on its batch, as it does with batch statistics: see the replays"
+            if probe.coupled
+            else "; a prediction depends on its batch, though it should not with running statistics"
+        )
+    yield _diagnostic("same-in-another-batch", variant, status, flipped, message)
+
+
+def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Count samples whose input gradient is exactly zero everywhere: no gradient attack can move them."""
+    gradient, logits = input_gradient(model, probe.inputs, probe.labels, probe.task, coupled=probe.coupled)
+    right = probe.task.correct(logits, probe.labels)
+    dead = gradient.flatten(1).abs().amax(dim=1) == 0
+    vanished = _share(dead[right].cpu().numpy())
+    warns, fails = VANISHED
+    status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
+    message = f"{_percent(vanished)} of the samples that are right have no input gradient"
+    if status != "pass":
+        message += "; gradient attacks cannot move them: use apgd-dlr, square or another loss as well"
+    yield _diagnostic("input-gradients", variant, status, vanished, message)
+
+
+def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Compare attacks of different strength with one another."""
+    clean = _shown(model, probe, probe.inputs)
+    one_step = _left(clean, model, probe, _one_step(model, probe))
+    iterated = _left(clean, model, probe, _pgd(model, probe, probe.norm, probe.eps, STEPS))
+    what = f"pgd-{STEPS} against one step, eps {probe.eps:.3g}"
+    yield _compared("probe-iterated-vs-one-step", variant, probe, one_step, iterated, what, "gradients may be masked")
+    larger = _left(clean, model, probe, _pgd(model, probe, probe.norm, _doubled(probe), STEPS))
+    what = f"pgd-{STEPS}, eps {_doubled(probe):.3g} against {probe.eps:.3g}"
+    advice = "the model may react to large perturbations, or the attack needs more steps"
+    yield _compared("probe-larger-eps", variant, probe, iterated, larger, what, advice)
+    noise = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
+    noisy = _left(clean, model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))
+    what = f"pgd-{STEPS} against random noise, eps {probe.eps:.3g}"
+    yield _compared("probe-white-box-vs-noise", variant, probe, noisy, iterated, what, "gradients may be masked")
+    yield _unbounded(variant, model, probe, clean)
+
+
+def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> Diagnostic:
+    """With eps = 1 every image can become any other: nothing but chance may be left."""
+    robust = _left(clean, model, probe, _pgd(model, probe, "Linf", 1.0, UNBOUNDED_STEPS)).headline()
+    left, low, chance = robust.value or 0.0, robust.ci95[0] if robust.ci95 else 0.0, 1 / probe.classes
+    status: Status = "pass" if left <= chance else "fail" if low > chance else "warn"
+    message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(left)}; chance is {_percent(chance)}"
+    if status != "pass":
+        message += "; an unbounded attack must break everything: the attack is blind here, figures are too high"
+    return _diagnostic("unbounded-attack", variant, status, left, message)
+
+
+def _compared(
+    name: str, variant: str, probe: Probe, weaker: Outcome, stronger: Outcome, what: str, advice: str
+) -> Diagnostic:
+    batch_size = len(weaker) if probe.coupled else None
+    return reversal(name, variant, None, weaker.versus(stronger, batch_size), what, advice)
+
+
+def _one_step(model: nn.Module, probe: Probe) -> Tensor:
+    if probe.norm == "Linf":
+        return _searched(
+            model, probe,
+            lambda seen: fgsm(
+                seen, probe.inputs, probe.labels, probe.task,
+                eps=probe.eps, coupled=probe.coupled or is_dense(probe.labels),
+            ),
+        )  # fmt: skip
+    return _pgd(model, probe, probe.norm, probe.eps, 1, alpha=probe.eps)
+
+
+def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alpha: float | None = None) -> Tensor:
+    # From the clean inputs: the probes compare budgets and steps, and a random start would add luck.
+    size = 2.5 * eps / steps if alpha is None else alpha
+    return _searched(
+        model, probe,
+        lambda seen: pgd(
+            seen, probe.inputs, probe.labels, probe.task,
+            norm=norm, eps=eps, alpha=size, steps=steps, coupled=probe.coupled or is_dense(probe.labels),
+        ),
+    )  # fmt: skip
+
+
+def _searched(model: nn.Module, probe: Probe, attack: Callable[[Model], Tensor]) -> Tensor:
+    """Return what the attack finds; of dense tasks the best point that it saw."""
+    if not is_dense(probe.labels):
+        return attack(model)
+    return best_seen(model, probe.task, probe.inputs, probe.labels, attack, coupled=probe.coupled)
+
+
+def _doubled(probe: Probe) -> float:
+    return min(2 * probe.eps, 1.0) if probe.norm == "Linf" else 2 * probe.eps
+
+
+@torch.no_grad()
+def _shown(model: nn.Module, probe: Probe, inputs: Tensor) -> Outcome:
+    return _outcome(probe, model(inputs), probe.labels)
+
+
+def _left(clean: Outcome, model: nn.Module, probe: Probe, adv_inputs: Tensor) -> Outcome:
+    return clean.under_attack(_shown(model, probe, adv_inputs), np.zeros(len(clean), np.bool_))
+
+
+def _outcome(probe: Probe, logits: Tensor, labels: Tensor) -> Outcome:
+    columns = probe.task.outcomes(logits, labels)
+    return MEASURES[probe.task.name].from_columns({name: column.cpu().numpy() for name, column in columns.items()})
+
+
+def _share(flags: Bits) -> float:
+    return float(flags.mean()) if flags.size else 0.0
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _diagnostic(name: str, variant: str, status: Status, value: float, message: str) -> Diagnostic:
+    return Diagnostic(name=name, variant=variant, attack=None, status=status, value=value, message=message)

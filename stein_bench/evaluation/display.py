@@ -1,0 +1,86 @@
+"""What a run tells of its phases while they go on: titles, counts and the running accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from stein_bench.attacks.registry import Attack
+from stein_bench.evaluation.replay import SINGLES
+from stein_bench.evaluation.units import CLEAN, REPLAY, Unit, draws, replay_phase
+from stein_bench.measures import MEASURES, Outcome
+from stein_bench.preparation.plan import Plan
+from stein_bench.preparation.variants import Variant
+from stein_bench.progress import Progress, phase
+from stein_bench.specs import format_eps
+
+
+class PhaseDisplay:
+    """Draws one progress phase per evaluation phase of a variant, with its running accuracy.
+
+    Args:
+        progress: where to draw.
+        plan, variant: what is evaluated.
+        units: those that are finished already.
+    """
+
+    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
+        self._progress = progress
+        self._samples = len(plan.samples)
+        self._variant = variant
+        self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
+        self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
+        self._measure = MEASURES[plan.task.name]
+        self._clean: dict[int, Outcome] = {}
+        self._right, self._of = 0.0, 0
+        self._done: dict[str, int] = {}
+        for unit in units:
+            self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
+            if unit.phase == CLEAN:
+                self._clean[unit.batch] = self._measure.from_columns(unit.columns)
+
+    @contextmanager
+    def phase(self, label: str) -> Iterator[None]:
+        """Run the body as the phase of that label, whose units it shows."""
+        self._right, self._of = 0.0, 0
+        title = f"{self._titles[label]} {self._variant.label}"
+        total = self._samples
+        if label.startswith(REPLAY):
+            total += min(self._samples, SINGLES)
+        with phase(self._progress, title, total, self._done.get(label, 0)):
+            yield
+
+    def show(self, unit: Unit) -> None:
+        """Draw a finished unit of the present phase."""
+        if unit.failed:
+            self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
+            return
+        if unit.phase.startswith(REPLAY):
+            self._progress.advance(len(unit.indices))
+            return
+        if unit.phase == CLEAN:
+            self._clean[unit.batch] = self._measure.from_columns(unit.columns)
+        for outcome in self._outcomes(unit):
+            right, of = outcome.right()
+            self._right += right
+            self._of += of
+        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
+
+    def _outcomes(self, unit: Unit) -> list[Outcome]:
+        """Return what a unit shows: what is robust or, of a corruption, what is right under each of its draws."""
+        if unit.phase == CLEAN:
+            return [self._clean[unit.batch]]
+        if "invalid" in unit.columns:
+            void = unit.columns["invalid"].astype(np.bool_) | unit.columns["over_budget"].astype(np.bool_)
+            return [self._clean[unit.batch].under_attack(self._measure.from_columns(unit.columns), void)]
+        return [self._measure.from_columns(columns) for columns in draws(unit.columns)]
+
+
+def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
+    """Return the attack's name, with its budget where the name alone would not tell it from another."""
+    namesakes = [other for other in attacks if other.info.name == attack.info.name]
+    if len(namesakes) == 1:
+        return attack.info.name
+    return f"{attack.info.name} {format_eps(attack.strength)}"

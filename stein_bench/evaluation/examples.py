@@ -1,0 +1,85 @@
+"""Adversarial inputs as examples that can be kept: with what the model predicts for them and for the clean inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stein_bench.attacks.verify import Verdicts
+from stein_bench.evaluation.units import CLEAN, Unit
+from stein_bench.guard import model_untouched
+from stein_bench.measures import MEASURES, Columns, Outcome
+from stein_bench.report.adversarials import Example, Keeper
+from stein_bench.statistics.rates import Bits
+from stein_bench.tasks import Task, finite_rows
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One batch and what an attack made of it.
+
+    Attributes:
+        indices, ids: positions in data order and names.
+        inputs, adv_inputs, labels: on the model's device.
+        verdicts: what verification found.
+    """
+
+    indices: NDArray[np.int64]
+    ids: tuple[str, ...]
+    inputs: Tensor
+    adv_inputs: Tensor
+    labels: Tensor
+    verdicts: Verdicts
+
+
+@torch.no_grad()
+def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Task, batch: Attacked) -> None:
+    """Offer every sample of a batch, in order, with its predictions made again in that batch.
+
+    Rows that are not finite are predicted as the clean ones, so that they spoil no batch, as in verification.
+    """
+    shown = torch.where(
+        finite_rows(batch.adv_inputs).view(-1, *[1] * (batch.inputs.ndim - 1)), batch.adv_inputs, batch.inputs
+    )
+    with model_untouched(model):
+        clean_logits, logits = model(batch.inputs), model(shown)
+    columns = {name: column.cpu().numpy() for name, column in task.outcomes(clean_logits, batch.labels).items()}
+    broken = _broken(MEASURES[task.name], columns, batch.verdicts.columns())
+    clean, adversarial = (predicted_classes(found).cpu().numpy() for found in (clean_logits, logits))
+    labels, inputs, adv_inputs = (t.cpu().numpy() for t in (batch.labels, batch.inputs, batch.adv_inputs))
+    for row, index in enumerate(batch.indices.tolist()):
+        keeper.offer(
+            Example(
+                variant, attack, index, batch.ids[row], labels[row], clean[row], adversarial[row], bool(broken[row]),
+                inputs[row].copy(), adv_inputs[row].copy(),
+            )
+        )  # fmt: skip
+
+
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the class of each sample, or of each of its pixels: the largest logit's, or a single logit's sign."""
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        return (logits > 0).long().view(len(logits), *logits.shape[2:])
+    return logits.argmax(dim=1)
+
+
+def known_verdicts(units: Sequence[Unit], task: str) -> dict[tuple[str, str, int], Bits]:
+    """Return which samples broke in each finished attack unit, by variant, attack and batch."""
+    clean = {(unit.variant, unit.batch): unit.columns for unit in units if unit.phase == CLEAN}
+    return {
+        (unit.variant, unit.phase, unit.batch): _broken(MEASURES[task], clean[unit.variant, unit.batch], unit.columns)
+        for unit in units
+        if "invalid" in unit.columns
+    }
+
+
+def _broken(measure: type[Outcome], clean_columns: Columns, columns: Columns) -> Bits:
+    """Return which samples an attack made worse, as verified."""
+    clean, void = measure.from_columns(clean_columns), columns["invalid"] | columns["over_budget"]
+    robust = clean.under_attack(measure.from_columns(columns), void.astype(np.bool_))
+    return robust.worse_than(clean)

@@ -1,0 +1,274 @@
+"""The evaluation loop: phases of finished units (variant, phase, batch) with per-sample outcomes, one by one.
+
+Progress, saving and resuming hang on the units, not on the inside of the loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stein_bench.attacks.noise import corrupt
+from stein_bench.attacks.registry import Attack, attack_seeds
+from stein_bench.attacks.verify import verify
+from stein_bench.data.samples import Samples, batches
+from stein_bench.errors import RunError
+from stein_bench.evaluation.examples import Attacked, offer
+from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly
+from stein_bench.evaluation.units import CLEAN, DISTANCE, Columns, Unit, numbered, replay_phase
+from stein_bench.guard import forked_rng, model_untouched
+from stein_bench.report.adversarials import Keeper
+from stein_bench.seeds import derive_seed
+from stein_bench.tasks import Task, finite_rows
+
+UnitKey = tuple[str, str, int]
+"""Variant, phase and batch of a unit."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every variant of a run.
+
+    Attributes:
+        samples: what is evaluated, in data order.
+        task: loss and success.
+        classes: number of the model's outputs.
+        batch_size, workers: how samples are loaded; under running statistics they do not change a verdict of
+            the native attacks.
+        seed: the run's seed.
+        device: where the model lives.
+    """
+
+    samples: Samples
+    task: Task
+    classes: int
+    batch_size: int
+    workers: int
+    seed: int
+    device: torch.device
+
+    @property
+    def batch_count(self) -> int:
+        """Number of batches of one phase."""
+        return -(-len(self.samples) // self.batch_size)
+
+
+class CountingModel(nn.Module):
+    """A model that counts its passes, in samples; outputs and gradients are untouched."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_passes = 0
+        self.backward_passes = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's outputs and count one forward pass per sample."""
+        outputs: Tensor = self.model(inputs)
+        samples = len(inputs)
+        self.forward_passes += samples
+        if outputs.requires_grad:
+            outputs.register_hook(lambda _: self._count_backward(samples))  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _count_backward(self, samples: int) -> None:
+        self.backward_passes += samples
+
+
+def evaluate(
+    variant: str,
+    model: nn.Module,
+    attacks: Sequence[Attack],
+    setting: Setting,
+    *,
+    coupled: bool = False,
+    done: Collection[UnitKey] = frozenset(),
+    keeper: Keeper | None = None,
+) -> Iterator[tuple[str, Iterator[Unit]]]:
+    """Evaluate one variant: the clean pass over all batches, then each attack in turn.
+
+    Args:
+        variant: its label in the units.
+        model: maps [0, 1] to logits; left exactly as found between and after units.
+        attacks: in the order in which they are run.
+        setting: samples, task, batch size, seed and device.
+        coupled: whether the model evaluates with batch statistics.
+        done: units that need not be computed again.
+        keeper: is offered adversarial inputs, those of `done` units made again where it wants them.
+
+    Yields:
+        Each phase (`CLEAN`, an attack's label or, where samples are coupled, its `replay_phase`) with its units,
+        each computed when it is asked for. An attack that raises yields a failed unit and is not run on further
+        batches; the others go on.
+    """
+    yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
+    for attack in attacks:
+        corruption, kept = attack.info.is_corruption, Kept()
+        compute = (
+            partial(_corruption_columns, model, attack, setting)
+            if corruption
+            else partial(_attack_columns, variant, model, attack, setting, kept if coupled else None, keeper)
+        )
+        yield attack.label, _phase(variant, attack.label, setting, done, compute, None if corruption else keeper)
+        if coupled and not corruption:
+            yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    indices: NDArray[np.int64]
+    inputs: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+
+Compute = Callable[[_Batch], tuple[Columns, int, int]]
+
+
+def _phase(
+    variant: str,
+    phase: str,
+    setting: Setting,
+    done: Collection[UnitKey],
+    compute: Compute,
+    keeper: Keeper | None = None,
+) -> Iterator[Unit]:
+    numbers = range(setting.batch_count)
+    finished = {number for number in numbers if (variant, phase, number) in done}
+    if len(finished) == len(numbers) and not (keeper and any(keeper.wants_again(variant, phase, n) for n in numbers)):
+        return
+    for number, batch in enumerate(_batches(setting)):
+        if number in finished:
+            if keeper is not None and keeper.wants_again(variant, phase, number):
+                _timed_unit(variant, phase, number, batch, setting, compute)  # made again for the keeper alone
+            continue
+        unit = _timed_unit(variant, phase, number, batch, setting, compute)
+        yield unit
+        if unit.failed:
+            return
+
+
+def _batches(setting: Setting) -> Iterator[_Batch]:
+    for indices, inputs, labels in batches(setting.samples, setting.batch_size, workers=setting.workers):
+        ids = tuple(setting.samples.ids[i] for i in indices)
+        yield _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
+
+
+def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: Setting, compute: Compute) -> Unit:
+    started = time.perf_counter()
+    columns: Columns = {}
+    forward = backward = 0
+    message = ""
+    try:
+        # No native attack draws from the global RNG; a model that does is at least repeatable.
+        with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
+            columns, forward, backward = compute(batch)
+    except Exception as error:
+        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        if phase == CLEAN:
+            raise RunError(f"{variant}: the clean pass failed: {message}") from error
+    if setting.device.type == "cuda":
+        torch.cuda.synchronize(setting.device)
+    seconds = time.perf_counter() - started
+    return Unit(variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
+
+
+@torch.no_grad()
+def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
+    with model_untouched(model):
+        logits: Tensor = model(batch.inputs)
+    columns = _outcomes(setting.task, logits, batch.labels)
+    return {**columns, "finite": finite_rows(logits).cpu().numpy()}, len(batch.inputs), 0
+
+
+def _outcomes(task: Task, logits: Tensor, labels: Tensor) -> Columns:
+    return {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()}
+
+
+@torch.no_grad()
+def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
+    """Predict the batch under each draw of the noise; outputs that are not finite are wrong."""
+    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, NDArray[np.generic]]()
+    draws = int(attack.params["seeds"])
+    with model_untouched(model):
+        for number in range(draws):
+            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
+            columns |= numbered(_outcomes(setting.task, logits, batch.labels), number)
+    return columns, draws * len(batch.inputs), 0
+
+
+def _attack_columns(
+    variant: str,
+    model: nn.Module,
+    attack: Attack,
+    setting: Setting,
+    kept: Kept | None,
+    keeper: Keeper | None,
+    batch: _Batch,
+) -> tuple[Columns, int, int]:
+    counting = CountingModel(_made_on(attack, model))
+    with model_untouched(counting):
+        adv_inputs = _attacked(counting, attack, setting, batch, coupled=kept is not None)
+    with model_untouched(model):
+        verdicts = verify(
+            model, batch.inputs, adv_inputs, batch.labels, setting.task,
+            norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
+        )  # fmt: skip
+    if kept is not None:
+        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
+    if keeper is not None and keeper.wants(variant, attack.label):
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
+        offer(keeper, variant, attack.label, model, setting.task, attacked)
+    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
+    return columns, counting.forward_passes, counting.backward_passes
+
+
+def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
+    return model if attack.surrogate is None else attack.surrogate
+
+
+def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, coupled: bool) -> Tensor:
+    return attack.run(
+        model, batch.inputs, batch.labels, setting.task,
+        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), coupled=coupled,
+    )  # fmt: skip
+
+
+def _replayed(
+    variant: str, model: nn.Module, attack: Attack, setting: Setting, kept: Kept, done: Collection[UnitKey]
+) -> Iterator[Unit]:
+    """Replay what `kept` holds; nothing where the attack failed."""
+    phase, numbers = replay_phase(attack.label), range(setting.batch_count)
+    if all((variant, phase, number) in done for number in (0, 1)):
+        return
+    if any((variant, attack.label, number) in done for number in numbers):
+        _attack_again(model, attack, setting, kept)
+    if len(kept.batches) < setting.batch_count and not kept.full:
+        return
+    seed = derive_seed(setting.seed, attack.label)
+    started = time.perf_counter()
+    indices, columns = replay_shuffled(model, setting.task, kept, setting.device, seed)
+    yield Unit(variant, phase, 0, indices, columns, time.perf_counter() - started)
+    started = time.perf_counter()
+    indices, columns = replay_singly(model, setting.task, kept, setting.device)
+    yield Unit(variant, phase, 1, indices, columns, time.perf_counter() - started)
+    kept.close()
+
+
+def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
+    """Make the adversarial inputs once more of which a resumed run has only the verdicts: the same, by their seeds."""
+    kept.close()
+    maker = _made_on(attack, model)
+    for batch in _batches(setting):
+        if kept.full:
+            return
+        with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
+            adv_inputs = _attacked(maker, attack, setting, batch, coupled=True)
+        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

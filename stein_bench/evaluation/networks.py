@@ -1,0 +1,164 @@
+"""From a plan to networks with weights: built, converted, loaded, or fitted and kept in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from stein_bench.cache import cache_folder
+from stein_bench.errors import RunError, UsageError
+from stein_bench.guard import forked_rng
+from stein_bench.models.weights import (
+    WeightsCard,
+    load_weights,
+    read_weights,
+    save_weights,
+    state_sha256,
+)
+from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
+from stein_bench.preparation.inputs import check_values
+from stein_bench.preparation.plan import Plan
+from stein_bench.preparation.untrained import build_blank
+from stein_bench.progress import Progress
+from stein_bench.training.fit import fit, fit_recipe
+from stein_bench.training.recipes import Recipe
+
+Conversion = Literal["before-training", "after-training", "none"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network with its weights, for one BN estimator.
+
+    Attributes:
+        network: without input scaling.
+        conversion: whether BN was converted before or after its weights were trained.
+        account: what was converted; None where nothing was asked to be.
+        sha256: over its weights and buffers.
+        function_preserved: γ and β have taken up the change of statistics; under running statistics the network
+            computes what it computed before.
+    """
+
+    network: nn.Module
+    conversion: Conversion
+    account: ConversionAccount | None
+    sha256: str
+    function_preserved: bool = False
+
+
+def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
+    """Build the network with BN estimator `bn` and its weights, training it where the plan says ``fit``.
+
+    The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
+    """
+    # None: weights of Stein layers without a card, which are evaluated with the one estimator that the user names
+    trained_with_bn = plan.weights is not None and plan.weights.trained_with in (bn, None)
+    if plan.weights_kind == "pretrained":
+        with forked_rng(plan.config.seed):
+            network = plan.source.build(
+                num_classes=None, in_channels=plan.samples.shape[0], pretrained=True
+            )  # fmt: skip
+        return _converted_after(network, bn, plan.config.preserve_function)
+    network = build_blank(plan)
+    if plan.weights_kind == "fit":
+        return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress))
+    if plan.weights is None:
+        return _converted_before(network, bn, lambda _: None)
+    load = partial(load_weights, weights=plan.weights)
+    if trained_with_bn:
+        return _converted_before(network, bn, load)
+    load(network)
+    return _converted_after(network, bn, plan.config.preserve_function)
+
+
+def _converted_before(network: nn.Module, bn: str, then: Callable[[nn.Module], None]) -> Built:
+    """Convert BN unless it stays plain, let the network get weights trained with it, and describe the result."""
+    if bn == "sample":
+        then(network)
+        return Built(network.eval(), "none", None, state_sha256(network))
+    convert_batchnorm(network, bn)
+    then(network)
+    # Once more for the account: layers know their count only after training or loading. Nothing else changes.
+    network, account = convert_batchnorm(network, bn)
+    return Built(network.eval(), "before-training", account, state_sha256(network))
+
+
+def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Built:
+    """Convert the BN of a trained network unless it stays plain, and describe the result."""
+    if bn == "sample":
+        return Built(network.eval(), "none", None, state_sha256(network))
+    network, account = convert_batchnorm(network, bn, preserve_function=preserve_function)
+    return Built(network.eval(), "after-training", account, state_sha256(network), preserve_function)
+
+
+def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
+    """Train `network` by the built-in recipe, or load what an equal training left in the cache."""
+    recipe = fit_recipe()
+    samples = plan.training_samples()
+    check_values(samples, progress)
+    path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
+    if path.exists():
+        try:
+            load_weights(network, read_weights(path))
+        except UsageError as error:
+            progress.note(f"the cached network is unusable and is trained again ({error})")
+        else:
+            progress.note(f"fit {bn}: found in the cache")
+            return
+    model = plan.wrap(network, precision="fp32")  # the precision asked for is the evaluation's
+    try:
+        fit(
+            model, samples, plan.task,
+            recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
+        raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
+    card = WeightsCard(
+        model=plan.source.spec,
+        bn=bn,
+        num_classes=len(plan.data.classes),
+        mean=plan.scaling.mean,
+        std=plan.scaling.std,
+        input_shape=samples.shape,
+        data=plan.data.name,
+        recipe=recipe.document(),
+        seed=plan.config.seed,
+    )
+    _save(path, network, card, progress)
+
+
+def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(path, network, card)
+    except (OSError, UsageError) as error:
+        progress.note(f"the fitted network could not be cached: {error}")
+
+
+def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: nn.Module) -> str:
+    """Hash everything that matters for the result of a training.
+
+    The architecture enters as its source's fingerprint, its structure and its initial weights, so that an edit
+    to a user's file or another library version never meets an old network.
+    """
+    matters: dict[str, Any] = {
+        "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],
+        "bn": bn,
+        "data": data_sha256,
+        "shape": plan.samples.shape,
+        "scaling": [plan.scaling.mean, plan.scaling.std],
+        "classes": len(plan.data.classes),
+        "recipe": recipe.identity(),
+        "seed": plan.config.seed,
+        "device": plan.device.type,
+        "versions": {name: version(name) for name in ("stein-bench", "torch", "numpy")},
+    }
+    return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""Adversarial inputs shown to the model again in other batches: what batch statistics make of a verdict.
+
+Under batch statistics a prediction depends on the other samples of the batch, so that "broken" holds for the batch
+in which an attack found it. Three other batches say how far it holds beyond: shuffled among other adversarial
+inputs, each alone among the clean samples of its batch, and each all by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stein_bench.evaluation.units import Columns, in_setting
+from stein_bench.guard import model_untouched
+from stein_bench.normalization.inspection import elements_per_sample
+from stein_bench.seeds import derive_seed
+from stein_bench.tasks import Task, finite_rows
+
+SINGLES = 64
+"""Samples that are shown one by one, at most: each costs a forward pass of a whole batch."""
+MOST_BYTES = 2**30
+"""Adversarial inputs that are kept for replay, at most; a data set beyond it is replayed in its first part."""
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One batch with what an attack made of it; on the CPU."""
+
+    indices: NDArray[np.int64]
+    inputs: Tensor
+    adv_inputs: Tensor
+    labels: Tensor
+
+
+class Kept:
+    """The attacked batches of one attack, in data order, up to a limit; `full` says that it was met.
+
+    Args:
+        most_bytes: of adversarial inputs.
+    """
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = self._left = most_bytes
+        self.batches: list[Attacked] = []
+        self.full = False
+
+    def add(self, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
+        """Keep a batch, if there is room; a row that is not finite, which would spoil its batch, as the clean one."""
+        size = adv_inputs.numel() * adv_inputs.element_size()
+        self.full = self.full or size > self._left
+        if not self.full:
+            self._left -= size
+            finite = finite_rows(adv_inputs)
+            shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
+            self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
+
+    def close(self) -> None:
+        """Forget everything, and have the whole limit again."""
+        self.batches.clear()
+        self.full = False
+        self._left = self._most_bytes
+
+
+@torch.no_grad()
+def replay_shuffled(
+    model: nn.Module, task: Task, kept: Kept, device: torch.device, seed: int
+) -> tuple[NDArray[np.int64], Columns]:
+    """Show all kept adversarial inputs again in batches of the same sizes, shuffled among one another.
+
+    Returns:
+        The samples' positions, and their outcomes in the setting ``shuffled``. With a single batch, which no
+        shuffling changes, nothing.
+    """
+    if len(kept.batches) < 2:
+        return np.empty(0, np.int64), {}
+    indices = np.concatenate([batch.indices for batch in kept.batches])
+    adv_inputs = torch.cat([batch.adv_inputs for batch in kept.batches])
+    labels = torch.cat([batch.labels for batch in kept.batches])
+    generator = torch.Generator().manual_seed(derive_seed(seed, "replay"))
+    order = torch.randperm(len(indices), generator=generator)
+    found = []
+    with model_untouched(model):
+        for part in torch.split(order, [len(batch.indices) for batch in kept.batches]):
+            logits = model(adv_inputs[part].to(device))
+            found.append(task.outcomes(logits, labels[part].to(device)))
+    return indices[order.numpy()], _columns(found, "shuffled")
+
+
+@torch.no_grad()
+def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device) -> tuple[NDArray[np.int64], Columns]:
+    """Show the first `SINGLES` kept adversarial inputs each among the clean samples of its batch, and alone.
+
+    Returns:
+        The samples' positions, and their outcomes in the settings ``among_clean`` and, unless a layer would have a
+        single element per channel, ``alone``.
+    """
+    indices: list[int] = []
+    among_clean: list[dict[str, Tensor]] = []
+    alone: list[dict[str, Tensor]] = []
+    with model_untouched(model):
+        by_itself = bool(kept.batches) and _works_alone(model, kept.batches[0].inputs[:1].to(device))
+        for batch in kept.batches:
+            for row in range(min(len(batch.indices), SINGLES - len(indices))):
+                mixed = batch.inputs.clone()
+                mixed[row] = batch.adv_inputs[row]
+                label = batch.labels[row : row + 1].to(device)
+                among_clean.append(task.outcomes(model(mixed.to(device))[row : row + 1], label))
+                if by_itself:
+                    alone.append(task.outcomes(model(batch.adv_inputs[row : row + 1].to(device)), label))
+                indices.append(int(batch.indices[row]))
+    return np.array(indices, np.int64), _columns(among_clean, "among_clean") | _columns(alone, "alone")
+
+
+def _columns(parts: list[dict[str, Tensor]], setting: str) -> Columns:
+    """Put the outcomes of several batches together; nothing where there are none."""
+    names = parts[0] if parts else {}
+    return in_setting({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in names}, setting)
+
+
+def _works_alone(model: nn.Module, one: Tensor) -> bool:
+    """Return whether every BN layer has more than one element per channel for a single sample."""
+    with elements_per_sample(model) as elements:
+        try:
+            model(one)
+        except (RuntimeError, ValueError):  # ordinary layers refuse a single element per channel
+            return False
+    return all(count > 1 for count in elements.values())

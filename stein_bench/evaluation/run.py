@@ -1,0 +1,264 @@
+"""The composition root: a configuration in, a report out."""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+from torch import nn
+
+from stein_bench.attacks.attackinfo import LINF_EPS
+from stein_bench.config import RunConfig
+from stein_bench.data.samples import batches
+from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
+from stein_bench.diagnostics.effects import with_effects
+from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
+from stein_bench.evaluation.assemble import variant_result
+from stein_bench.evaluation.display import PhaseDisplay
+from stein_bench.evaluation.examples import known_verdicts
+from stein_bench.evaluation.journal import Journal, journal_path
+from stein_bench.evaluation.loop import Setting, evaluate
+from stein_bench.evaluation.networks import Built, build_network
+from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
+from stein_bench.guard import repeatable_backends
+from stein_bench.measures import MEASURES
+from stein_bench.measures.published import with_published_metrics
+from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
+from stein_bench.normalization.survey import survey
+from stein_bench.preparation.inputs import check_values
+from stein_bench.preparation.plan import Plan, check_model, prepare, settle_task
+from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
+from stein_bench.progress import Progress, Silent, phase
+from stein_bench.report.adversarials import Keeper, adversarials_path, write_adversarials
+from stein_bench.report.document import (
+    SCHEMA_VERSION,
+    DataInfo,
+    DataScaling,
+    Diagnostic,
+    ModelInfo,
+    Preprocessing,
+    Report,
+    Run,
+    SavedAdversarials,
+)
+from stein_bench.report.provenance import environment
+from stein_bench.report.results import VariantResult, WeightsInfo
+from stein_bench.seeds import derive_seed
+
+
+def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
+    """Do everything that `stein-bench evaluate` does but printing and writing the report.
+
+    With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` goes on;
+    the caller removes it once the report is written.
+
+    Args:
+        config: what to run.
+        command: how it was called, for the report.
+        progress: told what happens.
+
+    Raises:
+        UsageError: something is wrong with the input; nothing was trained or attacked then.
+        RunError: the run failed.
+    """
+    started, created = time.perf_counter(), datetime.now(UTC)
+    progress = progress or Silent()
+    plan = prepare(config)
+    blank = build_blank(plan)
+    plan = settle_task(plan, blank)
+    classes = check_model(plan, blank)
+    surrogate = plan_surrogate(plan, classes)
+    batch_size = plan.batch_size(blank)
+    setting = Setting(plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device)
+    _announce(plan, batch_size, progress)
+    check_values(plan.samples, progress)
+    with ExitStack() as stack:
+        stack.enter_context(repeatable_backends())
+        plan = with_surrogate(plan, surrogate, progress)
+        journal = _open_journal(plan, batch_size, stack)
+        keeper = _keeper(plan, journal)
+        pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
+    if config.preset is not None:
+        pairs = [(_as_published(plan, result, batch_size), found) for result, found in pairs]
+    results = with_effects([result for result, _ in pairs], batch_size, plan.task.name)
+    checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
+    checks += [check for _, found in pairs for check in found]
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        run=Run(
+            id=str(uuid.uuid4()),
+            created=created.isoformat(timespec="seconds"),
+            command=command,
+            config=config.document(),
+            config_sha256=config.sha256(),
+            seed=config.seed,
+            environment=environment(plan.device, config.precision),
+            wall_seconds=time.perf_counter() - started,
+            preset=config.preset,
+        ),
+        model=_model_info(plan, blank, classes, results),
+        data=_data_info(plan),
+        variants=results,
+        diagnostics=checks,
+        adversarials=_save_adversarials(plan, keeper),
+    )
+
+
+def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:
+    """Return the results with the published metrics, where they are others than those that are reported anyway."""
+    if plan.task.name != "segmentation":
+        return result
+    return with_published_metrics(result, math.prod(plan.samples.shape[1:]), batch_size)
+
+
+def _keeper(plan: Plan, journal: Journal | None) -> Keeper | None:
+    most = plan.config.save_adversarials
+    return None if most is None else Keeper(most, known_verdicts(journal.units, plan.task.name) if journal else {})
+
+
+def _save_adversarials(plan: Plan, keeper: Keeper | None) -> SavedAdversarials | None:
+    """Write what was kept beside the report; nothing where there is no report or every attack failed."""
+    config = plan.config
+    if keeper is None or config.save_adversarials is None or config.output is None or not keeper.examples():
+        return None
+    path = adversarials_path(config.output)
+    return write_adversarials(path, keeper.examples(), plan.data.classes, config.save_adversarials)
+
+
+def _model_info(plan: Plan, blank: nn.Module, classes: int, results: list[VariantResult]) -> ModelInfo:
+    return ModelInfo(
+        name=plan.source.name,
+        source=plan.source.spec,
+        parameters=sum(parameter.numel() for parameter in blank.parameters()),
+        batchnorm_layers=len(survey(blank)[0]),
+        classes=classes,
+        weights=_common_weights(plan, results),
+        preprocessing=Preprocessing(mean=plan.scaling.mean, std=plan.scaling.std, origin=plan.scaling.origin),
+    )
+
+
+def _data_info(plan: Plan) -> DataInfo:
+    scaling = plan.samples.scaling()
+    return DataInfo(
+        name=plan.data.name,
+        split=plan.samples.split,
+        task=plan.task.name,
+        classes=len(plan.data.classes),
+        samples=len(plan.samples),
+        shape=plan.samples.shape,
+        sha256=plan.samples.sha256(),
+        scaling=None if scaling is None else DataScaling(**asdict(scaling)),
+    )
+
+
+def _built(plan: Plan, progress: Progress) -> Iterator[tuple[Variant, Built]]:
+    """Yield each variant with its network; variants of one estimator share theirs."""
+    built: dict[str, Built] = {}
+    for variant in plan.variants:
+        if variant.bn not in built:
+            built[variant.bn] = build_network(plan, variant.bn, progress)
+        yield variant, built[variant.bn]
+
+
+def _run_variant(
+    plan: Plan,
+    variant: Variant,
+    built: Built,
+    setting: Setting,
+    journal: Journal | None,
+    keeper: Keeper | None,
+    progress: Progress,
+) -> tuple[VariantResult, list[Diagnostic]]:
+    network = built.network
+    if variant.stats == "batch" and variant.bn == "sample":
+        # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
+        network, account = convert_batchnorm(network, "sample")
+        built = replace(built, account=account)
+    if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
+        progress.note(f"{variant.label} has the surrogate's own weights: on it the transfer attacks are white-box ones")
+    if journal:
+        journal.check_network(variant.label, built.sha256)
+    units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
+    units = [unit for unit in units if not unit.failed]
+    with batchnorm_stats(network, variant.stats):
+        model = plan.wrap(network)
+        done = {(unit.variant, unit.phase, unit.batch) for unit in units}
+        display = PhaseDisplay(progress, plan, variant, units)
+        coupled = variant.stats == "batch"
+        phases = evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done, keeper=keeper)
+        for label, computed in phases:
+            with display.phase(label):
+                for unit in computed:
+                    units.append(unit)
+                    if journal:
+                        journal.add(unit)
+                    display.show(unit)
+        result = variant_result(plan, variant, built, units)
+        checks = list(_checks(plan, variant, model, setting, progress))
+    _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
+    batch_size = setting.batch_size if coupled else None
+    checks += consistency(variant.label, plan.attacks, robust, batch_size)
+    return result, [*checks, *batch_diagnostics(result)]
+
+
+def _checks(
+    plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
+) -> Iterator[Diagnostic]:
+    """Yield the results of the sanity checks of one variant, on the first samples."""
+    probes = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
+    few = plan.samples.first(min(probes, setting.batch_size) if variant.stats == "batch" else probes)
+    _, inputs, labels = next(iter(batches(few, len(few))))
+    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
+    norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
+    probe = Probe(
+        inputs.to(plan.device), labels.to(plan.device),
+        [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
+        plan.task, setting.classes, norm, eps, variant.stats == "batch",
+    )  # fmt: skip
+    with phase(progress, f"checks {variant.label}", CHECKS):
+        for result in diagnose(variant.label, model, probe):
+            yield result
+            progress.advance(1)
+
+
+def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
+    controls = [variant for variant in plan.variants if variant.control]
+    if controls:
+        progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
+    if lacks_control(plan.variants):
+        progress.note(NO_CONTROL)
+    if any(variant.stats == "batch" for variant in plan.variants):
+        progress.note(
+            "under batch statistics a prediction depends on the batch; these numbers hold for batches of "
+            f"{batch_size} in data order only"
+        )
+
+
+def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | None:
+    config = plan.config
+    if config.output is None:
+        return None
+    where = environment(plan.device, config.precision)
+    identity = {
+        "journal": 1,
+        "batch_size": batch_size,
+        "config_sha256": config.sha256(),
+        "attacks": [attack.label for attack in plan.attacks],  # a battery's file may have changed meanwhile
+        "data_sha256": plan.samples.sha256(),
+        "weights_sha256": plan.weights.sha256 if plan.weights else None,
+        "model": plan.source.fingerprint(),
+        "packages": where.packages,
+        "device": where.device,
+    }
+    return stack.enter_context(Journal(journal_path(config.output), identity, resume=config.resume))
+
+
+def _common_weights(plan: Plan, results: list[VariantResult]) -> WeightsInfo:
+    found = {result.weights.sha256 for result in results}
+    return WeightsInfo(kind=plan.weights_kind, sha256=found.pop() if len(found) == 1 else None)

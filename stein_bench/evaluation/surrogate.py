@@ -1,0 +1,98 @@
+"""The surrogate: another model for the same inputs and classes, which transfer attacks are made on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stein_bench.errors import UsageError
+from stein_bench.evaluation.networks import build_network
+from stein_bench.models.sources import find_model
+from stein_bench.models.weights import read_weights
+from stein_bench.preparation.inputs import decide_scaling
+from stein_bench.preparation.plan import WEIGHTS_KEYWORDS, Plan, check_model, decide_classes, weights_kind
+from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.variants import choose_variants
+from stein_bench.progress import Progress
+from stein_bench.seeds import derive_seed
+
+
+def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
+    """Find and check the model that the transfer attacks of `plan` are made on; nothing is trained.
+
+    Returns:
+        A plan of the surrogate on the same samples, or None where nothing is made on one.
+
+    Raises:
+        UsageError: a transfer attack has no surrogate, a surrogate no such attack, or it does not fit: another number
+            of outputs than `classes`, inputs that it rejects, weights that are not there.
+    """
+    config, transfers = plan.config, tuple(attack for attack in plan.attacks if attack.info.is_transfer)
+    if config.surrogate is None:
+        if config.surrogate_weights is not None:
+            raise UsageError("--surrogate-weights needs --surrogate, the model that they are for.")
+        if transfers:
+            raise UsageError(f"attack {transfers[0].info.name} is made on another model: name it with --surrogate.")
+        return None
+    if not transfers:
+        raise UsageError(
+            f"--surrogate {config.surrogate} is for transfer attacks, and there is none: add for example "
+            "--attack transfer.mifgsm."
+        )
+    if config.surrogate_weights == "none":
+        raise UsageError("--surrogate-weights none: what is made on an untrained network attacks nothing.")
+    try:
+        found = replace(_surrogate_plan(plan), attacks=transfers)
+        outputs = check_model(found, build_blank(found))
+    except UsageError as error:
+        raise UsageError(f"--surrogate {config.surrogate}: {error}") from error
+    if outputs != classes:
+        raise UsageError(
+            f"--surrogate {config.surrogate} has {outputs} outputs and {plan.source.name} has {classes}: a surrogate "
+            "tells the same classes apart."
+        )
+    return found
+
+
+def _surrogate_plan(plan: Plan) -> Plan:
+    """Return `plan` with the surrogate as its model: its own weights and input scaling, the same samples.
+
+    Its seed is another one, so that a surrogate of the evaluated model's architecture is still another network.
+    """
+    config = plan.config.model_copy(
+        update={
+            "model": plan.config.surrogate,
+            "weights": plan.config.surrogate_weights or "auto",
+            "seed": derive_seed(plan.config.seed, "surrogate"),
+            **{"bn": None, "stats": ("running",), "mean": None, "std": None},
+            **{"controls": False, "preserve_function": False},
+        }
+    )
+    weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
+    source = find_model(config.model)
+    kind = weights_kind(config, plan.data, source)
+    return replace(
+        plan,
+        config=config,
+        source=source,
+        num_classes=decide_classes(plan.data, source, kind, weights),
+        weights_kind=kind,
+        weights=weights,
+        scaling=decide_scaling(config, source, weights, plan.samples.shape[0]),
+        variants=choose_variants(config, weights),
+    )
+
+
+def with_surrogate(plan: Plan, surrogate: Plan | None, progress: Progress) -> Plan:
+    """Build the surrogate, training it where its plan says so, and make the transfer attacks of `plan` on it."""
+    if surrogate is None:
+        return plan
+    progress.note(f"surrogate: {surrogate.source.name}")
+    built = build_network(surrogate, surrogate.variants[0].bn, progress)
+    model = surrogate.wrap(built.network)
+    return replace(
+        plan,
+        attacks=tuple(
+            attack.made_on(model, surrogate.source.spec, built.sha256) if attack.info.is_transfer else attack
+            for attack in plan.attacks
+        ),
+    )

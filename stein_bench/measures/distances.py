@@ -1,0 +1,37 @@
+"""How far away the nearest adversarial inputs are that an attack found which makes the perturbation small."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stein_bench.report.results import Distances
+from stein_bench.statistics.rates import Bits
+
+QUANTILES = (0.05, 0.25, 0.75, 0.95)
+CURVE_POINTS = 20
+
+
+def distance_statistics(distances: NDArray[np.float64], correct: Bits) -> Distances:
+    """Summarise the distances found, and turn them into robust accuracy as a function of ε.
+
+    Args:
+        distances: per sample, in the attack's norm; NaN where no adversarial input was found at any distance.
+        correct: what is right on the clean input; the other samples are left out, for they need no attack.
+    """
+    found = np.sort(distances[correct & np.isfinite(distances)])
+    standing, samples = int(correct.sum()), max(len(correct), 1)
+    curve = [(0.0, standing / samples)]
+    for part in range(1, CURVE_POINTS + 1):
+        radius = float(found[-(-part * len(found) // CURVE_POINTS) - 1]) if len(found) else 0.0
+        if radius > curve[-1][0]:
+            within = int(np.searchsorted(found, radius, side="right"))
+            curve.append((radius, (standing - within) / samples))
+    return Distances(
+        found=len(found),
+        samples=standing,
+        mean=float(found.mean()) if len(found) else None,
+        median=float(np.median(found)) if len(found) else None,
+        quantiles={f"{q:g}": float(np.quantile(found, q)) for q in QUANTILES} if len(found) else {},
+        curve=curve,
+    )

@@ -1,0 +1,284 @@
+"""From a configuration to a plan in which everything is found and checked, before anything is trained or attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from stein_bench.attacks.batteries import find_battery
+from stein_bench.attacks.registry import Attack, resolve_attacks
+from stein_bench.attacks.suitability import check_attacks, check_tasks
+from stein_bench.config import RunConfig
+from stein_bench.data import open_data
+from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
+from stein_bench.data.sources import DataSource
+from stein_bench.errors import UsageError
+from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.models.sources import ModelSource, find_model
+from stein_bench.models.weights import Weights, classifier_size, read_weights
+from stein_bench.normalization.convert import has_batchnorm
+from stein_bench.normalization.survey import check_compensable, survey
+from stein_bench.preparation.batch_size import fitting_batch_size
+from stein_bench.preparation.inputs import Scaling, WeightsKind, decide_resize, decide_scaling
+from stein_bench.preparation.variants import Variant, choose_variants
+from stein_bench.tasks import TASKS, Task, is_single_logit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run needs, checked.
+
+    Attributes:
+        config: what it was made from.
+        data, samples: the data set and the samples to evaluate, as the model gets them.
+        source: builds the network, with `num_classes` outputs (None: the model's own number).
+        weights_kind, weights: which weights, and the file's where it is one.
+        scaling: input scaling.
+        variants: in command-line order, controls last.
+        attacks: those of the battery first, then in command-line order.
+        task, device: what success means, where it runs.
+    """
+
+    config: RunConfig
+    data: DataSource
+    samples: Samples
+    source: ModelSource
+    num_classes: int | None
+    weights_kind: WeightsKind
+    weights: Weights | None
+    resize: Resize | None
+    scaling: Scaling
+    variants: tuple[Variant, ...]
+    attacks: tuple[Attack, ...]
+    task: Task
+    device: torch.device
+
+    def training_samples(self) -> Samples:
+        """Return the training split, as the model gets it."""
+        return self.data.samples("train", self.resize)
+
+    def batch_size(self, network: nn.Module) -> int:
+        """Return the number of samples per batch: as asked for, or as many as fit into memory."""
+        if self.config.batch_size == "auto":
+            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device)
+        return self.config.batch_size
+
+    def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
+        """Return `network` behind its input scaling, in eval mode on the run's device, at the run's precision."""
+        scaled = Preprocessed(network, self.scaling.mean, self.scaling.std, precision or self.config.precision)
+        return scaled.to(self.device).eval()
+
+
+def prepare(config: RunConfig) -> Plan:
+    """Find and check everything that `config` names; nothing is trained or attacked.
+
+    Raises:
+        UsageError: something is unknown, missing or does not fit together.
+    """
+    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    attacks = resolve_attacks(config.attack, config.eps, battery=battery)
+    device = _device(config.device)
+    weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
+    variants = choose_variants(config, weights)
+    data = open_data(config.data)
+    check_tasks(attacks, data.task)
+    source = find_model(config.model)
+    kind = weights_kind(config, data, source)
+    resize = decide_resize(config, data, source, kind, weights)
+    samples = data.samples("test", resize).first(config.limit)
+    scaling = decide_scaling(config, source, weights, samples.shape[0])
+    num_classes = decide_classes(data, source, kind, weights)
+    if config.preserve_function:
+        _check_preserving(kind, weights, variants)
+    return Plan(
+        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
+        TASKS[data.task], device,
+    )  # fmt: skip
+
+
+def settle_task(plan: Plan, network: nn.Module) -> Plan:
+    """Return `plan` with the task that the outputs of its untrained `network` make of the labels.
+
+    Two classes that one logit tells apart are the task ``binary``.
+
+    Raises:
+        UsageError: the network rejects the inputs.
+    """
+    if plan.task.name != "classification" or len(plan.data.classes) != 2:
+        return plan
+    single = is_single_logit(blank_outputs(plan.wrap(network), plan, plan.device))
+    return replace(plan, task=TASKS["binary"]) if single else plan
+
+
+def check_model(plan: Plan, network: nn.Module) -> int:
+    """Try an untrained `network` on two blank inputs and return its number of outputs.
+
+    Raises:
+        UsageError: it rejects the inputs, its outputs do not fit the labels, an attack needs more classes, or
+            a variant needs BN and there is none.
+    """
+    if any(v.bn != "sample" or v.stats != "running" for v in plan.variants) and not has_batchnorm(network):
+        changed = next(v for v in plan.variants if v.bn != "sample" or v.stats != "running")
+        raise UsageError(
+            f"{plan.source.name} has no BatchNorm layer that could be converted, "
+            f"so --bn {changed.bn} --stats {changed.stats} would change nothing."
+        )
+    if plan.config.preserve_function:
+        check_compensable(network, [layer for _, layer in survey(network)[0]])
+    _check_statistics(plan, network)
+    logits = blank_outputs(plan.wrap(network), plan, plan.device)
+    outputs = plan.task.check(logits, 2, plan.samples.largest_label + 1)
+    if plan.samples.maps is not None and logits.shape[2:] != plan.samples.shape[1:]:
+        raise UsageError(
+            f"{plan.source.name} returns maps of {_size(logits.shape[2:])} for images of "
+            f"{_size(plan.samples.shape[1:])}: a score is needed for every pixel; upsample them in the model."
+        )
+    if plan.weights_kind == "fit":
+        check_training_labels(plan, plan.training_samples(), outputs)
+    check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
+    return outputs
+
+
+def _check_statistics(plan: Plan, network: nn.Module) -> None:
+    """Refuse running statistics for a network with a BN layer that has none: it would use the batch's."""
+    if all(variant.stats == "batch" for variant in plan.variants):
+        return
+    for name, layer in network.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise UsageError(
+                f"{plan.source.name}: BN layer {name or type(layer).__name__!r} keeps no running statistics "
+                "(track_running_stats=False) and always uses the batch's: evaluate it with --stats batch."
+            )
+
+
+def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
+    """Raise a `UsageError` unless all labels of the training `samples` are among a model's `outputs`."""
+    largest = samples.largest_label
+    if largest >= outputs:
+        raise UsageError(
+            f"the training split of {plan.data.name} has labels up to {largest}, but {plan.source.name} has only "
+            f"{outputs} outputs."
+        )
+
+
+@torch.no_grad()
+def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
+    """Return what `model` makes of two blank inputs of the shape of the samples.
+
+    Raises:
+        UsageError: it rejects them.
+    """
+    shape = plan.samples.shape
+    try:
+        outputs: Tensor = model(torch.zeros(2, *shape, device=device))
+    except UsageError:
+        raise
+    except Exception as error:
+        size = "×".join(map(str, shape))
+        reason = " ".join(str(error).split())[:200].rstrip(".")
+        hint = "Another --image-size may fit." if len(shape) == 3 else "It may be for images, not for volumes."
+        raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}. {hint}") from error
+    return outputs
+
+
+def _size(sides: Sequence[int]) -> str:
+    """Return the sides of an image, height first."""
+    return "×".join(map(str, sides))
+
+
+WEIGHTS_KEYWORDS = ("auto", "pretrained", "none", "fit")
+
+
+def _device(name: str) -> torch.device:
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if not available[name]:
+        usable = ", ".join(device for device, there in available.items() if there)
+        raise UsageError(f"--device {name} is not available here. Available: {usable}.")
+    return torch.device(name)
+
+
+def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:
+    """Decide which weights the model of `config` gets.
+
+    Raises:
+        UsageError: there are none of the kind asked for, or they do not fit the data.
+    """
+    asked = config.weights
+    if asked not in WEIGHTS_KEYWORDS:
+        return "file"
+    shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
+    if asked == "auto":
+        asked = "pretrained" if shared else "fit"
+        if asked == "fit" and "train" not in data.splits:
+            raise UsageError(
+                f"no weights fit: {source.name} has none for the labels of {data.name}, and there is no training "
+                "split to fit it on. Give --weights PATH, --weights pretrained, or data with a training split."
+            )
+    if asked == "fit" and "train" not in data.splits:
+        raise UsageError(f"--weights fit: {data.name} has no training split.")
+    if asked == "pretrained":
+        _check_pretrained(data, source)
+        return "pretrained"
+    return "fit" if asked == "fit" else "none"
+
+
+def _shares_labels(data: DataSource, label_space: str | None) -> bool:
+    """Return whether the labels of `data` are surely those of weights of that label space."""
+    if data.label_space == CLASS_INDICES:
+        return "train" not in data.splits  # with a training split they may well be classes of the data's own
+    return data.label_space is not None and data.label_space == label_space
+
+
+def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequence[Variant]) -> None:
+    plain = kind == "pretrained" or (weights is not None and weights.trained_with == "sample")
+    if not plain or all(variant.bn == "sample" for variant in variants):
+        raise UsageError(
+            "--preserve-function is for trained plain-BN weights that are converted: give --bn NAME with "
+            "--weights pretrained or a file of such weights."
+        )
+
+
+def _check_pretrained(data: DataSource, source: ModelSource) -> None:
+    if source.pretrained is None:
+        raise UsageError(f"--weights pretrained: {source.name} has no pretrained weights.")
+    if source.pretrained.label_space is not None and data.label_space == OWN:
+        raise UsageError(
+            f"--weights pretrained: {source.pretrained.origin} predicts {source.pretrained.label_space} classes, "
+            f"not those of {data.name}. Use --weights fit, or data with those labels."
+        )
+
+
+def _check_classes(data_classes: int, model_classes: int, model: str) -> None:
+    if data_classes > model_classes:
+        raise UsageError(f"the data has {data_classes} classes, but the weights of {model} only {model_classes}.")
+
+
+def decide_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None) -> int | None:
+    """Return the number of outputs to build the model with; None: its own.
+
+    Raises:
+        UsageError: published weights know fewer classes than the data has.
+    """
+    if kind == "pretrained" and source.pretrained is not None:
+        _check_classes(len(data.classes), source.pretrained.num_classes, source.name)
+    if kind == "pretrained":
+        return None
+    if weights is not None:
+        return classifier_size(source, weights) or _classes_in(weights.state, len(data.classes))
+    return len(data.classes)
+
+
+def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
+    """Guess the number of classes that unlabelled weights tell apart; loading them proves it right or wrong.
+
+    The data may hold a subset of the classes, so that its own number is only taken where some layer has as many
+    rows; else it is the rows of the last linear layer.
+    """
+    rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
+    return data_classes if data_classes in rows or not rows else rows[-1]

@@ -1,0 +1,31 @@
+"""The network of a plan, built with random weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parameter import UninitializedParameter
+
+from stein_bench.errors import UsageError
+from stein_bench.guard import forked_rng
+from stein_bench.normalization.layers import stein_layers
+from stein_bench.preparation.plan import Plan, blank_outputs
+
+
+def build_blank(plan: Plan) -> nn.Module:
+    """Build the network with random weights that depend on the run's seed alone.
+
+    Raises:
+        UsageError: it has Stein layers, so that neither its BN nor plain BN would be what a report says.
+    """
+    with forked_rng(plan.config.seed):
+        network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
+        if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
+            # Lazy layers draw their weights when they see the first input.
+            blank_outputs(network.eval(), plan, torch.device("cpu"))
+    if next(stein_layers(network), None) is not None:
+        raise UsageError(
+            f"{plan.source.name} has Stein layers already, so that a result would stand under another BN's name: "
+            "let it return plain BN layers and name the estimator with --bn."
+        )
+    return network

@@ -1,0 +1,1 @@
+"""Comparisons of reports, and results of the gate, as tables and files."""

@@ -1,0 +1,248 @@
+"""A comparison as a grid of texts, and that grid as a table for people, Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.comparison.document import ALPHA, BoardRow, Difference, Leaderboard, PairRow, PairTable, Rated
+from stein_bench.render.console import print_uncut
+from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed_interval
+
+MARK = "†"
+"""Marks a row that cannot be compared."""
+
+
+MOST_FOR_NAMES = 11
+"""Names that are longer than this may be broken where the table would be too wide."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts: what every format shows.
+
+    Attributes:
+        heading: what is compared.
+        headers, rows: the cells; `marked` are the numbers of the rows that cannot be compared.
+        right: the columns whose cells are aligned right.
+        notes: what must be known to read it, the reasons of the marked rows first.
+    """
+
+    heading: tuple[str, ...]
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    marked: frozenset[int]
+    right: frozenset[int]
+    notes: tuple[str, ...]
+
+
+def grid(result: PairTable | Leaderboard) -> Grid:
+    """Lay a comparison out as a grid."""
+    return _pairs(result) if isinstance(result, PairTable) else _board(result)
+
+
+def _pairs(result: PairTable) -> Grid:
+    one = len(result.sources) == 1
+    names = ("1st", "2nd") if one else ("A", "B")
+    stats = {name.rpartition("/")[2] for row in result.rows for name in (row.first, row.second) if name}
+    heading = [f"{s.name} ({s.model}, {s.created})" for s in result.sources]
+    if not one:
+        heading = [f"{name}: {line}" for name, line in zip(names, heading, strict=True)]
+    if len(stats) == 1:
+        heading.append(f"{stats.pop()} statistics")
+    rows, reasons = [], []
+    for row in result.rows:
+        variant = _variants(row, with_stats=bool(stats))
+        rows.append((variant, row.title, *_pair_cells(row)))
+        if row.difference is None:
+            reasons.append(f"{MARK} {variant}, {row.title}: {row.reason}")
+    return Grid(
+        heading=tuple(heading),
+        headers=(
+            "BN",
+            "mIoU" if result.graded else "accuracy",
+            f"{names[0]} %",
+            f"{names[1]} %",
+            "difference (95 %)",
+            "−/+",
+            "p",
+        ),
+        rows=tuple(rows),
+        marked=frozenset(i for i, row in enumerate(result.rows) if row.difference is None),
+        right=frozenset({2, 3, 5, 6}),
+        notes=(
+            *reasons,
+            f"difference: {names[1]} minus {names[0]}, in percentage points, with its 95 % interval "
+            f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}",
+            _counted(result.graded, names),
+            *result.notes,
+        ),
+    )
+
+
+def _counted(graded: bool, names: tuple[str, str]) -> str:
+    if graded:
+        return (
+            f"−/+: images whose own mIoU is lower and higher in {names[1]}; p: two-sided, by exchanging images, "
+            "adjusted (Holm)"
+        )
+    return f"−/+: samples right in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)"
+
+
+def _pair_cells(row: PairRow) -> tuple[str, ...]:
+    d = row.difference
+    if d is None:
+        return (UNKNOWN, UNKNOWN, f"not comparable {MARK}", UNKNOWN, UNKNOWN)
+    shares = _share(row.first_accuracy), _share(row.second_accuracy)
+    return (*shares, _difference(d), f"{d.lost}/{d.gained}", p_value(d.p_adjusted))
+
+
+def _variants(row: PairRow, *, with_stats: bool) -> str:
+    """Return the pair's name: one where both are of one name or there is only one."""
+    names = list(dict.fromkeys(name for name in (row.first, row.second) if name))
+    sources = {name.rpartition("/")[2] for name in names}
+    if len(sources) > 1:
+        return "→".join(names)
+    short = "→".join(name.rpartition("/")[0] for name in names)
+    return f"{short}/{sources.pop()}" if with_stats else short
+
+
+def _board(result: Leaderboard) -> Grid:
+    stats = {row.variant.rpartition("/")[2] for row in result.rows}
+    one_source = f", {stats.pop()} statistics" if len(stats) == 1 else ""
+    heading = (f"Worst case of {len(result.battery)} attacks on {result.samples} samples{one_source}",)
+    headers = ("", "report", "BN", "clean %", *(c.title for c in result.columns), "worst case %", "behind (95 %)", "p")
+    rows, reasons = [], []
+    for row in result.rows:
+        attacks = [_rate(row.attacks.get(column.label)) for column in result.columns]
+        behind = ("", "") if row.behind is None else (_difference(row.behind), p_value(row.behind.p_adjusted))
+        rank = MARK if row.rank is None else str(row.rank)
+        worst = _interval(row.worst_case) if row.worst_case else UNKNOWN
+        variant = row.variant.rpartition("/")[0] if one_source else row.variant
+        rows.append((rank, row.source, variant, percent(row.clean.value), *attacks, worst, *behind))
+        if row.reasons:
+            reasons.append(f"{MARK} {row.source}, {variant}: not comparable: {'; '.join(row.reasons)}")
+    marked = frozenset(i for i, row in enumerate(result.rows) if row.rank is None)
+    worst, interval, how = (
+        (
+            "mIoU with every image under the attack that leaves it the lowest",
+            "bootstrap over images",
+            "by exchanging images",
+        )
+        if result.graded
+        else ("share of samples that survive every attack that is ranked by", "Wilson", "exact")
+    )
+    notes = [
+        *(["every figure is an mIoU over all images"] if result.graded else []),
+        f"worst case: {worst}, with its 95 % interval ({interval})",
+        f"behind: paired difference from the first, in percentage points "
+        f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}, "
+        f"two-sided, {how}, adjusted (Holm); the first was chosen by the same samples, which flatters its lead",
+    ]
+    right = frozenset({0, *range(3, 4 + len(result.columns)), len(headers) - 1})
+    return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))
+
+
+def _share(share: float | None) -> str:
+    return UNKNOWN if share is None else percent(share)
+
+
+def _rate(rated: Rated | None) -> str:
+    return UNKNOWN if rated is None else percent(rated.value)
+
+
+def _interval(rated: Rated) -> str:
+    return f"{percent(rated.value)} ({percent(rated.interval[0])}–{percent(rated.interval[1])})"
+
+
+def _difference(d: Difference) -> str:
+    return signed_interval(d.value, d.interval) + ("*" if d.significant else "")
+
+
+def compare_table(result: PairTable | Leaderboard) -> RenderableType:
+    """Return a comparison as a table for people."""
+    laid = grid(result)
+    board = isinstance(result, Leaderboard)
+    names = (1, 2) if board else (0, 1)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    # The leaderboard's p are left to the other formats: the stars say what follows from them.
+    columns = [i for i in range(len(laid.headers)) if not board or i < len(laid.headers) - 1]
+    for i in columns:
+        header = laid.headers[i].replace(" ", "\n") if board and i in laid.right else laid.headers[i]
+        widest = max(cell_len(text) for text in (*header.split("\n"), *(row[i] for row in laid.rows)))
+        justify: JustifyMethod = "right" if i in laid.right else "left"
+        least = min(widest, MOST_FOR_NAMES) if i in names else widest
+        table.add_column(header, justify=justify, no_wrap=i not in names, overflow="fold", min_width=least)
+    for number, row in enumerate(laid.rows):
+        table.add_row(*(Text(row[i]) for i in columns), style="dim" if number in laid.marked else "")
+    notes = Table.grid(padding=(0, 1, 0, 0))
+    for line in laid.notes:
+        notes.add_row("-", Text(line), style="" if line.startswith(MARK) else "dim")
+    return Group(*(Text(line, style="bold") for line in laid.heading), Padding(table, (1, 0)), notes)
+
+
+def print_compare(result: PairTable | Leaderboard, console: Console | None = None) -> None:
+    """Print the table to stdout, or to `console`; see `print_uncut`.
+
+    A leaderboard grows with its attacks.
+    """
+    table = compare_table(result)
+    print_uncut(table, console, squeezed=table)
+
+
+def compare_markdown(result: PairTable | Leaderboard) -> str:
+    """Return a comparison as Markdown."""
+    laid = grid(result)
+    lines = [*(f"**{markdown_text(line)}**  " for line in laid.heading), ""]
+    lines += [*markdown_table(laid.headers, laid.rows, laid.right), ""]
+    return "\n".join([*lines, *(f"- {markdown_text(line)}" for line in laid.notes)]) + "\n"
+
+
+def compare_latex(result: PairTable | Leaderboard) -> str:
+    """Return a comparison as a LaTeX tabular; it needs the package booktabs."""
+    laid = grid(result)
+    comments = [f"% {' '.join(line.split())}" for line in laid.heading]
+    lines = [*comments, r"% needs \usepackage{booktabs}", *latex_table(laid.headers, laid.rows, laid.right)]
+    notes = [rf"{latex_text(line)}\par" for line in laid.notes]
+    return "\n".join([*lines, r"\par{\footnotesize", *notes, "}"]) + "\n"
+
+
+PAIR_COLUMNS = (
+    "first", "second", "accuracy", "samples", "first_accuracy", "second_accuracy", "difference", "low", "high", "lost",
+    "gained", "p", "p_adjusted", "reason",
+)  # fmt: skip
+BOARD_COLUMNS = ("rank", "report", "model", "variant", "clean", "worst_case", "worst_case_low", "worst_case_high",
+    "behind", "behind_low", "behind_high", "p", "p_adjusted")  # fmt: skip
+
+
+def compare_csv(result: PairTable | Leaderboard) -> str:
+    """Return a comparison as CSV, its numbers in full; empty cells are what is not there."""
+    if isinstance(result, PairTable):
+        return csv_text(PAIR_COLUMNS, [list(_pair_values(row)) for row in result.rows])
+    labels = [column.label for column in result.columns]
+    headers = (*BOARD_COLUMNS, *labels, "reason")
+    return csv_text(headers, [list(_board_values(row, labels)) for row in result.rows])
+
+
+def _pair_values(row: PairRow) -> Iterator[object]:
+    yield from (row.first, row.second, row.accuracy, row.samples or "", row.first_accuracy, row.second_accuracy)
+    d = row.difference
+    yield from (d.value, *d.interval, d.lost, d.gained, d.p, d.p_adjusted) if d else ("",) * 7
+    yield row.reason
+
+
+def _board_values(row: BoardRow, labels: list[str]) -> Iterator[object]:
+    worst, d = row.worst_case, row.behind
+    yield from (row.rank, row.source, row.model, row.variant, row.clean.value)
+    yield from (worst.value, *worst.interval) if worst else ("",) * 3
+    yield from (d.value, *d.interval, d.p, d.p_adjusted) if d else ("",) * 5
+    yield from (row.attacks[label].value if label in row.attacks else "" for label in labels)
+    yield "; ".join(row.reasons)

@@ -1,0 +1,71 @@
+"""How comparisons are put into words: shared by tables, Markdown and annotations."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from stein_bench.comparison.gate_result import Comparison, GateResult
+from stein_bench.report.number_format import p_value
+
+_NAMES = {
+    "regression": ("regression", "regressions"),
+    "missing": ("missing result", "missing results"),
+    "floor": ("missed minimum", "missed minimums"),
+    "unproven": ("unproven drop", "unproven drops"),
+    "diagnostic": ("failed diagnostic", "failed diagnostics"),
+}
+
+
+def p_of_change(comparison: Comparison) -> str:
+    """Write the adjusted one-sided p in the direction in which the accuracy changed."""
+    up = comparison.difference > 0
+    return p_value(comparison.p_gain_adjusted if up else comparison.p_drop_adjusted)
+
+
+def headline(result: GateResult) -> str:
+    """Return the verdict and its reasons, counted, without a full stop."""
+    if result.verdict == "refused":
+        return "refused: these reports cannot be compared honestly"
+    errors = _counted([finding.kind for finding in result.findings if finding.level == "error"])
+    if result.verdict == "failed":
+        return f"failed: {errors}"
+    warnings = _counted([finding.kind for finding in result.findings if finding.level == "warning"])
+    return f"passed: no proven regression{f', but {warnings}' if warnings else ''}"
+
+
+def one_line(result: GateResult) -> str:
+    """Return the verdict on one line; of a refusal its reasons."""
+    if result.verdict == "refused":
+        return f"refused: {'; '.join(result.messages('error'))}"
+    return headline(result)
+
+
+def _counted(kinds: Sequence[str]) -> str:
+    return ", ".join(f"{n} {_NAMES[kind][n > 1]}" for kind, n in Counter(kinds).items())
+
+
+def newly_broken(comparison: Comparison) -> str:
+    """Return the positions of the samples that were right before, as far as they are listed."""
+    listed = ", ".join(map(str, comparison.newly_broken))
+    return listed + (", …" if comparison.lost > len(comparison.newly_broken) else "")
+
+
+def detectable(result: GateResult) -> str:
+    """Return the sentence about the smallest drop that this comparison could have shown."""
+    if not result.comparisons:
+        return "Nothing was compared."
+    drops = sorted({c.detectable_drop for c in result.comparisons if c.detectable_drop is not None})
+    samples = sorted({c.samples for c in result.comparisons})
+    about = f"{result.tests} tests of {_range([str(n) for n in samples])} samples, α = {result.alpha:g}"
+    if not drops:
+        return f"No drop could have been proven ({about})."
+    sizes = list(dict.fromkeys(f"{100 * drop:.2f}".rstrip("0").rstrip(".") for drop in drops))
+    text = f"Smallest drop that could have been seen: {_range(sizes)} % ({about})."
+    if any(c.detectable_drop is None for c in result.comparisons):
+        text += " Where there is no p, none could."
+    return text
+
+
+def _range(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{texts[0]} to {texts[-1]}"

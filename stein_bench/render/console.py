@@ -1,0 +1,45 @@
+"""Printing to the terminal so that no figure is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+NARROWEST = 80
+"""Columns that every table may use, however narrow the terminal is."""
+_UNLIMITED = 10_000
+
+
+def print_uncut(
+    shown: RenderableType,
+    console: Console | None = None,
+    *,
+    unbroken: Sequence[RenderableType] = (),
+    squeezed: RenderableType | None = None,
+) -> None:
+    """Print to stdout, or to `console`; a console that is too narrow is widened: its lines run over, uncut.
+
+    Args:
+        shown: what to print.
+        console: where to.
+        unbroken: tables that get all the width they want, so that no cell of theirs is wrapped.
+        squeezed: a table that gets the width it needs when every cell is wrapped where it can be.
+    """
+    console = console or Console()
+    wide = console.options.update(width=_UNLIMITED)
+    needed = [console.measure(table, options=wide).maximum for table in unbroken]
+    if squeezed is not None:
+        needed.append(console.measure(squeezed, options=wide).minimum)
+    console.width = max(NARROWEST, console.width, *needed)
+    console.print(shown)
+
+
+def note_list(lines: Iterable[str]) -> Table:
+    """Return the lines as a dim list of notes, each after a dash."""
+    notes = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        notes.add_row("-", Text(line), style="dim")
+    return notes

@@ -1,0 +1,1 @@
+"""The BN layers of a model as a table and a figure."""

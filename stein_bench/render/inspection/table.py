@@ -1,0 +1,114 @@
+"""A model's BN layers as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.evaluation.inspection import Inspection
+from stein_bench.normalization.inspection import LayerInspection, Range, Shrinkage
+from stein_bench.render.console import note_list
+
+PREFERRED = ("stein", "jsnorm", "james-stein", "ridge:0.001", "lasso:0.001", "stein-mean")
+"""The order in which estimators get a column while there is room."""
+_FIXED, _COLUMN, _LONGEST_NAME = 33, 13, 28
+
+
+def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console: Console | None = None) -> None:
+    """Print the table to stdout, or to `console`; one too narrow is widened: nothing is cut off.
+
+    Args:
+        inspection: what to show.
+        asked: estimators that get a column in any case; empty: those that fit.
+        console: where to print.
+    """
+    console = console or Console()
+    layers = inspection.found.layers
+    names = min(max((len(layer.name) for layer in layers), default=0), _LONGEST_NAME)
+    known = layers[0].shrinkage if layers else {}
+    fit = max((console.width - _FIXED - names) // _COLUMN, 2)
+    shown = list(asked) or [name for name in PREFERRED if name in known][:fit]
+    console.width = max(console.width, _FIXED + names + _COLUMN * len(shown))
+    console.print(_parts(inspection, shown, [name for name in known if name not in shown]))
+
+
+def _parts(inspection: Inspection, shown: Sequence[str], left_out: Sequence[str]) -> RenderableType:
+    found = inspection.found
+    heading = Text(inspection.model, style="bold")
+    heading.append(
+        f", weights: {inspection.weights_kind}, trained with {inspection.trained_with}; "
+        f"{len(found.layers)} BN layers convert, {len(found.skipped)} do not",
+        style="not bold",
+    )
+    notes = note_list(_notes(inspection, left_out))
+    parts: list[RenderableType] = [heading]
+    if found.layers:
+        parts.append(Padding(_layers(found.layers, shown), (1, 0)))
+    if found.skipped:
+        parts.append(Padding(_skipped(inspection), (1 - bool(found.layers), 0, 1, 0)))
+    return Group(*parts, notes)
+
+
+def _layers(layers: Sequence[LayerInspection], estimators: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("\nlayer", overflow="fold", min_width=8)
+    for header in ("\nC", "\nN", "mean\nrms", "var\nmedian"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name in estimators:
+        table.add_column(f"{name}\nmean  var", justify="right", no_wrap=True)
+    for layer in layers:
+        statistics = layer.statistics
+        number = "∞" if layer.count is None else f"{layer.count:,}"
+        moments = (f"{statistics.mean_rms:.3g}", f"{statistics.variance.median:.3g}") if statistics else ("–", "–")
+        shrunk = [_shrinkage(layer.shrinkage.get(name)) for name in estimators]
+        assumed = "*" if layer.count_source == "batch" else ""
+        table.add_row(layer.name or layer.kind, str(layer.channels), number + assumed, *moments, *shrunk)
+    return table
+
+
+def _shrinkage(shrinkage: Shrinkage | None) -> str:
+    if shrinkage is None:
+        return "–"
+    kept = "–" if shrinkage.mean_kept is None else _digits(100 * shrinkage.mean_kept)
+    return f"{kept} {_ratio(shrinkage.variance_ratio):>6}"
+
+
+def _ratio(ratio: Range | None) -> str:
+    return "–" if ratio is None else _digits(100 * ratio.median)
+
+
+def _digits(percentage: float) -> str:
+    return f"{percentage:.1f}" if abs(percentage) < 9999.95 else f"{percentage:.0e}"
+
+
+def _skipped(inspection: Inspection) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("not converted", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for layer in inspection.found.skipped:
+        table.add_row(layer.name, layer.kind, layer.reason)
+    return table
+
+
+def _notes(inspection: Inspection, left_out: Sequence[str]) -> Iterator[str]:
+    layers = inspection.found.layers
+    if not layers:
+        yield "no BN layer that could be converted"
+        return
+    yield "under each estimator: its mean and its variance (median channel) in percent of the sample's"
+    if left_out:
+        yield f"not shown: {', '.join(left_out)}; see --bn NAME, --format json"
+    if any(layer.count_source == "batch" for layer in layers):
+        yield f"* N is not in the weights: elements per channel of a training batch of {inspection.batch_size}, assumed"
+    if any(layer.count_source == "unknown" for layer in layers):
+        yield "N = ∞: unknown; estimators that use it do not shrink there"
+    if any(layer.statistics is None for layer in layers):
+        yield "–: the layer keeps no running averages"
+    if inspection.weights_kind == "none":
+        yield "untrained: means are 0 and variances 1. Give --weights pretrained, fit or a file"

@@ -1,0 +1,53 @@
+"""The effects of estimator and statistics source as a table for people."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.report.attack_names import titles
+from stein_bench.report.document import Report
+from stein_bench.report.results import Effect, VariantResult
+
+COLUMNS = (
+    ("estimator-running", "estimator,\nrunning"),
+    ("estimator-batch", "estimator,\nbatch"),
+    ("source-sample", "source,\nsample"),
+    ("source-variant", "source,\n{bn}"),
+    ("interaction", "interaction\n"),
+)
+READING = (
+    "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: what the estimator "
+    "does under batch beyond what it does under running statistics. In points of {what}, with two-sided paired p "
+    "(– : fewer than ten batches to flip). One trained network per BN cannot tell the estimator from training luck: "
+    "networks trained from several seeds are the replicates."
+)
+
+
+def effect_tables(report: Report) -> list[RenderableType]:
+    """Return a table per BN whose effects are known, and how to read them."""
+    known = [variant for variant in report.variants if variant.effects]
+    tables: list[RenderableType] = [_table(variant) for variant in known]
+    what = "mIoU" if report.data.task == "segmentation" else "accuracy"
+    return [*tables, Text(READING.format(what=what), style="dim")] if tables else []
+
+
+def _table(variant: VariantResult) -> RenderableType:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("outcome\n", overflow="fold", min_width=9)
+    for _, header in COLUMNS:
+        table.add_column(header.format(bn=variant.bn), justify="right", no_wrap=True)
+    names = titles(variant.attacks)
+    by_outcome: dict[str, dict[str, Effect]] = {}
+    for effect in variant.effects:
+        by_outcome.setdefault(effect.outcome, {})[effect.name] = effect
+    for outcome, effects in by_outcome.items():
+        table.add_row(names.get(outcome, outcome), *(_cell(effects[name]) for name, _ in COLUMNS))
+    return Group(Text(f"What {variant.bn} does", style="bold"), Text(), table, Text())
+
+
+def _cell(effect: Effect) -> str:
+    p = "–" if effect.p is None else f"{effect.p:.2g}" if effect.p >= 1e-4 else "<1e-4"
+    return f"{100 * effect.difference:+.1f}\np {p}"

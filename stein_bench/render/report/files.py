@@ -1,0 +1,99 @@
+"""A report for other programs and pages: Markdown, CSV and JUnit XML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from xml.etree import ElementTree as ET
+
+from stein_bench.comparison.conclusion import conclude
+from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
+from stein_bench.render.report.marks import legend
+from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
+from stein_bench.render.report.table import about
+from stein_bench.report.document import Report
+
+Named = tuple[str, Report]
+"""What a report is called, and the report."""
+
+CSV_COLUMNS = (
+    "report", "model", "data", "variant", "control", "accuracy", "measure", "value", "low", "high", "status",
+    "difference", "difference_low", "difference_high", "p", "p_adjusted",
+)  # fmt: skip
+
+
+def report_markdown(reports: Sequence[Named]) -> str:
+    """Return reports as a Markdown page.
+
+    Raises:
+        UsageError: packed outcomes are damaged.
+    """
+    return "\n".join("\n".join(_markdown(report)) + "\n" for _, report in reports)
+
+
+def _markdown(report: Report) -> Iterator[str]:
+    concluded = conclude(report)
+    yield f"### {markdown_text(report.model.name)} on {markdown_text(report.data.name)}"
+    yield from ("", markdown_text(about(report)), "")
+    for line in report.dishonest():
+        yield from (f"**{markdown_text(line)}**", "")
+    yield from (f"**{markdown_text(concluded.sentence)}**", "")
+    yield from (f"- {markdown_text(line)}" for line in concluded.reservations)
+    yield from [""] if concluded.reservations else []
+    rows = [row_texts(row) for row in result_rows(report)]
+    yield from markdown_table(("variant", measure(report), "% (95 %)", "difference (95 %)", "p"), rows, right=(2, 3, 4))
+    yield ""
+    yield from (f"- {markdown_text(line)}" for line in legend(report))
+    bad = [check for check in report.diagnostics if check.status != "pass"]
+    for check in bad:
+        what = f"{check.variant}: {check.message}" if check.variant else check.message
+        yield f"- {check.name} {'failed' if check.status == 'fail' else 'warns'}: {markdown_text(what)}"
+    yield f"- {len(report.diagnostics) - len(bad)} of {len(report.diagnostics)} sanity checks passed"
+    yield f"- run {report.run.id} of {report.run.created}: {markdown_text(report.run.command)}"
+
+
+def report_csv(reports: Sequence[Named]) -> str:
+    """Return every result of the reports as a line of CSV, numbers in full; empty cells are what is not there.
+
+    Raises:
+        UsageError: packed outcomes are damaged.
+    """
+    return csv_text(
+        CSV_COLUMNS, [list(_values(name, report, row)) for name, report in reports for row in result_rows(report)]
+    )
+
+
+def _values(name: str, report: Report, row: ResultRow) -> Iterator[object]:
+    yield from (name, report.model.name, report.data.name, row.variant, row.control, row.accuracy, measure(report))
+    figure = row.figure
+    low, high = (figure.ci95 if figure and figure.ci95 else None) or ("", "")
+    yield from (figure.value if figure and figure.value is not None else "", low, high, row.status)
+    d = row.contrast.difference if row.contrast else None
+    yield from (d.value, *d.interval, d.p, d.p_adjusted) if d else ("",) * 5
+
+
+def report_junit(reports: Sequence[Named]) -> str:
+    """Return the sanity checks of the reports as JUnit XML, a test suite each.
+
+    A failed check is a failure, a warning passes with a text, a result that cannot be trusted is an error.
+    """
+    root = ET.Element("testsuites")
+    for name, report in reports:
+        suite = ET.SubElement(root, "testsuite", name=xml_text(f"stein-bench {name}"))
+        for check in report.diagnostics:
+            of = f" [{check.attack}]" if check.attack else ""
+            case = _case(suite, check.variant or "run", f"{check.name}{of}")
+            if check.status == "fail":
+                ET.SubElement(case, "failure", message=xml_text(check.message), type=xml_text(check.name))
+            elif check.status == "warn":
+                ET.SubElement(case, "system-out").text = xml_text(check.message)
+        for line in report.dishonest():
+            ET.SubElement(_case(suite, "results", line), "error", message=xml_text(line), type="untrustworthy")
+        for key, kind in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
+            suite.set(key, str(sum(1 for _ in suite.iter(kind))))
+        suite.set("skipped", "0")
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _case(suite: ET.Element, classname: str, name: str) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=xml_text(classname), name=xml_text(name), time="0")

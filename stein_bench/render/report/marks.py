@@ -1,0 +1,35 @@
+"""The signs beside figures: the best, and what differs significantly from plain BN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, marks
+from stein_bench.comparison.document import ALPHA
+from stein_bench.report.document import Report
+
+SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "below": "−"}
+"""One character each, so that they need no colour."""
+_MEANINGS: dict[Mark, str] = {
+    "best-above": "best, and significantly above plain BN",
+    "best": "best, not significantly",
+    "above": "significantly above plain BN",
+    "below": "significantly below plain BN",
+}
+Marked = Mapping[tuple[str, str], Mark]
+
+
+def legend(report: Report) -> list[str]:
+    """Explain the marks of a report that are there."""
+    found = contrasts(report)
+    return list(legend_of(marks(report, found), found, segmented=report.data.task == "segmentation"))
+
+
+def legend_of(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:
+    """Explain the marks that are there."""
+    used = [mark for mark in SIGNS if mark in marked.values()]
+    if used:
+        told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
+        tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
+        how = "paired tests by exchanging images" if segmented else "exact paired tests"
+        yield f"{told} (same statistics and samples; {how}, Holm over {tests}, p < {ALPHA:g})"

@@ -1,0 +1,127 @@
+"""What a report knows beside the accuracy, as tables for people: the task's metrics, and every figure by site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import RenderableType
+from rich.table import Table
+
+from stein_bench.report.document import DataScaling, Report
+from stein_bench.report.results import Figure, SiteResult, VariantResult
+from stein_bench.specs import format_eps
+
+TITLES = {
+    "auc": "AUC", "pixel_accuracy": "pixels", "f1": "F1", "jaccard": "Jaccard",
+    "published_js": "publ. js", "published_precision": "publ. prec.",
+    "published_sensitivity": "publ. sens.", "published_f1": "publ. F1",
+}  # fmt: skip
+MOST_WITH_INTERVALS = 4
+"""More metrics than these are shown without their intervals, which are in the report: 80 columns hold no more."""
+MOST_BRIEF = 5
+"""Columns of a table of metrics; further ones are another table."""
+MAIN = ("miou",)
+"""What the main table shows."""
+SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
+"""How metrics are called in a table and in a narrow one; others by their name."""
+
+AUC_UNDER_ATTACK = (
+    "Under an attack every sample has the worse of its clean and adversarial score; attacks aim at decisions and stop "
+    "there, so that this AUC is an upper bound"
+)
+"""What the AUC of a result under attack is."""
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """What is known of one variant in one outcome: clean, an attack, a corruption, or the worst case.
+
+    The clean outcome and the worst one `summarises` the variant, where a table of everything would be too long.
+    """
+
+    outcome: str
+    metrics: Mapping[str, Figure]
+    sites: Mapping[str, SiteResult]
+    summarises: bool
+
+
+def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
+    """Yield a row for everything that the variant has metrics or sites of, in the order of the report."""
+    yield MetricRow("clean", variant.clean.metrics or {}, variant.clean.sites or {}, True)
+    for attack in variant.attacks:
+        name = f"{attack.name.removeprefix('torchattacks.')} {attack.norm} {format_eps(attack.eps)}"
+        yield MetricRow(name, attack.metrics or {}, attack.sites or {}, len(variant.attacks) == 1)
+    for corruption in variant.corruptions:
+        strength = corruption.params.get("std", corruption.params.get("amount", 0))
+        name = f"{corruption.name.removeprefix('noise-')}† {format_eps(float(strength))}"
+        yield MetricRow(name, corruption.metrics or {}, corruption.sites or {}, False)
+    if len(variant.attacks) > 1:
+        yield MetricRow("worst case", variant.worst_case_metrics or {}, variant.worst_case_sites or {}, True)
+
+
+def scaling_note(scaling: DataScaling) -> str:
+    """Return how stored values became values in [0, 1], and what was clipped, in one sentence."""
+    if scaling.method == "minmax" or scaling.low is None or scaling.high is None:
+        return "every sample was scaled to [0, 1] by its own smallest and largest value"
+    clipped = f"{scaling.clipped_values:,} values of {scaling.clipped_samples} samples were outside and clipped"
+    return f"values were scaled from [{scaling.low:g}, {scaling.high:g}] to [0, 1]; {clipped}"
+
+
+def metric_tables(report: Report) -> list[RenderableType]:
+    """Return a table of the metrics and one by site, where there are any."""
+    rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
+    names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
+    tables: list[RenderableType] = []
+    brief = len(names) > MOST_WITH_INTERVALS
+    for part in (names[i : i + MOST_BRIEF] for i in range(0, len(names), MOST_BRIEF)):
+        table = _table([f"{TITLES.get(name, name)} %" for name in part], narrow=brief)
+        for variant, row in _leading([(v, row) for v, row in rows if row.metrics.keys() & set(part)]):
+            table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name), brief=brief) for name in part))
+        tables.append(table)
+    by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
+    if by_site:
+        table = _table(["accuracy %", *(f"{SHORT.get(name, name)} %" for name in names)], sites=True)
+        for variant, row in _leading(by_site):
+            lead = (variant, row.outcome)
+            for site, found in row.sites.items():
+                figures = [Figure(value=found.accuracy, ci95=found.ci95)]
+                figures += [(found.metrics or {}).get(name, Figure(value=None, ci95=None)) for name in names]
+                table.add_row(*lead, f"{site} ({found.samples})", *map(_cell, figures))
+                lead = ("", "")
+        tables.append(table)
+    return tables
+
+
+def _leading(rows: list[tuple[str, MetricRow]]) -> Iterator[tuple[str, MetricRow]]:
+    """Yield the rows with the variant's name on its first one only."""
+    last = None
+    for variant, row in rows:
+        yield "" if variant == last else variant, row
+        last = variant
+
+
+def _variant_name(report: Report, variant: VariantResult) -> str:
+    name = f"{variant.bn}*" if variant.control else variant.bn
+    return f"{name}\n{variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
+
+
+def _table(headers: list[str], *, sites: bool = False, narrow: bool = False) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    table.add_column("BN", min_width=7, overflow="fold")
+    table.add_column("outcome", min_width=10, overflow="fold")
+    if sites:
+        table.add_column("site (n)", min_width=6, overflow="fold")
+    for header in headers:
+        table.add_column(header, min_width=cell_len(header) + 1 if narrow else 12, no_wrap=True)
+    return table
+
+
+def _cell(figure: Figure | None, *, brief: bool = False) -> str:
+    """Write value and interval one below the other: they are many side by side; without the interval if `brief`."""
+    if figure is None or figure.value is None:
+        return "–"
+    interval = "" if figure.ci95 is None or brief else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
+    return f"{100 * figure.value:.1f}{interval}"

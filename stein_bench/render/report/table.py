@@ -1,0 +1,274 @@
+"""The report as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.comparison.conclusion import conclude
+from stein_bench.comparison.contrasts import contrasts, marks
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
+from stein_bench.normalization.names import USING_COUNT
+from stein_bench.render.console import print_uncut
+from stein_bench.render.report.effects import effect_tables
+from stein_bench.render.report.marks import SIGNS, Marked, legend_of
+from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
+from stein_bench.render.report.preset import preset_notes
+from stein_bench.report.attack_names import distinctions, noise_strength, titles
+from stein_bench.report.document import Diagnostic, Report
+from stein_bench.report.number_format import percent
+from stein_bench.report.results import (
+    AttackResult,
+    BudgetResult,
+    CorruptionResult,
+    Distances,
+    Figure,
+    Replay,
+    VariantResult,
+    headline,
+)
+from stein_bench.specs import format_eps
+
+
+def report_table(report: Report) -> RenderableType:
+    """Return a heading, a table with one row per variant and attack, what follows from it, and the notes it needs."""
+    found = contrasts(report)
+    marked, concluded = marks(report, found), conclude(report, found)
+    effects = effect_tables(report)
+    conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
+    notes = Table.grid(padding=(0, 1, 0, 0))
+    for check in report.diagnostics:
+        if check.status == "fail" and not _collapsed(check):
+            notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
+    for line in report.dishonest():
+        notes.add_row("!", Text(line), style="bold red")
+    for line in (
+        *concluded.reservations,
+        *legend_of(marked, found, segmented=report.data.task == "segmentation"),
+        *_notes(report),
+    ):
+        notes.add_row("-", Text(line), style="dim")
+    first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
+    more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
+    rows = Padding(_rows(report, marked), (1, 0))
+    return Group(*first, _heading(report), rows, *more, *effects, conclusion, notes)
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print the table to stdout, or to `console`; see `print_uncut`."""
+    print_uncut(report_table(report), console)
+
+
+def about(report: Report) -> str:
+    """Say what was evaluated: samples, weights and, where it is one, the source of statistics."""
+    data = report.data
+    shape = "×".join(map(str, data.shape))
+    text = f"{data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}"
+    sources = _sources(report)
+    return f"{text}, {sources.pop()} statistics" if len(sources) == 1 else text
+
+
+def _heading(report: Report) -> Text:
+    text = Text(report.model.name, style="bold")
+    text.append(f" on {about(report)}", style="not bold")
+    return text
+
+
+def _sources(report: Report) -> set[str]:
+    return {variant.stats for variant in report.variants}
+
+
+def _rows(report: Report, marked: Marked) -> Table:
+    several_sources = len(_sources(report)) > 1
+    gap = 0 if several_sources else 1  # beside the separator's one column
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("BN", min_width=6, overflow="fold")
+    if several_sources:
+        table.add_column("stats", no_wrap=True)
+    what = "mIoU " if report.data.task == "segmentation" else ""
+    table.add_column(f"clean {what}%", no_wrap=True)
+    table.add_column("attack", min_width=6, overflow="fold")
+    table.add_column("norm", no_wrap=True)
+    table.add_column("ε", no_wrap=True)
+    table.add_column(f"robust {what}%", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    for variant in report.variants:
+        name = f"{variant.bn}*" if variant.control else variant.bn
+        lead = [name, variant.stats] if several_sources else [name]
+        signs = {key: SIGNS[mark] for (label, key), mark in marked.items() if label == variant_name(variant)}
+        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) + signs.get(CLEAN, ""))
+        for cells in _attack_cells(variant, signs):
+            table.add_row(*lead, *cells)
+            lead = [""] * len(lead)
+    return table
+
+
+def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    more = distinctions(variant.attacks)
+    for attack in variant.attacks:
+        name = attack.name.replace("torchattacks.", "") + more[attack.label]
+        rate = _robust(attack) + signs.get(attack.label, "")
+        yield (name, attack.norm, format_eps(attack.eps), rate, _seconds(attack.seconds))
+    yield from map(_corruption_cells, variant.corruptions)
+    if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
+        for budget in shared_budgets(variant):
+            yield (
+                "worst case",
+                budget.norm,
+                format_eps(budget.eps),
+                _rate(budget.accuracy, budget.ci95, budget.metrics),
+                "",
+            )
+        rate = _rate(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
+        yield ("worst case", "", "", rate + signs.get(WORST_CASE, ""), "")
+
+
+def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
+    """Return the budgets whose worst case is neither one attack's at that ε nor that of the whole battery."""
+    found, whole = [], len(variant.attacks)
+    for budget in variant.budgets:
+        same = [a for a in variant.attacks if (a.norm, a.eps) == (budget.norm, budget.eps)]
+        said = len(same) == 1 and budget.accuracy == same[0].robust_accuracy and budget.metrics == same[0].metrics
+        if not said and len(budget.attacks) < whole:
+            found.append(budget)
+    return found
+
+
+def _corruption_cells(corruption: CorruptionResult) -> tuple[str, ...]:
+    kind, strength = noise_strength(corruption.params)
+    rate: str = corruption.status
+    if corruption.accuracy is not None and corruption.ci95 is not None:
+        rate = _rate(corruption.accuracy, corruption.ci95, corruption.metrics)
+    return (f"{corruption.name.removeprefix('noise-')}†", kind, strength, rate, _seconds(corruption.seconds))
+
+
+def _robust(attack: AttackResult) -> str:
+    if attack.robust_accuracy is None or attack.ci95 is None:
+        return attack.status
+    rate = _rate(attack.robust_accuracy, attack.ci95, attack.metrics)
+    return rate if attack.status == "ok" else f"{attack.status} {rate}"
+
+
+def _rate(share: float, interval: tuple[float, float], metrics: Mapping[str, Figure] | None) -> str:
+    """Write the headline of a result: its accuracy, or the mIoU where there is one."""
+    figure = headline(share, interval, metrics)
+    if figure.ci95 is None:
+        return percent(figure.value or 0.0)
+    low, high = figure.ci95
+    return f"{percent(figure.value or 0.0)} ({percent(low)}–{percent(high)})"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
+def _notes(report: Report) -> Iterator[str]:
+    yield from preset_notes(report)
+    if any(variant.control for variant in report.variants):
+        yield "* control, added because batch statistics alone change robustness"
+    if any(variant.clean.assumes_independence for variant in report.variants):
+        yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
+    batch = [variant.bn for variant in report.variants if variant.stats == "batch"]
+    if batch and "sample" not in batch:
+        yield "no plain-BN control: these weights were not trained with plain BN; what the source does is unknown"
+    for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
+        if any(v.bn == bn and v.function_preserved for v in report.variants):
+            yield (
+                f"{bn}: converted after training with the function preserved: under running statistics the same "
+                "function by construction, a start for fine-tuning and not a result"
+            )
+        else:
+            yield f"{bn}: converted after training, which changes the function; it was not trained that way"
+    for bn in dict.fromkeys(v.bn for v in report.variants if v.layers_of_unknown_count and v.stats == "running"):
+        if bn.partition(":")[0] in USING_COUNT:
+            yield (
+                f"{bn}: the weights do not say how many elements a training batch had; N counts as infinite, so "
+                f"{USING_COUNT[bn.partition(':')[0]]}"
+            )
+    draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
+    what = "mIoU" if report.data.task == "segmentation" else "accuracy"
+    if draws:
+        yield (
+            f"† random noise, no attack: {what} on the corrupted input alone, mean of "
+            f"{' or '.join(map(str, draws))} draws; no part of the worst case"
+        )
+    surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
+    for surrogate in dict.fromkeys(surrogates):
+        yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
+    if any(shared_budgets(variant) for variant in report.variants):
+        yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
+    yield from _interval_notes(report)
+    if report.data.task == "binary":
+        yield f"AUC: of the logit; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
+    if (scaling := report.data.scaling) is not None and scaling.method != "none":
+        yield scaling_note(scaling)
+    for variant in report.variants:
+        if variant.skipped_layers:
+            yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"
+    if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
+        yield "some attacks do not honour ε; what they found beyond it is no success"
+    for variant in report.variants:
+        names = titles(variant.attacks)
+        for attack in variant.attacks:
+            where = f"{variant.bn} ({variant.stats}), {names[attack.label]}"
+            if attack.replay is not None:
+                yield f"{where} {_replayed(attack.replay)}"
+            if attack.distances is not None and attack.distances.median is not None:
+                mixed = "; put together from different batches, so that little of it holds" * (variant.stats == "batch")
+                yield f"{where}: {_distance(attack.norm, attack.distances)}{mixed}"
+    for check in report.diagnostics:
+        if check.status == "warn":
+            yield f"check warns: {_check(check)}"
+    if report.diagnostics:
+        passed = sum(check.status == "pass" for check in report.diagnostics)
+        yield f"{passed} of {len(report.diagnostics)} sanity checks passed"
+
+
+FEW_IMAGES = 30
+"""Below these many images a percentile bootstrap is too narrow to be left without a word."""
+
+
+def _interval_notes(report: Report) -> Iterator[str]:
+    if report.data.task != "segmentation":
+        yield "in brackets: 95 % Wilson intervals"
+        return
+    yield (
+        "mIoU: mean over the classes that occur, of all images together, void pixels left out; under attack an image "
+        "has the worse of its clean and its adversarial outcome, in the worst case the worst of all"
+    )
+    few = f"; too narrow for as few as {report.data.samples}" if report.data.samples < FEW_IMAGES else ""
+    yield f"in brackets: 95 % bootstrap intervals over images{few}"
+
+
+def _check(check: Diagnostic) -> str:
+    return f"{check.variant}: {check.message}" if check.variant else check.message
+
+
+def _collapsed(check: Diagnostic) -> bool:
+    return check.name == "clean-accuracy" and check.status == "fail"
+
+
+def _distance(norm: str, distances: Distances) -> str:
+    unit, digits = ("/255", 255) if norm == "Linf" else ("", 1)
+    median, mean = (f"{digits * (value or 0):.3g}{unit}" for value in (distances.median, distances.mean))
+    return (
+        f"nearest adversarial inputs found: {norm} median {median}, mean {mean}, of {distances.found} of "
+        f"{distances.samples} samples"
+    )
+
+
+def _replayed(replay: Replay) -> str:
+    shuffled = "–" if replay.shuffled is None else percent(replay.shuffled)
+    alone = "–" if replay.alone is None else percent(replay.alone)
+    return (
+        f"replayed: joint {percent(replay.joint)}, shuffled {shuffled} (n={replay.samples}); joint "
+        f"{percent(replay.single_joint)}, among clean {percent(replay.among_clean)}, alone {alone} "
+        f"(n={replay.single_samples})"
+    )

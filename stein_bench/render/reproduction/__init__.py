@@ -1,0 +1,1 @@
+"""Experiments of the paper as tables, figures and a page."""

@@ -1,0 +1,245 @@
+"""The document of an experiment as tables: for people, Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.comparison.document import ALPHA
+from stein_bench.render.console import print_uncut
+from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
+from stein_bench.report.number_format import UNKNOWN, signed, signed_interval
+from stein_bench.reproduction.document import Contrast, Reproduction, Row
+from stein_bench.reproduction.summary import ACCURACY
+
+CONFOUNDED = "‡"
+MOST_LISTED = 6
+HEADLINE = {"segmentation": "miou"}
+"""The metric whose contrasts are shown, where it is not the accuracy; the document holds those of all."""
+FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
+"""Columns of figures and of contrasts that fit a terminal beside the variant's name."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table of texts: a heading, the variants' names in the first column and one column per figure."""
+
+    heading: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def across(self, most: int) -> Iterator[Sheet]:
+        """Yield the table in pieces of at most `most` columns beside the first."""
+        for start in range(1, len(self.headers), most):
+            piece = slice(start, start + most)
+            heading = self.heading if start == 1 else f"{self.heading} (continued)"
+            yield Sheet(
+                heading, (self.headers[0], *self.headers[piece]), tuple((row[0], *row[piece]) for row in self.rows)
+            )
+
+
+def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet, int]]:
+    """Return every table of a document, or of `only` one part, with the number of columns that fit a terminal.
+
+    Per part these are its figures, what the estimator does and what the statistics source does.
+    """
+    found = []
+    for part in dict.fromkeys(row.part for row in document.rows if only in (None, row.part)):
+        own = [row for row in document.rows if row.part == part]
+        seeds = f"{len(document.seeds)} seed{'s' if len(document.seeds) > 1 else ''}"
+        for metric in dict.fromkeys(row.metric for row in own):
+            figures = [row for row in own if row.metric == metric]
+            found.append((_sheet(f"{part}: {metric}, mean ± sd over {seeds}, in %", figures, _figure), FIGURES_ACROSS))
+        headline = HEADLINE.get(document.data.task, ACCURACY)
+        for kind, heading in (
+            ("estimator", f"{part}: what the estimator does to the {headline} (minus plain BN, same statistics)"),
+            ("source", f"{part}: what the statistics source does to it (batch minus running, same networks)"),
+        ):
+            drawn = [row for row in own if row.metric == headline and _contrast(row, kind) is not None]
+            if drawn:
+                found.append((_sheet(heading, drawn, _contrast_cell(kind)), CONTRASTS_ACROSS))
+    return found
+
+
+def _sheet(heading: str, rows: Sequence[Row], cell: Callable[[Row], str]) -> Sheet:
+    columns = dict.fromkeys((row.outcome, row.title) for row in rows)
+    by_variant: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        by_variant.setdefault(_variant(row), {})[row.outcome] = row
+    body = [
+        (name, *(cell(found[outcome]) if outcome in found else UNKNOWN for outcome, _ in columns))
+        for name, found in by_variant.items()
+    ]
+    return Sheet(heading, ("BN/statistics", *(title for _, title in columns)), tuple(body))
+
+
+def _variant(row: Row) -> str:
+    return f"{row.bn}/{row.stats}{CONFOUNDED if row.confounded else ''}"
+
+
+def _figure(row: Row) -> str:
+    if row.mean is None:
+        return UNKNOWN
+    missing = sum(value is None for value in row.values)
+    text = f"{100 * row.mean:.1f}" + ("" if row.sd is None else f" ± {100 * row.sd:.1f}")
+    return f"{text} (n={len(row.values) - missing})" if missing else text
+
+
+def _contrast(row: Row, kind: str) -> Contrast | None:
+    return next((contrast for contrast in row.contrasts if contrast.kind == kind), None)
+
+
+def _significant(contrast: Contrast) -> bool:
+    return contrast.p_adjusted is not None and contrast.p_adjusted < ALPHA
+
+
+def _contrast_cell(kind: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = _contrast(row, kind)
+        if found is None:
+            return UNKNOWN
+        if found.ci95 is None:
+            return f"{signed(found.mean)} (no test)"
+        star = "*" if _significant(found) else ""
+        return signed_interval(found.mean, found.ci95) + star
+
+    return cell
+
+
+def verdict(document: Reproduction) -> str:
+    """Return the one sentence about the estimators that the contrasts of the headline metric support."""
+    if document.dishonest():
+        return "No conclusion: some cells have no result that can be trusted."
+    confounded = list(dict.fromkeys(row.bn for row in document.rows if row.confounded))
+    if confounded:
+        return (
+            f"No conclusion about {', '.join(confounded)}: both BN and statistics source differ from plain BN's, so "
+            "that neither's part in a difference can be told."
+        )
+    headline = HEADLINE.get(document.data.task, ACCURACY)
+    tested = [
+        (row, c)
+        for row in document.rows
+        for c in row.contrasts
+        if row.metric == headline and c.kind == "estimator" and c.p_adjusted is not None
+    ]
+    if not tested:
+        return "No conclusion about any estimator: what is compared here is without replicates."
+    found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in tested if _significant(c)]
+    seeds = f"over {len(document.seeds)} seeds, after adjustment for {len(tested)} contrasts"
+    if not found:
+        return f"No estimator is shown to differ from plain BN under the same statistics, {seeds}."
+    listed = ", ".join(found[:MOST_LISTED]) + (
+        f" and {len(found) - MOST_LISTED} more" if len(found) > MOST_LISTED else ""
+    )
+    return f"Shown to differ from plain BN under the same statistics, {seeds}, in points of {headline}: {listed}."
+
+
+def notes(document: Reproduction) -> list[str]:
+    """Return what must be known to read the tables; what takes the meaning from a figure begins with ``!``."""
+    lines = [f"! {line}" for line in (*document.dishonest(), *document.collapsed)]
+    lines += document.notes
+    drawn = [contrast for row in document.rows for contrast in row.contrasts]
+    if drawn and len(document.seeds) > 1:
+        lines.append(
+            f"contrasts: mean difference in percentage points with its 95 % paired t interval over "
+            f"{len(document.seeds)} seeds, the seed being the replicate; * p < {ALPHA:g} after Holm over all contrasts "
+            "of the table's kind"
+        )
+    elif drawn:
+        lines.append("one seed: a difference may be training luck; no interval and no test")
+    if any(row.confounded for row in document.rows):
+        lines.append(
+            f"{CONFOUNDED} confounded: BN and statistics source both differ from plain BN's; no contrast is drawn"
+        )
+    if any(row.stats == "batch" for row in document.rows):
+        lines.append("under batch statistics a prediction depends on its batch: see the replays in the cells' reports")
+    if document.data.task == "binary":
+        lines.append(f"AUC: {AUC_UNDER_ATTACK[0].lower()}{AUC_UNDER_ATTACK[1:]}")
+    by_cell = ({check.partition(":")[0] for check in cell.failed_checks} for cell in document.cells)
+    failed = Counter(name for names in by_cell for name in sorted(names))
+    if failed:
+        counted = ", ".join(f"{name} in {cells}" for name, cells in failed.items())
+        lines.append(f"sanity checks that failed, in how many of {len(document.cells)} cells: {counted}")
+    return lines
+
+
+def heading(document: Reproduction) -> str:
+    """Return what was run, on one line."""
+    experiment, data = document.experiment, document.data
+    return (
+        f"{experiment['name']}, {experiment['preset']} preset: {document.model} on {data.name} "
+        f"({data.split}, {data.samples} samples), {len(document.cells)} cells"
+    )
+
+
+def reproduction_table(document: Reproduction) -> RenderableType:
+    """Return the document as tables for people."""
+    parts: list[RenderableType] = [Text(heading(document), style="bold"), Text(verdict(document))]
+    for sheet, most in sheets(document):
+        for piece in sheet.across(most):
+            parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    for line in notes(document):
+        bad = line.startswith("! ")
+        lines.add_row("!" if bad else "-", Text(line.removeprefix("! ")), style="red" if bad else "dim")
+    return Group(*parts, Text(""), lines)
+
+
+def _drawn(sheet: Sheet) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column(sheet.headers[0], no_wrap=True)
+    for header in sheet.headers[1:]:
+        table.add_column(header, justify="right", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def print_reproduction(document: Reproduction, console: Console | None = None) -> None:
+    """Print the tables to stdout, or to `console`; see `print_uncut`."""
+    print_uncut(reproduction_table(document), console)
+
+
+def reproduction_markdown(document: Reproduction) -> str:
+    """Return the document as Markdown."""
+    lines = [f"**{markdown_text(heading(document))}**", "", markdown_text(verdict(document)), ""]
+    for sheet, _ in sheets(document):
+        right = range(1, len(sheet.headers))
+        lines += [f"{markdown_text(sheet.heading)}:", "", *markdown_table(sheet.headers, sheet.rows, right), ""]
+    return "\n".join([*lines, *(f"- {markdown_text(line)}" for line in notes(document))]) + "\n"
+
+
+def reproduction_latex(document: Reproduction) -> str:
+    """Return the document as LaTeX tabulars; they need the package booktabs."""
+    lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
+    for sheet, _ in sheets(document):
+        right = range(1, len(sheet.headers))
+        lines += [rf"\par {latex_text(sheet.heading)}\par", *latex_table(sheet.headers, sheet.rows, right)]
+    closing = [rf"{latex_text(line)}\par" for line in notes(document)]
+    return "\n".join([*lines, r"\par{\footnotesize", *closing, "}"]) + "\n"
+
+
+CSV_COLUMNS = (
+    "part", "bn", "stats", "outcome", "metric", "seed", "value", "mean", "sd", "confounded",
+)  # fmt: skip
+
+
+def reproduction_csv(document: Reproduction) -> str:
+    """Return every figure of every seed as CSV, numbers in full; empty cells are what is not there."""
+    return csv_text(CSV_COLUMNS, [list(values) for row in document.rows for values in _csv_rows(row)])
+
+
+def _csv_rows(row: Row) -> Iterator[tuple[object, ...]]:
+    for seed, value in zip(row.seeds, row.values, strict=True):
+        yield (
+            row.part, row.bn, row.stats, row.outcome, row.metric, seed, value, row.mean, row.sd, row.confounded,
+        )  # fmt: skip

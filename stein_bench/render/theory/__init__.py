@@ -1,0 +1,1 @@
+"""The simulations of the paper's theorems as tables and figures."""

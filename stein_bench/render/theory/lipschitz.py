@@ -1,0 +1,92 @@
+"""Lipschitz constants as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.render.console import note_list, print_uncut
+from stein_bench.theory.constants import LipschitzStudy, found
+from stein_bench.theory.figures import figure
+from stein_bench.theory.lipschitz import Layer, LayerConstant
+
+
+def print_lipschitz(study: LipschitzStudy, console: Console | None = None) -> None:
+    """Print the table to stdout, or to `console`; see `print_uncut`."""
+    table = Padding(_layers(study), (1, 0))
+    conclusion = Text(study.conclusion(), style="bold")
+    print_uncut(Group(_heading(study), table, conclusion, Text(), note_list(_notes(study))), console, unbroken=[table])
+
+
+def _heading(study: LipschitzStudy) -> Text:
+    network = study.network
+    text = Text("Local Lipschitz constants under batch statistics", style="bold")
+    if network is None:
+        text.append(", random Gaussian batches", style="not bold")
+    else:
+        text.append(
+            f", {network.model} (weights: {network.weights_kind}, trained with {network.trained_with}) at "
+            f"{network.samples} samples of {network.data}",
+            style="not bold",
+        )
+    return text
+
+
+def _layers(study: LipschitzStudy) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    if study.network is not None:
+        table.add_column("\nlayer", no_wrap=True)
+    for header in ("\nC", "\nN"):
+        table.add_column(header, justify="right", no_wrap=True)
+    if study.network is None:
+        table.add_column("spread of\nmeans, σ", justify="right", no_wrap=True)
+    table.add_column("plain BN\n(sample)", justify="right", no_wrap=True)
+    for name in study.others:
+        table.add_column(f"{name}:\n÷ plain", justify="right", no_wrap=True)
+    for index, layer in enumerate(study.layers):
+        ratios = [study.ratios(name)[index] for name in study.others]
+        table.add_row(*_lead(layer), _plain(layer.constants[0]), *map(_ratio, ratios, layer.constants[1:]))
+    return table
+
+
+def _lead(layer: Layer) -> tuple[str, ...]:
+    size = (str(layer.channels), f"{layer.elements:,}")
+    return (*size, f"{layer.spread:g}") if layer.name is None else (layer.name, *size)
+
+
+def _plain(constant: LayerConstant) -> str:
+    return f"{constant.norm:.4g}{_mark(constant)}"
+
+
+def _ratio(ratio: float | None, constant: LayerConstant) -> str:
+    return (f"({constant.norm:.3g})" if ratio is None else figure(ratio)) + _mark(constant)
+
+
+def _mark(constant: LayerConstant) -> str:
+    return "" if found(constant) else "*"
+
+
+def _notes(study: LipschitzStudy) -> Iterator[str]:
+    yield (
+        "constant: spectral norm of the Jacobian J of the whole batch's outputs by its inputs, by power iteration on "
+        f"JᵀJ; the largest of {study.settings.starts} starts"
+    )
+    agreeing, known = study.agreement()
+    yield f"{agreeing} of {known} agree within 0.5 % with the same constant from a matrix of order 2C" + (
+        "; * the others, which are lower bounds" if agreeing < known else ""
+    )
+    yield "plain BN's is known in closed form, max |γ|/√(s+ε) for N ≥ 3"
+    if study.others:
+        smaller = ", ".join(f"{name}'s in {study.smaller_slopes(name)}" for name in study.others)
+        yield f"with mean and variance held fixed it would be max |γ|/√(s'+ε), and smaller than plain BN's: {smaller}"
+    if any(ratio is None for name in study.others for ratio in study.ratios(name)):
+        yield "(in brackets): the constant itself, where plain BN's is 0"
+    yield (
+        "a constant of one layer bounds nothing of a network: weights before it that are k times as large make it k "
+        "times smaller, and with plain BN the network's function stays the same"
+    )

@@ -1,0 +1,74 @@
+"""The summary of a training for people."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from stein_bench.training.card import EpochRecord, TrainingCard
+
+
+def print_training(card: TrainingCard, path: Path, picture: str, console: Console | None = None) -> None:
+    """Print what was trained, the epochs that matter (first, kept, last) and which files there are, to stdout."""
+    console = console or Console()
+    data = card.data
+    parts = f"{data.trained_on:,} samples" + (f", {data.validated_on:,} to validate" if data.validated_on else "")
+    lines = [
+        f"{card.model} on {data.name} ({parts}), BN {card.bn}, recipe {card.recipe['name']}, seed {card.seed}",
+        *([f"adversarially trained by {card.adversarial}"] if card.adversarial else []),
+        *([_start(card)] if card.started_from else []),
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False)
+    console.print()
+    console.print(_table(card))
+    console.print()
+    again = ["stein-bench", "evaluate", card.config["model"], "--data", card.config["data"], "--weights", str(path)]
+    for line in (
+        f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
+        f"evaluate them: {shlex.join(again)}",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _start(card: TrainingCard) -> str:
+    start = card.started_from
+    assert start is not None
+    change = f", converted from {start.bn}" if start.bn != card.bn else ""
+    kept = " with γ and β taking up the change" if start.function_preserved else ""
+    return f"started from {start.weights}{change}{kept}"
+
+
+def _table(card: TrainingCard) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+    robust = any(record.validation_robust_accuracy is not None for record in card.epochs)
+    validated = card.data.validated_on > 0
+    headers = ["epoch", "loss", "accuracy %"]
+    headers += ["validation loss", "validation %"] if validated else []
+    headers += ["robust %"] if robust else []
+    for header in [*headers, ""]:
+        table.add_column(header, justify="left" if not header else "right")
+    for record in _shown(card):
+        cells = [str(record.epoch), f"{record.loss:.3f}", _percent(record.accuracy)]
+        cells += [_loss(record.validation_loss), _percent(record.validation_accuracy)] if validated else []
+        cells += [_percent(record.validation_robust_accuracy)] if robust else []
+        kept = record.epoch == card.kept_epoch
+        table.add_row(*cells, "kept" if kept else "")
+    return table
+
+
+def _shown(card: TrainingCard) -> list[EpochRecord]:
+    numbers = sorted({1, card.kept_epoch, len(card.epochs)})
+    return [card.epochs[number - 1] for number in numbers]
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,189 @@
+"""Adversarial examples kept beside a report: which ones, the file that holds them, and reading it back. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stein_bench.errors import UsageError
+from stein_bench.files import write_bytes
+from stein_bench.report.document import Report, SavedAdversarials
+from stein_bench.statistics.rates import Bits
+
+SUFFIX = ".adversarials.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One sample and what an attack made of it: all that a picture of it needs.
+
+    Attributes:
+        variant: label of the variant, e.g. ``stein/running``.
+        attack: label of the attack.
+        index, id: position of the sample in data order, and its name.
+        label, clean_prediction, adv_prediction: class indices: a single one, or a map of them for segmentation.
+        broken: whether the attack succeeded, verified: within the budget, and worse now than the clean input.
+        inputs, adv_inputs: (C, …) float32 in [0, 1], as the model got them.
+    """
+
+    variant: str
+    attack: str
+    index: int
+    id: str
+    label: NDArray[np.int64]
+    clean_prediction: NDArray[np.int64]
+    adv_prediction: NDArray[np.int64]
+    broken: bool
+    inputs: NDArray[np.float32]
+    adv_inputs: NDArray[np.float32]
+
+
+@dataclass
+class _Group:
+    broken: list[Example] = field(default_factory=list)
+    others: list[Example] = field(default_factory=list)
+
+
+class Keeper:
+    """Keeps, of every variant and attack, the first samples that broke; where too few did, others fill up.
+
+    What is offered must come in data order, batch by batch; what is not needed is not held.
+
+    Args:
+        most: examples per variant and attack.
+        known: which samples broke in the finished batches of an interrupted run, by variant, attack and batch: their
+            adversarial inputs are gone.
+    """
+
+    def __init__(self, most: int, known: Mapping[tuple[str, str, int], Bits] | None = None) -> None:
+        self._most = most
+        self._known = known or {}
+        self._groups: dict[tuple[str, str], _Group] = {}
+
+    def wants(self, variant: str, attack: str) -> bool:
+        """Return whether more samples that broke are to be kept."""
+        return len(self._group(variant, attack).broken) < self._most
+
+    def wants_again(self, variant: str, attack: str, batch: int) -> bool:
+        """Return whether a batch that an interrupted run had finished holds a sample that may have to be kept."""
+        broken, group = self._known.get((variant, attack, batch)), self._group(variant, attack)
+        few = len(group.broken) + len(group.others) < self._most
+        return broken is not None and self.wants(variant, attack) and (few or bool(broken.any()))
+
+    def _group(self, variant: str, attack: str) -> _Group:
+        return self._groups.setdefault((variant, attack), _Group())
+
+    def offer(self, example: Example) -> None:
+        """Keep an example, if it is needed."""
+        group = self._group(example.variant, example.attack)
+        kept = group.broken if example.broken else group.others
+        if len(kept) < self._most:
+            kept.append(example)
+
+    def examples(self) -> list[Example]:
+        """Return what is kept, by variant and attack; in each those that broke first."""
+        return [example for group in self._groups.values() for example in [*group.broken, *group.others][: self._most]]
+
+
+def adversarials_path(output: str | Path) -> Path:
+    """Return where the examples of the report `output` lie."""
+    return Path(f"{str(output).removesuffix('.json')}{SUFFIX}")
+
+
+def write_adversarials(
+    path: Path, examples: Sequence[Example], classes: Sequence[str], per_attack: int
+) -> SavedAdversarials:
+    """Write examples as a compressed NumPy archive, lossless, and say what was written.
+
+    The archive has ``inputs`` (m, C, …), ``labels``, ``ids`` and ``indices`` of the m samples, and for each of the n
+    examples ``sample`` (its row in those), ``variant``, ``attack``, ``adv_inputs`` (C, …), ``clean_prediction``,
+    ``adv_prediction`` and ``broken``; ``classes`` are the names that labels index. Equal examples make equal files.
+    """
+    samples = {example.index: example for example in examples}
+    rows = {index: row for row, index in enumerate(sorted(samples))}
+    ordered = [samples[index] for index in rows]
+    arrays = {
+        "inputs": np.stack([one.inputs for one in ordered]),
+        "labels": np.stack([one.label for one in ordered]),
+        "ids": np.array([one.id for one in ordered], np.str_),
+        "indices": np.array(list(rows), np.int64),
+        "classes": np.array(list(classes), np.str_),
+        "sample": np.array([rows[one.index] for one in examples], np.int64),
+        "variant": np.array([one.variant for one in examples], np.str_),
+        "attack": np.array([one.attack for one in examples], np.str_),
+        "adv_inputs": np.stack([one.adv_inputs for one in examples]),
+        "clean_prediction": np.stack([one.clean_prediction for one in examples]),
+        "adv_prediction": np.stack([one.adv_prediction for one in examples]),
+        "broken": np.array([one.broken for one in examples], np.bool_),
+    }
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    content = stream.getvalue()
+    write_bytes(path, content)
+    return SavedAdversarials(
+        file=path.name, sha256=hashlib.sha256(content).hexdigest(), examples=len(examples), per_attack=per_attack
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """The examples of a report, and the names of the classes."""
+
+    examples: tuple[Example, ...]
+    classes: tuple[str, ...]
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class; its index where it has none."""
+        return self.classes[index] if 0 <= index < len(self.classes) else str(index)
+
+
+def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
+    """Read the examples that lie beside the report at `path`; None where it has none.
+
+    Raises:
+        UsageError: the file is missing, is not the one that the report names, or cannot be read.
+    """
+    saved = report.adversarials
+    if saved is None:
+        return None
+    beside = Path(path).parent / saved.file
+    try:
+        content = beside.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {beside}, the adversarial examples of {path}: {error.strerror}. Keep it beside the report."
+        ) from None
+    if hashlib.sha256(content).hexdigest() != saved.sha256:
+        raise UsageError(f"{beside} is not what {path} was written with: its hash is another one.")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return _gallery(dict(arrays))
+    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        raise UsageError(f"{beside} does not hold adversarial examples.") from None
+
+
+def _gallery(arrays: dict[str, NDArray[np.generic]]) -> Gallery:
+    examples = []
+    for number, row in enumerate(arrays["sample"].tolist()):
+        examples.append(
+            Example(
+                variant=str(arrays["variant"][number]),
+                attack=str(arrays["attack"][number]),
+                index=int(arrays["indices"][row]),
+                id=str(arrays["ids"][row]),
+                label=arrays["labels"][row].astype(np.int64),
+                clean_prediction=arrays["clean_prediction"][number].astype(np.int64),
+                adv_prediction=arrays["adv_prediction"][number].astype(np.int64),
+                broken=bool(arrays["broken"][number]),
+                inputs=arrays["inputs"][row].astype(np.float32),
+                adv_inputs=arrays["adv_inputs"][number].astype(np.float32),
+            )
+        )
+    return Gallery(tuple(examples), tuple(map(str, arrays["classes"].tolist())))

@@ -1,0 +1,189 @@
+"""The report: one versioned JSON document, its schema, and how it is written and read back."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from stein_bench.errors import UsageError
+from stein_bench.report.results import Part, Sha256, VariantResult, WeightsInfo, is_none
+
+SCHEMA_VERSION = 1
+
+
+class Environment(Part):
+    """Where the run took place."""
+
+    python: str
+    platform: str
+    packages: dict[str, str] = Field(description="versions of the packages that decide the numbers")
+    device: str = Field(description="name of the device the model ran on")
+    threads: int = Field(description="CPU threads torch used within an operation")
+    precision: Literal["fp32", "bf16"]
+    git_commit: str | None = Field(description="commit of the working directory, if it is a git checkout")
+
+
+class Run(Part):
+    """Provenance of the report."""
+
+    id: str
+    created: str = Field(description="start of the run, UTC, ISO 8601")
+    command: str
+    config: dict[str, Any]
+    config_sha256: Sha256 = Field(description="over every setting that can change a result")
+    seed: int
+    environment: Environment
+    wall_seconds: float
+    preset: str | None
+
+
+class Preprocessing(Part):
+    """The model's first layer: (input - mean) / std, per channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+
+class ModelInfo(Part):
+    """The model, as built for this run."""
+
+    name: str
+    source: str
+    parameters: int
+    batchnorm_layers: int
+    classes: int = Field(description="number of outputs")
+    weights: WeightsInfo
+    preprocessing: Preprocessing
+
+
+class DataScaling(Part):
+    """How stored values became values in [0, 1]."""
+
+    method: Literal["none", "range", "minmax"] = Field(
+        description="none: they were in [0, 1]; range: from low to high; minmax: each sample by its own extremes"
+    )
+    low: float | None
+    high: float | None
+    clipped_values: int = Field(description="values that were outside and are now 0 or 1, over all samples")
+    clipped_samples: int = Field(description="samples that hold such values")
+
+
+class DataInfo(Part):
+    """The evaluated samples."""
+
+    name: str
+    split: str
+    task: Literal["classification", "binary", "segmentation"]
+    classes: int
+    samples: int
+    shape: tuple[int, ...] = Field(description="of one sample as the model gets it, channels first")
+    sha256: Sha256 = Field(description="over the evaluated samples and labels, in order")
+    scaling: DataScaling | None = Field(
+        default=None, exclude_if=is_none, description="left out for 8-bit images, which are divided by 255"
+    )
+
+
+class Diagnostic(Part):
+    """A check on the run itself; the gate's policy decides what follows from it."""
+
+    name: str
+    variant: str | None
+    attack: str | None
+    status: Literal["pass", "warn", "fail"]
+    value: float | None
+    message: str
+
+
+class SavedAdversarials(Part):
+    """The file beside the report that holds some of its adversarial examples, lossless."""
+
+    file: str = Field(pattern=r"^[^/\\]+$", description="its name, in the folder of the report")
+    sha256: Sha256 = Field(description="over its bytes")
+    examples: int
+    per_attack: int = Field(description="at most that many per variant and attack: those that broke first, then others")
+
+
+def _supported(version: object) -> object:
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"this version of stein-bench reads schema_version {SCHEMA_VERSION}, not {version!r}")
+    return version
+
+
+class Report(Part):
+    """The report of one run of `stein-bench evaluate`."""
+
+    schema_version: Annotated[Literal[1], BeforeValidator(_supported)]
+    run: Run
+    model: ModelInfo
+    data: DataInfo
+    variants: list[VariantResult]
+    diagnostics: list[Diagnostic]
+    adversarials: SavedAdversarials | None = Field(default=None, description="null where none were kept")
+
+    def dishonest(self) -> list[str]:
+        """Return one line for each result that cannot be trusted: failed or invalid attacks, non-finite outputs."""
+        lines = []
+        for variant in self.variants:
+            where = f"{variant.bn} ({variant.stats})"
+            if variant.clean.nonfinite_outputs:
+                lines.append(f"{where}: {variant.clean.nonfinite_outputs} clean outputs are not finite")
+            uses = Counter(attack.name for attack in variant.attacks)
+            lines += [
+                f"{where}, {attack.name if uses[attack.name] == 1 else attack.label}: {attack.status}: {attack.message}"
+                for attack in variant.attacks
+                if attack.status in ("failed", "invalid")
+            ]
+            lines += [
+                f"{where}, {corruption.name}: failed: {corruption.message}"
+                for corruption in variant.corruptions
+                if corruption.status == "failed"
+            ]
+        return lines
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON text with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def report_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) that every report satisfies."""
+    schema = Report.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def read_report(path: str | Path) -> Report:
+    """Read a report back.
+
+    Raises:
+        UsageError: the file is missing, not JSON, of another schema version, or not a report.
+    """
+    return read_document(path, Report, "report")
+
+
+D = TypeVar("D", bound=Part)
+
+
+def read_document(path: str | Path, kind: type[D], what: str) -> D:
+    """Read a JSON document of that `kind` back; `what` it is called in errors.
+
+    Raises:
+        UsageError: the file is missing, not JSON, of another schema version, or something else.
+    """
+    try:
+        document = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path} is not JSON.") from None
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        where = ".".join(str(part) for part in detail["loc"]) or "the document"
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        raise UsageError(f"{path} is not a {what}: {where}: {message}.") from None

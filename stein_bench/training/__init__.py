@@ -1,0 +1,1 @@
+"""Training with a BN estimator: configuration, recipe, loop, checkpoint, card."""

@@ -1,0 +1,96 @@
+"""The configuration of a training, made from a YAML file and command-line options of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from stein_bench.config import Device, Format, Precision, RunConfig, Settings, merge_settings
+from stein_bench.training.recipes import DEFAULT, Number, Recipe, find_recipe
+
+FROM_SCRATCH = "none"
+OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay")
+"""Keys of the recipe that are options, too."""
+
+
+def _one(value: object) -> object:
+    """Take a list of one name for the name: YAML files of `evaluate` list theirs."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+class TrainConfig(Settings):
+    """Everything that `stein-bench train` can be told. Field names are the option names, with underscores.
+
+    Raises pydantic's ValidationError; `make_train_config` turns it into a `UsageError`.
+
+    Attributes:
+        weights: ``none`` (random ones), ``pretrained`` or a file: what training starts from.
+        output: the ``.safetensors`` file to write.
+    """
+
+    model: str = Field(min_length=1)
+    data: str = "digits"
+    bn: Annotated[str, BeforeValidator(_one)] = "sample"
+    recipe: str = Field(default=DEFAULT, min_length=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: Number | None = Field(default=None, gt=0)
+    weight_decay: Number | None = Field(default=None, ge=0)
+    weights: str = Field(default=FROM_SCRATCH, min_length=1)
+    preserve_function: bool = False
+    adversarial: str | None = Field(default=None, min_length=1)
+    limit: int | None = Field(default=None, ge=2)
+    workers: int = Field(default=0, ge=0, le=64)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    compile: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    image_size: int | None = Field(default=None, ge=1)
+    output: str = Field(min_length=1)
+    plot: str | None = None
+    format: Format = "table"
+    resume: bool = False
+    quiet: bool = False
+
+    @field_validator("output")
+    @classmethod
+    def _safetensors(cls, value: str) -> str:
+        if Path(value).suffix != ".safetensors":
+            raise ValueError("the name must end in .safetensors")
+        return value
+
+    def chosen_recipe(self) -> Recipe:
+        """Return the recipe with what the options change in it.
+
+        Raises:
+            UsageError: there is no such recipe, or something in it is wrong.
+        """
+        options = {name: getattr(self, name) for name in OVERRIDES}
+        return find_recipe(self.recipe).changed(options, f"recipe {self.recipe} with the options given")
+
+    def as_run_config(self, weights: str) -> RunConfig:
+        """Return the evaluation that finds and checks the same model and data, with those `weights`."""
+        attack = {"attack": (self.adversarial,)} if self.adversarial is not None else {}
+        return RunConfig(
+            model=self.model, data=self.data, weights=weights, workers=self.workers, seed=self.seed,
+            device=self.device, precision=self.precision, mean=self.mean, std=self.std, image_size=self.image_size,
+            **attack,
+        )  # fmt: skip
+
+
+def make_train_config(options: Mapping[str, Any], file: str | Path | None = None) -> TrainConfig:
+    """Merge a configuration file with command-line `options`; the command line wins.
+
+    Raises:
+        UsageError: a value is missing or wrong; the message names the option and, if it came from there, the file.
+    """
+    needed = {
+        "model": "Name one, e.g. stein-bench train resnet18 --output weights.safetensors",
+        "output": "Name the file to write, e.g. --output weights.safetensors",
+    }
+    return merge_settings(TrainConfig, options, file, needed)

@@ -1,0 +1,157 @@
+"""From a training's configuration to a plan in which everything is found and checked before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from stein_bench.attacks.registry import Attack, resolve_attack
+from stein_bench.data.samples import Samples
+from stein_bench.distributed import own_device
+from stein_bench.errors import UsageError
+from stein_bench.files import check_output_file
+from stein_bench.guard import forked_rng
+from stein_bench.models.weights import load_weights, state_sha256
+from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
+from stein_bench.normalization.names import parse_estimator
+from stein_bench.normalization.survey import check_compensable, survey
+from stein_bench.preparation.plan import Plan, check_model, check_training_labels, prepare, settle_task
+from stein_bench.preparation.untrained import build_blank
+from stein_bench.training.card import StartedFrom
+from stein_bench.training.config import FROM_SCRATCH, TrainConfig
+from stein_bench.training.loop import TrainingSet
+from stein_bench.training.recipes import Recipe
+from stein_bench.training.splits import split_indices
+
+ADVERSARIES = ("pgd", "fgsm", "mifgsm")
+"""Attacks that adversarial training can use: they follow the gradient of the loss that is trained on."""
+PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything a training needs, checked.
+
+    Attributes:
+        config: what it was made from.
+        base: model, data, scaling, task, as an evaluation of them would have it.
+        recipe: how to train.
+        bn: the canonical name of the normalization to train with.
+        attack: of adversarial training.
+        data: the samples and their parts.
+        outputs: number of the model's outputs.
+        device: of this process.
+    """
+
+    config: TrainConfig
+    base: Plan
+    recipe: Recipe
+    bn: str
+    attack: Attack | None
+    data: TrainingSet
+    outputs: int
+    device: torch.device
+
+
+def plan_training(config: TrainConfig) -> TrainingPlan:
+    """Find and check everything that `config` names; nothing is trained.
+
+    Raises:
+        UsageError: something is unknown, missing or does not fit together.
+    """
+    check_output_file("--output", config.output)
+    recipe = config.chosen_recipe()
+    bn = str(parse_estimator(config.bn))
+    attack = _adversary(config.adversarial)
+    from_file = config.weights not in (FROM_SCRATCH, PRETRAINED)
+    base = prepare(config.as_run_config(config.weights if from_file else "none"))
+    if "train" not in base.data.splits:
+        raise UsageError(f"{base.data.name} has no training split to train on, see `stein-bench list data`.")
+    if config.weights == PRETRAINED and base.source.pretrained is None:
+        raise UsageError(f"--weights pretrained: {base.source.name} has no pretrained weights.")
+    network = build_blank(base)
+    base = settle_task(base, network)
+    outputs = check_model(base, network)
+    _check_bn(base, network, bn, config)
+    samples = base.training_samples().first(config.limit)
+    check_training_labels(base, samples, outputs)
+    if recipe.label_smoothing and base.data.task != "classification":
+        raise UsageError(f"label-smoothing is for classification; {base.data.name} is {base.data.task} data.")
+    return TrainingPlan(config, base, recipe, bn, attack, _parts(samples, recipe), outputs, own_device(base.device))
+
+
+def _parts(samples: Samples, recipe: Recipe) -> TrainingSet:
+    share, seed = recipe.validation_share, recipe.validation_seed
+    if share and recipe.stratified and samples.maps is not None:
+        raise UsageError("a stratified validation split needs one class per sample: set stratified to false.")
+    labels = samples.labels if recipe.stratified else None
+    return TrainingSet(samples, *split_indices(len(samples), share, seed, labels))
+
+
+def _adversary(spec: str | None) -> Attack | None:
+    if spec is None:
+        return None
+    attack = resolve_attack(spec)
+    if attack.info.name not in ADVERSARIES:
+        raise UsageError(f"--adversarial takes {', '.join(ADVERSARIES)} with their parameters, not {attack.info.name}.")
+    return attack
+
+
+def _check_bn(base: Plan, network: nn.Module, bn: str, config: TrainConfig) -> None:
+    if bn != "sample" and not has_batchnorm(network):
+        raise UsageError(
+            f"{base.source.name} has no BatchNorm layer that could be converted, so --bn {bn} would change nothing."
+        )
+    if not config.preserve_function:
+        return
+    if config.weights == FROM_SCRATCH or _former_bn(base) == bn:
+        raise UsageError(
+            "--preserve-function is for trained weights whose BN changes: give --weights START and another --bn."
+        )
+    check_compensable(network, [layer for _, layer in survey(network)[0]])
+
+
+def _former_bn(base: Plan) -> str:
+    """Return the BN estimator that the weights to start from were trained with."""
+    return (base.weights.trained_with if base.weights is not None else None) or "sample"
+
+
+def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]:
+    """Build the network with the BN to train with, and with the weights to start from.
+
+    Weights that were trained with another BN are loaded first and converted then.
+
+    Raises:
+        UsageError: the weights do not fit.
+    """
+    base, config = plan.base, plan.config
+    former = _former_bn(base)
+    if config.weights == PRETRAINED:
+        with forked_rng(config.seed):
+            network = base.source.build(
+                num_classes=base.num_classes, in_channels=plan.data.samples.shape[0], pretrained=True
+            )
+    else:
+        network = build_blank(base)
+    if base.weights is not None:
+        if former != "sample":
+            convert_batchnorm(network, former)
+        load_weights(network, base.weights)
+    _convert(network, former, plan.bn, config.preserve_function)
+    if config.weights == FROM_SCRATCH:
+        return network, None
+    preserved = config.preserve_function and former != plan.bn
+    return network, StartedFrom(
+        weights=config.weights, bn=former, function_preserved=preserved, sha256=state_sha256(network)
+    )
+
+
+def _convert(network: nn.Module, former: str, bn: str, preserve_function: bool) -> None:
+    if former == bn:
+        return
+    if bn == "sample":
+        restore_batchnorm(network, preserve_function=preserve_function)
+    else:
+        convert_batchnorm(network, bn, preserve_function=preserve_function)

@@ -1,0 +1,224 @@
+"""The composition root of `stein-bench train`: a configuration in, trained weights and their card out."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from stein_bench.distributed import is_main, process_group, wait_for_all, world_size
+from stein_bench.errors import RunError, UsageError
+from stein_bench.files import write_text
+from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
+from stein_bench.preparation.inputs import check_values
+from stein_bench.progress import Progress, Silent
+from stein_bench.report.provenance import environment, package_versions
+from stein_bench.training.card import StartedFrom, TrainedData, TrainingCard, card_path, read_training_card
+from stein_bench.training.checkpoint import check_identity, checkpoint_path, load_checkpoint, plain, save_checkpoint
+from stein_bench.training.config import TrainConfig
+from stein_bench.training.loop import Adversary, Training
+from stein_bench.training.plan import TrainingPlan, plan_training, starting_network
+from stein_bench.training.splits import epoch_batches
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """The weights file of a finished training, and its card."""
+
+    path: Path
+    card: TrainingCard
+
+
+def run_training(config: TrainConfig, *, command: str = "", progress: Progress | None = None) -> TrainedNetwork:
+    """Do everything that `stein-bench train` does but printing and drawing.
+
+    It writes ``config.output``, the card beside it (``.json``) and, while it runs, a checkpoint after every epoch, from
+    which ``config.resume`` goes on; where the training is finished already, ``resume`` returns what is there. In
+    the processes of `torchrun` it runs in all of them, and the first one writes.
+
+    Args:
+        config: what to train, and how.
+        command: how it was called, for the card.
+        progress: told what happens.
+
+    Raises:
+        UsageError: something is wrong with the input; nothing was trained then.
+        RunError: the training failed.
+    """
+    started, created = time.perf_counter(), datetime.now(UTC)
+    plan = plan_training(config)
+    with process_group(plan.device):
+        progress = progress if progress is not None and is_main() else Silent()
+        _check_processes(plan)
+        check_values(plan.data.samples, progress)
+        network, start = starting_network(plan)
+        identity = _identity(plan, network)
+        if (finished := _finished(plan, identity)) is not None:
+            progress.note(f"{config.output} is finished already")
+            return finished
+        training = _training(plan, network)
+        _restore(training, plan, identity, progress)
+        _run(training, plan, identity, progress)
+        card = _card(plan, network, training, start, identity, created, command, time.perf_counter() - started)
+        if is_main():
+            card = _write(plan, network, card)
+        wait_for_all()
+    return TrainedNetwork(Path(config.output).expanduser(), card)
+
+
+def _check_processes(plan: TrainingPlan) -> None:
+    smallest = min(len(batch) for batch in epoch_batches(len(plan.data.train), plan.recipe.batch_size, 0, 0))
+    if smallest < world_size():
+        raise UsageError(f"{world_size()} processes, but only {smallest} samples in a batch: give --batch-size.")
+
+
+def _identity(plan: TrainingPlan, network: nn.Module) -> dict[str, Any]:
+    """Return everything that decides the result of a training."""
+    base = plan.base
+    matters = {
+        "model": [base.source.spec, base.source.fingerprint()],
+        "initial weights": state_sha256(network),
+        "bn": plan.bn,
+        "data": plan.data.samples.sha256(),
+        "scaling": [base.scaling.mean, base.scaling.std],
+        "recipe": plan.recipe.document(),
+        "adversarial": plan.attack.label if plan.attack is not None else None,
+        "seed": plan.config.seed,
+        "precision": plan.config.precision,
+        "compile": plan.config.compile,
+        "device": plan.device.type,
+        "processes": world_size(),
+        "packages": package_versions(),
+    }
+    return plain(matters)
+
+
+def _finished(plan: TrainingPlan, identity: dict[str, Any]) -> TrainedNetwork | None:
+    """Return what an equal training left, if one is finished and `resume` asks for it."""
+    output = Path(plan.config.output).expanduser()
+    card_file = card_path(output)
+    if not plan.config.resume or checkpoint_path(output).exists() or not (output.exists() and card_file.exists()):
+        return None
+    card = read_training_card(card_file)
+    check_identity(card_file, card.identity, identity)
+    with output.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != card.weights_sha256:
+            raise UsageError(f"{output} are not the weights that {card_file} describes: move one of them away.")
+    return TrainedNetwork(output, card)
+
+
+def _training(plan: TrainingPlan, network: nn.Module) -> Training:
+    adversary = Adversary(plan.attack, plan.outputs) if plan.attack is not None else None
+    model = plan.base.wrap(network).to(plan.device)
+    return Training(
+        model, plan.data, plan.base.task, plan.recipe, seed=plan.config.seed, device=plan.device,
+        adversary=adversary, compile=plan.config.compile, workers=plan.config.workers,
+    )  # fmt: skip
+
+
+def _restore(training: Training, plan: TrainingPlan, identity: dict[str, Any], progress: Progress) -> None:
+    path = checkpoint_path(plan.config.output)
+    if not path.exists():
+        return
+    if not plan.config.resume:
+        raise UsageError(f"{path} holds an interrupted training: add --resume to go on, or delete it to start again.")
+    training.load_state(load_checkpoint(path, identity, plan.device))
+    progress.note(f"going on after epoch {len(training.history)} of {plan.recipe.epochs}")
+
+
+def _run(training: Training, plan: TrainingPlan, identity: dict[str, Any], progress: Progress) -> None:
+    def after_epoch(now: Training) -> None:
+        if is_main():
+            save_checkpoint(checkpoint_path(plan.config.output), identity, now.state())
+        progress.note(epoch_line(now))
+
+    try:
+        training.run(progress, f"train {plan.bn}", after_epoch)
+    except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
+        raise RunError(f"training {plan.base.source.name} failed: {' '.join(str(error).split())[:300]}") from error
+    if training.stopped_early:
+        progress.note(f"stopped after epoch {len(training.history)}: no better one for {plan.recipe.patience} epochs")
+
+
+def epoch_line(training: Training) -> str:
+    """Return one line about the last epoch: its figures, whether it is the best, and the time that is left."""
+    record, epochs = training.history[-1], training.recipe.epochs
+    parts = [f"loss {record.loss:.3f}", f"accuracy {100 * record.accuracy:.1f} %"]
+    if record.validation_loss is not None and record.validation_accuracy is not None:
+        parts.append(f"validation {record.validation_loss:.3f}, {100 * record.validation_accuracy:.1f} %")
+    if record.validation_robust_accuracy is not None:
+        parts.append(f"robust {100 * record.validation_robust_accuracy:.1f} %")
+    if training.best_epoch == record.epoch:
+        parts.append("best so far")
+    mean = sum(past.seconds for past in training.history) / record.epoch
+    left = f", at most {_duration(mean * (epochs - record.epoch))} left" if not training.finished else ""
+    return f"epoch {record.epoch}/{epochs}: {', '.join(parts)}; {record.seconds:.1f} s{left}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _card(
+    plan: TrainingPlan,
+    network: nn.Module,
+    training: Training,
+    start: StartedFrom | None,
+    identity: dict[str, Any],
+    created: datetime,
+    command: str,
+    seconds: float,
+) -> TrainingCard:
+    config, base, samples = plan.config, plan.base, plan.data.samples
+    return TrainingCard(
+        created=created.isoformat(timespec="seconds"),
+        command=command,
+        model=base.source.spec,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        bn=plan.bn,
+        data=TrainedData(
+            name=base.data.name, split=samples.split, task=base.data.task, classes=len(base.data.classes),
+            shape=samples.shape, trained_on=len(plan.data.train), validated_on=len(plan.data.validation),
+            sha256=samples.sha256(),
+        ),
+        recipe={"name": config.recipe, **plan.recipe.document()},
+        adversarial=plan.attack.label if plan.attack is not None else None,
+        started_from=start,
+        seed=config.seed,
+        processes=world_size(),
+        epochs=tuple(training.history),
+        best_epoch=training.best_epoch,
+        kept_epoch=training.kept_epoch,
+        stopped_early=training.stopped_early,
+        weights=Path(config.output).name,
+        weights_sha256="",
+        config=config.document(),
+        identity=identity,
+        environment=environment(plan.device, config.precision),
+        wall_seconds=seconds,
+    )  # fmt: skip
+
+
+def _write(plan: TrainingPlan, network: nn.Module, card: TrainingCard) -> TrainingCard:
+    """Write weights and card, remove the checkpoint, and return the card with the file's hash."""
+    recipe = {
+        **card.recipe,
+        "adversarial": card.adversarial,
+        "started_from": card.started_from.model_dump() if card.started_from is not None else None,
+    }
+    inner = WeightsCard(
+        model=card.model, bn=card.bn, num_classes=plan.base.num_classes or plan.outputs, mean=plan.base.scaling.mean,
+        std=plan.base.scaling.std, input_shape=card.data.shape, data=card.data.name, recipe=recipe, seed=card.seed,
+    )  # fmt: skip
+    output = Path(plan.config.output).expanduser()
+    card = card.model_copy(update={"weights_sha256": save_weights(output, network, inner)})
+    write_text(card_path(output), card.to_json())
+    checkpoint_path(output).unlink(missing_ok=True)
+    return card

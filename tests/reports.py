@@ -1,0 +1,152 @@
+"""Hand-made reports from outcomes: every number in them follows from the bits that a test chooses."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stein_bench.report.document import (
+    SCHEMA_VERSION,
+    DataInfo,
+    Diagnostic,
+    Environment,
+    ModelInfo,
+    Preprocessing,
+    Report,
+    Run,
+)
+from stein_bench.report.packing import hash_ids, pack_bits
+from stein_bench.report.results import AttackResult, Clean, Outcomes, VariantResult, WeightsInfo
+from stein_bench.statistics.rates import accuracy, worst_case
+
+WEIGHTS = WeightsInfo(kind="fit", sha256="a" * 64)
+PGD, FGSM = "pgd", "fgsm"
+
+
+def bits(wrong, n=100):
+    """Return n outcomes of which those in `wrong` (a number: the first ones) are wrong."""
+    right = np.ones(n, np.bool_)
+    right[np.arange(wrong) if isinstance(wrong, int) else list(wrong)] = False
+    return right
+
+
+def label(name, eps=8 / 255):
+    return f"{name}:norm=Linf,eps={eps!r}"
+
+
+def attack(name, right=None, coupled=False, **changes):
+    """An attack with these outcomes; without outcomes, one that has no result."""
+    rate = None if right is None else accuracy(right)
+    fields = {
+        "name": name,
+        "backend": "torchattacks" if name.startswith("torchattacks.") else "native",
+        "norm": "Linf",
+        "eps": 8 / 255,
+        "params": {},
+        "label": label(name, changes.get("eps", 8 / 255)),
+        "status": "failed" if rate is None else "ok",
+        "message": "RuntimeError: no memory" if rate is None else "",
+        "robust_accuracy": None if rate is None else rate.value,
+        "ci95": None if rate is None else (rate.low, rate.high),
+        "assumes_independence": coupled,
+        "attack_success_rate": None,
+        "invalid": 0,
+        "over_budget": 0,
+        "perturbation_linf": None,
+        "perturbation_l2": None,
+        "forward_passes": 100,
+        "backward_passes": 100,
+        "seconds": 1.0,
+    }
+    return AttackResult(**{**fields, **changes})
+
+
+def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits", **changes):
+    """A variant from its clean outcomes and those of its attacks, by name or as (name, eps)."""
+    clean = bits(10) if clean is None else clean
+    attacks = {FGSM: bits(40), PGD: bits(50)} if attacks is None else attacks
+    coupled = stats == "batch"
+    results, robust = [], {}
+    for key, right in attacks.items():
+        if isinstance(right, AttackResult):
+            results.append(right)
+            continue
+        name, eps = key if isinstance(key, tuple) else (key, 8 / 255)
+        results.append(attack(name, right, coupled, eps=eps))
+        robust[results[-1].label] = right
+    rate = accuracy(clean)
+    worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(results) else None
+    fields = {
+        "bn": bn,
+        "stats": stats,
+        "control": False,
+        "converted_layers": 0,
+        "skipped_layers": [],
+        "layers_of_unknown_count": 0,
+        "conversion": "none",
+        "function_preserved": False,
+        "weights": WEIGHTS,
+        "clean": Clean(
+            accuracy=rate.value if rate.n else 0.0, ci95=(rate.low, rate.high), assumes_independence=coupled,
+            nonfinite_outputs=0, seconds=0.5,
+        ),
+        "attacks": results,
+        "worst_case_accuracy": None if worst is None else worst.value,
+        "worst_case_ci95": None if worst is None else (worst.low, worst.high),
+        "outcomes": Outcomes(
+            samples=clean.size,
+            sample_ids_sha256=hash_ids([f"{ids}/{i}" for i in range(clean.size)]),
+            clean_correct=pack_bits(clean),
+            robust={name: pack_bits(right) for name, right in robust.items()},
+        ),
+    }  # fmt: skip
+    return VariantResult(**{**fields, **changes})
+
+
+def diagnostic(status="fail", **changes):
+    fields = {"name": "stronger", "variant": None, "attack": None, "value": 0.1, "message": "pgd is weaker than fgsm"}
+    return Diagnostic(**{**fields, "status": status, **changes})
+
+
+def report(*variants, diagnostics=(), model="timm:resnet18", data="d", preset=None, config=None, seed=0, number=0):
+    """A report of these variants; `number` tells its run from others."""
+    variants = list(variants) or [variant()]
+    environment = Environment(
+        python="3.12.0", platform="Linux x86_64", packages={"torch": "2.6.0"}, device="cpu", threads=2,
+        precision="fp32", git_commit=None,
+    )  # fmt: skip
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        run=Run(
+            id=f"00000000-0000-4000-8000-{number:012d}",
+            created=f"2025-01-0{number + 1}T00:00:00+00:00",
+            command="stein-bench evaluate resnet18",
+            config={"model": "resnet18", "batch-size": 10} if config is None else config,
+            config_sha256="c" * 64,
+            seed=seed,
+            environment=environment,
+            wall_seconds=13.0,
+            preset=preset,
+        ),
+        model=ModelInfo(
+            name=model, source="resnet18", parameters=11_181_642, batchnorm_layers=20, classes=10, weights=WEIGHTS,
+            preprocessing=Preprocessing(mean=(0.5,), std=(0.25,), origin="timm"),
+        ),
+        data=DataInfo(
+            name="digits", split="test", task="classification", classes=10,
+            samples=variants[0].outcomes.samples if variants else 0, shape=(3, 32, 32), sha256=data * 64,
+        ),
+        variants=variants,
+        diagnostics=list(diagnostics),
+    )  # fmt: skip
+
+
+def doubtful(one, number=-1):
+    """Return a variant with one of its attacks called invalid; its outcomes stay."""
+    attacks = list(one.attacks)
+    attacks[number] = replaced(attacks[number], status="invalid", message="2 inputs are outside", invalid=2)
+    return replaced(one, attacks=attacks)
+
+
+def replaced(part, /, **changes):
+    """Return a pydantic model with some fields replaced."""
+    return part.model_copy(update=changes)

@@ -1,0 +1,187 @@
+"""Whole experiments from the command line: cells that are kept, taken over, and put together."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner, Result
+
+from stein_bench.cli.commands import app
+from stein_bench.errors import RunError
+from stein_bench.report.document import read_report
+from stein_bench.reproduction import run as loop
+from stein_bench.reproduction.document import read_reproduction, reproduction_schema
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, list(arguments))
+
+
+def reproduce(path: Path, *arguments: str) -> Result:
+    return invoke("reproduce", str(path), "--output", str(path.parent / "out.json"), *arguments)
+
+
+def one_line(result: Result) -> str:
+    """The error a user sees: exactly one line on stderr, nothing on stdout, no traceback."""
+    assert result.stdout == ""
+    assert result.stderr.startswith("stein-bench: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_an_experiment_runs_is_kept_and_taken_over(experiment_path: Path) -> None:
+    folder = experiment_path.parent
+    files = {f"--{kind}": folder / f"table.{kind}" for kind in ("markdown", "latex", "csv")}
+    result = reproduce(experiment_path, *(str(word) for pair in files.items() for word in pair))
+    assert result.exit_code == 0, result.output
+    assert "cell 12 of 12: standard: stein/batch, seed 1 (0 left, about 1 min in all)" in result.stderr
+    assert "standard: accuracy, mean ± sd over 2 seeds, in %" in result.stdout
+    assert "what the estimator does" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    document = read_reproduction(folder / "out.json")
+    jsonschema.validate(json.loads((folder / "out.json").read_text()), reproduction_schema())
+    _agrees_with_its_cells(document, folder)
+    assert len(files["--csv"].read_text().splitlines()) == 1 + 2 * len(document.rows)
+    assert files["--markdown"].read_text().count("| stein/batch |") == 3
+    assert r"\toprule" in files["--latex"].read_text()
+
+    again = reproduce(experiment_path)
+    assert again.exit_code == 0
+    assert again.stderr.count(": found") == 12
+    second = read_reproduction(folder / "out.json")
+    assert (second.rows, second.cells) == (document.rows, document.cells)
+
+
+def _agrees_with_its_cells(document, folder):
+    """Every figure of the document is that of the cell's own report, under the same statistics and with its BN."""
+    assert len(document.cells) == 2 * 2 * 2
+    for cell in document.cells:
+        report = read_report(folder / "out.json.cells" / cell.report)
+        (variant,) = report.variants
+        assert (variant.bn, variant.stats, report.run.seed) == (cell.bn, cell.stats, cell.seed)
+        assert variant.weights.sha256 == cell.weights_sha256
+        assert variant.conversion == ("none" if cell.bn == "sample" else "before-training")
+        for row in document.rows:
+            if (row.bn, row.stats, row.outcome) == (cell.bn, cell.stats, "clean"):
+                assert row.values[row.seeds.index(cell.seed)] == variant.clean.accuracy
+    weights = {(cell.bn, cell.seed): cell.weights_sha256 for cell in document.cells}
+    assert len(set(weights.values())) == 4  # each BN and seed is a network of its own, shared by the sources
+
+
+def test_what_changes_a_cell_makes_another_one(experiment_path: Path) -> None:
+    assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample").exit_code == 0
+    more = reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--attack", "fgsm")
+    assert more.stderr.count(": found") == 1  # the training
+    assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--limit", "20").stderr.count(": found") == 1
+    data = experiment_path.parent / "train.npz"
+    import numpy as np
+
+    held = dict(np.load(data))
+    held["images"][0] = 0
+    np.savez(data, **held)
+    changed = reproduce(experiment_path, "--seeds", "1", "--bn", "sample")
+    assert changed.stderr.count(": found") == 0
+
+
+def test_an_interrupted_experiment_goes_on(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = loop.run_evaluation, []
+
+    def interrupted(config, **rest):
+        calls.append(config)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(config, **rest)
+
+    monkeypatch.setattr(loop, "run_evaluation", interrupted)
+    stopped = reproduce(experiment_path)
+    assert stopped.exit_code == 130
+    assert "out.json.cells: the same command goes on from there" in stopped.stderr
+    assert not (experiment_path.parent / "out.json").exists()
+    monkeypatch.setattr(loop, "run_evaluation", real)
+    assert reproduce(experiment_path).stderr.count(": found") == 4  # two trainings, two evaluations
+
+
+def test_a_cell_that_fails_is_missing_and_said_so(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = loop.run_training
+
+    def unstable(config, **rest):
+        if (config.bn, config.seed) == ("stein", 1):
+            raise RunError("training became unstable: the loss of epoch 1 is nan.")
+        return real(config, **rest)
+
+    monkeypatch.setattr(loop, "run_training", unstable)
+    result = reproduce(experiment_path)
+    assert result.exit_code == 3
+    assert "(n=1)" in result.stdout
+    document = read_reproduction(experiment_path.parent / "out.json")
+    assert document.dishonest() == [
+        f"standard, stein/{stats}, seed 1: failed: training became unstable: the loss of epoch 1 is nan."
+        for stats in ("running", "batch")
+    ]
+    values = [row.values for row in document.rows if (row.bn, row.stats, row.outcome) == ("stein", "running", "clean")]
+    assert values[0][0] is not None
+    assert values[0][1] is None
+
+
+def test_the_published_preset_is_marked_and_draws_no_contrast(experiment_path: Path) -> None:
+    text = experiment_path.read_text().replace("preset: controlled", "preset: published\nstats: published")
+    experiment_path.write_text(text)
+    result = reproduce(experiment_path, "--seeds", "1")
+    assert result.exit_code == 0, result.output
+    assert "stein/batch‡" in result.stdout
+    assert "‡ confounded" in result.stdout
+    assert "No conclusion about stein: both BN and statistics source differ" in result.stdout
+    assert "what the estimator does" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--attack", "pdg"), "unknown attack 'pdg'"),
+        (("--bn", "stien"), "unknown estimator 'stien'"),
+        (("--recipe", "cifer10"), "unknown recipe 'cifer10'"),
+        (("--seeds", "0"), "--seeds"),
+        (("--part", "x"), "unknown part"),
+        (("--data", "npz:missing.npz"), "missing.npz"),
+        (("--model", "resnet81"), "resnet81"),
+        (("--format", "xml"), "--format"),
+        (("--markdown", "no/such/folder.md"), "--markdown"),
+        (("--epochs", "0"), "epochs"),
+        (("--mean", "a"), "--mean"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_made(
+    arguments: tuple[str, ...], message: str, experiment_path: Path
+) -> None:
+    result = reproduce(experiment_path, *arguments)
+    assert result.exit_code == 2
+    assert message in one_line(result)
+    assert not (experiment_path.parent / "out.json.cells").exists()
+
+
+def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_path: Path) -> None:
+    folder = experiment_path.parent
+    text = experiment_path.read_text().replace("seeds: 2", "seeds: 2\nnotes: ['<script>alert(1)</script>']")
+    experiment_path.write_text(text)
+    page, plot, again = folder / "page.html", folder / "plot.svg", folder / "again.html"
+    assert reproduce(experiment_path, "--html", str(page), "--plot", str(plot)).exit_code == 0
+    shown = page.read_text()
+    assert "<script" not in shown
+    assert "&lt;script&gt;alert(1)" in shown
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"|url\((?!#)', shown)
+    assert shown.count("<svg") == 2
+    assert "paired t interval" in plot.read_text()
+    document = read_reproduction(folder / "out.json")
+    for row in document.rows:
+        assert f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}" in shown
+    result = invoke("report", str(folder / "out.json"), "--html", str(again))
+    assert result.exit_code == 0, result.output
+    assert again.read_text() == shown
+    assert "standard: accuracy, mean ± sd" in invoke("report", str(folder / "out.json")).stdout
+    wrong = invoke("report", str(folder / "out.json"), "--junit", str(folder / "x.xml"))
+    assert "reproduce --plot draws it" in one_line(wrong)
+    assert "shown by itself" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))

@@ -1,0 +1,114 @@
+"""Rates, their intervals, and what robust, broken and worst case mean."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from stein_bench.statistics.rates import (
+    accuracy,
+    attack_success,
+    mean_accuracy,
+    robust_bits,
+    spread,
+    wilson,
+    worst_case,
+)
+
+CLEAN = np.array([True, True, True, False, False])
+BROKEN = np.array([True, False, False, True, False])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 10, 29, 100, 500, 10_000])
+def test_intervals_agree_with_scipy_for_every_kind_of_count(n):
+    for successes in sorted({0, 1, n // 3, n // 2, n - 1, n}):
+        expected = binomtest(successes, n).proportion_ci(0.95, method="wilson")
+        rate = wilson(successes, n)
+        assert (rate.low, rate.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_intervals_are_those_of_newcombes_table(successes, n, low, high):
+    """R. G. Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    rate = wilson(successes, n)
+    assert (round(rate.low, 4), round(rate.high, 4)) == (low, high)
+
+
+@given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_an_interval_holds_its_rate_within_0_and_1_and_mirrors_that_of_the_failures(counts):
+    successes, n = counts
+    rate, mirrored = wilson(successes, n), wilson(n - successes, n)
+    assert 0 <= rate.low <= rate.value <= rate.high <= 1
+    assert rate.low < rate.high
+    assert (rate.low, rate.high) == pytest.approx((1 - mirrored.high, 1 - mirrored.low), abs=1e-12)
+
+
+def test_the_ends_are_exact_where_none_or_all_succeed():
+    assert wilson(0, 7).low == 0.0
+    assert wilson(7, 7).high == 1.0
+
+
+def test_over_no_sample_nothing_is_known():
+    rate = wilson(0, 0)
+    assert (rate.low, rate.high) == (0.0, 1.0)
+    assert math.isnan(rate.value)
+
+
+def test_accuracy_counts_the_right_ones():
+    rate = accuracy(CLEAN)
+    assert (rate.successes, rate.n, rate.value) == (3, 5, 0.6)
+
+
+def test_robust_is_right_on_the_clean_and_on_the_adversarial_input():
+    """A sample that was wrong before the attack is not robust, whether the attack counts it or not."""
+    assert robust_bits(CLEAN, BROKEN).tolist() == [False, True, True, False, False]
+
+
+def test_attack_success_is_counted_among_the_clean_correct_alone():
+    rate = attack_success(CLEAN, BROKEN)
+    assert (rate.successes, rate.n) == (1, 3)
+
+
+def test_attack_success_over_no_clean_correct_sample_is_unknown():
+    assert math.isnan(attack_success(np.zeros(3, np.bool_), np.ones(3, np.bool_)).value)
+
+
+def test_the_worst_case_survives_every_attack_per_sample():
+    """Two attacks of 50 % each can leave nothing: the worst case is no minimum of the rates."""
+    one, other = np.array([True, False]), np.array([False, True])
+    assert worst_case([one, other]).tolist() == [False, False]
+    assert worst_case([one]).tolist() == one.tolist()
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=4))
+def test_the_worst_case_is_never_better_than_any_attack_and_does_not_depend_on_their_order(rows):
+    columns = [np.array(row) for row in rows]
+    worst = worst_case(columns)
+    assert worst.tolist() == [all(sample) for sample in zip(*rows, strict=True)]
+    assert worst.tolist() == worst_case(columns[::-1]).tolist()
+
+
+def test_spread_gives_mean_median_and_maximum():
+    found = spread(np.array([1.0, 2.0, 6.0]))
+    assert (found.mean, found.median, found.max) == (3.0, 2.0, 6.0)
+
+
+def test_spread_over_nothing_is_none():
+    assert spread(np.empty(0)) is None
+
+
+def test_draws_of_a_corruption_are_no_further_samples():
+    """Two draws with 3 and 4 of 5 right: the mean, with the interval of 5 samples and not of 10."""
+    draws = [np.array([1, 1, 1, 0, 0], bool), np.array([1, 1, 1, 0, 1], bool)]
+    rate = mean_accuracy(draws)
+    assert (rate.value, rate.n) == (pytest.approx(0.7), 5)
+    assert (rate.low, rate.high) == (wilson(3.5, 5).low, wilson(3.5, 5).high)
+    assert rate.high - rate.low > wilson(7, 10).high - wilson(7, 10).low

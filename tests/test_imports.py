@@ -1,0 +1,44 @@
+"""What must answer at once does not import torch. The layers are a contract in `pyproject.toml` (import-linter)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+LIGHT = (
+    "stein_bench.cli.commands",
+    "stein_bench.attacks.catalog",
+    "stein_bench.attacks.batteries",
+    "stein_bench.normalization.names",
+    "stein_bench.theory.names",
+    "stein_bench.theory.settings",
+    "stein_bench.theory.figures",
+    "stein_bench.data.catalog",
+    "stein_bench.training.recipes",
+    "stein_bench.training.config",
+    "stein_bench.training.card",
+    "stein_bench.specs",
+    "stein_bench.report.document",
+    "stein_bench.statistics.rates",
+    "stein_bench.report.packing",
+    "stein_bench.statistics.paired_tests",
+    "stein_bench.comparison.gate",
+    "stein_bench.comparison.compare",
+    "stein_bench.comparison.conclusion",
+    "stein_bench.report.adversarials",
+    "stein_bench.render.report.table",
+    "stein_bench.render.comparison.gate_files",
+    "stein_bench.render.comparison.compare",
+)
+
+
+def test_what_must_answer_at_once_does_not_import_torch():
+    script = (
+        "import importlib, sys\n"
+        f"for name in {LIGHT}:\n"
+        "    importlib.import_module(name)\n"
+        "    heavy = {'torch', 'torchvision', 'timm', 'torchattacks'} & sys.modules.keys()\n"
+        "    if heavy: sys.exit(f'{name} imports {sorted(heavy)}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
