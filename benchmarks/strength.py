@@ -82,7 +82,7 @@ def measure(row: Row, model: nn.Module, samples: Samples, batch_size: int) -> Ro
         with forked_rng(0), model_untouched(counting):
             points = run(row.attack, counting, inputs, labels, eps, ids)
         row.seconds += time.perf_counter() - started
-        found = verify(model, inputs, points, labels, TASK, norm="Linf", eps=eps, honours_eps=True)
+        found = verify(model, inputs, points, labels, TASK, norm="Linf", eps=eps, respects_eps=True)
         with torch.no_grad():
             right = TASK.correct(model(inputs), labels).numpy()
         row.clean += int(right.sum())

@@ -76,12 +76,12 @@ class Comparison:
 
 
 def ours(model: nn.Module, *, early_stop: bool = True) -> Attack:
-    """Return `pgd`, seeds of the samples included; without early stop it treats the batch as coupled."""
+    """Return `pgd`, seeds of the samples included; without early stop it treats the batch as batch_dependent."""
     attack = resolve_attack(f"pgd:eps={EPS!r},alpha={ALPHA!r},steps={STEPS}")
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:
         seeds = attack_seeds(0, attack, [str(i) for i in range(len(inputs))])
-        return attack.run(model, inputs, labels, TASK, classes=10, seeds=seeds, coupled=not early_stop)
+        return attack.run(model, inputs, labels, TASK, classes=10, seeds=seeds, batch_dependent=not early_stop)
 
     return run
 

@@ -33,7 +33,7 @@ def label(name, eps=8 / 255):
     return f"{name}:norm=Linf,eps={eps!r}"
 
 
-def attack(name, right=None, coupled=False, **changes):
+def attack(name, right=None, batch_dependent=False, **changes):
     """An attack with these outcomes; without outcomes, one that has no result."""
     rate = None if right is None else accuracy(right)
     fields = {
@@ -47,7 +47,7 @@ def attack(name, right=None, coupled=False, **changes):
         "message": "RuntimeError: no memory" if rate is None else "",
         "robust_accuracy": None if rate is None else rate.value,
         "ci95": None if rate is None else (rate.low, rate.high),
-        "assumes_independence": coupled,
+        "assumes_independence": batch_dependent,
         "attack_success_rate": None,
         "invalid": 0,
         "over_budget": 0,
@@ -64,14 +64,14 @@ def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits"
     """A variant from its clean outcomes and those of its attacks, by name or as (name, eps)."""
     clean = bits(10) if clean is None else clean
     attacks = {FGSM: bits(40), PGD: bits(50)} if attacks is None else attacks
-    coupled = stats == "batch"
+    batch_dependent = stats == "batch"
     results, robust = [], {}
     for key, right in attacks.items():
         if isinstance(right, AttackResult):
             results.append(right)
             continue
         name, eps = key if isinstance(key, tuple) else (key, 8 / 255)
-        results.append(attack(name, right, coupled, eps=eps))
+        results.append(attack(name, right, batch_dependent, eps=eps))
         robust[results[-1].label] = right
     rate = accuracy(clean)
     worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(results) else None
@@ -86,7 +86,7 @@ def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits"
         "function_preserved": False,
         "weights": WEIGHTS,
         "clean": Clean(
-            accuracy=rate.value if rate.n else 0.0, ci95=(rate.low, rate.high), assumes_independence=coupled,
+            accuracy=rate.value if rate.n else 0.0, ci95=(rate.low, rate.high), assumes_independence=batch_dependent,
             nonfinite_outputs=0, seconds=0.5,
         ),
         "attacks": results,

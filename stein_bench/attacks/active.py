@@ -48,13 +48,13 @@ class Findings:
 
     Args:
         inputs: what stands for a sample until something is found.
-        coupled: whether a prediction depends on the other samples; then nothing leaves the active set.
+        batch_dependent: whether a prediction depends on the other samples; then nothing leaves the active set.
     """
 
-    def __init__(self, inputs: Tensor, *, coupled: bool) -> None:
+    def __init__(self, inputs: Tensor, *, batch_dependent: bool) -> None:
         self.adv_inputs = inputs.clone()
         self.index = torch.arange(len(inputs), device=inputs.device)
-        self._coupled = coupled
+        self._batch_dependent = batch_dependent
 
     @property
     def done(self) -> bool:
@@ -67,7 +67,7 @@ class Findings:
         Returns:
             Positions within the active set that remain in it; None where all of them do.
         """
-        if self._coupled or bool(right.all()):
+        if self._batch_dependent or bool(right.all()):
             return None
         wrong = ~right
         self.adv_inputs[self.index[wrong]] = points[wrong]
@@ -81,16 +81,16 @@ class Findings:
         return self.adv_inputs
 
 
-def in_turn(model: Model, task: Task, batch: Batch, attempts: Sequence[Attempt], *, coupled: bool) -> Tensor:
+def in_turn(model: Model, task: Task, batch: Batch, attempts: Sequence[Attempt], *, batch_dependent: bool) -> Tensor:
     """Make the attempts one after another, each on the samples that survived those before; return what was found.
 
     A sample that survives all of them gets the last one's points. The last attempt's points are not predicted
-    here: whoever asked for them does that anyway. Where samples are coupled, every attempt gets the whole batch,
+    here: whoever asked for them does that anyway. Under batch statistics, every attempt gets the whole batch,
     and the one that breaks most of it is returned whole (none follows one that breaks all of it).
     """
-    if coupled:
+    if batch_dependent:
         return _most_broken(model, task, batch, attempts)
-    findings, left = Findings(batch.inputs, coupled=False), batch
+    findings, left = Findings(batch.inputs, batch_dependent=False), batch
     for attempt in attempts[:-1]:
         points = attempt(left)
         remaining = findings.settle(points, still_right(model, task, points, left.labels))

@@ -46,7 +46,7 @@ def apgd(
     steps: int,
     start: Tensor,
     targets: Tensor | None = None,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return adversarial inputs found by auto-PGD, which has no step size to choose.
 
@@ -56,7 +56,7 @@ def apgd(
     the loss, or where neither step size nor best loss changed since then.
 
     Per sample the first misclassified iterate is kept and the work on it ends; a sample without one gets its
-    iterate of highest loss. Where samples are coupled the batch stays whole, and the iterate that breaks most of
+    iterate of highest loss. Under batch statistics the batch stays whole, and the iterate that breaks most of
     it is returned.
 
     Args:
@@ -66,17 +66,23 @@ def apgd(
         steps: number of steps; each costs a forward and a backward pass, and the last point a forward pass.
         start: perturbation to start from.
         targets: target class of each sample, for a loss that has one.
-        coupled: whether a prediction depends on the other samples of the batch.
+        batch_dependent: whether a prediction depends on the other samples of the batch.
     """
     search = _Search.begin(inputs, labels, labels if targets is None else targets, start, norm, eps)
-    findings, whole = Findings(inputs, coupled=coupled), _BestBatch(search.current)
+    findings, whole = Findings(inputs, batch_dependent=batch_dependent), _BestBatch(search.current)
     marks, last_mark = checkpoints(steps), 0
     for number in range(steps + 1):
         gradient, logits, losses = loss_gradient(
-            model, search.current, search.labels, search.targets, loss, coupled=coupled, backward=number < steps
+            model,
+            search.current,
+            search.labels,
+            search.targets,
+            loss,
+            batch_dependent=batch_dependent,
+            backward=number < steps,
         )
         right = task.correct(logits, search.labels)
-        if coupled:
+        if batch_dependent:
             whole.consider(search.current, right, losses)
         remaining = findings.settle(search.current, right)
         if findings.done:
@@ -89,7 +95,7 @@ def apgd(
             last_mark = number
         if number < steps:
             search.move(norm, eps, momentum=MOMENTUM if number else 1.0)
-    return whole.points if coupled else findings.close(search.best)
+    return whole.points if batch_dependent else findings.close(search.best)
 
 
 class _BestBatch:

@@ -82,6 +82,6 @@ class AttackInfo:
         return not self.norms
 
     @property
-    def honours_eps(self) -> bool:
+    def respects_eps(self) -> bool:
         """Whether the attack keeps to the budget by itself."""
         return self.eps_name is not None

@@ -27,7 +27,7 @@ class Call:
         norm, eps: the budget.
         params: the attack's own parameters, complete.
         seeds: one per sample.
-        coupled: whether batch statistics couple the samples.
+        batch_dependent: whether batch statistics couple the samples.
     """
 
     model: Model
@@ -39,7 +39,7 @@ class Call:
     eps: float
     params: Mapping[str, ParameterValue]
     seeds: Sequence[int]
-    coupled: bool
+    batch_dependent: bool
 
     def whole(self, name: str) -> int:
         """Return a parameter that is a whole number."""
@@ -62,7 +62,7 @@ class Call:
 
     def in_turn(self, batch: Batch, attempts: Sequence[Attempt]) -> Tensor:
         """Make the attempts one after another on the samples that still stand."""
-        return in_turn(self.model, self.task, batch, attempts, coupled=self.coupled)
+        return in_turn(self.model, self.task, batch, attempts, batch_dependent=self.batch_dependent)
 
     @torch.no_grad()
     def aimed_batch(self, most: int) -> Batch:

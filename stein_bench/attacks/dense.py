@@ -24,18 +24,24 @@ def is_dense(labels: Tensor) -> bool:
 
 
 def best_seen(
-    model: Model, task: Task, inputs: Tensor, labels: Tensor, attack: Callable[[Model], Tensor], *, coupled: bool
+    model: Model,
+    task: Task,
+    inputs: Tensor,
+    labels: Tensor,
+    attack: Callable[[Model], Tensor],
+    *,
+    batch_dependent: bool,
 ) -> Tensor:
     """Return the best of all points that `attack` showed the model, the one that it returned among them.
 
-    Per image that is the point with the lowest `Task.quality`, the earliest of equals. Where samples are coupled,
+    Per image that is the point with the lowest `Task.quality`, the earliest of equals. Under batch statistics,
     points of different batches do not make a batch that was ever seen: there it is the whole batch with the lowest sum.
 
     Args:
         model, task, inputs, labels: what is attacked; every point has the shape of `inputs`.
         attack: gets a model that watches and is to be called like `model`, always with the whole batch, and within the
             ball only.
-        coupled: whether a prediction depends on the other samples of the batch.
+        batch_dependent: whether a prediction depends on the other samples of the batch.
     """
     best = inputs
     lowest = torch.full((len(inputs),), torch.inf, dtype=torch.float64, device=inputs.device)
@@ -45,7 +51,7 @@ def best_seen(
         logits = model(points)
         with torch.no_grad():
             quality = task.quality(logits.detach(), labels).double()
-            better = (quality.sum() < lowest.sum()).expand_as(lowest) if coupled else quality < lowest
+            better = (quality.sum() < lowest.sum()).expand_as(lowest) if batch_dependent else quality < lowest
             best = torch.where(per_sample(better, best), points.detach(), best)
             lowest = torch.where(better, quality, lowest)
         return logits

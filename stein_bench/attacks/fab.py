@@ -30,7 +30,7 @@ def fab(
     norm: str,
     eps: float,
     steps: int,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return adversarial inputs within eps found on the way to the nearest point of the boundary to the target class.
 
@@ -40,19 +40,19 @@ def fab(
     input where none does. It starts at the clean input and draws nothing at random.
 
     Args:
-        model, inputs, labels, task, norm, eps, coupled: as in `pgd`.
+        model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
         targets: target class of each sample.
         steps: number of steps; each costs two forward passes and a backward pass.
     """
     centre = current = inputs
-    findings = Findings(inputs, coupled=coupled)
+    findings = Findings(inputs, batch_dependent=batch_dependent)
     whole, most = inputs, -1
     for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, coupled=coupled)
+        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
         points = _step(current, centre, slope, gap, norm)
         right = still_right(model, task, points, labels)
         found = ~right & (length(points - centre, norm) <= eps)
-        if coupled:
+        if batch_dependent:
             # Points beyond eps would spoil the batch for those within: the batch is pulled into the ball whole.
             pulled = project(points, centre, norm, eps)
             broken = int((~still_right(model, task, pulled, labels)).sum())
@@ -64,7 +64,7 @@ def fab(
         current = torch.where(per_sample(right, points), points, centre + BACKWARD * (points - centre))
         if remaining is not None:
             current, centre, labels, targets = (part[remaining] for part in (current, centre, labels, targets))
-    return whole if coupled else findings.adv_inputs
+    return whole if batch_dependent else findings.adv_inputs
 
 
 def nearest_fab(
@@ -76,7 +76,7 @@ def nearest_fab(
     targets: Tensor,
     norm: str,
     steps: int,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return the nearest misclassified points on the same way, at whatever distance; the clean input where none is.
 
@@ -85,7 +85,7 @@ def nearest_fab(
     current, best = inputs, inputs
     nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)
     for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, coupled=coupled)
+        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
         points = _step(current, inputs, slope, gap, norm)
         right, away = still_right(model, task, points, labels), length(points - inputs, norm)
         nearer = ~right & (away < nearest)

@@ -12,20 +12,22 @@ from stein_bench.tasks import Task
 
 
 def input_gradient(
-    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, coupled: bool = True
+    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, batch_dependent: bool = True
 ) -> tuple[Tensor, Tensor]:
     """Return the gradient of the task's summed loss with respect to `inputs`, and the logits it came from."""
-    gradient, logits, _ = loss_gradient(model, inputs, labels, labels, task_loss(task), coupled=coupled)
+    gradient, logits, _ = loss_gradient(model, inputs, labels, labels, task_loss(task), batch_dependent=batch_dependent)
     return gradient, logits
 
 
-def fgsm(model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float, coupled: bool = False) -> Tensor:
+def fgsm(
+    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float, batch_dependent: bool = False
+) -> Tensor:
     """Return `inputs` moved by eps along the sign of the loss gradient, clipped to [0, 1].
 
-    `coupled` says whether a prediction depends on the other samples of the batch.
+    `batch_dependent` says whether a prediction depends on the other samples of the batch.
     Source: Goodfellow, Shlens, Szegedy, "Explaining and harnessing adversarial examples" (2015), section 4.
     """
-    gradient, _ = input_gradient(model, inputs, labels, task, coupled=coupled)
+    gradient, _ = input_gradient(model, inputs, labels, task, batch_dependent=batch_dependent)
     return (inputs + eps * gradient.sign()).clamp(0, 1)
 
 
@@ -40,14 +42,14 @@ def pgd(
     alpha: float,
     steps: int,
     start: Tensor | None = None,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return adversarial inputs found by `steps` steps of size `alpha` within the ball and the box.
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018), section 2.1.
     Per sample the first misclassified iterate is kept and the work on it ends. A sample without one gets its last
     iterate, the only one not predicted yet: all others are known to be no success, whatever their loss. Where
-    samples are coupled by batch statistics the batch stays whole and its last iterate is returned.
+    batch statistics couple the samples, the batch stays whole and its last iterate is returned.
 
     Args:
         model: maps (n, C, …) in [0, 1] to logits.
@@ -58,13 +60,13 @@ def pgd(
         eps, alpha: radius of the ball and size of a step, in that norm.
         steps: number of gradient steps, at least 1.
         start: perturbation to start from (see `random_start`), or None for the clean inputs.
-        coupled: whether a prediction depends on the other samples of the batch.
+        batch_dependent: whether a prediction depends on the other samples of the batch.
     """
     centre = inputs
     current = inputs if start is None else project(inputs + start, inputs, norm, eps)
-    findings = Findings(inputs, coupled=coupled)
+    findings = Findings(inputs, batch_dependent=batch_dependent)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task, coupled=coupled)
+        gradient, logits = input_gradient(model, current, labels, task, batch_dependent=batch_dependent)
         remaining = findings.settle(current, task.correct(logits, labels))
         if findings.done:
             return findings.adv_inputs
@@ -85,7 +87,7 @@ def mifgsm(
     alpha: float,
     steps: int,
     decay: float,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return adversarial inputs found by steps along an accumulated gradient, from the clean inputs.
 
@@ -95,9 +97,9 @@ def mifgsm(
     """
     centre, current = inputs, inputs
     velocity = torch.zeros_like(inputs)
-    findings = Findings(inputs, coupled=coupled)
+    findings = Findings(inputs, batch_dependent=batch_dependent)
     for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task, coupled=coupled)
+        gradient, logits = input_gradient(model, current, labels, task, batch_dependent=batch_dependent)
         remaining = findings.settle(current, task.correct(logits, labels))
         if findings.done:
             return findings.adv_inputs

@@ -72,16 +72,16 @@ def loss_gradient(
     targets: Tensor,
     loss: Loss,
     *,
-    coupled: bool = True,
+    batch_dependent: bool = True,
     backward: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
     Without `backward` there is a forward pass only, and the gradient is zero.
-    Where batch statistics make samples `coupled`, the gradient includes the paths through the other samples of the
-    batch, which the model sees whole. Otherwise each sample gets its own gradient, and the model sees `pieces`.
+    Under batch statistics (`batch_dependent`) the gradient includes the paths through the other samples of the batch,
+    which the model sees whole. Otherwise each sample gets its own gradient, and the model sees `pieces`.
     """
-    parts = [slice(None)] if coupled else list(pieces(len(points), points.device))
+    parts = [slice(None)] if batch_dependent else list(pieces(len(points), points.device))
     if len(parts) > 1:
         found = (_loss_gradient(model, points[i], labels[i], targets[i], loss, backward=backward) for i in parts)
         gradient, logits, losses = map(torch.cat, zip(*found, strict=True))

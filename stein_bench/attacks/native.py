@@ -25,7 +25,7 @@ CLASSES_OF_TARGETED_DLR = 4
 
 
 def _fgsm(call: Call) -> Tensor:
-    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps, coupled=call.coupled)
+    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps, batch_dependent=call.batch_dependent)
 
 
 def _pgd(call: Call) -> Tensor:
@@ -33,7 +33,8 @@ def _pgd(call: Call) -> Tensor:
         return lambda batch: pgd(
             call.model, batch.inputs, batch.labels, call.task, norm=call.norm, eps=call.eps,
             alpha=call.number("alpha"), steps=call.whole("steps"),
-            start=call.start(batch, restart) if call.params["random_start"] else None, coupled=call.coupled,
+            start=call.start(batch, restart) if call.params["random_start"] else None,
+            batch_dependent=call.batch_dependent,
         )  # fmt: skip
 
     return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
@@ -53,7 +54,8 @@ def _segpgd(call: Call) -> Tensor:
 def _mifgsm(call: Call) -> Tensor:
     return mifgsm(
         call.model, call.inputs, call.labels, call.task, norm=call.norm, eps=call.eps,
-        alpha=call.number("alpha"), steps=call.whole("steps"), decay=call.number("decay"), coupled=call.coupled,
+        alpha=call.number("alpha"), steps=call.whole("steps"), decay=call.number("decay"),
+        batch_dependent=call.batch_dependent,
     )  # fmt: skip
 
 
@@ -63,7 +65,7 @@ def apgd_attempts(call: Call, loss: Loss, restarts: int) -> list[Attempt]:
     def attempt(restart: int) -> Attempt:
         return lambda batch: apgd(
             call.model, batch.inputs, batch.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
-            steps=call.whole("steps"), start=call.start(batch, restart), coupled=call.coupled,
+            steps=call.whole("steps"), start=call.start(batch, restart), batch_dependent=call.batch_dependent,
         )  # fmt: skip
 
     return [attempt(restart) for restart in range(restarts)]
@@ -77,7 +79,7 @@ def targeted_attempts(call: Call, batch: Batch, loss: Loss, restarts: int) -> li
         return lambda part: apgd(
             call.model, part.inputs, part.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
             steps=call.whole("steps"), start=call.start(part, number), targets=part.targets[:, number % count],
-            coupled=call.coupled,
+            batch_dependent=call.batch_dependent,
         )  # fmt: skip
 
     return [attempt(number) for number in range(count * restarts)]
@@ -102,7 +104,7 @@ def fab_attempts(call: Call, batch: Batch) -> list[Attempt]:
     def attempt(number: int) -> Attempt:
         return lambda part: fab(
             call.model, part.inputs, part.labels, call.task, targets=part.targets[:, number], norm=call.norm,
-            eps=call.eps, steps=call.whole("steps"), coupled=call.coupled,
+            eps=call.eps, steps=call.whole("steps"), batch_dependent=call.batch_dependent,
         )  # fmt: skip
 
     return [attempt(number) for number in range(batch.targets.shape[1])]
@@ -112,7 +114,7 @@ def square_attempt(call: Call, share: float) -> Attempt:
     """Return the Square attack whose first windows cover that share of the pixels."""
     return lambda batch: square(
         call.model, batch.inputs, batch.labels, call.task, seeds=batch.seeds, norm=call.norm, eps=call.eps,
-        queries=call.whole("queries"), share=share, coupled=call.coupled,
+        queries=call.whole("queries"), share=share, batch_dependent=call.batch_dependent,
     )  # fmt: skip
 
 
@@ -124,7 +126,7 @@ def _fab_t(call: Call) -> Tensor:
 def _fab(call: Call) -> Tensor:
     """Return the nearest point that was found towards any of the target classes.
 
-    Where samples are coupled, points found in different batches were never seen together; they are returned all the
+    Under batch statistics, points found in different batches were never seen together; they are returned all the
     same, and verification tells what is left of them.
     """
     batch = call.aimed_batch(call.whole("targets"))
@@ -132,7 +134,7 @@ def _fab(call: Call) -> Tensor:
     for number in range(batch.targets.shape[1]):
         points = nearest_fab(
             call.model, call.inputs, call.labels, call.task, targets=batch.targets[:, number], norm=call.norm,
-            steps=call.whole("steps"), coupled=call.coupled,
+            steps=call.whole("steps"), batch_dependent=call.batch_dependent,
         )  # fmt: skip
         away = length(points - call.inputs, call.norm)
         nearer = (away > 0) & (away < nearest)
@@ -190,5 +192,6 @@ def run_native(name: str, call: Call) -> Tensor:
         return attack(call)
     return best_seen(
         call.model, call.task, call.inputs, call.labels,
-        lambda watched: attack(replace(call, model=watched, coupled=True)), coupled=call.coupled,
+        lambda watched: attack(replace(call, model=watched, batch_dependent=True)),
+        batch_dependent=call.batch_dependent,
     )  # fmt: skip

@@ -23,7 +23,7 @@ ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
 
 SURROGATE = ("surrogate", "surrogate_sha256")
-"""Parameters that say which model a transfer attack is made on; no spec sets them, `Attack.made_on` does."""
+"""Parameters that say which model a transfer attack is made on; no spec sets them, `Attack.crafted_on` does."""
 
 COUNTS = ("restarts", "targets", "queries", "seeds")
 """Parameters of native attacks that must be at least 1."""
@@ -56,7 +56,7 @@ class Attack:
             return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
-    def made_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
+    def crafted_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
         """Return the transfer attack with the model that it is made on, which becomes part of its identity.
 
         Args:
@@ -87,7 +87,7 @@ class Attack:
         *,
         classes: int,
         seeds: Sequence[int],
-        coupled: bool = False,
+        batch_dependent: bool = False,
     ) -> Tensor:
         """Return what the attack claims are adversarial inputs, of the shape of `inputs` (n, C, …).
 
@@ -96,7 +96,7 @@ class Attack:
             inputs, labels, task: the batch and what success means.
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
-            coupled: whether batch statistics couple the samples of the batch.
+            batch_dependent: whether batch statistics couple the samples of the batch.
 
         Raises:
             UsageError: the inputs are not float32.
@@ -113,9 +113,9 @@ class Attack:
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
         params = self.params
         if self.info.is_transfer:
-            # Kept whole, as where samples are coupled: work on a sample that has fooled the surrogate goes on.
-            params, coupled = {**params, "restarts": 1}, True
-        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, coupled)
+            # Kept whole, as under batch statistics: work on a sample that has fooled the surrogate goes on.
+            params, batch_dependent = {**params, "restarts": 1}, True
+        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, batch_dependent)
         return run_native(self.info.method, call)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:

@@ -32,7 +32,7 @@ def square(
     eps: float,
     queries: int,
     share: float,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Return adversarial inputs found by random search over squares (cubes, in volumes).
 
@@ -43,7 +43,7 @@ def square(
     that neither the batch nor what happens to others changes what is proposed to it.
 
     Args:
-        model, inputs, labels, task, norm, eps, coupled: as in `pgd`.
+        model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
         seeds: one per sample.
         queries: forward passes per sample, at most.
         share: share of the pixels that the first windows cover, in (0, 1], p of the paper.
@@ -53,7 +53,7 @@ def square(
     start, propose, draws = _LINF if norm == "Linf" else _L2
     chances = _chances(seeds, max(queries - 1, 1), draws(shape), "windows").to(inputs.device)
     best = (view + start(view, seeds, eps)).clamp(0, 1)
-    findings, centre = Findings(inputs, coupled=coupled), view
+    findings, centre = Findings(inputs, batch_dependent=batch_dependent), view
     lowest = torch.full((len(inputs),), torch.inf, device=inputs.device)
     candidate = best
     for query in range(queries):

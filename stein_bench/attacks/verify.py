@@ -78,7 +78,7 @@ def verify(
     *,
     norm: str,
     eps: float,
-    honours_eps: bool,
+    respects_eps: bool,
 ) -> Verdicts:
     """Check `adv_inputs` against `inputs` and predict them again, in the same batch.
 
@@ -88,7 +88,7 @@ def verify(
         labels: true labels.
         task: decides what becomes of a sample.
         norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
-        honours_eps: whether the attack promises the budget (then exceeding it is a violation).
+        respects_eps: whether the attack promises the budget (then exceeding it is a violation).
 
     Raises:
         ValueError: the attack returned another shape or a type that is not float32.
@@ -107,7 +107,7 @@ def verify(
     size = perturbation_norm(delta, norm)
     over = size > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
     logits = model(shown)
-    invalid = ~finite | ~inside | ~finite_rows(logits) | (over if honours_eps else torch.zeros_like(over))
+    invalid = ~finite | ~inside | ~finite_rows(logits) | (over if respects_eps else torch.zeros_like(over))
     fooled = ~task.correct(logits, labels) & ~invalid
     nan = torch.full_like(over, torch.nan, dtype=torch.float64)
     return Verdicts(

@@ -88,7 +88,7 @@ class _Draft:
 
     row: PairRow
     result: Paired | None
-    coupled: bool
+    batch_dependent: bool
 
 
 def _drafts(pair: _Pair) -> Iterator[_Draft]:
@@ -155,4 +155,4 @@ def _finished(drafts: Sequence[_Draft]) -> Iterator[PairRow]:
         if draft.result is None:
             yield draft.row
         else:
-            yield draft.row.model_copy(update={"difference": difference(draft.result, p, draft.coupled)})
+            yield draft.row.model_copy(update={"difference": difference(draft.result, p, draft.batch_dependent)})

@@ -17,7 +17,7 @@ from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed, signed_interval
 from stein_bench.report.results import Effect, Figure, VariantResult, headline
 
-COUPLED = frozenset({"batch-dependence", "same-in-another-batch"})
+BATCH_CHECKS = frozenset({"batch-dependence", "same-in-another-batch"})
 """Checks that fail under batch statistics by their nature: they limit a sentence and do not forbid it."""
 
 
@@ -27,11 +27,11 @@ class Conclusion:
 
     Attributes:
         sentence: for people, with its figures.
-        reservations: what else limits it, a sentence each.
+        caveats: what else limits it, a sentence each.
     """
 
     sentence: str
-    reservations: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclusion:
@@ -53,14 +53,14 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
     if all(variant_name(variant) in lost for variant in report.variants):
         return Conclusion("No conclusion: no variant does its task any more, so that robust accuracy means nothing.")
     changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is picked out
-    reservations = tuple(_reservations(report, found))
+    caveats = tuple(_reservations(report, found))
     if not changed:
-        return Conclusion(_level(report), reservations)
+        return Conclusion(_level(report), caveats)
     if why := _weak(report):
-        return Conclusion(f"No conclusion about robustness: {why}.", reservations)
+        return Conclusion(f"No conclusion about robustness: {why}.", caveats)
     claims = [_claim(report, variant, found, lost) for variant in changed]
     sentence = claims[0].alone if len(claims) == 1 else _together(claims)
-    return Conclusion(sentence, reservations)
+    return Conclusion(sentence, caveats)
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], 
 
 def _failed(report: Report, label: str) -> Iterator[str]:
     for check in report.diagnostics:
-        coupled = label.endswith("/batch") and check.name in COUPLED
-        if check.variant == label and check.status == "fail" and check.name != COLLAPSE and not coupled:
+        batch_dependent = label.endswith("/batch") and check.name in BATCH_CHECKS
+        if check.variant == label and check.status == "fail" and check.name != COLLAPSE and not batch_dependent:
             yield check.name
 
 
@@ -206,7 +206,7 @@ def _reservations(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
         yield (
             "each BN is one trained network: a difference may be training luck, which only several seeds can tell apart"
         )
-    depending = {check.variant for check in report.diagnostics if check.name in COUPLED and check.status == "fail"}
+    depending = {check.variant for check in report.diagnostics if check.name in BATCH_CHECKS and check.status == "fail"}
     for variant in report.variants:
         if variant.stats == "batch" and variant_name(variant) in depending:
             yield f"{variant_name(variant)}: its verdicts hold for these very batches only"

@@ -41,7 +41,7 @@ class Difference(_Part):
     gained: int = Field(description="samples right in the second only")
     p: Share | None = Field(description="two-sided, exact; null where there is no test")
     p_adjusted: Share | None = Field(description="the same after Holm over all tests of the document")
-    assumes_independence: bool = Field(description="of the interval: true where samples of a batch are coupled")
+    assumes_independence: bool = Field(description="of the interval: true under batch statistics")
 
     @property
     def significant(self) -> bool:

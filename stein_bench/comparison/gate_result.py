@@ -48,7 +48,7 @@ class Comparison(_Part):
     p_drop_adjusted: Share | None = Field(description="the same after Holm over all gated comparisons")
     p_gain_adjusted: Share | None = Field(description="of a gain, one-sided, after Holm")
     detectable_drop: Share | None = Field(description="smallest drop that could have been seen; null: none could")
-    assumes_independence: bool = Field(description="of the interval: true where samples of a batch are coupled")
+    assumes_independence: bool = Field(description="of the interval: true under batch statistics")
     status: Status
     newly_broken: tuple[int, ...] = Field(description="the first lost samples, by position in data order from 0")
     graded: bool = Field(

@@ -47,7 +47,7 @@ def tested(first: Outcome, second: Outcome, subject: Subject) -> Paired:
     return result if subject.report.run.preset is None else replace(result, p_drop=None, p_gain=None)
 
 
-def difference(result: Paired, p_adjusted: float | None, coupled: bool) -> Difference:
+def difference(result: Paired, p_adjusted: float | None, batch_dependent: bool) -> Difference:
     """Put a paired result into its place in the document."""
     return Difference(
         value=result.difference,
@@ -56,7 +56,7 @@ def difference(result: Paired, p_adjusted: float | None, coupled: bool) -> Diffe
         gained=result.gained,
         p=result.p,
         p_adjusted=p_adjusted,
-        assumes_independence=coupled,
+        assumes_independence=batch_dependent,
     )
 
 

@@ -41,7 +41,7 @@ def consistency(
         variant: its label.
         attacks: those of the report, in its order.
         robust: by label, what is left of the samples; attacks that failed are not in it.
-        batch_size: the size of the batches whose samples are coupled, None under running statistics.
+        batch_size: the size of the batches whose samples depend on one another, None under running statistics.
     """
     known = [attack for attack in attacks if attack.label in robust]
     found = []
@@ -72,7 +72,7 @@ def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator
     for weaker in attacks:
         rivals = [other for other in attacks if (other.norm, other.eps) == (weaker.norm, weaker.eps)]
         iterated = [other for other in rivals if other.info.name in ITERATED]
-        white_box = [other for other in rivals if other.info.access == "white-box" and other.info.honours_eps]
+        white_box = [other for other in rivals if other.info.access == "white-box" and other.info.respects_eps]
         if weaker.info.name in ONE_STEP and iterated:
             yield "iterated-vs-one-step", weaker, _strongest(iterated, robust), "gradients may be masked"
         if weaker.info.access != "white-box" and white_box:
@@ -91,7 +91,7 @@ def _strongest(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Atta
 def _same_but_larger(attack: Attack, other: Attack) -> bool:
     if (attack.info.name, attack.norm) != (other.info.name, other.norm) or other.eps <= attack.eps:
         return False
-    if not (attack.info.honours_eps and other.info.honours_eps):
+    if not (attack.info.respects_eps and other.info.respects_eps):
         return False
     return _without_alpha(attack) == _without_alpha(other)
 

@@ -51,7 +51,7 @@ class Probe:
         task: loss and success.
         classes: number of the model's outputs.
         norm, eps: the budget, ``Linf`` or ``L2``.
-        coupled: whether the model evaluates with batch statistics.
+        batch_dependent: whether the model evaluates with batch statistics.
     """
 
     inputs: Tensor
@@ -61,7 +61,7 @@ class Probe:
     classes: int
     norm: str
     eps: float
-    coupled: bool
+    batch_dependent: bool
 
 
 def probe_count(shape: Sequence[int], *, dense: bool) -> int:
@@ -115,7 +115,7 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
     if status != "pass":
         message += (
             "; a prediction depends on its batch, as it does with batch statistics: see the replays"
-            if probe.coupled
+            if probe.batch_dependent
             else "; a prediction depends on its batch, though it should not with running statistics"
         )
     yield _diagnostic("same-in-another-batch", variant, status, flipped, message)
@@ -123,7 +123,9 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
 
 def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Count samples whose input gradient is exactly zero everywhere: no gradient attack can move them."""
-    gradient, logits = input_gradient(model, probe.inputs, probe.labels, probe.task, coupled=probe.coupled)
+    gradient, logits = input_gradient(
+        model, probe.inputs, probe.labels, probe.task, batch_dependent=probe.batch_dependent
+    )
     right = probe.task.correct(logits, probe.labels)
     dead = gradient.flatten(1).abs().amax(dim=1) == 0
     vanished = _share(dead[right].cpu().numpy())
@@ -167,7 +169,7 @@ def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> 
 def _compared(
     name: str, variant: str, probe: Probe, weaker: Outcome, stronger: Outcome, what: str, advice: str
 ) -> Diagnostic:
-    batch_size = len(weaker) if probe.coupled else None
+    batch_size = len(weaker) if probe.batch_dependent else None
     return reversal(name, variant, None, weaker.versus(stronger, batch_size), what, advice)
 
 
@@ -177,7 +179,7 @@ def _one_step(model: nn.Module, probe: Probe) -> Tensor:
             model, probe,
             lambda seen: fgsm(
                 seen, probe.inputs, probe.labels, probe.task,
-                eps=probe.eps, coupled=probe.coupled or is_dense(probe.labels),
+                eps=probe.eps, batch_dependent=probe.batch_dependent or is_dense(probe.labels),
             ),
         )  # fmt: skip
     return _pgd(model, probe, probe.norm, probe.eps, 1, alpha=probe.eps)
@@ -190,7 +192,8 @@ def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alph
         model, probe,
         lambda seen: pgd(
             seen, probe.inputs, probe.labels, probe.task,
-            norm=norm, eps=eps, alpha=size, steps=steps, coupled=probe.coupled or is_dense(probe.labels),
+            norm=norm, eps=eps, alpha=size, steps=steps,
+            batch_dependent=probe.batch_dependent or is_dense(probe.labels),
         ),
     )  # fmt: skip
 
@@ -199,7 +202,7 @@ def _searched(model: nn.Module, probe: Probe, attack: Callable[[Model], Tensor])
     """Return what the attack finds; of dense tasks the best point that it saw."""
     if not is_dense(probe.labels):
         return attack(model)
-    return best_seen(model, probe.task, probe.inputs, probe.labels, attack, coupled=probe.coupled)
+    return best_seen(model, probe.task, probe.inputs, probe.labels, attack, batch_dependent=probe.batch_dependent)
 
 
 def _doubled(probe: Probe) -> float:

@@ -47,7 +47,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     """Turn the units of one variant into its part of the report."""
     phases, measure = gather_phases(units, len(plan.samples)), MEASURES[plan.task.name]
     clean = measure.from_columns(phases[CLEAN].columns)
-    coupled, sites = variant.stats == "batch", plan.samples.sites
+    batch_dependent, sites = variant.stats == "batch", plan.samples.sites
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
     corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = _robust_outcomes(clean, attacks, phases)
@@ -63,15 +63,21 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     worst_rate = None if worst is None else worst.accuracy()
     return VariantResult(
         **_about(plan, variant, built),
-        clean=_clean(phases[CLEAN], clean, coupled, sites),
+        clean=_clean(phases[CLEAN], clean, batch_dependent, sites),
         attacks=[
             _attack_result(
-                attack, phases[attack.label], clean, robust.get(attack.label), coupled, replays.get(attack.label), sites
+                attack,
+                phases[attack.label],
+                clean,
+                robust.get(attack.label),
+                batch_dependent,
+                replays.get(attack.label),
+                sites,
             )
             for attack in attacks
         ],
         corruptions=[
-            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), coupled, sites)
+            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), batch_dependent, sites)
             for attack in corruptions
         ],
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
@@ -90,17 +96,17 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
 
 def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
     """Return what a variant is, and how its network came about."""
-    account = built.account
+    summary = built.summary
     return {
         "bn": variant.bn,
         "stats": variant.stats,
         "control": variant.control,
-        "converted_layers": len(account.converted) if account else 0,
+        "converted_layers": len(summary.converted) if summary else 0,
         "skipped_layers": [
             SkippedLayerInfo(name=layer.name, kind=layer.kind, reason=layer.reason)
-            for layer in (account.skipped if account else ())
+            for layer in (summary.skipped if summary else ())
         ],
-        "layers_of_unknown_count": len(account.variance_not_shrunk) if account else 0,
+        "layers_of_unknown_count": len(summary.variance_not_shrunk) if summary else 0,
         "conversion": built.conversion,
         "function_preserved": built.function_preserved,
         "weights": WeightsInfo(kind=plan.weights_kind, sha256=built.sha256),
@@ -131,14 +137,14 @@ def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
     return found
 
 
-def _clean(phase: Phase, clean: Outcome, coupled: bool, sites: Sequence[str] | None) -> Clean:
+def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, sites: Sequence[str] | None) -> Clean:
     rate = clean.accuracy()
     return Clean(
         accuracy=rate.value,
         ci95=(rate.low, rate.high),
         metrics=clean.metrics() or None,
         sites=site_results([clean], sites),
-        assumes_independence=coupled,
+        assumes_independence=batch_dependent,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
         seconds=phase.seconds,
     )
@@ -203,7 +209,7 @@ def _attack_result(
     phase: Phase,
     clean: Outcome,
     robust: Outcome | None,
-    coupled: bool,
+    batch_dependent: bool,
     replay: Replay | None,
     sites: Sequence[str] | None,
 ) -> AttackResult:
@@ -229,7 +235,7 @@ def _attack_result(
         ci95=None if rate is None else (rate.low, rate.high),
         metrics=metrics,
         sites=None if robust is None else site_results([robust], sites),
-        assumes_independence=coupled,
+        assumes_independence=batch_dependent,
         attack_success_rate=success,
         invalid=invalid,
         over_budget=over_budget,
@@ -244,7 +250,7 @@ def _attack_result(
 
 
 def _corruption_result(
-    attack: Attack, phase: Phase, found: Sequence[Outcome], coupled: bool, sites: Sequence[str] | None
+    attack: Attack, phase: Phase, found: Sequence[Outcome], batch_dependent: bool, sites: Sequence[str] | None
 ) -> CorruptionResult:
     measure = type(found[0]) if found else Outcome
     mean, worst = (measure.mean_accuracy(found), measure.worst_case(found).accuracy()) if found else (None, None)
@@ -258,7 +264,7 @@ def _corruption_result(
         ci95=None if mean is None else (mean.low, mean.high),
         metrics=(measure.mean_metrics(found) or None) if found else None,
         sites=site_results(found, sites),
-        assumes_independence=coupled,
+        assumes_independence=batch_dependent,
         accuracies=[_ratio(outcome) for outcome in found],
         worst_accuracy=None if worst is None else worst.value,
         worst_ci95=None if worst is None else (worst.low, worst.high),

@@ -1,4 +1,4 @@
-"""The composition root of `stein-bench inspect`: a configuration in, an account of the model's BN layers out."""
+"""The composition root of `stein-bench inspect`: a configuration in, an summary of the model's BN layers out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from stein_bench.normalization.inspection import (
     inspect_batchnorm,
 )
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
-from stein_bench.preparation.plan import blank_outputs, check_model, prepare, settle_task
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.plan import check_model, decide_task, prepare, trial_outputs
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress, Silent
 
 DOCUMENT_VERSION = 1
@@ -76,13 +76,13 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     estimators = [str(parse_estimator(name)) for name in config.bn or ESTIMATOR_SUMMARIES if name != "sample"]
     assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
     plan = prepare(config.model_copy(update={"bn": None}))
-    blank = build_blank(plan)
-    plan = settle_task(plan, blank)
+    blank = build_untrained(plan)
+    plan = decide_task(plan, blank)
     check_model(plan, blank)
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress or Silent())
     model = plan.wrap(built.network, precision="fp32")
     with model_untouched(model), elements_per_sample(built.network) as elements:
-        blank_outputs(model, plan, plan.device)
+        trial_outputs(model, plan, plan.device)
     found = inspect_batchnorm(built.network, estimators, elements, assumed)
     return Inspection(plan.source.name, plan.source.spec, plan.weights_kind, built.sha256, trained_with, assumed, found)

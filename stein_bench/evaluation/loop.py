@@ -88,7 +88,7 @@ def evaluate(
     attacks: Sequence[Attack],
     setting: Setting,
     *,
-    coupled: bool = False,
+    batch_dependent: bool = False,
     done: Collection[UnitKey] = frozenset(),
     keeper: Keeper | None = None,
 ) -> Iterator[tuple[str, Iterator[Unit]]]:
@@ -99,12 +99,12 @@ def evaluate(
         model: maps [0, 1] to logits; left exactly as found between and after units.
         attacks: in the order in which they are run.
         setting: samples, task, batch size, seed and device.
-        coupled: whether the model evaluates with batch statistics.
+        batch_dependent: whether the model evaluates with batch statistics.
         done: units that need not be computed again.
         keeper: is offered adversarial inputs, those of `done` units made again where it wants them.
 
     Yields:
-        Each phase (`CLEAN`, an attack's label or, where samples are coupled, its `replay_phase`) with its units,
+        Each phase (`CLEAN`, an attack's label or, under batch statistics, its `replay_phase`) with its units,
         each computed when it is asked for. An attack that raises yields a failed unit and is not run on further
         batches; the others go on.
     """
@@ -114,10 +114,10 @@ def evaluate(
         compute = (
             partial(_corruption_columns, model, attack, setting)
             if corruption
-            else partial(_attack_columns, variant, model, attack, setting, kept if coupled else None, keeper)
+            else partial(_attack_columns, variant, model, attack, setting, kept if batch_dependent else None, keeper)
         )
         yield attack.label, _phase(variant, attack.label, setting, done, compute, None if corruption else keeper)
-        if coupled and not corruption:
+        if batch_dependent and not corruption:
             yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
 
 
@@ -215,11 +215,11 @@ def _attack_columns(
 ) -> tuple[Columns, int, int]:
     counting = CountingModel(_made_on(attack, model))
     with model_untouched(counting):
-        adv_inputs = _attacked(counting, attack, setting, batch, coupled=kept is not None)
+        adv_inputs = _attacked(counting, attack, setting, batch, batch_dependent=kept is not None)
     with model_untouched(model):
         verdicts = verify(
             model, batch.inputs, adv_inputs, batch.labels, setting.task,
-            norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
+            norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
         )  # fmt: skip
     if kept is not None:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
@@ -234,10 +234,10 @@ def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
     return model if attack.surrogate is None else attack.surrogate
 
 
-def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, coupled: bool) -> Tensor:
+def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, batch_dependent: bool) -> Tensor:
     return attack.run(
         model, batch.inputs, batch.labels, setting.task,
-        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), coupled=coupled,
+        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), batch_dependent=batch_dependent,
     )  # fmt: skip
 
 
@@ -270,5 +270,5 @@ def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept
         if kept.full:
             return
         with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
-            adv_inputs = _attacked(maker, attack, setting, batch, coupled=True)
+            adv_inputs = _attacked(maker, attack, setting, batch, batch_dependent=True)
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

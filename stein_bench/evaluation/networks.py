@@ -23,10 +23,10 @@ from stein_bench.models.weights import (
     save_weights,
     state_sha256,
 )
-from stein_bench.normalization.convert import ConversionAccount, convert_batchnorm
+from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress
 from stein_bench.training.fit import fit, fit_recipe
 from stein_bench.training.recipes import Recipe
@@ -41,7 +41,7 @@ class Built:
     Attributes:
         network: without input scaling.
         conversion: whether BN was converted before or after its weights were trained.
-        account: what was converted; None where nothing was asked to be.
+        summary: what was converted; None where nothing was asked to be.
         sha256: over its weights and buffers.
         function_preserved: γ and β have taken up the change of statistics; under running statistics the network
             computes what it computed before.
@@ -49,7 +49,7 @@ class Built:
 
     network: nn.Module
     conversion: Conversion
-    account: ConversionAccount | None
+    summary: ConversionSummary | None
     sha256: str
     function_preserved: bool = False
 
@@ -67,7 +67,7 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
                 num_classes=None, in_channels=plan.samples.shape[0], pretrained=True
             )  # fmt: skip
         return _converted_after(network, bn, plan.config.preserve_function)
-    network = build_blank(plan)
+    network = build_untrained(plan)
     if plan.weights_kind == "fit":
         return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress))
     if plan.weights is None:
@@ -86,17 +86,17 @@ def _converted_before(network: nn.Module, bn: str, then: Callable[[nn.Module], N
         return Built(network.eval(), "none", None, state_sha256(network))
     convert_batchnorm(network, bn)
     then(network)
-    # Once more for the account: layers know their count only after training or loading. Nothing else changes.
-    network, account = convert_batchnorm(network, bn)
-    return Built(network.eval(), "before-training", account, state_sha256(network))
+    # Once more for the summary: layers know their count only after training or loading. Nothing else changes.
+    network, summary = convert_batchnorm(network, bn)
+    return Built(network.eval(), "before-training", summary, state_sha256(network))
 
 
 def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Built:
     """Convert the BN of a trained network unless it stays plain, and describe the result."""
     if bn == "sample":
         return Built(network.eval(), "none", None, state_sha256(network))
-    network, account = convert_batchnorm(network, bn, preserve_function=preserve_function)
-    return Built(network.eval(), "after-training", account, state_sha256(network), preserve_function)
+    network, summary = convert_batchnorm(network, bn, preserve_function=preserve_function)
+    return Built(network.eval(), "after-training", summary, state_sha256(network), preserve_function)
 
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:

@@ -31,8 +31,8 @@ from stein_bench.measures.published import with_published_metrics
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
-from stein_bench.preparation.plan import Plan, check_model, prepare, settle_task
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.report.adversarials import Keeper, adversarials_path, write_adversarials
@@ -70,8 +70,8 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
     plan = prepare(config)
-    blank = build_blank(plan)
-    plan = settle_task(plan, blank)
+    blank = build_untrained(plan)
+    plan = decide_task(plan, blank)
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     batch_size = plan.batch_size(blank)
@@ -178,8 +178,8 @@ def _run_variant(
     network = built.network
     if variant.stats == "batch" and variant.bn == "sample":
         # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
-        network, account = convert_batchnorm(network, "sample")
-        built = replace(built, account=account)
+        network, summary = convert_batchnorm(network, "sample")
+        built = replace(built, summary=summary)
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
         progress.note(f"{variant.label} has the surrogate's own weights: on it the transfer attacks are white-box ones")
     if journal:
@@ -190,8 +190,10 @@ def _run_variant(
         model = plan.wrap(network)
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
         display = PhaseDisplay(progress, plan, variant, units)
-        coupled = variant.stats == "batch"
-        phases = evaluate(variant.label, model, plan.attacks, setting, coupled=coupled, done=done, keeper=keeper)
+        batch_dependent = variant.stats == "batch"
+        phases = evaluate(
+            variant.label, model, plan.attacks, setting, batch_dependent=batch_dependent, done=done, keeper=keeper
+        )
         for label, computed in phases:
             with display.phase(label):
                 for unit in computed:
@@ -202,7 +204,7 @@ def _run_variant(
         result = variant_result(plan, variant, built, units)
         checks = list(_checks(plan, variant, model, setting, progress))
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
-    batch_size = setting.batch_size if coupled else None
+    batch_size = setting.batch_size if batch_dependent else None
     checks += consistency(variant.label, plan.attacks, robust, batch_size)
     return result, [*checks, *batch_diagnostics(result)]
 

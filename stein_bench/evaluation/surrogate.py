@@ -10,7 +10,7 @@ from stein_bench.models.sources import find_model
 from stein_bench.models.weights import read_weights
 from stein_bench.preparation.inputs import decide_scaling
 from stein_bench.preparation.plan import WEIGHTS_KEYWORDS, Plan, check_model, decide_classes, weights_kind
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import choose_variants
 from stein_bench.progress import Progress
 from stein_bench.seeds import derive_seed
@@ -42,7 +42,7 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
         raise UsageError("--surrogate-weights none: what is made on an untrained network attacks nothing.")
     try:
         found = replace(_surrogate_plan(plan), attacks=transfers)
-        outputs = check_model(found, build_blank(found))
+        outputs = check_model(found, build_untrained(found))
     except UsageError as error:
         raise UsageError(f"--surrogate {config.surrogate}: {error}") from error
     if outputs != classes:
@@ -92,7 +92,7 @@ def with_surrogate(plan: Plan, surrogate: Plan | None, progress: Progress) -> Pl
     return replace(
         plan,
         attacks=tuple(
-            attack.made_on(model, surrogate.source.spec, built.sha256) if attack.info.is_transfer else attack
+            attack.crafted_on(model, surrogate.source.spec, built.sha256) if attack.info.is_transfer else attack
             for attack in plan.attacks
         ),
     )

@@ -1,4 +1,4 @@
-"""Turn a model's batch normalization layers into Stein layers and back, with an account of what was done.
+"""Turn a model's batch normalization layers into Stein layers and back, with an summary of what was done.
 
 A layer is converted in place, by changing its class: the module, its parameters, buffers, hooks and flags
 stay the same objects, so optimisers, hooks and modules used in several places keep working.
@@ -35,7 +35,7 @@ class ConvertedLayer:
 
 
 @dataclass(frozen=True)
-class ConversionAccount:
+class ConversionSummary:
     """What a conversion did to which layer; every layer is named once, also when it is used several times."""
 
     estimator: str
@@ -56,7 +56,7 @@ def convert_batchnorm(
     stats: str = "running",
     preserve_function: bool = False,
     count: float | None = None,
-) -> tuple[nn.Module, ConversionAccount]:
+) -> tuple[nn.Module, ConversionSummary]:
     """Convert all batch normalization layers of `model`, in place; layers converted before change estimator.
 
     Args:
@@ -68,7 +68,7 @@ def convert_batchnorm(
         count: elements per channel behind the running averages, for layers that do not know theirs.
 
     Returns:
-        The model, and the account of what was converted, what was not, and why.
+        The model, and the summary of what was converted, what was not, and why.
 
     Raises:
         UsageError: estimator, `stats` or `count` is bad, or γ or β of a layer cannot take up the change.
@@ -87,7 +87,7 @@ def convert_batchnorm(
             stein_layer.adopt(name, stats)
             _set_unknown_count(stein_layer, count)
         converted.append(ConvertedLayer(path, kind, stein_layer.num_features, _known_count(stein_layer)))
-    return model, ConversionAccount(str(name), stats, tuple(converted), tuple(skipped))
+    return model, ConversionSummary(str(name), stats, tuple(converted), tuple(skipped))
 
 
 def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> nn.Module:

@@ -100,7 +100,7 @@ def prepare(config: RunConfig) -> Plan:
     )  # fmt: skip
 
 
-def settle_task(plan: Plan, network: nn.Module) -> Plan:
+def decide_task(plan: Plan, network: nn.Module) -> Plan:
     """Return `plan` with the task that the outputs of its untrained `network` make of the labels.
 
     Two classes that one logit tells apart are the task ``binary``.
@@ -110,7 +110,7 @@ def settle_task(plan: Plan, network: nn.Module) -> Plan:
     """
     if plan.task.name != "classification" or len(plan.data.classes) != 2:
         return plan
-    single = is_single_logit(blank_outputs(plan.wrap(network), plan, plan.device))
+    single = is_single_logit(trial_outputs(plan.wrap(network), plan, plan.device))
     return replace(plan, task=TASKS["binary"]) if single else plan
 
 
@@ -130,7 +130,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
     if plan.config.preserve_function:
         check_compensable(network, [layer for _, layer in survey(network)[0]])
     _check_statistics(plan, network)
-    logits = blank_outputs(plan.wrap(network), plan, plan.device)
+    logits = trial_outputs(plan.wrap(network), plan, plan.device)
     outputs = plan.task.check(logits, 2, plan.samples.largest_label + 1)
     if plan.samples.maps is not None and logits.shape[2:] != plan.samples.shape[1:]:
         raise UsageError(
@@ -166,7 +166,7 @@ def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
 
 
 @torch.no_grad()
-def blank_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
+def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
     """Return what `model` makes of two blank inputs of the shape of the samples.
 
     Raises:

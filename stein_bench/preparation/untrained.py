@@ -9,10 +9,10 @@ from torch.nn.parameter import UninitializedParameter
 from stein_bench.errors import UsageError
 from stein_bench.guard import forked_rng
 from stein_bench.normalization.layers import stein_layers
-from stein_bench.preparation.plan import Plan, blank_outputs
+from stein_bench.preparation.plan import Plan, trial_outputs
 
 
-def build_blank(plan: Plan) -> nn.Module:
+def build_untrained(plan: Plan) -> nn.Module:
     """Build the network with random weights that depend on the run's seed alone.
 
     Raises:
@@ -22,7 +22,7 @@ def build_blank(plan: Plan) -> nn.Module:
         network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
         if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
             # Lazy layers draw their weights when they see the first input.
-            blank_outputs(network.eval(), plan, torch.device("cpu"))
+            trial_outputs(network.eval(), plan, torch.device("cpu"))
     if next(stein_layers(network), None) is not None:
         raise UsageError(
             f"{plan.source.name} has Stein layers already, so that a result would stand under another BN's name: "

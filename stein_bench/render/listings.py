@@ -57,7 +57,7 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
     rows = []
     for info in CATALOG.values():
         summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
-        keeps = "" if info.is_corruption else "yes" if info.honours_eps else "no"
+        keeps = "" if info.is_corruption else "yes" if info.respects_eps else "no"
         rows.append((info.name, ", ".join(info.norms), info.access, keeps, _serves(info), summary))
     return ("attack", "norms", "access", "keeps ε", "serves", "what it is"), rows
 

@@ -80,7 +80,9 @@ class Clean(Part):
     ci95: Interval
     metrics: Metrics = None
     sites: Sites = None
-    assumes_independence: bool = Field(description="true where samples of a batch are coupled (batch statistics)")
+    assumes_independence: bool = Field(
+        description="true under batch statistics, where samples of a batch depend on one another"
+    )
     nonfinite_outputs: int
     seconds: float
 

@@ -18,8 +18,8 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.evaluation.journal import journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
-from stein_bench.preparation.plan import check_model, prepare, settle_task
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.plan import check_model, decide_task, prepare
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import NO_CONTROL
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.document import Report, read_report
@@ -142,8 +142,8 @@ def check_experiment(experiment: Experiment) -> Checked:
             for stats in experiment.sources(bn):
                 settings = evaluation_settings(experiment, part, bn, stats, experiment.seed)
                 plan = prepare(make_config({**settings, "weights": "fit"}))
-        blank = build_blank(plan)
-        plan = settle_task(plan, blank)
+        blank = build_untrained(plan)
+        plan = decide_task(plan, blank)
         check_model(plan, blank)
     training, test = (plan.data.samples(split, plan.resize).sha256() for split in ("train", "test"))  # without a limit
     where = environment(plan.device, experiment.precision)

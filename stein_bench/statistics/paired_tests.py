@@ -79,8 +79,8 @@ def paired(first: Bits, second: Bits, batch_size: int | None = None) -> Paired:
     Args:
         first, second: which samples are right.
         batch_size: None where samples are independent: exact McNemar tests. Else the size of the consecutive
-            batches within which they are coupled: whole batches are flipped, and below `LEAST_BATCHES` the tests
-            are left out.
+            batches within which they depend on one another: whole batches are flipped, and below `LEAST_BATCHES` the
+            tests are left out.
 
     Raises:
         ValueError: the lengths differ.

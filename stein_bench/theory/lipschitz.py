@@ -19,8 +19,8 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import survey
-from stein_bench.preparation.plan import Plan, check_model, prepare, settle_task
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
 from stein_bench.theory.jacobian import (
@@ -158,8 +158,8 @@ def network_layers(
     """
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
-    blank = build_blank(plan)
-    plan = settle_task(plan, blank)
+    blank = build_untrained(plan)
+    plan = decide_task(plan, blank)
     check_model(plan, blank)
     if not survey(blank)[0]:
         raise UsageError(f"--model {plan.source.name}: it has no BN layer.")

@@ -252,7 +252,7 @@ class Training:
         """Return what the attack makes of a batch: its last iterates, also of samples that were broken before."""
         with model_untouched(self.model):
             return adversary.attack.run(
-                self._callable, inputs, labels, self.task, classes=adversary.classes, seeds=seeds, coupled=True
+                self._callable, inputs, labels, self.task, classes=adversary.classes, seeds=seeds, batch_dependent=True
             ).detach()
 
     def _validate(self) -> dict[str, float]:

@@ -17,8 +17,8 @@ from stein_bench.models.weights import load_weights, state_sha256
 from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
-from stein_bench.preparation.plan import Plan, check_model, check_training_labels, prepare, settle_task
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.plan import Plan, check_model, check_training_labels, decide_task, prepare
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.training.card import StartedFrom
 from stein_bench.training.config import FROM_SCRATCH, TrainConfig
 from stein_bench.training.loop import TrainingSet
@@ -71,8 +71,8 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         raise UsageError(f"{base.data.name} has no training split to train on, see `stein-bench list data`.")
     if config.weights == PRETRAINED and base.source.pretrained is None:
         raise UsageError(f"--weights pretrained: {base.source.name} has no pretrained weights.")
-    network = build_blank(base)
-    base = settle_task(base, network)
+    network = build_untrained(base)
+    base = decide_task(base, network)
     outputs = check_model(base, network)
     _check_bn(base, network, bn, config)
     samples = base.training_samples().first(config.limit)
@@ -134,7 +134,7 @@ def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]
                 num_classes=base.num_classes, in_channels=plan.data.samples.shape[0], pretrained=True
             )
     else:
-        network = build_blank(base)
+        network = build_untrained(base)
     if base.weights is not None:
         if former != "sample":
             convert_batchnorm(network, former)

@@ -94,7 +94,7 @@ def run(
     labels: Tensor,
     *,
     batch_size: int | None = None,
-    coupled: bool = False,
+    batch_dependent: bool = False,
 ) -> Tensor:
     """Run an attack batch by batch, as evaluation does; seeds belong to samples."""
     attack = resolve_attack(spec) if isinstance(spec, str) else spec
@@ -106,7 +106,15 @@ def run(
     for i in range(0, len(inputs), size):
         part = slice(i, i + size)
         found.append(
-            attack.run(model, inputs[part], labels[part], TASK, classes=classes, seeds=seeds[part], coupled=coupled)
+            attack.run(
+                model,
+                inputs[part],
+                labels[part],
+                TASK,
+                classes=classes,
+                seeds=seeds[part],
+                batch_dependent=batch_dependent,
+            )
         )
     return torch.cat(found)
 

@@ -52,7 +52,7 @@ def attacked(spec: str, model: nn.Module, inputs: Tensor, labels: Tensor, norm: 
     with model_untouched(model):
         adv_inputs = attack.run(model, inputs, labels, TASK, classes=2, seeds=range(len(inputs)))
     verdicts = verify(
-        model, inputs, adv_inputs, labels, TASK, norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps
+        model, inputs, adv_inputs, labels, TASK, norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps
     )  # fmt: skip
     survives = TASK.correct(model(inputs), labels) & ~torch.from_numpy(verdicts.broken)
     return survives, torch.from_numpy(verdicts.invalid)

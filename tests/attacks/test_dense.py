@@ -44,12 +44,14 @@ def images(n: int = 6, size: int = 8) -> Tensor:
     return 0.5 + 0.08 * torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(1)).clamp(-3, 3)
 
 
-def run(spec: str, model: nn.Module, inputs: Tensor, labels: Tensor, batch_size: int = 6, coupled: bool = False):
+def run(
+    spec: str, model: nn.Module, inputs: Tensor, labels: Tensor, batch_size: int = 6, batch_dependent: bool = False
+):
     attack, found = resolve_attack(spec), []
     seeds = [100 + i for i in range(len(inputs))]
     for i in range(0, len(inputs), batch_size):
         part = slice(i, i + batch_size)
-        arguments = {"classes": 2, "seeds": seeds[part], "coupled": coupled}
+        arguments = {"classes": 2, "seeds": seeds[part], "batch_dependent": batch_dependent}
         found.append(attack.run(model.eval().requires_grad_(False), inputs[part], labels[part], TASK, **arguments))
     return torch.cat(found)
 
@@ -71,22 +73,22 @@ def test_a_linear_model_loses_exactly_the_pixels_that_can_be_lost(spec: str) -> 
     assert (expected < right(model, inputs, labels)).all()
 
 
-@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("batch_dependent", [False, True])
 @pytest.mark.parametrize(
     ("name", "norm"), [(info.name, norm) for info in NATIVE if "segmentation" in info.tasks for norm in info.norms]
 )
-def test_budget_and_box_hold_and_no_image_gets_better(name: str, norm: str, coupled: bool) -> None:
+def test_budget_and_box_hold_and_no_image_gets_better(name: str, norm: str, batch_dependent: bool) -> None:
     model, inputs = Small(), images()
     inputs[0] = (inputs[0] > 0.5).float()  # on the edge of the box
     labels = model.eval()(inputs).argmax(dim=1)
     labels[:, :2] = torch.randint(0, 4, labels[:, :2].shape)
     eps = 0.03 if norm == "Linf" else 0.5
     steps = "" if name == "fgsm" else "steps=6,"
-    adv = run(f"{name}:{steps}norm={norm},eps={eps}", model, inputs, labels, coupled=coupled)
-    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=eps, honours_eps=True)
+    adv = run(f"{name}:{steps}norm={norm},eps={eps}", model, inputs, labels, batch_dependent=batch_dependent)
+    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=eps, respects_eps=True)
     assert not verdicts.invalid.any()
     before, after = (TASK.quality(model(x), labels) for x in (inputs, adv))
-    if coupled:
+    if batch_dependent:
         assert after.sum() < before.sum()
     else:
         assert (after <= before).all()
@@ -140,10 +142,10 @@ def test_the_best_point_of_every_image_is_kept_or_of_coupled_ones_the_best_batch
             watched(points)
         return both
 
-    assert torch.equal(best_seen(model, TASK, inputs, labels, attack, coupled=False), flipped)
+    assert torch.equal(best_seen(model, TASK, inputs, labels, attack, batch_dependent=False), flipped)
     alone = [TASK.quality(model(points), labels).sum().item() for points in (first, second, both)]
     expected = [first, second, both][alone.index(min(alone))]
-    assert torch.equal(best_seen(model, TASK, inputs, labels, attack, coupled=True), expected)
+    assert torch.equal(best_seen(model, TASK, inputs, labels, attack, batch_dependent=True), expected)
 
 
 def test_an_image_without_a_label_is_left_alone() -> None:

@@ -77,7 +77,7 @@ def test_distances_are_of_what_errs_and_is_valid_within_eps_or_not() -> None:
     adv[:2] -= 0.3 * model.weight[0].sign()
     adv[1:2] *= torch.nan
     adv[2] -= 0.01 * model.weight[0].sign()
-    found = verify(model, inputs, adv.detach(), labels, TASK, norm="Linf", eps=0.2, honours_eps=False)
+    found = verify(model, inputs, adv.detach(), labels, TASK, norm="Linf", eps=0.2, respects_eps=False)
     assert found.distance == pytest.approx([0.3, np.nan, np.nan, np.nan], nan_ok=True)
     assert not found.broken.any()
 

@@ -90,7 +90,7 @@ def test_pgd_keeps_the_first_misclassified_iterate() -> None:
     inputs, labels = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
     model = Shell()
     kept = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.1, alpha=0.005, steps=10)
-    last = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.1, alpha=0.005, steps=10, coupled=True)
+    last = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.1, alpha=0.005, steps=10, batch_dependent=True)
     assert not right(model, kept, labels).item()
     assert right(model, last, labels).item()
 

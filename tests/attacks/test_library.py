@@ -96,7 +96,7 @@ def test_every_available_class_runs_and_keeps_what_it_promises(name: str, capsys
     assert capsys.readouterr().out == ""
     verdicts = verify(
         model, inputs, adv, labels, TASK,
-        norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps,
+        norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
     )  # fmt: skip
     assert not verdicts.invalid.any()
 
@@ -136,7 +136,7 @@ def test_pgd_of_the_library_and_the_native_one_agree_without_a_random_start() ->
     model, (inputs, labels) = network(), batch(8)
     library = run("torchattacks.PGD:random_start=false,eps=8/255", model, inputs, labels)
     attack = resolve_attack("pgd:random_start=false,eps=8/255")
-    native = attack.run(model, inputs, labels, TASK, classes=5, seeds=list(range(8)), coupled=True)
+    native = attack.run(model, inputs, labels, TASK, classes=5, seeds=list(range(8)), batch_dependent=True)
     assert torch.allclose(library, native, atol=1e-6)
 
 
@@ -215,7 +215,7 @@ def test_failures_that_return_the_clean_image_count_as_failures(name: str) -> No
     attack = resolve_attack(spec_of(f"torchattacks.{name}"))
     adv = attack.run(Sure(), inputs, labels, TASK, classes=5, seeds=[1, 2])
     verdicts = verify(
-        Sure(), inputs, adv, labels, TASK, norm=attack.norm, eps=attack.eps, honours_eps=attack.info.honours_eps
+        Sure(), inputs, adv, labels, TASK, norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps
     )
     assert not verdicts.broken.any()
 

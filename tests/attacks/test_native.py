@@ -56,18 +56,18 @@ def spec_of(name: str, **extra: str) -> str:
     return f"{name}:{','.join(pairs)}" if pairs else name
 
 
-@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("batch_dependent", [False, True])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 6, 7)])
 @pytest.mark.parametrize(("name", "norm"), [(info.name, norm) for info in CLASSIFYING for norm in info.norms])
 def test_every_native_attack_keeps_budget_and_box_on_images_and_volumes(
-    name: str, norm: str, shape: tuple[int, ...], coupled: bool
+    name: str, norm: str, shape: tuple[int, ...], batch_dependent: bool
 ) -> None:
     model, inputs = network(shape=shape), torch.rand(6, *shape, generator=torch.Generator().manual_seed(2))
     inputs[0] = 0.0  # at the box's corner
     labels = model(inputs).argmax(dim=1)
     attack = resolve_attack(spec_of(name, norm=norm, eps="0.1"))
-    adv = run(attack, model, inputs, labels, coupled=coupled)
-    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=0.1, honours_eps=attack.info.honours_eps)
+    adv = run(attack, model, inputs, labels, batch_dependent=batch_dependent)
+    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=0.1, respects_eps=attack.info.respects_eps)
     assert not verdicts.invalid.any()
     assert (verdicts.linf > 0).any()
 
@@ -155,7 +155,7 @@ def test_the_active_set_changes_no_verdict_and_saves_work() -> None:
     ever_wrong = torch.zeros(100, dtype=torch.bool)
     for steps in range(1, 11):
         spec = f"pgd:eps=0.02,alpha=0.005,steps={steps},random_start=false"
-        ever_wrong |= ~right(model, run(spec, model, inputs, labels, coupled=True), labels)
+        ever_wrong |= ~right(model, run(spec, model, inputs, labels, batch_dependent=True), labels)
     assert torch.equal(~right(model, adv, labels), ever_wrong)
     assert counting.backward_passes < 100 * 10
 
@@ -195,11 +195,11 @@ def test_attempts_after_the_first_get_only_what_stands_and_spoil_nothing() -> No
     batch = Batch(inputs, labels, list(range(20)), empty)
     wrong = ~right(model, 1 - inputs, labels) & (torch.arange(20) % 2 == 0)
     assert 0 < wrong.sum() < 20
-    adv = in_turn(model, TASK, batch, [breaks_even, breaks_nothing], coupled=False)
+    adv = in_turn(model, TASK, batch, [breaks_even, breaks_nothing], batch_dependent=False)
     assert sizes == [20, 20 - int(wrong.sum())]
     assert torch.equal(~right(model, adv, labels), wrong)
     sizes.clear()
-    adv = in_turn(model, TASK, batch, [breaks_nothing, breaks_even], coupled=True)
+    adv = in_turn(model, TASK, batch, [breaks_nothing, breaks_even], batch_dependent=True)
     assert sizes == [20, 20]
     assert torch.equal(~right(model, adv, labels), wrong)
 

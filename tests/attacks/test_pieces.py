@@ -52,9 +52,9 @@ def test_gradients_logits_losses_and_passes_do_not_depend_on_the_pieces(*, backw
     inputs, labels = problem(LinearClasses(4, 12), (12,), LARGE)
     model = CountingModel(LinearClasses(4, 12).double())
     arguments = (inputs.double(), labels, labels, dlr)
-    whole = loss_gradient(model, *arguments, coupled=True, backward=backward)
+    whole = loss_gradient(model, *arguments, batch_dependent=True, backward=backward)
     passes = (model.forward_passes, model.backward_passes)
-    split = loss_gradient(model, *arguments, coupled=False, backward=backward)
+    split = loss_gradient(model, *arguments, batch_dependent=False, backward=backward)
     for one, other in zip(whole, split, strict=True):
         assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
     assert passes == (LARGE, LARGE if backward else 0)
@@ -65,9 +65,9 @@ def test_gradients_logits_losses_and_passes_do_not_depend_on_the_pieces(*, backw
 def test_gradients_come_in_pieces_only_where_samples_are_independent(attack: str) -> None:
     inputs, labels = problem(LinearClasses(4, 12), (12,), LARGE)
     spec = attack if attack == "fgsm" else f"{attack}:steps=2"
-    coupled = Watched(LinearClasses(4, 12))
-    run(spec, coupled, inputs, labels, coupled=True)
-    assert set(coupled.sizes) - ASKS_FOR_CLASSES == {LARGE}
+    batch_dependent = Watched(LinearClasses(4, 12))
+    run(spec, batch_dependent, inputs, labels, batch_dependent=True)
+    assert set(batch_dependent.sizes) - ASKS_FOR_CLASSES == {LARGE}
     independent = Watched(LinearClasses(4, 12))
     run(spec, independent, inputs, labels)
     assert LARGEST in independent.sizes

@@ -22,9 +22,9 @@ class Threshold(nn.Module):
         return torch.stack([torch.full_like(shift, 1e-9), shift], dim=1)
 
 
-def check(adv: Tensor, norm: str = "Linf", eps: float = 0.1, honours_eps: bool = True, model: nn.Module | None = None):
+def check(adv: Tensor, norm: str = "Linf", eps: float = 0.1, respects_eps: bool = True, model: nn.Module | None = None):
     return verify(
-        model or Threshold(), INPUTS, adv, LABELS, Classification(), norm=norm, eps=eps, honours_eps=honours_eps
+        model or Threshold(), INPUTS, adv, LABELS, Classification(), norm=norm, eps=eps, respects_eps=respects_eps
     )
 
 
@@ -51,7 +51,7 @@ def test_leaving_the_ball_is_invalid_and_no_success(norm: str) -> None:
 
 
 def test_over_budget_without_a_promise_is_no_success_but_not_invalid() -> None:
-    verdicts = check(INPUTS + 0.2, honours_eps=False)
+    verdicts = check(INPUTS + 0.2, respects_eps=False)
     assert verdicts.over_budget.all()
     assert not verdicts.invalid.any()
     assert not verdicts.broken.any()

@@ -283,8 +283,13 @@ def test_a_list_that_was_cut_says_so():
 
 def test_what_could_not_have_been_seen_is_said():
     few = {"batch-size": 50}
-    coupled, both = report(variant(stats="batch"), config=few), report(variant(), variant(stats="batch"), config=few)
-    assert "No drop could have been proven (0 tests of 100 samples" in gate_markdown(gate(coupled, coupled))
+    batch_dependent, both = (
+        report(variant(stats="batch"), config=few),
+        report(variant(), variant(stats="batch"), config=few),
+    )
+    assert "No drop could have been proven (0 tests of 100 samples" in gate_markdown(
+        gate(batch_dependent, batch_dependent)
+    )
     page = gate_markdown(gate(both, both))
     assert "could have been seen: 7 % (4 tests of 100 samples, α = 0.05). Where there is no p, none could." in page
 

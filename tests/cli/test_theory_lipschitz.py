@@ -96,13 +96,13 @@ def test_each_layer_is_seen_with_what_it_is_given_under_batch_statistics(network
     _, layers = network_layers(make_config(options), settings)
     from stein_bench.evaluation.networks import build_network
     from stein_bench.preparation.plan import prepare
-    from stein_bench.preparation.untrained import build_blank
+    from stein_bench.preparation.untrained import build_untrained
     from stein_bench.progress import Silent
 
     plan = prepare(make_config(options))
     net = build_network(plan, "sample", Silent()).network
     assert isinstance(net, nn.Sequential)
-    assert torch.equal(build_blank(plan)[0].weight, net[0].weight)
+    assert torch.equal(build_untrained(plan)[0].weight, net[0].weight)
     x = net[0](plan.wrap(nn.Identity())(plan.samples.batch(range(12))[0]))
     expected = [reduced_norm(x, net[1].weight, estimator("stein"), net[1].eps)]
     normalized = nn.functional.batch_norm(x, None, None, net[1].weight, net[1].bias, training=True, eps=net[1].eps)

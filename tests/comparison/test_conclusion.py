@@ -35,8 +35,8 @@ def test_a_significant_gain_is_told_with_its_figures():
 
 
 def test_one_network_per_estimator_is_always_a_reservation():
-    assert "training luck" in conclude(report(*pair(150))).reservations[0]
-    assert conclude(report(*pair(150, conversion="after-training"))).reservations == ()
+    assert "training luck" in conclude(report(*pair(150))).caveats[0]
+    assert conclude(report(*pair(150, conversion="after-training"))).caveats == ()
     assert "with stein put in after its training has" in sentence(*pair(150, conversion="after-training"))
 
 
@@ -105,7 +105,7 @@ def test_batch_statistics_flip_whole_batches_and_below_ten_there_is_no_test():
     depends = [diagnostic(name="batch-dependence", variant="stein/batch")]
     concluded = conclude(report(*pair(100, stats="batch"), diagnostics=depends))
     assert concluded.sentence.startswith("Under batch statistics the network with stein has the higher")
-    assert "stein/batch: its verdicts hold for these very batches only" in concluded.reservations
+    assert "stein/batch: its verdicts hold for these very batches only" in concluded.caveats
 
 
 def test_an_untrustworthy_report_has_no_conclusion():
@@ -117,7 +117,7 @@ def test_an_untrustworthy_report_has_no_conclusion():
 
 def test_weights_that_nobody_named_are_a_reservation_and_a_useless_network_has_no_conclusion():
     none = [replaced(one, weights=WeightsInfo(kind="none", sha256="a" * 64)) for one in pair(150)]
-    assert any(line.startswith("weights: none") for line in conclude(report(*none)).reservations)
+    assert any(line.startswith("weights: none") for line in conclude(report(*none)).caveats)
     lost = [diagnostic(name="clean-accuracy", variant=f"{bn}/running") for bn in ("sample", "stein")]
     assert "no variant does its task any more" in sentence(*none, diagnostics=lost)
 
@@ -181,7 +181,7 @@ def test_the_source_of_statistics_is_no_merit_of_an_estimator():
 
     running, batch = pair(150), pair(100, 120, stats="batch")
     variants = with_effects([*running, *batch], 10, "classification")
-    said = " ".join(conclude(report(*variants)).reservations)
+    said = " ".join(conclude(report(*variants)).caveats)
     assert "batch instead of running statistics alone change plain BN's robust accuracy by +20.0 points" in said
     assert np.isclose(variants[1].effects[-3].difference, 0.2)
 

@@ -32,14 +32,14 @@ def independent(rng):
     return before, np.where(rng.random(SAMPLES) < 0.3, rng.random(SAMPLES) < 0.5, before)
 
 
-def coupled(rng):
+def batch_dependent(rng):
     """Whole batches of eight change together, either way alike."""
     first = np.repeat(rng.random(SAMPLES // 8) < 0.5, 8) & (rng.random(SAMPLES) < 0.8)
     second = np.repeat(rng.random(SAMPLES // 8) < 0.5, 8) & (rng.random(SAMPLES) < 0.8)
     return first, second
 
 
-@pytest.mark.parametrize(("draw", "stats"), [(independent, "running"), (coupled, "batch")])
+@pytest.mark.parametrize(("draw", "stats"), [(independent, "running"), (batch_dependent, "batch")])
 def test_at_most_alpha_of_the_builds_fail_although_nothing_got_worse(draw, stats):
     """Both outcomes are drawn alike, so every failure is a false one; the bound has 2.5 standard errors of slack."""
     slack = 2.5 * (STRICT.alpha * (1 - STRICT.alpha) / BUILDS) ** 0.5
@@ -48,7 +48,7 @@ def test_at_most_alpha_of_the_builds_fail_although_nothing_got_worse(draw, stats
 
 def test_counting_coupled_samples_one_by_one_would_fail_far_more():
     """Why batches are flipped whole: the same draws, taken as independent."""
-    assert failures(coupled, "running") > 3 * STRICT.alpha
+    assert failures(batch_dependent, "running") > 3 * STRICT.alpha
 
 
 def test_builds_that_got_worse_do_fail():

@@ -88,9 +88,9 @@ class Masked(Sound):
         return super().forward(2 * inputs.detach() - inputs)
 
 
-def checks(model: nn.Module, *, coupled: bool = False, norm: str = "Linf", eps: float = 0.06) -> dict[str, str]:
+def checks(model: nn.Module, *, batch_dependent: bool = False, norm: str = "Linf", eps: float = 0.06) -> dict[str, str]:
     inputs, labels = data()
-    probe = Probe(inputs, labels, list(range(SAMPLES)), TASK, 2, norm, eps, coupled)
+    probe = Probe(inputs, labels, list(range(SAMPLES)), TASK, 2, norm, eps, batch_dependent)
     found = list(diagnose("sample/running", model.eval(), probe))
     assert len(found) == CHECKS
     assert all("\n" not in result.message for result in found)

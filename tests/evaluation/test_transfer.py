@@ -21,7 +21,7 @@ from stein_bench.evaluation.run import run_evaluation
 from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
 from stein_bench.models.weights import WeightsCard, save_weights
 from stein_bench.preparation.plan import check_model, prepare
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
 from stein_bench.report.document import Report
 from stein_bench.report.packing import unpack_bits
@@ -47,7 +47,7 @@ def made_by_hand(model: str, data: str, weights: str) -> tuple[Tensor, str]:
     """Return which samples withstand PGD's last iterate on the surrogate with those weights, and its hash."""
     options = {"model": model, "data": data, "eps": "24/255", "attack": "transfer.pgd"}
     plan = prepare(make_config({**options, "surrogate": model, "surrogate_weights": weights}))
-    surrogate = plan_surrogate(plan, check_model(plan, build_blank(plan)))
+    surrogate = plan_surrogate(plan, check_model(plan, build_untrained(plan)))
     assert surrogate is not None
     assert (surrogate.scaling.mean, plan.scaling.mean) == ((0.4,), (0.0,))
     (attack,) = with_surrogate(plan, surrogate, Silent()).attacks
@@ -57,7 +57,7 @@ def made_by_hand(model: str, data: str, weights: str) -> tuple[Tensor, str]:
     start = random_start(inputs.shape, attack_seeds(0, attack, plan.samples.ids), "Linf", attack.eps)
     points = pgd(
         scaled, inputs, labels, plan.task, norm="Linf", eps=attack.eps, alpha=attack.eps / 4, steps=10, start=start,
-        coupled=True,
+        batch_dependent=True,
     )  # fmt: skip
     network = plan.wrap(build_network(plan, "sample", Silent()).network)
     with torch.no_grad():

@@ -97,10 +97,10 @@ def test_the_3d_network_is_as_published():
 
 
 def test_the_3d_networks_batchnorm_converts():
-    network, account = convert_batchnorm(
+    network, summary = convert_batchnorm(
         find_model("paper:cnn3d,shape=16x16x16").build(num_classes=2, in_channels=1), "stein"
     )
-    assert len(account.converted) == 4
+    assert len(summary.converted) == 4
     assert network(torch.rand(3, 1, 16, 16, 16)).shape == (3, 1)
 
 

@@ -107,8 +107,8 @@ def test_torchvisions_models_give_their_maps_and_convert(name):
     for layer in source.classifier_layers():
         assert network.get_submodule(layer).out_channels == 6
     layers = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-    network, account = convert_batchnorm(network, "stein")
-    assert len(account.converted) == layers > 0
+    network, summary = convert_batchnorm(network, "stein")
+    assert len(summary.converted) == layers > 0
     scaling = decide_scaling(make_config({"model": name}), source, None, 3)
     assert scaling.mean == (0.485, 0.456, 0.406)
     model = Preprocessed(network, scaling.mean, scaling.std).eval()

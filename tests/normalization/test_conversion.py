@@ -51,16 +51,16 @@ def test_what_is_left_alone_is_named_with_its_reason(case):
     construct, reason = SKIPPED[case]
     model = construct()
     classes = [type(module) for module in model.modules()]
-    _, account = convert_batchnorm(model)
-    assert account.converted == ()
+    _, summary = convert_batchnorm(model)
+    assert summary.converted == ()
     assert [type(module) for module in model.modules()] == classes
-    assert any(layer.reason.startswith(reason) for layer in account.skipped)
+    assert any(layer.reason.startswith(reason) for layer in summary.skipped)
 
 
 def test_the_parts_of_an_unknown_layer_are_named_too():
-    _, account = convert_batchnorm(nn.Sequential(SplitBatchNorm2d(4, num_splits=3)))
-    assert [layer.name for layer in account.skipped] == ["0", "0.aux_bn.0", "0.aux_bn.1"]
-    assert "part of a layer of unknown class" in account.skipped[1].reason
+    _, summary = convert_batchnorm(nn.Sequential(SplitBatchNorm2d(4, num_splits=3)))
+    assert [layer.name for layer in summary.skipped] == ["0", "0.aux_bn.0", "0.aux_bn.1"]
+    assert "part of a layer of unknown class" in summary.skipped[1].reason
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,10 +74,10 @@ def test_the_objects_stay_the_same(kind, as_root):
     layer.register_full_backward_hook(lambda *_: calls.append("backward"))
     tensors = [*layer.parameters(), *layer.buffers()]
     model = layer if as_root else nn.Sequential(layer, nn.Identity(), layer)
-    converted, account = convert_batchnorm(model, "jsnorm")
+    converted, summary = convert_batchnorm(model, "jsnorm")
     assert converted is model
     assert type(layer) is stein_class
-    assert [converted_layer.name for converted_layer in account.converted] == ["" if as_root else "0"]
+    assert [converted_layer.name for converted_layer in summary.converted] == ["" if as_root else "0"]
     assert all(new is old for new, old in zip([*layer.parameters(), *layer.buffers()], tensors, strict=False))
     assert (layer.eps, layer.momentum, layer.training, layer.weight.requires_grad) == (1e-2, 0.3, False, False)
     assert layer.count.device == layer.running_mean.device
@@ -94,9 +94,9 @@ def test_a_shared_layer_stays_shared_and_is_compensated_once():
     model["a"](activations((6, 4, 3, 2)) * 3)
     x = activations((6, 4, 3, 2))
     before = shared.eval()(x)
-    _, account = convert_batchnorm(model, preserve_function=True, count=36)
+    _, summary = convert_batchnorm(model, preserve_function=True, count=36)
     assert model["a"] is model["b"][0]
-    assert len(account.converted) == 1
+    assert len(summary.converted) == 1
     torch.testing.assert_close(model["b"](x), before, atol=1e-5, rtol=1e-5)
 
 
@@ -142,7 +142,7 @@ def test_timms_synchronised_layers_convert_with_their_activation(training):
 def test_conversion_on_the_meta_device_needs_no_values():
     with torch.device("meta"):
         model = nn.Sequential(nn.BatchNorm2d(4))
-    _, account = convert_batchnorm(model, preserve_function=True, count=9)
-    assert account.converted[0].count is None
+    _, summary = convert_batchnorm(model, preserve_function=True, count=9)
+    assert summary.converted[0].count is None
     assert model[0].eval()(torch.empty(2, 4, 3, 3, device="meta")).shape == (2, 4, 3, 3)
     assert model[0].train()(torch.empty(2, 4, 3, 3, device="meta")).shape == (2, 4, 3, 3)

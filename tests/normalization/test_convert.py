@@ -1,4 +1,4 @@
-"""Conversion of whole models: what changes, what stays, and what the account says."""
+"""Conversion of whole models: what changes, what stays, and what the summary says."""
 
 import copy
 
@@ -43,16 +43,16 @@ def small_model() -> nn.Module:
 
 
 def test_the_account_names_every_layer_and_reason():
-    model, account = convert_batchnorm(small_model(), "ridge:0.30")
-    assert (account.estimator, account.stats) == ("ridge:0.3", "running")
-    assert [(c.name, c.kind, c.channels, c.count) for c in account.converted] == [
+    model, summary = convert_batchnorm(small_model(), "ridge:0.30")
+    assert (summary.estimator, summary.stats) == ("ridge:0.3", "running")
+    assert [(c.name, c.kind, c.channels, c.count) for c in summary.converted] == [
         ("1", "BatchNorm2d", 8, None),
         ("5", "BatchNorm2d", 5, None),
         ("8", "BatchNorm1d", 4, None),
     ]
-    assert [(s.name, s.kind) for s in account.skipped] == [("3", "InstanceNorm2d")]
-    assert "instance norm" in account.skipped[0].reason
-    assert account.variance_not_shrunk == ("1", "5", "8")
+    assert [(s.name, s.kind) for s in summary.skipped] == [("3", "InstanceNorm2d")]
+    assert "instance norm" in summary.skipped[0].reason
+    assert summary.variance_not_shrunk == ("1", "5", "8")
     assert [type(model[i]) for i in (1, 5, 8)] == [SteinBatchNorm2d, SteinBatchNorm2d, SteinBatchNorm1d]
 
 
@@ -121,18 +121,18 @@ def test_restoring_is_exact():
     ],
 )
 def test_a_single_layer_is_a_model(layer, stein_class):
-    model, account = stein_bench.convert_batchnorm(layer)
+    model, summary = stein_bench.convert_batchnorm(layer)
     assert type(model) is stein_class
-    assert account.converted[0].name == ""
+    assert summary.converted[0].name == ""
     assert stein_bench.restore_batchnorm(model) is model
 
 
 def test_converting_again_changes_the_estimator_and_keeps_the_count():
     model, _ = convert_batchnorm(small_model(), "stein", count=10)
-    _, account = convert_batchnorm(model, "jsnorm", stats="batch", count=99)
-    assert {layer.count for layer in account.converted} == {10.0}
+    _, summary = convert_batchnorm(model, "jsnorm", stats="batch", count=99)
+    assert {layer.count for layer in summary.converted} == {10.0}
     assert (model[1].estimator, model[1].stats) == ("jsnorm", "batch")
-    assert account.variance_not_shrunk == ()
+    assert summary.variance_not_shrunk == ()
 
 
 def test_the_context_puts_each_layers_statistics_back_also_after_an_error():
@@ -157,8 +157,8 @@ def test_has_batchnorm():
 
 
 def test_a_model_without_batch_normalization_has_an_empty_account():
-    _, account = convert_batchnorm(nn.Linear(2, 2))
-    assert account.converted == account.skipped == ()
+    _, summary = convert_batchnorm(nn.Linear(2, 2))
+    assert summary.converted == summary.skipped == ()
 
 
 def test_plain_weights_load_strictly_and_leave_the_count_unknown():

@@ -15,11 +15,11 @@ from stein_bench.normalization.timm_layers import SteinBatchNormAct2d
 def test_activation_and_dropout_are_kept():
     plain = BatchNormAct2d(6, act_layer=nn.SiLU, drop_layer=lambda: nn.Dropout(0.5))
     drop, act = plain.drop, plain.act
-    layer, account = convert_batchnorm(plain, "sample")
+    layer, summary = convert_batchnorm(plain, "sample")
     assert type(layer) is SteinBatchNormAct2d
     assert layer.drop is drop
     assert layer.act is act
-    assert account.converted[0].kind == "BatchNormAct2d"
+    assert summary.converted[0].kind == "BatchNormAct2d"
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -39,8 +39,8 @@ def test_a_whole_model_goes_there_and_back():
     plain = timm.create_model("efficientnet_b0")
     plain(x)  # fresh running means are 0, and zero stays zero
     plain.eval()
-    model, account = convert_batchnorm(copy.deepcopy(plain), "sample")
-    assert len(account.converted) == 49
+    model, summary = convert_batchnorm(copy.deepcopy(plain), "sample")
+    assert len(summary.converted) == 49
     assert torch.equal(model(x), plain(x))
     convert_batchnorm(model, "stein")
     assert not torch.equal(model(x), plain(x))

@@ -99,7 +99,7 @@ def assert_converts_and_runs(model, x):
             nn.init.normal_(layer.running_mean)
     plain = model.eval()
     with torch.no_grad():
-        converted, account = convert_batchnorm(copy.deepcopy(plain), "sample")
+        converted, summary = convert_batchnorm(copy.deepcopy(plain), "sample")
         before, after = tensors(plain(x)), tensors(converted(x))
         assert all(torch.equal(first, second) for first, second in zip(before, after, strict=True))
 
@@ -107,7 +107,7 @@ def assert_converts_and_runs(model, x):
         changed = changed_layers(converted, x)
     assert changed
     assert all(changed.values())
-    assert len(changed) >= 0.9 * len(account.converted)  # the others, auxiliary heads, do not run
+    assert len(changed) >= 0.9 * len(summary.converted)  # the others, auxiliary heads, do not run
 
 
 def changed_layers(model, x):

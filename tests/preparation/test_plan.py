@@ -17,14 +17,14 @@ from stein_bench.evaluation.networks import build_network
 from stein_bench.models.weights import WeightsCard, save_weights
 from stein_bench.normalization.convert import convert_batchnorm
 from stein_bench.preparation.plan import Plan, check_model, prepare
-from stein_bench.preparation.untrained import build_blank
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
 from tests.tiny import write_model
 
 
 def plan(model: str, data: str, **options: Any) -> Plan:
     made = prepare(make_config({"model": model, "data": data, **options}))
-    check_model(made, build_blank(made))
+    check_model(made, build_untrained(made))
     return made
 
 
@@ -62,7 +62,7 @@ def test_a_user_model_has_no_scaling_unless_given(model: str, data: str) -> None
 
 
 def test_the_card_of_the_weights_decides_scaling_size_and_classes(model: str, data: str, tmp_path: Path) -> None:
-    blank = build_blank(plan(model, data))
+    blank = build_untrained(plan(model, data))
     card = WeightsCard("net", "sample", 3, (0.1,), (0.2,), (3, 12, 12), "elsewhere", {}, 0)
     save_weights(tmp_path / "w.safetensors", blank, card)
     made = plan(model, data, weights=str(tmp_path / "w.safetensors"))
@@ -73,7 +73,7 @@ def test_the_card_of_the_weights_decides_scaling_size_and_classes(model: str, da
 def test_data_may_hold_a_subset_of_the_classes_of_the_weights(model: str, data: str, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file(build_blank(plan(model, data)).state_dict(), tmp_path / "w.safetensors")
+    save_file(build_untrained(plan(model, data)).state_dict(), tmp_path / "w.safetensors")
     images = np.zeros((4, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "two.npz", images=images, labels=np.array([0, 1, 0, 1]))
     made = plan(model, f"npz:{tmp_path / 'two.npz'}", weights=str(tmp_path / "w.safetensors"))
@@ -98,7 +98,7 @@ def test_lazy_networks_are_made_concrete_and_repeatable(tmp_path: Path, data: st
         "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
     )
     made = plan(f"{tmp_path / 'lazy.py'}:make", data)
-    first, second = build_blank(made), build_blank(made)
+    first, second = build_untrained(made), build_untrained(made)
     assert isinstance(first[1], nn.Linear)
     assert first[1].weight.equal(second[1].weight)
 
@@ -154,7 +154,7 @@ def test_digits_do_not_get_imagenet_weights() -> None:
 def test_a_model_that_rejects_the_size_says_so() -> None:
     made = prepare(make_config({"model": "vit_tiny_patch16_224", "limit": 4}))
     with pytest.raises(UsageError, match=r"rejects inputs of shape 3×32×32: .* Another --image-size may fit"):
-        check_model(made, build_blank(made))
+        check_model(made, build_untrained(made))
 
 
 def test_class_index_folders_are_labelled_by_the_models_own_classes(tmp_path: Path) -> None:
@@ -205,22 +205,22 @@ def test_attacks_that_need_more_classes_are_refused_before_the_run(tmp_path: Pat
     settings = {"model": write_model(tmp_path), "data": f"npz:{tmp_path / 'two.npz'}", "weights": "none"}
     made = prepare(make_config({**settings, "attack": attack}))
     with pytest.raises(UsageError, match=f"attack {attack} needs at least {least} classes; the model has 2"):
-        check_model(made, build_blank(made))
+        check_model(made, build_untrained(made))
     made = prepare(make_config({**settings, "attack": ["autoattack", "apgd-ce", "fab-t", "square"]}))
-    assert check_model(made, build_blank(made)) == 2
+    assert check_model(made, build_untrained(made)) == 2
 
 
 def test_weights_of_stein_layers_without_a_card_are_of_the_one_bn_that_is_named(
     model: str, data: str, tmp_path: Path
 ) -> None:
-    trained, _ = convert_batchnorm(build_blank(plan(model, data)), "stein", count=640)
+    trained, _ = convert_batchnorm(build_untrained(plan(model, data)), "stein", count=640)
     torch.save(trained.state_dict(), tmp_path / "stein.pth")
     options = {"model": model, "data": data, "weights": str(tmp_path / "stein.pth")}
     made = prepare(make_config({**options, "bn": ["stein"]}))
     built = build_network(made, "stein", Silent())
     assert built.conversion == "before-training"
-    assert built.account is not None
-    assert built.account.converted[0].count == 640
+    assert built.summary is not None
+    assert built.summary.converted[0].count == 640
     for bn in ({}, {"bn": ["sample"]}, {"bn": ["stein", "jsnorm"]}):
         with pytest.raises(UsageError, match="with one --bn, the one that they were trained with"):
             prepare(make_config({**options, **bn}))

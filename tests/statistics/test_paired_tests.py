@@ -144,11 +144,11 @@ def test_coupled_samples_are_tested_by_batches_and_say_less():
     first = np.ones(200, np.bool_)
     second = first.copy()
     second[:10] = False
-    alone, coupled = paired(first, second), paired(first, second, 10)
+    alone, batch_dependent = paired(first, second), paired(first, second, 10)
     assert alone.p_drop == 2.0**-10
-    assert coupled.p_drop == 0.5
-    assert coupled.p_gain == 1.0
-    assert coupled.interval == alone.interval
+    assert batch_dependent.p_drop == 0.5
+    assert batch_dependent.p_gain == 1.0
+    assert batch_dependent.interval == alone.interval
 
 
 def test_below_ten_batches_the_test_is_left_out():

@@ -37,8 +37,8 @@ def _markdown(report: Report) -> Iterator[str]:
     for line in report.dishonest():
         yield from (f"**{markdown_text(line)}**", "")
     yield from (f"**{markdown_text(concluded.sentence)}**", "")
-    yield from (f"- {markdown_text(line)}" for line in concluded.reservations)
-    yield from [""] if concluded.reservations else []
+    yield from (f"- {markdown_text(line)}" for line in concluded.caveats)
+    yield from [""] if concluded.caveats else []
     rows = [row_texts(row) for row in result_rows(report)]
     yield from markdown_table(("variant", measure(report), "% (95 %)", "difference (95 %)", "p"), rows, right=(2, 3, 4))
     yield ""

@@ -98,7 +98,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "about": about(report),
         "alerts": report.dishonest(),
         "sentence": concluded.sentence,
-        "reservations": concluded.reservations,
+        "caveats": concluded.caveats,
         "measure": measure(report),
         "rows": [row_texts(row) for row in rows],
         "legend": "; ".join(legend(report)),

@@ -48,7 +48,7 @@ def report_table(report: Report) -> RenderableType:
     for line in report.dishonest():
         notes.add_row("!", Text(line), style="bold red")
     for line in (
-        *concluded.reservations,
+        *concluded.caveats,
         *legend_of(marked, found, segmented=report.data.task == "segmentation"),
         *_notes(report),
     ):
