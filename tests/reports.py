@@ -16,7 +16,7 @@ from stein_bench.report.document import (
 )
 from stein_bench.report.packing import hash_ids, pack_bits
 from stein_bench.report.results import AttackResult, Clean, Outcomes, VariantResult, WeightsInfo
-from stein_bench.statistics.rates import accuracy, worst_case
+from stein_bench.statistics.rates import accuracy
 
 WEIGHTS = WeightsInfo(kind="fit", sha256="a" * 64)
 PGD, FGSM = "pgd", "fgsm"
@@ -74,7 +74,7 @@ def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits"
         results.append(attack(name, right, batch_dependent, eps=eps))
         robust[results[-1].label] = right
     rate = accuracy(clean)
-    worst = accuracy(worst_case(list(robust.values()))) if robust and len(robust) == len(results) else None
+    worst = accuracy(np.stack(list(robust.values())).all(axis=0)) if robust and len(robust) == len(results) else None
     fields = {
         "bn": bn,
         "stats": stats,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stein_bench.cli.completion import bn_names, completing
+from stein_bench.cli.options import device_option, image_size_option, mean_option, std_option
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.errors import UsageError
 
@@ -43,20 +44,10 @@ def lipschitz(
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Samples of the batch. Default: 100.", rich_help_panel=NETWORK)
     ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Size of the images.", rich_help_panel=NETWORK)
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Mean of the input scaling.", rich_help_panel=NETWORK)
-    ] = None,
-    std: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,C", help="Standard deviation of the input scaling.", rich_help_panel=NETWORK),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="auto|cpu|cuda|mps", help="Where to run. Default: auto.", rich_help_panel=NETWORK),
-    ] = None,
+    image_size: Annotated[int | None, image_size_option(NETWORK)] = None,
+    mean: Annotated[str | None, mean_option(NETWORK)] = None,
+    std: Annotated[str | None, std_option(NETWORK)] = None,
+    device: Annotated[str | None, device_option(NETWORK)] = None,
     channels: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Numbers of channels C. Default: 16,64,256.", rich_help_panel=RANDOM),

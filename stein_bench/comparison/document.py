@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from stein_bench.report.results import Interval, Share
+from stein_bench.report.results import Document, Interval, Part, Share
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -15,15 +15,7 @@ ALPHA = 0.05
 """Differences whose adjusted p is below this are called significant."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    def to_json(self) -> str:
-        """Return the document as indented JSON text with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
-
-class Source(_Part):
+class Source(Part):
     """One of the reports."""
 
     name: str = Field(description="what it is called here")
@@ -32,7 +24,7 @@ class Source(_Part):
     model: str
 
 
-class Difference(_Part):
+class Difference(Part):
     """A paired difference: second minus first, on the same samples."""
 
     value: Signed
@@ -49,7 +41,7 @@ class Difference(_Part):
         return self.p_adjusted is not None and self.p_adjusted < ALPHA
 
 
-class PairRow(_Part):
+class PairRow(Part):
     """One accuracy of two variants; where they cannot be compared there is a reason instead of a difference."""
 
     first: str = Field(description="variant in the first report, e.g. sample/running")
@@ -63,7 +55,7 @@ class PairRow(_Part):
     reason: str = Field(description="why they cannot be compared; empty where they are")
 
 
-class PairTable(_Part):
+class PairTable(Document):
     """Two reports, or the variants of one, paired sample by sample."""
 
     compare_version: Literal[1]
@@ -84,14 +76,14 @@ class PairTable(_Part):
         return any(row.difference is not None for row in self.rows)
 
 
-class Rated(_Part):
+class Rated(Part):
     """A share with its 95 % Wilson interval."""
 
     value: Share
     interval: Interval
 
 
-class BoardRow(_Part):
+class BoardRow(Part):
     """One variant of one report. Where it cannot be compared it has reasons, and neither rank nor difference."""
 
     rank: int | None
@@ -105,14 +97,14 @@ class BoardRow(_Part):
     reasons: tuple[str, ...]
 
 
-class Column(_Part):
+class Column(Part):
     """An attack that is a column of the leaderboard."""
 
     label: str
     title: str
 
 
-class Leaderboard(_Part):
+class Leaderboard(Document):
     """Variants of several reports, sorted by worst-case accuracy."""
 
     compare_version: Literal[1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from stein_bench.report.results import Share
+from stein_bench.report.results import Document, Part, Share
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -17,11 +17,7 @@ Kind = Literal["refused", "regression", "missing", "floor", "unproven", "diagnos
 GATE_VERSION = 1
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class Origin(_Part):
+class Origin(Part):
     """Which report it was."""
 
     id: str
@@ -30,7 +26,7 @@ class Origin(_Part):
     git_commit: str | None
 
 
-class Comparison(_Part):
+class Comparison(Part):
     """One accuracy of one variant, now and in the baseline, on the same samples."""
 
     variant: str = Field(description="e.g. stein/running")
@@ -59,7 +55,7 @@ class Comparison(_Part):
     )
 
 
-class Floor(_Part):
+class Floor(Part):
     """A minimum of the policy and the accuracy that it holds for, whatever the baseline says."""
 
     variant: str
@@ -70,7 +66,7 @@ class Floor(_Part):
     held: bool
 
 
-class Finding(_Part):
+class Finding(Part):
     """One thing that people should know; errors and refusals decide the verdict."""
 
     level: Level
@@ -80,7 +76,7 @@ class Finding(_Part):
     message: str
 
 
-class GateResult(_Part):
+class GateResult(Document):
     """The verdict: passed, failed (a regression, a missed floor, a missing attack) or refused (not comparable)."""
 
     gate_version: Literal[1]
@@ -96,7 +92,3 @@ class GateResult(_Part):
     def messages(self, level: Level) -> list[str]:
         """Return the messages of one level."""
         return [finding.message for finding in self.findings if finding.level == level]
-
-    def to_json(self) -> str:
-        """Return the result as indented JSON text with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"

@@ -12,7 +12,7 @@ from stein_bench.evaluation.networks import Built
 from stein_bench.evaluation.units import CLEAN, DISTANCE, REPLAY, Phase, Unit, draws, gather, of_setting, replay_phase
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
-from stein_bench.measures.distances import distance_statistics
+from stein_bench.measures.distances import distance_statistics, spread
 from stein_bench.measures.sites import site_results
 from stein_bench.normalization.inspection import inspect_batchnorm
 from stein_bench.preparation.plan import Plan
@@ -30,7 +30,7 @@ from stein_bench.report.results import (
     VariantResult,
     WeightsInfo,
 )
-from stein_bench.statistics.rates import Bits, spread
+from stein_bench.statistics.rates import Bits
 
 
 def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
@@ -274,8 +274,7 @@ def _corruption_result(
 
 
 def _spread(phase: Phase, name: str, broken: Bits) -> Spread | None:
-    found = spread(phase.columns[name].astype(np.float64)[broken])
-    return None if found is None else Spread(mean=found.mean, median=found.median, max=found.max)
+    return spread(phase.columns[name].astype(np.float64)[broken])
 
 
 def _invalid_message(invalid: int, samples: int) -> str:

@@ -63,13 +63,6 @@ class TwoClass(RightOrWrong):
         """Return the worse of the clean and the adversarial score of each sample; the clean one where it is `void`."""
         return self._worse(adversarial, ~void)
 
-    @classmethod
-    def worst_case(cls, outcomes: Sequence[Self]) -> Self:
-        worst = outcomes[0]
-        for outcome in outcomes[1:]:
-            worst = worst._worse(outcome, np.ones(len(worst), np.bool_))
-        return worst
-
     def _worse(self, other: Self, counts: Bits) -> Self:
         """Return the worse of two outcomes of each sample where the other one counts, else this one."""
         correct = self.correct & (other.correct | ~counts)

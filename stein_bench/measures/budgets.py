@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from stein_bench.measures import Outcome
+from stein_bench.report.attack_names import Budgeted
 from stein_bench.report.results import BudgetResult
-
-
-class Budgeted(Protocol):
-    """An attack, or the result of one."""
-
-    @property
-    def label(self) -> str:
-        """Its identity."""
-
-    @property
-    def norm(self) -> str:
-        """The norm of its budget."""
-
-    @property
-    def eps(self) -> float:
-        """Its budget."""
 
 
 def budget_results(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome]) -> list[BudgetResult]:

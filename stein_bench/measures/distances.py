@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stein_bench.report.results import Distances
+from stein_bench.report.results import Distances, Spread
 from stein_bench.statistics.rates import Bits
 
 QUANTILES = (0.05, 0.25, 0.75, 0.95)
@@ -35,3 +35,10 @@ def distance_statistics(distances: NDArray[np.float64], correct: Bits) -> Distan
         quantiles={f"{q:g}": float(np.quantile(found, q)) for q in QUANTILES} if len(found) else {},
         curve=curve,
     )
+
+
+def spread(values: NDArray[np.float64]) -> Spread | None:
+    """Return mean, median and maximum of `values`; None where there are none."""
+    if values.size == 0:
+        return None
+    return Spread(mean=float(values.mean()), median=float(np.median(values)), max=float(values.max()))

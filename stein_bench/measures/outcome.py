@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stein_bench.report.packing import pack_bits, unpack_bits
 from stein_bench.report.results import Figure, Outcomes
 from stein_bench.statistics.paired_tests import Paired, batch_losses, paired
-from stein_bench.statistics.rates import Bits, Rate, accuracy, attack_success, mean_accuracy, robust_bits, worst_case
+from stein_bench.statistics.rates import Bits, Rate, accuracy, attack_success, mean_accuracy, robust_bits
 
 Columns = Mapping[str, NDArray[Any]]
 """Per-sample arrays, (n,) or (n, K), in data order."""
@@ -101,9 +101,12 @@ class Outcome(ABC):
         return None
 
     @classmethod
-    @abstractmethod
     def worst_case(cls, outcomes: Sequence[Self]) -> Self:
         """Return the worst of several outcomes (at least one), sample by sample."""
+        worst, *others = outcomes
+        for other in others:
+            worst = worst.under_attack(other, np.zeros(len(worst), np.bool_))
+        return worst
 
     @classmethod
     @abstractmethod
@@ -169,10 +172,6 @@ class RightOrWrong(Outcome):
     def success_rate(self, robust: Self) -> float | None:
         rate = attack_success(self.correct, ~robust.correct)
         return rate.value if rate.n else None
-
-    @classmethod
-    def worst_case(cls, outcomes: Sequence[Self]) -> Self:
-        return cls(worst_case([outcome.correct for outcome in outcomes]))
 
     @classmethod
     def packed(cls, clean: Self, robust: Mapping[str, Self], corrupted: Mapping[str, Sequence[Self]]) -> dict[str, Any]:

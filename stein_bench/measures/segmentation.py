@@ -121,14 +121,6 @@ class Segmented(Outcome):
         )
 
     @classmethod
-    def worst_case(cls, outcomes: Sequence[Self]) -> Self:
-        """Return, image by image, the outcome with the lowest mIoU."""
-        worst = outcomes[0]
-        for outcome in outcomes[1:]:
-            worst = worst.under_attack(outcome, np.zeros(len(worst), np.bool_))
-        return worst
-
-    @classmethod
     def packed(cls, clean: Self, robust: Mapping[str, Self], corrupted: Mapping[str, Sequence[Self]]) -> dict[str, Any]:
         everything = [clean, *robust.values(), *(draw for draws in corrupted.values() for draw in draws)]
         occurs = sum(one.counts.target.sum(axis=0) + one.counts.prediction.sum(axis=0) for one in everything)

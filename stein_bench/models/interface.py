@@ -38,10 +38,10 @@ class PretrainedConfig:
 
 
 @dataclass(frozen=True)
-class DefaultScaling:
-    """The input scaling of an architecture where neither weights nor the user say one.
+class Scaling:
+    """The input scaling in a model's first layer: (input - mean) / std per channel, for inputs in [0, 1].
 
-    `mean` and `std` are per channel, of inputs in [0, 1]; `origin` says in a few words where they come from.
+    `origin` says in a few words where the numbers come from.
     """
 
     mean: tuple[float, ...]
@@ -49,7 +49,7 @@ class DefaultScaling:
     origin: str
 
 
-RGB = DefaultScaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "the usual RGB values (ImageNet's)")
+RGB = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "the usual RGB values (ImageNet's)")
 
 
 class ModelSource(Protocol):
@@ -92,7 +92,7 @@ class ScalesInput(Protocol):
     """A source whose networks have an input scaling of their own, without pretrained weights to tell it."""
 
     @property
-    def default_scaling(self) -> DefaultScaling | None:
+    def default_scaling(self) -> Scaling | None:
         """The scaling, or None where inputs stay in [0, 1]."""
 
 

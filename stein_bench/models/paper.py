@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.interface import RGB, DefaultScaling, digest
+from stein_bench.models.interface import RGB, Scaling, digest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,7 @@ class Architecture:
 
     builder: Callable[..., nn.Module]
     summary: str
-    scaling: DefaultScaling | None = None
+    scaling: Scaling | None = None
     classifier: tuple[str, ...] = ()
 
     def options(self) -> dict[str, Option]:
@@ -66,7 +66,7 @@ class PaperModel:
         return ",".join([self.key, *(f"{option}={_written(value)}" for option, value in self.options.items())])
 
     @property
-    def default_scaling(self) -> DefaultScaling | None:
+    def default_scaling(self) -> Scaling | None:
         return PAPER_MODELS[self.key].scaling
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.interface import RGB, DefaultScaling, digest
+from stein_bench.models.interface import RGB, Scaling, digest
 from stein_bench.models.timm_models import timm_model_names
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class BackboneWithHead:
         return self.spec
 
     @property
-    def default_scaling(self) -> DefaultScaling:
+    def default_scaling(self) -> Scaling:
         return RGB
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:

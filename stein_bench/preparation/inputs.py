@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from stein_bench.config import RunConfig
 from stein_bench.data.samples import Resize, Samples
 from stein_bench.data.sources import DataSource
-from stein_bench.models.interface import ScalesInput
+from stein_bench.models.interface import ScalesInput, Scaling
 from stein_bench.models.preprocessing import check_preprocessing
 from stein_bench.models.sources import ModelSource
 from stein_bench.models.weights import Weights
 from stein_bench.progress import Progress, phase
 
 WeightsKind = Literal["pretrained", "none", "fit", "file"]
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """The model's first layer: (input - mean) / std per channel, and where these numbers come from."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    origin: str
 
 
 def decide_resize(

@@ -17,13 +17,14 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
+from stein_bench.models.interface import Scaling
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.preparation.batch_size import fitting_batch_size
-from stein_bench.preparation.inputs import Scaling, WeightsKind, decide_resize, decide_scaling
+from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.tasks import TASKS, Task, is_single_logit
 

@@ -9,12 +9,8 @@ from typing import Protocol
 from stein_bench.specs import ParameterValue, format_eps
 
 
-class Named(Protocol):
-    """An attack, or the result of one."""
-
-    @property
-    def name(self) -> str:
-        """Of the catalogue."""
+class Budgeted(Protocol):
+    """An attack with its budget, or the result of one."""
 
     @property
     def label(self) -> str:
@@ -27,6 +23,14 @@ class Named(Protocol):
     @property
     def eps(self) -> float:
         """Its budget."""
+
+
+class Named(Budgeted, Protocol):
+    """An attack with its name and parameters, or the result of one."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
 
     @property
     def params(self) -> Mapping[str, ParameterValue]:

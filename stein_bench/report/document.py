@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 
 from stein_bench.errors import UsageError
-from stein_bench.report.results import Part, Sha256, VariantResult, WeightsInfo, is_none
+from stein_bench.report.results import Document, Part, Sha256, VariantResult, WeightsInfo, is_none
 
 SCHEMA_VERSION = 1
 
@@ -114,7 +114,7 @@ def _supported(version: object) -> object:
     return version
 
 
-class Report(Part):
+class Report(Document):
     """The report of one run of `stein-bench evaluate`."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_supported)]
@@ -145,14 +145,15 @@ class Report(Part):
             ]
         return lines
 
-    def to_json(self) -> str:
-        """Return the report as indented JSON text with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
 
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) that every report satisfies."""
-    schema = Report.model_json_schema(mode="serialization")
+    return document_schema(Report)
+
+
+def document_schema(kind: type[Document]) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of documents of that `kind`."""
+    schema = kind.model_json_schema(mode="serialization")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -23,6 +23,14 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
+class Document(Part):
+    """A whole JSON document."""
+
+    def to_json(self) -> str:
+        """Return the document as indented JSON text with a final newline."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
 class WeightsInfo(Part):
     """Which weights: pretrained, none (random), fit (trained here on the training split) or file."""
 

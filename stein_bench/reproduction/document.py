@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stein_bench.report.document import DataInfo, Environment, read_document
-from stein_bench.report.results import Part, Sha256, Share
+from stein_bench.report.document import DataInfo, Environment, document_schema, read_document
+from stein_bench.report.results import Document, Part, Sha256, Share
 
 KIND = "reproduction"
 VERSION = 1
@@ -86,7 +86,7 @@ def _supported(version: object) -> object:
     return version
 
 
-class Reproduction(Part):
+class Reproduction(Document):
     """What `stein-bench reproduce` found."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_supported)]
@@ -112,15 +112,10 @@ class Reproduction(Part):
             where = f"{cell.part}, {cell.bn}/{cell.stats}, seed {cell.seed}"
             yield from (f"{where}: {line}" for line in cell.distrusted)
 
-    def to_json(self) -> str:
-        """Return the document as indented JSON text with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
-
 
 def reproduction_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the document."""
-    schema = Reproduction.model_json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return document_schema(Reproduction)
 
 
 def read_reproduction(path: str | Path) -> Reproduction:

@@ -74,24 +74,3 @@ def robust_bits(clean_correct: Bits, broken: Bits) -> Bits:
 def attack_success(clean_correct: Bits, broken: Bits) -> Rate:
     """Return the share of clean-correct samples that the attack broke."""
     return wilson(int((clean_correct & broken).sum()), int(clean_correct.sum()))
-
-
-def worst_case(robust: list[Bits]) -> Bits:
-    """Return which samples survive every attack (all of one length; at least one attack)."""
-    return np.asarray(np.stack(robust).all(axis=0), np.bool_)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean, median and maximum of a quantity over some samples (None over no sample)."""
-
-    mean: float
-    median: float
-    max: float
-
-
-def spread(values: NDArray[np.float64]) -> Spread | None:
-    """Summarise `values`; None where there are none."""
-    if values.size == 0:
-        return None
-    return Spread(float(values.mean()), float(np.median(values)), float(values.max()))

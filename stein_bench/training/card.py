@@ -6,17 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from stein_bench.errors import UsageError
 from stein_bench.report.document import Environment
+from stein_bench.report.results import Part
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class EpochRecord(_Frozen):
+class EpochRecord(Part):
     """One epoch.
 
     Attributes:
@@ -43,7 +40,7 @@ class EpochRecord(_Frozen):
     seconds: float = 0.0
 
 
-class TrainedData(_Frozen):
+class TrainedData(Part):
     """The data: sizes of the two parts of the training split, and the SHA-256 over its samples and labels."""
 
     name: str
@@ -56,7 +53,7 @@ class TrainedData(_Frozen):
     sha256: str
 
 
-class StartedFrom(_Frozen):
+class StartedFrom(Part):
     """Trained weights that training started from.
 
     `bn` is the normalization they were trained with, `function_preserved` whether γ and β took up the change to
@@ -69,7 +66,7 @@ class StartedFrom(_Frozen):
     sha256: str
 
 
-class TrainingCard(_Frozen):
+class TrainingCard(Part):
     """Everything about one training. `identity` is what must be equal for an interrupted one to go on."""
 
     document: Literal["stein-bench training"] = "stein-bench training"

@@ -1,4 +1,4 @@
-"""Rates, their intervals, and what robust, broken and worst case mean."""
+"""Rates, their intervals, and what robust and broken mean."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from stein_bench.statistics.rates import (
     attack_success,
     mean_accuracy,
     robust_bits,
-    spread,
     wilson,
-    worst_case,
 )
 
 CLEAN = np.array([True, True, True, False, False])
@@ -79,30 +77,6 @@ def test_attack_success_is_counted_among_the_clean_correct_alone():
 
 def test_attack_success_over_no_clean_correct_sample_is_unknown():
     assert math.isnan(attack_success(np.zeros(3, np.bool_), np.ones(3, np.bool_)).value)
-
-
-def test_the_worst_case_survives_every_attack_per_sample():
-    """Two attacks of 50 % each can leave nothing: the worst case is no minimum of the rates."""
-    one, other = np.array([True, False]), np.array([False, True])
-    assert worst_case([one, other]).tolist() == [False, False]
-    assert worst_case([one]).tolist() == one.tolist()
-
-
-@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=1, max_size=4))
-def test_the_worst_case_is_never_better_than_any_attack_and_does_not_depend_on_their_order(rows):
-    columns = [np.array(row) for row in rows]
-    worst = worst_case(columns)
-    assert worst.tolist() == [all(sample) for sample in zip(*rows, strict=True)]
-    assert worst.tolist() == worst_case(columns[::-1]).tolist()
-
-
-def test_spread_gives_mean_median_and_maximum():
-    found = spread(np.array([1.0, 2.0, 6.0]))
-    assert (found.mean, found.median, found.max) == (3.0, 2.0, 6.0)
-
-
-def test_spread_over_nothing_is_none():
-    assert spread(np.empty(0)) is None
 
 
 def test_draws_of_a_corruption_are_no_further_samples():
