@@ -151,7 +151,7 @@ INTRODUCTION = """# Which models convert
 
 `stein_bench.convert_batchnorm` tried on every model that timm and torchvision list, on the meta device.
 A family is a module of timm, or a task of torchvision; families without batch normalization are left out.
-What is left alone, and why, is named in the account that the conversion returns.
+What is left alone, and why, is listed in the summary that the conversion returns.
 
 This page is made by `python -m benchmarks.conversion > docs/conversion.md`."""
 

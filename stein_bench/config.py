@@ -30,7 +30,7 @@ def hyphenate(name: str) -> str:
 
 
 class Settings(BaseModel):
-    """What the configurations of all commands share: how names are spelled, and what is no value of an option."""
+    """What the configurations of all commands share: how names are spelled, and what is not a value of an option."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -49,10 +49,10 @@ class Settings(BaseModel):
             int | None,
             int | Literal["auto"],
         ):
-            raise ValueError("should not be true or false")
+            raise ValueError("must not be true or false")
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValueError("is not valid UTF-8, and no report could hold it")
+                raise ValueError("is not valid UTF-8, so a report could not store it")
         return value
 
     @field_validator("eps", "mean", "std", mode="before", check_fields=False)
@@ -129,8 +129,7 @@ class RunConfig(Settings):
         for key, given in asked.items():
             if given:
                 raise UsageError(
-                    f"--preset {values['preset']} gives each BN the statistics source of the published code: leave out "
-                    f"--{key}."
+                    f"--preset {values['preset']} fixes the statistics source of each BN: leave out --{key}."
                 )
         named = values.get("attack") is not None or values.get("battery") is not None
         return values if named else {**values, "battery": "published", "attack": ()}
@@ -169,7 +168,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML file whose keys are option names (hyphens or underscores).
 
     Raises:
-        UsageError: the file is missing, no YAML, no mapping, or has a key that is no option.
+        UsageError: the file is missing, not YAML, not a mapping, or has a key that is not an option.
     """
     return read_yaml_mapping(path, "configuration", OPTION_NAMES)
 
@@ -226,7 +225,7 @@ def merge_settings(kind: type[S], options: Mapping[str, Any], file: str | Path |
     merged = {**from_file, **given}
     for name, how in needed.items():
         if name not in merged:
-            raise UsageError(f"no {name} is given. {how}, or set '{name}' in --config.")
+            raise UsageError(f"no {name} given. {how}, or set '{name}' in --config.")
     try:
         return kind.model_validate(merged)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Several processes that work on one thing, as `torchrun` starts them. All of it is the identity when alone."""
+"""Distributed processes, as started by `torchrun`. Every function is the identity in a single process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors that users meet: one root class, whose subclasses know the exit code of the command line."""
+"""Expected errors: one root class, whose subclasses carry the exit code of the command line."""
 
 from __future__ import annotations
 

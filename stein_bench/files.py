@@ -1,4 +1,4 @@
-"""Output files: checked before a run, and written so that a reader never meets half of one."""
+"""Output files: checked before a run, and written atomically."""
 
 from __future__ import annotations
 

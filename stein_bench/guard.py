@@ -1,4 +1,4 @@
-"""Context managers that leave the world as they found it: model flags and gradients, RNG, backend switches."""
+"""Context managers that restore state: model flags and gradients, RNG, backend switches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long work tells that it goes on: phases with a number of steps, and notes. The default is silence."""
+"""Progress interface: phases with a number of steps, and notes. The default is silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds that depend on what they are for, not on what ran before."""
+"""Seeds derived from their purpose, independent of what ran before."""
 
 from __future__ import annotations
 

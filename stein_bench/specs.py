@@ -1,4 +1,4 @@
-"""The small grammar of the command line: numbers with fractions, lists of them, and ``name:key=value,…``."""
+"""Parsing of command-line values: numbers with fractions, lists of them, and ``name:key=value,…``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_number(text: str, what: str) -> int | float:
     `what` names the number in the error, e.g. ``"eps in 'pgd:eps=8/0'"``. Only finite numbers are accepted.
 
     Raises:
-        UsageError: the text is no number, divides by zero or is not finite.
+        UsageError: the text is not a number, divides by zero or is not finite.
     """
     compact = text.strip().replace(" ", "")
     if _HUGE_EXPONENT.search(compact):

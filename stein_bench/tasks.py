@@ -1,9 +1,9 @@
-"""What a task's outputs mean: its loss, what becomes of each sample, and which outputs fit its labels.
+"""Tasks: the loss, the per-sample outcome, and which outputs fit the labels.
 
 A task has two halves. This one needs torch: from logits and labels of one batch to per-sample tensors. The other one,
 `measures`, needs NumPy alone: from per-sample columns to accuracies, intervals, metrics and comparisons.
 
-How a figure comes about, for every task alike:
+From logits to a figure in the report, for every task:
 
 1. `Task.outcomes` turns logits into *columns*: tensors with one row per sample, (n,) or (n, K). Evaluation keeps those
    of the clean input, of every adversarial input and of every draw of a corruption as the columns of a `Unit` (which
@@ -143,7 +143,7 @@ class Binary:
                 f"({samples},) or ({samples}, 1), or two."
             )
         if classes > 2:
-            raise UsageError(f"the model tells two classes apart, but the data has labels up to {classes - 1}.")
+            raise UsageError(f"the model has two classes, but the data has labels up to {classes - 1}.")
         return 2
 
 

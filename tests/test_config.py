@@ -36,9 +36,9 @@ def test_a_model_is_all_that_must_be_given():
 
 
 def test_without_a_model_the_message_shows_how_to_name_one(write):
-    assert "no model is given. Name one, e.g. stein-bench evaluate resnet18" in refusal({"model": None})
-    assert "no model is given" in refusal({}, write("limit: 3"))
-    assert "no model is given" in refusal({}, write(""))
+    assert "no model given. Name one, e.g. stein-bench evaluate resnet18" in refusal({"model": None})
+    assert "no model given" in refusal({}, write("limit: 3"))
+    assert "no model given" in refusal({}, write(""))
 
 
 def test_every_option_can_be_set_in_a_file_under_its_name(write):
@@ -122,7 +122,7 @@ WRONG = [
     ("attack", {"pgd": {"eps": 1}}, "should be a valid tuple"),
     ("eps", True, "should be a valid tuple"),
     ("eps", float("inf"), "must be finite"),
-    ("limit", True, "should not be true or false"),
+    ("limit", True, "must not be true or false"),
     ("data", "npz:\udcff", "is not valid UTF-8"),
     ("eps", {"a": 1}, "should be a valid tuple"),
     ("limit", 0, "greater than or equal to 1"),

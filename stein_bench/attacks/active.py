@@ -1,4 +1,4 @@
-"""Work on the samples that still stand: batches that shrink, and attempts that follow one another.
+"""Work on the samples that are still correctly classified: batches that shrink, and attempts that follow one another.
 
 Where samples are independent (running statistics), a broken sample needs no further work, and leaving it out changes
 no other's verdict. Where batch statistics couple them, iterates of different times or of different attempts do not
@@ -40,14 +40,14 @@ class Batch:
 
 
 Attempt = Callable[[Batch], Tensor]
-"""From samples to what is claimed to be adversarial, within budget and box."""
+"""From samples to candidate adversarial inputs, within budget and box."""
 
 
 class Findings:
     """The adversarial inputs of a batch while its active set shrinks.
 
     Args:
-        inputs: what stands for a sample until something is found.
+        inputs: the point returned for a sample until an adversarial input is found.
         batch_dependent: whether a prediction depends on the other samples; then nothing leaves the active set.
     """
 

@@ -1,4 +1,4 @@
-"""Auto-PGD: gradient ascent with momentum whose step size halves when it stops paying (Croce and Hein 2020)."""
+"""Auto-PGD: gradient ascent with momentum whose step size halves when progress stalls (Croce and Hein 2020)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def apgd(
 
     Args:
         model, inputs, labels, task: as in `pgd`.
-        loss: what is made larger.
+        loss: the loss to maximize.
         norm, eps: the ball.
         steps: number of steps; each costs a forward and a backward pass, and the last point a forward pass.
         start: perturbation to start from.
@@ -113,7 +113,7 @@ class _BestBatch:
 
 @dataclass
 class _Search:
-    """What the search knows of each active sample; every field has one row per sample."""
+    """The search state of each active sample; every field has one row per sample."""
 
     centre: Tensor
     labels: Tensor
@@ -142,12 +142,12 @@ class _Search:
         )  # fmt: skip
 
     def keep(self, index: Tensor) -> None:
-        """Go on with the samples at those positions only."""
+        """Keep only the samples at those positions."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name)[index])
 
     def learn(self, gradient: Tensor, losses: Tensor, *, first: bool) -> None:
-        """Take in what the model said about the current points."""
+        """Record the model's outputs at the current points."""
         losses = losses.float()
         better = losses > self.best_losses
         self.best = torch.where(per_sample(better, self.best), self.current, self.best)
@@ -161,7 +161,7 @@ class _Search:
         self.gradient, self.losses = gradient, losses
 
     def adapt(self, period: int) -> None:
-        """Halve the step size where the last `period` steps did not pay, and go back to the best point there."""
+        """Where the last `period` steps brought no progress, halve the step size and restart from the best point."""
         stuck = ~self.just_halved & (self.best_losses <= self.losses_at_mark)
         halve = (self.rises < RHO * period) | stuck
         self.step = torch.where(halve, self.step / 2, self.step)

@@ -1,4 +1,4 @@
-"""What is known of an attack before it runs: norm, access, how its budget is named, whether it can run. No torch."""
+"""Static description of an attack: norm, access, name of its budget, whether it can run. No torch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ L2_EPS = 1.0
 L1_EPS = 12.0
 """The usual L1 budget on 32×32 images (Croce and Hein, "Mind the box", 2021)."""
 TRANSFER = "transfer."
-"""What the name of an attack begins with that is made on a surrogate."""
+"""What the name of an attack begins with if it is crafted on a surrogate."""
 L0_EPS = 10.0
-"""Ten changed pixels: no value is customary, so name your own."""
+"""Ten changed pixels: there is no customary value, so give your own."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class AttackInfo:
     Attributes:
         name: as written in a spec.
         summary: one line with the source.
-        norms: norms it can be judged in, its default first; a corruption has none.
+        norms: norms it supports, its default first; a corruption has none.
         default_eps: budget where the spec gives none; for L0 the number of changed pixels.
-        access: what the attacker sees: gradients (``white-box``), scores, decisions, another model (``transfer``), or
+        access: the attacker's access: gradients (``white-box``), scores, decisions, another model (``transfer``), or
             nothing (``none``).
-        eps_name: its own name of the budget; None where it does not honour one: then a success counts
+        eps_name: its own name of the budget; None where it does not respect one: then a success counts
             only if the perturbation found lies within eps.
         params: parameters with defaults (native attacks; torchattacks' are read from the class).
-        tasks: what it serves.
-        minimal: whether it makes the perturbation small, so that it tells the distance of what it finds.
+        tasks: the tasks it supports.
+        minimal: whether it minimizes the perturbation, so that distances are reported.
         min_classes: smallest number of classes it works with.
         unavailable: empty, or why it cannot run.
     """
@@ -73,7 +73,7 @@ class AttackInfo:
 
     @property
     def is_transfer(self) -> bool:
-        """Whether its inputs are made on a surrogate and only shown to the evaluated model."""
+        """Whether its inputs are crafted on a surrogate and only shown to the evaluated model."""
         return self.access == "transfer"
 
     @property
@@ -83,5 +83,5 @@ class AttackInfo:
 
     @property
     def respects_eps(self) -> bool:
-        """Whether the attack keeps to the budget by itself."""
+        """Whether the attack respects the budget."""
         return self.eps_name is not None

@@ -61,7 +61,7 @@ class Call:
         return start.to(batch.inputs.device)
 
     def in_turn(self, batch: Batch, attempts: Sequence[Attempt]) -> Tensor:
-        """Make the attempts one after another on the samples that still stand."""
+        """Make the attempts one after another on the samples that are still correctly classified."""
         return in_turn(self.model, self.task, batch, attempts, batch_dependent=self.batch_dependent)
 
     @torch.no_grad()

@@ -9,7 +9,7 @@ from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.specs import ParameterValue
 
 ANY_LOSS = ("classification", "segmentation")
-"""Tasks of the attacks that need no more of a task than its loss."""
+"""Tasks of attacks that need only the task's loss."""
 
 NATIVE = (
     AttackInfo("fgsm", "one signed gradient step of size eps (Goodfellow et al. 2015)", tasks=ANY_LOSS),
@@ -29,14 +29,14 @@ NATIVE = (
     ),
     AttackInfo(
         "segpgd",
-        "projected gradient ascent that moves from right pixels to wrong ones, on segmentation (Gu et al. 2022)",
+        "projected gradient ascent whose loss weight moves from correct to misclassified pixels (Gu et al. 2022)",
         norms=("Linf", "L2"),
         params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
         tasks=("segmentation",),
     ),
     AttackInfo(
         "apgd-ce",
-        "auto-PGD on the cross-entropy, without a step size to choose (Croce and Hein 2020)",
+        "auto-PGD on the cross-entropy, with an adaptive step size (Croce and Hein 2020)",
         norms=("Linf", "L2"),
         params={"steps": 100, "restarts": 1},
         tasks=ANY_LOSS,
@@ -57,7 +57,7 @@ NATIVE = (
     ),
     AttackInfo(
         "fab-t",
-        "fast adaptive boundary, towards each of the likeliest classes, until within eps (Croce and Hein 2020)",
+        "fast adaptive boundary, towards each of the likeliest classes, stopping within eps (Croce and Hein 2020)",
         norms=("Linf", "L2"),
         params={"steps": 100, "targets": 9},
     ),
@@ -71,14 +71,14 @@ NATIVE = (
     ),
     AttackInfo(
         "square",
-        "random search over squares, on scores alone (Andriushchenko et al. 2020)",
+        "random search over squares, using scores only (Andriushchenko et al. 2020)",
         norms=("Linf", "L2"),
         access="score",
         params={"queries": 5000, "p": 0.8},
     ),
     AttackInfo(
         "autoattack",
-        "the standard ensemble at full strength: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
+        "the standard ensemble in full: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
         norms=("Linf", "L2"),
         params={"steps": 100, "queries": 5000},
     ),
@@ -112,14 +112,14 @@ MADE_ON_A_SURROGATE = (
     *(f"torchattacks.{name}" for name in ("DIFGSM", "MIFGSM", "NIFGSM", "PIFGSM", "PIFGSMPP", "SINIFGSM", "TIFGSM")),
     *("torchattacks.VMIFGSM", "torchattacks.VNIFGSM"),
 )
-"""Methods that take all their steps on every sample: what has just fooled a surrogate seldom fools another model."""
+"""Methods that take all their steps on every sample: inputs that only just fool a surrogate seldom transfer."""
 
 
 def _transfer(info: AttackInfo) -> AttackInfo:
     params = {name: value for name, value in info.params.items() if name != "restarts"}
     return replace(
         info, name=f"{TRANSFER}{info.name}", access="transfer", params=params,
-        summary=f"made on the model that --surrogate names: {info.summary}",
+        summary=f"crafted on the model that --surrogate names: {info.summary}",
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def best_seen(
     *,
     batch_dependent: bool,
 ) -> Tensor:
-    """Return the best of all points that `attack` showed the model, the one that it returned among them.
+    """Return the best of all points that `attack` evaluated, including the one that it returned.
 
     Per image that is the point with the lowest `Task.quality`, the earliest of equals. Under batch statistics,
     points of different batches do not make a batch that was ever seen: there it is the whole batch with the lowest sum.

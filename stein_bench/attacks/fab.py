@@ -1,4 +1,4 @@
-"""The targeted fast adaptive boundary attack: steps to the linearised boundary, drawn back to the clean input."""
+"""The targeted fast adaptive boundary attack: steps to the linearised boundary, pulled back towards the clean input."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fab(
     Source: Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack"
     (2020), algorithm 1, with the boundary to one target class as in AutoAttack's FAB-T. The attack minimises the
     norm; here it ends on a sample as soon as a misclassified point lies within eps, and gives back the clean
-    input where none does. It starts at the clean input and draws nothing at random.
+    input where none does. It starts at the clean input and is deterministic.
 
     Args:
         model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
@@ -80,7 +80,7 @@ def nearest_fab(
 ) -> Tensor:
     """Return the nearest misclassified points on the same way, at whatever distance; the clean input where none is.
 
-    This is the attack of the paper: it takes all its steps and knows no budget. Arguments are as in `fab`.
+    This is the attack of the paper: it takes all its steps and has no budget. Arguments are as in `fab`.
     """
     current, best = inputs, inputs
     nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)

@@ -54,7 +54,7 @@ def pgd(
     Args:
         model: maps (n, C, …) in [0, 1] to logits.
         inputs: clean inputs.
-        labels: their true labels; the loss is made larger.
+        labels: their true labels, whose loss is maximized.
         task: gives loss and success.
         norm: ``Linf`` (signed steps) or ``L2`` (normalised steps).
         eps, alpha: radius of the ball and size of a step, in that norm.

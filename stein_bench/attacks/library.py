@@ -1,8 +1,8 @@
-"""The adapter around torchattacks: runs an attack of the library and keeps its side effects in.
+"""The adapter around torchattacks: runs an attack of the library and contains its side effects.
 
 torchattacks 3.5.1 reseeds the global RNG in several classes, prints to stdout, returns with the model's flags
 changed, and picks target classes from an ``n_classes`` of 10. Callers run it inside `guard.model_untouched`; this
-module seeds and restores the RNG, silences stdout and passes what the data and the model really have. Images are
+module seeds and restores the RNG, silences stdout and passes the actual properties of data and model. Images are
 given in [0, 1] and `set_normalization_used` is never called: input scaling is the model's first layer.
 """
 
@@ -95,7 +95,7 @@ def run_library(
     classes: int,
     seeds: list[int],
 ) -> Tensor:
-    """Run one torchattacks class on one batch and return what it claims are adversarial inputs.
+    """Run one torchattacks class on one batch and return its candidate adversarial inputs.
 
     Args:
         info, params: the attack and its constructor arguments (the budget under its own name).

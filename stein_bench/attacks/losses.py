@@ -1,4 +1,4 @@
-"""What the gradient attacks make larger: losses of (logits, labels, targets) per sample, and their gradients."""
+"""Losses that gradient attacks maximize: functions of (logits, labels, targets) per sample, and their gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stein_bench.attacks.pieces import pieces
 from stein_bench.tasks import Task
 
 MOST_TARGETS = 9
-"""Number of classes that AutoAttack's targeted parts aim at, at most (Croce and Hein 2020, section 6)."""
+"""Maximum number of target classes of AutoAttack's targeted parts (Croce and Hein 2020, section 6)."""
 
 Model = Callable[[Tensor], Tensor]
 

@@ -182,11 +182,11 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "square": _square,
     "autoattack": autoattack,
 }
-"""Every native attack of the catalogue: from a call to what is claimed to be adversarial."""
+"""Every native attack of the catalogue: from a call to candidate adversarial inputs."""
 
 
 def run_native(name: str, call: Call) -> Tensor:
-    """Return what the native attack of that name claims to be adversarial; of dense tasks the best that it saw."""
+    """Return the candidates of the native attack of that name; for dense tasks the best ones evaluated."""
     attack = NATIVE_ATTACKS[name]
     if not is_dense(call.labels):
         return attack(call)

@@ -1,4 +1,4 @@
-"""Random corruptions: noise that nobody chose against the model. They are no attacks and are not called so."""
+"""Random corruptions: noise that is not chosen against the model, so not attacks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _rademacher(sample: Tensor, std: float, generator: Generator) -> Tensor:
 
 
 def _truncated_gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """A Gaussian cut off at `TRUNCATION`, by inversion, scaled so that `std` is what is left of its deviation."""
+    """A Gaussian cut off at `TRUNCATION`, by inversion, scaled so that `std` is what remains of its deviation."""
     tail = 0.5 * (1 + math.erf(-TRUNCATION / math.sqrt(2)))
     density = math.exp(-(TRUNCATION**2) / 2) / math.sqrt(2 * math.pi)
     deviation = math.sqrt(1 - 2 * TRUNCATION * density / (1 - 2 * tail))
@@ -70,7 +70,7 @@ def _salt_and_pepper(sample: Tensor, amount: float, generator: Generator) -> Ten
 
 
 def _clipped_cauchy(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """std/√2·tan(πU): Cauchy, so that nothing but the clipping bounds it, and `std` is no deviation but a scale.
+    """std/√2·tan(πU): Cauchy, bounded by the clipping alone; `std` is a scale, not a standard deviation.
 
     Source: the code of arXiv 2507.08261, whose "sub-Gaussian" noise this is.
     """

@@ -1,7 +1,7 @@
 """Batches of independent samples in pieces of few sizes, so that memory stays small and does not grow.
 
-An active set that shrinks has ever another size. On a CPU every size brings kernels of its own, which are kept, and
-tensors of its own: the heap falls to pieces between them, and grows from batch to batch. (ResNet-20 in batches of 100,
+A shrinking active set keeps changing its size. On a CPU every size brings kernels of its own, which are kept, and
+tensors of its own: which fragments the heap, so that it grows from batch to batch. (ResNet-20 in batches of 100,
 2,000 samples: 1.1 to 1.2 times the peak of 200.) Pieces have few sizes, and what the backward pass keeps is that of
 `LARGEST` samples. On a GPU small pieces would leave it idle, and torch's own allocator keeps the memory in order.
 """

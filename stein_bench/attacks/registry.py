@@ -23,7 +23,7 @@ ALPHA_FACTOR = 2.5
 """Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
 
 SURROGATE = ("surrogate", "surrogate_sha256")
-"""Parameters that say which model a transfer attack is made on; no spec sets them, `Attack.crafted_on` does."""
+"""Parameters that say which model a transfer attack is crafted on; no spec sets them, `Attack.crafted_on` does."""
 
 COUNTS = ("restarts", "targets", "queries", "seeds")
 """Parameters of native attacks that must be at least 1."""
@@ -36,10 +36,10 @@ class Attack:
     Attributes:
         spec: what the user wrote.
         info: its catalogue entry.
-        norm, eps: the budget that successes are judged by; a corruption has none ("" and 0).
+        norm, eps: the budget that defines success; a corruption has none ("" and 0).
         params: parameters beside the budget, defaults of the native attacks included; of a transfer attack also
             `SURROGATE`, once it has one.
-        surrogate: of a transfer attack the model that it is made on, as it maps [0, 1] to logits; else None.
+        surrogate: of a transfer attack the model that it is crafted on, as it maps [0, 1] to logits; else None.
     """
 
     spec: str
@@ -57,7 +57,7 @@ class Attack:
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
     def crafted_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
-        """Return the transfer attack with the model that it is made on, which becomes part of its identity.
+        """Return the transfer attack with the model that it is crafted on, which becomes part of its identity.
 
         Args:
             surrogate: maps [0, 1] to logits, in eval mode.
@@ -89,7 +89,7 @@ class Attack:
         seeds: Sequence[int],
         batch_dependent: bool = False,
     ) -> Tensor:
-        """Return what the attack claims are adversarial inputs, of the shape of `inputs` (n, C, …).
+        """Return the attack's candidate adversarial inputs, of the shape of `inputs` (n, C, …).
 
         Args:
             model: what it works on, mapping [0, 1] to logits, in eval mode; of a transfer attack the surrogate.
@@ -104,7 +104,7 @@ class Attack:
         if inputs.dtype != torch.float32:
             raise UsageError(
                 f"attack {self.info.name} takes float32 inputs, not {str(inputs.dtype).removeprefix('torch.')}: in "
-                "half precision rounding alone leaves the budget. Give --precision bf16 to the model instead."
+                "half precision rounding alone exceeds the budget. Give --precision bf16 to the model instead."
             )
         if task.name == "binary":
             model, task = TwoLogits(model), TASKS["classification"]
@@ -265,5 +265,5 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
     if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
         raise UsageError(
-            f"attack {info.name} with random_start=false starts at the same point every time: no restarts."
+            f"attack {info.name} with random_start=false starts at the same point every time: it takes no restarts."
         )

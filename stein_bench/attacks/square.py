@@ -1,4 +1,4 @@
-"""The Square attack: random search that changes a square window at a time and sees nothing but scores."""
+"""The Square attack: random search that changes a square window at a time and uses scores only."""
 
 from __future__ import annotations
 

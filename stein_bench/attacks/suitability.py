@@ -1,4 +1,4 @@
-"""Whether attacks can work at all: on a task, on a number of classes, on images or volumes."""
+"""Whether attacks apply: to the task, the number of classes, images or volumes."""
 
 from __future__ import annotations
 

@@ -63,19 +63,19 @@ TORCHATTACKS = (
         norms=("L0",),
         default_eps=L0_EPS,
         eps_name=None,
-        unavailable="it takes minutes per image; no budgeted run ends in reasonable time",
+        unavailable="it takes minutes per image; not usable with a budget in reasonable time",
     ),
     _library("Jitter", "noisy logits in the loss (Schwinn et al. 2021)"),
     _library(
         "LGV",
         "weights sampled around the model (Gubri et al. 2022)",
-        unavailable="it needs a training set, which a spec cannot give",
+        unavailable="it needs a training set, which cannot be given in a spec",
     ),
     _library("MIFGSM", "momentum (Dong et al. 2018)"),
     _library(
         "MultiAttack",
         "several attacks in turn",
-        unavailable="it needs attack objects, which a spec cannot give; repeat --attack instead",
+        unavailable="it needs attack objects, which cannot be given in a spec; repeat --attack instead",
     ),
     _library("NIFGSM", "Nesterov momentum (Lin et al. 2020)"),
     _library(

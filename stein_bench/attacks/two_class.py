@@ -1,4 +1,4 @@
-"""The view of a model with one logit that makes every attack on two classes an attack on it."""
+"""A two-logit view of a model with one logit, so that every attack on two classes applies to it."""
 
 from __future__ import annotations
 

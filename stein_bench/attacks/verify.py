@@ -1,4 +1,4 @@
-"""Nothing an attack claims is believed: every adversarial input is checked again before it counts."""
+"""Verification: every adversarial input an attack returns is checked independently before it counts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ABSOLUTE_SLACK = 1e-6
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What verification found, per sample.
+    """The result of verification, per sample.
 
     Attributes:
-        outcomes: the task's columns on the adversarial inputs; they say nothing where these are `void`.
-        invalid: not finite, outside [0, 1], over a budget that the attack promised to keep, or the model's
+        outcomes: the task's columns on the adversarial inputs; meaningless where these are `void`.
+        invalid: not finite, outside [0, 1], over the budget of an attack that respects it, or the model's
             outputs on it are not finite; never a success.
-        over_budget: an attack that does not honour eps went beyond it; never a success either.
+        over_budget: an attack that does not respect eps went beyond it; never a success either.
         linf, l2: norms of the perturbation in float64 (NaN where it is not finite).
         distance: its norm in the budget's own where the input is misclassified and valid, however far; else NaN.
     """
@@ -39,7 +39,7 @@ class Verdicts:
 
     @property
     def void(self) -> Bits:
-        """Which adversarial inputs are no success, whatever is predicted."""
+        """Which adversarial inputs cannot be successes, whatever is predicted."""
         return self.invalid | self.over_budget
 
     @property
@@ -86,9 +86,9 @@ def verify(
         model: the evaluated model at the run's precision.
         inputs, adv_inputs: (n, C, …) float32.
         labels: true labels.
-        task: decides what becomes of a sample.
+        task: determines each sample's outcome.
         norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
-        respects_eps: whether the attack promises the budget (then exceeding it is a violation).
+        respects_eps: whether the attack respects the budget (then exceeding it is a violation).
 
     Raises:
         ValueError: the attack returned another shape or a type that is not float32.

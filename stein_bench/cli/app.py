@@ -1,4 +1,4 @@
-"""The application: its root command, and how errors leave the program."""
+"""The application: its root command, and its error handling."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def compare_(
     reports: Annotated[list[str], typer.Argument(metavar="REPORT...", help="Reports of evaluate.", show_default=False)],
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, numbers in full.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
     latex: Annotated[str | None, typer.Option(metavar="PATH", help="Write a LaTeX table (booktabs) here.")] = None,
     output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
     format: Annotated[
@@ -30,8 +30,8 @@ def compare_(
     """Compare reports sample by sample.
 
     The variants of one report with its first, two reports with each other (difference, interval, p), or more than two
-    as a leaderboard sorted by worst-case accuracy. What cannot be compared (other samples, another source of
-    statistics, untrustworthy results) is a marked row with its reason.
+    as a leaderboard sorted by worst-case accuracy. Rows that cannot be compared (other samples, another
+    statistics source, untrustworthy results) are marked with the reason.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""What the shell may complete."""
+"""Shell completion."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="published",
-            help="As the code of arXiv 2507.08261 does it: its attacks and noise, and each BN under the statistics "
-            "source that it has there. For comparison with the paper; confounded.",
+            help="The setup of the code of arXiv 2507.08261: its attacks and noise, and each BN under the statistics "
+            "source used there. For comparison with the paper; confounded.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -102,7 +102,7 @@ def evaluate(
     surrogate: Annotated[
         str | None,
         typer.Option(
-            metavar=MODEL, help="The model that transfer attacks are made on, named like MODEL.", rich_help_panel=RUN
+            metavar=MODEL, help="The model that transfer attacks are crafted on, named like MODEL.", rich_help_panel=RUN
         ),
     ] = None,
     surrogate_weights: Annotated[
@@ -113,7 +113,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Budgets for attacks that name none, e.g. 2/255,4/255,8/255.",
+            help="Budgets for attacks given without one, e.g. 2/255,4/255,8/255.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -121,7 +121,9 @@ def evaluate(
     batch_size: Annotated[
         str | None,
         typer.Option(
-            metavar="N|auto", help="Samples per batch; auto: what fits into memory. Default: 100.", rich_help_panel=RUN
+            metavar="N|auto",
+            help="Samples per batch; auto: as many as fit in memory. Default: 100.",
+            rich_help_panel=RUN,
         ),
     ] = None,
     workers: Annotated[int | None, workers_option()] = None,
@@ -135,7 +137,7 @@ def evaluate(
         bool | None,
         typer.Option(
             "--preserve-function",
-            help="Where trained weights are converted, let γ and β take up the change: the same function, a start "
+            help="When trained weights are converted, let γ and β absorb the change: the same function, a start "
             "for fine-tuning.",
             rich_help_panel=RUN,
         ),
@@ -144,8 +146,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--controls",
-            help="Evaluate plain BN and each --bn under both statistics, and tell the estimator's effect from the "
-            "source's.",
+            help="Evaluate plain BN and each --bn under both statistics sources, and separate the effects of "
+            "estimator and source.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -156,7 +158,7 @@ def evaluate(
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Go on where an interrupted run with this --output was.", rich_help_panel=OUT),
+        typer.Option("--resume", help="Continue an interrupted run with this --output.", rich_help_panel=OUT),
     ] = None,
     save_adversarials: Annotated[
         int | None,
@@ -197,9 +199,9 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
     """Refuse an output that could not be written or would replace an input, before anything is computed."""
     if settings.output is None:
         if settings.resume:
-            raise UsageError("--resume needs --output: what is finished is kept beside the report.")
+            raise UsageError("--resume needs --output: finished batches are stored beside the report.")
         if settings.save_adversarials is not None:
-            raise UsageError("--save-adversarials needs --output: the examples are kept beside the report.")
+            raise UsageError("--save-adversarials needs --output: the examples are stored beside the report.")
         return
     from stein_bench.files import check_output_file
     from stein_bench.report.adversarials import adversarials_path
@@ -258,7 +260,7 @@ def _after_interrupt(settings: RunConfig) -> str:
     from stein_bench.evaluation.journal import journal_path
 
     if settings.output is not None and journal_path(settings.output).exists():
-        return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to go on."
+        return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to continue."
     return "interrupted; fitted networks stay in the cache. With --output, finished batches are kept too."
 
 

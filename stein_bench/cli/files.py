@@ -66,7 +66,7 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             continue
         path = Path(name).resolve()
         if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"{option} {name}: it must be a file in a folder that is there.")
+            raise UsageError(f"{option} {name}: it must be a file in an existing folder.")
         if path in taken:
             raise UsageError(f"{option} {name}: that is {taken[path]}.")
         taken[path] = f"the file of {option} too"

@@ -20,13 +20,11 @@ EXIT_CODES = {"passed": DONE, "failed": REGRESSION, "refused": FAILED}
 
 @app.command("gate", no_args_is_help=True)
 def gate_(
-    report: Annotated[str, typer.Argument(metavar="REPORT", help="The report that is judged.", show_default=False)],
-    baseline: Annotated[
-        str, typer.Option(metavar="BASE", help="The report that it is held against.", show_default=False)
-    ],
+    report: Annotated[str, typer.Argument(metavar="REPORT", help="The report to check.", show_default=False)],
+    baseline: Annotated[str, typer.Option(metavar="BASE", help="The report to compare with.", show_default=False)],
     policy: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="YAML file with tolerances, minimums and what fails: configs/gate.yaml."),
+        typer.Option(metavar="FILE", help="YAML file with tolerances, minimums and failure rules: configs/gate.yaml."),
     ] = None,
     junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write JUnit XML here.")] = None,
     json: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
@@ -34,7 +32,7 @@ def gate_(
     format: Annotated[
         str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
     ] = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The verdict alone, on one line.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, on one line.")] = False,
 ) -> int:
     """Pass or fail a report against its baseline: did the model get less robust?
 

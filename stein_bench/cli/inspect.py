@@ -39,11 +39,11 @@ def inspect_(
     ] = None,
     bn: Annotated[
         list[str] | None,
-        bn_option("Estimators to show; repeat for several. Default: all, in the table those that fit.", None),
+        bn_option("Estimators to show; repeat for several. Default: all; in the table as many as fit.", None),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Training batch that is assumed where weights do not tell N. Default: 100."),
+        typer.Option(metavar="N", help="Training batch size assumed if the weights do not record N. Default: 100."),
     ] = None,
     image_size: Annotated[int | None, image_size_option(None)] = None,
     seed: Annotated[int | None, seed_option(panel=None)] = None,
@@ -55,9 +55,9 @@ def inspect_(
     ] = None,
     quiet: Annotated[bool | None, quiet_option(None)] = None,
 ) -> int:
-    """Inspect a model's BN layers: what they hold, what converts, how strongly each estimator would shrink it.
+    """Inspect a model's BN layers: their statistics, which convert, how strongly each estimator would shrink them.
 
-    The network is the one that `evaluate` with these options would take, trained if need be (once; cached).
+    The network is the one that `evaluate` would use with these options, trained if necessary (once; cached).
 
     Examples:
 
@@ -85,7 +85,7 @@ def inspect_(
 
 def _check_path(option: str, path: str | None) -> None:
     if path is not None and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
-        raise UsageError(f"{option} {path}: it must be a file in a folder that is there.")
+        raise UsageError(f"{option} {path}: it must be a file in an existing folder.")
 
 
 def _write(

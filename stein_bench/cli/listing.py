@@ -28,7 +28,7 @@ def list_(
         str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
     ] = None,
 ) -> None:
-    """List what can be named: models, attacks, data sets, BN estimators, batteries of attacks, recipes of training.
+    """List models, attacks, data sets, BN estimators, attack batteries or training recipes.
 
     Examples: `stein-bench list attacks`, `stein-bench list models resnet`
     """

@@ -1,4 +1,4 @@
-"""Options that several commands have: the same name, the same words."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from stein_bench.cli.completion import attack_names, bn_names, completing
 
-RUN, OUT = "What is run", "What comes out"
+RUN, OUT = "Evaluation", "Output"
 
 
 def bn_option(help: str, panel: str | None = RUN) -> Any:
@@ -61,7 +61,7 @@ def std_option(panel: str | None = RUN) -> Any:
 
 def image_size_option(panel: str | None = RUN) -> Any:
     """Return the option for the size of the images."""
-    text = "Resize and crop images to N×N before all else (Cityscapes: to N×2N, uncropped)."
+    text = "Resize and crop images to N×N first (Cityscapes: to N×2N, uncropped)."
     return typer.Option(metavar="N", help=text, rich_help_panel=panel)
 
 

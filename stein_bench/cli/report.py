@@ -49,7 +49,7 @@ def report_(
     ],
     html: Annotated[str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.")] = None,
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, numbers in full.")] = None,
+    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
     junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write the checks as JUnit XML here.")] = None,
     plot: Annotated[
         list[str] | None,

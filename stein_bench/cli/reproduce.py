@@ -47,12 +47,12 @@ def reproduce(
         str,
         typer.Option(
             metavar="controlled|published",
-            help="controlled: what can be defended. published: as the paper's code does it, confounded.",
+            help="controlled: a sound comparison. published: the setup of the paper's code, confounded.",
             rich_help_panel=RUN,
         ),
     ] = "controlled",
     seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Trainings per BN. Default: 5.", rich_help_panel=RUN)
+        int | None, typer.Option(metavar="N", help="Training runs per BN. Default: 5.", rich_help_panel=RUN)
     ] = None,
     seed: Annotated[int | None, seed_option("The first seed. Default: 0.")] = None,
     data: Annotated[
@@ -192,7 +192,7 @@ def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
                 return run_experiment(experiment, folder, command=command, progress=progress)
         except KeyboardInterrupt:
             raise InterruptedExperimentError(
-                f"interrupted; finished cells are in {folder}: the same command goes on from there."
+                f"interrupted; finished cells are in {folder}: the same command continues from there."
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Documents of `stein-bench reproduce` that commands read, and the files that they write of them."""
+"""Reading documents of `stein-bench reproduce`, and writing files from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stein-bench theory`: the group of commands, and what they share."""
+"""`stein-bench theory`: the command group and its shared options."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ app.add_typer(theory, name="theory", help="Check the paper's theorems by simulat
 
 FORMATS = ("table", "json")
 
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed; the same one gives the same result.")]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed.")]
 Format = Annotated[str, typer.Option(metavar="table|json", help="What goes to stdout.", rich_help_panel=OUT)]
 Output = Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.", rich_help_panel=OUT)]
 Plot = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Draw it: a .png, .svg or .pdf file.", rich_help_panel=OUT)
+    str | None, typer.Option(metavar="PATH", help="Plot to a .png, .svg or .pdf file.", rich_help_panel=OUT)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)]
 

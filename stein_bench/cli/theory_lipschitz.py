@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stein_bench.theory.constants import LipschitzStudy
     from stein_bench.theory.settings import LipschitzSettings
 
-NETWORK, RANDOM = "In a network", "On random batches"
+NETWORK, RANDOM = "Network layers", "Random batches"
 
 
 @theory.command("lipschitz")
@@ -27,7 +27,7 @@ def lipschitz(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Look at a network's layers, as for evaluate, instead of random batches.",
+            help="Measure a network's layers (named as for evaluate) instead of random batches.",
             rich_help_panel=NETWORK,
         ),
     ] = None,
@@ -42,7 +42,7 @@ def lipschitz(
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Samples of the batch. Default: 100.", rich_help_panel=NETWORK)
+        int | None, typer.Option(metavar="N", help="Batch size. Default: 100.", rich_help_panel=NETWORK)
     ] = None,
     image_size: Annotated[int | None, image_size_option(NETWORK)] = None,
     mean: Annotated[str | None, mean_option(NETWORK)] = None,
@@ -134,7 +134,7 @@ def _check_either(model: str | None, network: Mapping[str, object], batches: Map
         if value is not None:
             name = "--" + option.replace("_", "-")
             raise UsageError(
-                f"{name} is about random batches; leave it or --model out." if model else f"{name} needs --model."
+                f"{name} applies to random batches; drop it or --model." if model else f"{name} needs --model."
             )
 
 

@@ -10,7 +10,7 @@ from stein_bench.cli.completion import completing
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.theory.names import CONTAMINATIONS, risk_estimators
 
-GRID = "What is simulated"
+GRID = "Simulation"
 
 
 @theory.command("risk")
@@ -33,7 +33,7 @@ def risk(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help=f"What is added to the elements: {', '.join(CONTAMINATIONS)}; repeat for several. Default: all.",
+            help=f"Contamination of the elements: {', '.join(CONTAMINATIONS)}; repeat for several. Default: all.",
             autocompletion=completing(lambda: list(CONTAMINATIONS)),
             rich_help_panel=GRID,
         ),
@@ -44,7 +44,7 @@ def risk(
             "--estimator",
             "--bn",
             metavar="NAME",
-            help="Estimators, as in `list bn`, and stein-theorem (what the theorem is about) and unbiased; repeat for "
+            help="Estimators, as in `list bn`, and stein-theorem (that of the theorem) and unbiased; repeat for "
             "several. Default: all but unbiased.",
             autocompletion=completing(risk_estimators),
             rich_help_panel=GRID,
@@ -54,7 +54,7 @@ def risk(
         float, typer.Option(metavar="X", help="Strength of the contamination, in σ.", rich_help_panel=GRID)
     ] = 0.5,
     offset: Annotated[
-        float, typer.Option(metavar="X", help="What all true means have in common, in σ.", rich_help_panel=GRID)
+        float, typer.Option(metavar="X", help="Common offset of the true means, in σ.", rich_help_panel=GRID)
     ] = 0.0,
     variance_spread: Annotated[
         float,

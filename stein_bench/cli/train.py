@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stein_bench.training.config import TrainConfig
     from stein_bench.training.run import TrainedNetwork
 
-WHAT, HOW = "What is trained", "How it runs"
+WHAT, HOW = "Training", "Execution"
 
 
 @app.command(no_args_is_help=True)
@@ -56,23 +56,21 @@ def train(
             rich_help_panel=WHAT,
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the recipe's.", rich_help_panel=WHAT)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=WHAT)] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Instead of the recipe's.", rich_help_panel=WHAT)
+        int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=WHAT)
     ] = None,
     learning_rate: Annotated[
-        str | None, typer.Option(metavar="X", help="Instead of the recipe's.", rich_help_panel=WHAT)
+        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=WHAT)
     ] = None,
     weight_decay: Annotated[
-        str | None, typer.Option(metavar="X", help="Instead of the recipe's.", rich_help_panel=WHAT)
+        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=WHAT)
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="none|pretrained|PATH",
-            help="What to start from; weights trained with another BN are converted. Default: none.",
+            help="Initial weights; those trained with another BN are converted. Default: none.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -80,7 +78,7 @@ def train(
         bool | None,
         typer.Option(
             "--preserve-function",
-            help="Let γ and β take up what the conversion of the weights to start from changes.",
+            help="Let γ and β absorb the change that converting the starting weights makes.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -108,17 +106,17 @@ def train(
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Write the weights to this .safetensors file, and a card and a picture of the curves beside it.",
+            help="Write the weights to this .safetensors file, and a card and a plot of the curves beside it.",
             rich_help_panel=OUT,
         ),
     ] = None,
     plot: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Draw the curves here: .png, .svg or .pdf.", rich_help_panel=OUT),
+        typer.Option(metavar="PATH", help="Plot the curves here: .png, .svg or .pdf.", rich_help_panel=OUT),
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Go on where an interrupted training of this --output was.", rich_help_panel=OUT),
+        typer.Option("--resume", help="Continue an interrupted training with this --output.", rich_help_panel=OUT),
     ] = None,
     format: Annotated[str | None, format_option("What goes to stdout; json: the card. Default: table.")] = None,
     quiet: Annotated[bool | None, quiet_option()] = None,
@@ -186,8 +184,8 @@ def _after_interrupt(settings: TrainConfig) -> str:
 
     path = checkpoint_path(settings.output)
     if path.exists():
-        return f"interrupted; the last finished epoch is in {path}: add --resume to go on."
-    return "interrupted before the first epoch was finished; nothing is kept."
+        return f"interrupted; the last finished epoch is in {path}: add --resume to continue."
+    return "interrupted before the first epoch finished; nothing was kept."
 
 
 def _show(trained: TrainedNetwork, settings: TrainConfig, picture: str) -> None:

@@ -1,4 +1,4 @@
-"""Reports side by side: which of their accuracies can be compared, and what the paired differences are."""
+"""Comparison of reports: which accuracies can be compared, and their paired differences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         UsageError: there is nothing to compare, or packed outcomes are damaged.
     """
     if not named:
-        raise UsageError("no report is given. Name one with several variants, or several reports.")
+        raise UsageError("no report given. Name one with several variants, or several reports.")
     if len(named) > 2:
         return leaderboard(named)
     found = [subjects(one.report, one.name) for one in named]
@@ -54,7 +54,7 @@ class _Pair:
 
 
 def _within(found: Sequence[Subject]) -> Iterator[_Pair]:
-    """Pair every variant of a report with the first one under the same source of statistics."""
+    """Pair every variant of a report with the first one under the same statistics source."""
     references: dict[str, Subject] = {}
     for subject in found:
         references.setdefault(subject.variant.stats, subject)

@@ -1,8 +1,8 @@
-"""What the numbers of a report allow one to say, in one sentence, and what limits it. Pure functions, no torch.
+"""The conclusion that a report supports, in one sentence, with its caveats. Pure functions, no torch.
 
-The rule throughout: a difference is only spoken of between variants under the same source of statistics, on the same
+The rule throughout: a difference is only stated between variants under the same statistics source, on the same
 samples, in the outcome that was fixed beforehand (the worst case over the battery), where a paired exact test that is
-adjusted for all contrasts of the report shows it. Whatever stands in the way of that is said instead.
+adjusted for all contrasts of the report shows it. Whatever prevents that is stated instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Conclusion:
     """One sentence that the numbers support.
 
     Attributes:
-        sentence: for people, with its figures.
+        sentence: human-readable, with its figures.
         caveats: what else limits it, a sentence each.
     """
 
@@ -51,9 +51,9 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
         return Conclusion(f"No conclusion: a result cannot be trusted ({untrusted[0].rstrip('.')}{more}).")
     lost = collapsed(report)
     if all(variant_name(variant) in lost for variant in report.variants):
-        return Conclusion("No conclusion: no variant does its task any more, so that robust accuracy means nothing.")
+        return Conclusion("No conclusion: every variant has lost its clean accuracy; robust accuracy is meaningless.")
     changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is picked out
-    caveats = tuple(_reservations(report, found))
+    caveats = tuple(_caveats(report, found))
     if not changed:
         return Conclusion(_level(report), caveats)
     if why := _weak(report):
@@ -94,29 +94,29 @@ def _claim(report: Report, variant: VariantResult, found: Sequence[Contrast], lo
     alone = f"{where[0].upper()}{where[1:]} {subject} has the {verb} {outcome}: {figures} ({evidence}){cost}"
     chance = 1 / max(report.model.classes, 2)
     if report.data.task != "segmentation" and max(contrast.value, contrast.reference_value) <= chance:
-        alone += f"; both are at or below chance ({percent(chance)} %), so that neither withstands these attacks"
+        alone += f"; both are at or below chance ({percent(chance)} %), so neither withstands these attacks"
     return _Claim(f"{alone}.", "better" if d.value > 0 else "worse", brief)
 
 
 def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], lost: set[str], reference: str) -> str:
-    """Return what forbids to hold a variant against plain BN; empty where nothing does."""
+    """Return why a variant cannot be compared with plain BN; empty if it can."""
     name = variant_name(variant)
     for label, what in ((name, "it"), (reference, "plain BN")):
         if label in lost:
             return f"{what} has lost its clean accuracy"
     if reference not in {variant_name(other) for other in report.variants}:
-        return f"there is no plain BN under {variant.stats} statistics to hold it against"
+        return f"there is no plain BN under {variant.stats} statistics to compare it with"
     if report.run.preset:
         return f"the preset {report.run.preset} compares more than one thing at once, without a test"
     if variant.function_preserved and variant.stats == "running":
         return "it is the same function as the network it was converted from, by construction"
     if not any(key != CLEAN for key in own):
-        return "no attack has a result that counts"
+        return "no attack has a valid result"
     failed = sorted({check for label in (name, reference) for check in _failed(report, label)})
     if failed:
-        return f"sanity checks failed ({', '.join(failed)}), so that robust figures may be too high"
+        return f"sanity checks failed ({', '.join(failed)}), so robust accuracies may be too high"
     if all(contrast.difference.p_adjusted is None for contrast in own.values()):
-        return "below ten batches there is no test for samples that batch statistics couple"
+        return "with fewer than ten batches there is no test for batch-dependent samples"
     return ""
 
 
@@ -144,7 +144,7 @@ _GROUPS = {
 
 def _subject(variant: VariantResult) -> str:
     if variant.conversion == "after-training":
-        return f"the network with {variant.bn} put in after its training"
+        return f"the network converted to {variant.bn} after training"
     return f"the network with {variant.bn}"
 
 
@@ -156,7 +156,7 @@ def _cost(clean: Contrast | None, above: bool) -> str:
 
 
 def _outcome(report: Report) -> str:
-    """Return what is spoken of: the worst case of the battery, or its only attack."""
+    """Return the outcome compared: the worst case of the battery, or its only attack."""
     attacks = report.variants[0].attacks
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
     if len(attacks) == 1:
@@ -176,7 +176,7 @@ def _weak(report: Report) -> str:
 
 
 def _level(report: Report) -> str:
-    """Say how robust the plain network is, where there is nothing to hold it against."""
+    """Say how robust the plain network is if there is nothing to compare it with."""
     variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
     where = f"under {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
@@ -187,7 +187,7 @@ def _level(report: Report) -> str:
     between = f" ({percent(worst.ci95[0])}–{percent(worst.ci95[1])})" if worst.ci95 else ""
     doubt = sorted(set(_failed(report, variant_name(variant))))
     hold = f"at most {_percent(worst)}{between}"
-    limits = f"; failed sanity checks ({', '.join(doubt)}) say that it may be far less" if doubt else ""
+    limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that it may be far lower" if doubt else ""
     if not limits and (why := _weak(report)):
         limits = f"; {why}"
     return f"{report.model.name}: {clean}, {hold} {_outcome(report)} {where}{limits}."
@@ -197,33 +197,33 @@ def _percent(figure: Figure) -> str:
     return UNKNOWN if figure.value is None else f"{percent(figure.value)} %"
 
 
-def _reservations(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
-    """Yield what else limits what can be said."""
+def _caveats(report: Report, found: Sequence[Contrast]) -> Iterator[str]:
+    """Yield further caveats."""
     if any(variant.weights.kind == "none" for variant in report.variants):
-        yield "weights: none: the network is as its code made it: untrained, unless that loads weights"
+        yield "weights: none: the network is untrained, unless its code loads weights"
     changed = [variant for variant in report.variants if variant.bn != PLAIN]
     if any(variant.conversion == "before-training" for variant in changed):
         yield (
-            "each BN is one trained network: a difference may be training luck, which only several seeds can tell apart"
+            "each BN is one trained network: a difference may be due to the training seed; only several seeds can tell"
         )
     depending = {check.variant for check in report.diagnostics if check.name in BATCH_CHECKS and check.status == "fail"}
     for variant in report.variants:
         if variant.stats == "batch" and variant_name(variant) in depending:
-            yield f"{variant_name(variant)}: its verdicts hold for these very batches only"
+            yield f"{variant_name(variant)}: its verdicts hold only for these exact batches"
     if source := next(_sources(report), None):
         yield (
-            f"batch instead of running statistics alone change plain BN's robust accuracy by "
-            f"{signed(source.difference)} points (p {p_value(source.p)}): no merit of an estimator"
+            f"switching from running to batch statistics alone changes plain BN's robust accuracy by "
+            f"{signed(source.difference)} points (p {p_value(source.p)}): not an effect of the estimator"
         )
     if not any(c.difference.significant for c in found if c.accuracy == WORST_CASE):
         others = sum(c.difference.significant for c in found if c.accuracy not in (WORST_CASE, CLEAN))
         if others and any(c.accuracy == WORST_CASE for c in found):
             attacks = "a single attack" if others == 1 else f"{others} single attacks"
-            yield f"significant under {attacks} (marked), and not in the worst case"
+            yield f"significant under {attacks} (marked), but not in the worst case"
 
 
 def _sources(report: Report) -> Iterator[Effect]:
-    """Yield what the source of statistics does to plain BN under attack."""
+    """Yield the effect of the statistics source on plain BN under attack."""
     for variant in report.variants:
         labels = [attack.label for attack in variant.attacks]
         primary = WORST_CASE if len(labels) > 1 else labels[0] if labels else CLEAN

@@ -16,7 +16,7 @@ from stein_bench.report.results import VariantResult, headline
 PLAIN = "sample"
 """The estimator of ordinary BN, that all others are held against."""
 COLLAPSE = "clean-accuracy"
-"""The check that a variant fails that no longer does its task."""
+"""The check that a variant fails that has collapsed."""
 
 Mark = Literal["best-above", "best", "above", "below"]
 

@@ -1,4 +1,4 @@
-"""What a comparison of reports found: pairs of variants, or a leaderboard, as one JSON document each."""
+"""Results of a comparison: pairs of variants, or a leaderboard, as one JSON document each."""
 
 from __future__ import annotations
 

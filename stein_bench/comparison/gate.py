@@ -55,7 +55,7 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
     comparisons = [] if refusals else _compared(matched.pairs, policy)
     floors = [] if refusals else _floors(now, policy)
     if not (refusals or comparisons or floors or matched.missing):
-        refusals.append("nothing is gated: the policy ignores every accuracy that both reports hold")
+        refusals.append("nothing is gated: the policy ignores every accuracy that both reports have")
     findings = [_finding("error", "refused", line) for line in dict.fromkeys(refusals)]
     if not refusals:
         findings += [finding for comparison in comparisons for finding in _judged(comparison, policy)]
@@ -128,7 +128,7 @@ def _gated(pair: Pair, policy: Policy) -> Iterable[_Gated]:
 
 
 def _outcome(subject: Subject, accuracy: str, labels: Sequence[str]) -> Outcome:
-    # Over the attacks that both reports have, so that a new attack is no regression.
+    # Over the attacks that both reports have, so that a new attack is not a regression.
     return subject.worst_case(labels) if accuracy == WORST_CASE else subject.outcomes[accuracy]
 
 
@@ -270,7 +270,7 @@ def _diagnostics(report: Report, policy: Policy) -> Iterable[Finding]:
 
 
 def _notes(now: Report, before: Report) -> Iterable[str]:
-    """Say what differs and is no reason to refuse: it may explain a change."""
+    """Say what differs without being a reason to refuse: it may explain a change."""
     pairs = {
         "precision": (now.run.environment.precision, before.run.environment.precision),
         "seed": (now.run.seed, before.run.seed),

@@ -1,4 +1,4 @@
-"""What the gate found, as one JSON document."""
+"""The gate's result, as one JSON document."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Comparison(Part):
 
     variant: str = Field(description="e.g. stein/running")
     accuracy: str = Field(description="clean, worst-case, or the attack's label")
-    title: str = Field(description="the same, short, for people")
+    title: str = Field(description="the same, short, for display")
     samples: int
     before: Share = Field(description="the baseline's accuracy")
     now: Share

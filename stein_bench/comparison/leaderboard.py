@@ -73,7 +73,7 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
             "intervals assume independence"
         )
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
-        yield f"preset {preset}: no paired tests, because what it compares may differ in more than one thing"
+        yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     for name in dict.fromkeys(subject.name for subject in found if subject.variant.function_preserved):
         yield f"{name} may be the same function as the network it was converted from, by construction: not a result"
 

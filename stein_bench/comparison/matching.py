@@ -1,4 +1,4 @@
-"""Which accuracies of a report belong to which of its baseline: by identity, never by place or likeness."""
+"""Matching of a report's accuracies with those of its baseline: by identity, never by position or similarity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two reports have in common: outcomes sample by sample, and why some of them cannot be compared."""
+"""Pairing of reports: common outcomes, sample by sample, and reasons why others cannot be compared."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _data(report: Report) -> str:
 def subject_differences(now: Subject, before: Subject) -> list[str]:
     """Return why two variants of comparable reports cannot be compared; nothing where they can.
 
-    They must hold the same samples in the same order, under the same source of statistics, and under batch
+    They must hold the same samples in the same order, under the same statistics source, and under batch
     statistics in batches of the same size.
     """
     lines = []

@@ -1,4 +1,4 @@
-"""What the gate lets pass: a typed policy, read from YAML."""
+"""The gate's policy: tolerances, minimums and failure rules, typed, read from YAML."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Rule(_Settings):
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
         if self.tolerance is None and self.minimum is None and self.ignore is None:
-            raise ValueError("says nothing: give it a tolerance, a minimum or ignore: true")
+            raise ValueError("has no effect: give it a tolerance, a minimum or ignore: true")
         return self
 
     def matches(self, target: Target) -> bool:
@@ -132,7 +132,7 @@ class Policy(_Settings):
             near = suggestion(rule.variant, {t.variant for t in targets}, 1) if rule.variant != "*" else ""
             near += suggestion(rule.accuracy, {t.name for t in targets}, 1)
             names = ", ".join(dict.fromkeys(t.name for t in targets))
-            raise UsageError(f"rule {number} of the policy ({about}) is about nothing here.{near} There are: {names}.")
+            raise UsageError(f"rule {number} of the policy ({about}) matches nothing here.{near} There are: {names}.")
 
 
 KEYS = tuple(name.replace("_", "-") for name in Policy.model_fields)

@@ -1,4 +1,4 @@
-"""Samples kept as one uint8 array in memory; a batch is converted to float when it is asked for."""
+"""Samples kept as one uint8 array in memory; batches are converted to float on demand."""
 
 from __future__ import annotations
 

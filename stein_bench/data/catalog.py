@@ -1,4 +1,4 @@
-"""What data sets there are, in one line each. Imports nothing heavy: listing them must be quick."""
+"""The data sets, one line each. Imports nothing heavy: listing must be fast."""
 
 from __future__ import annotations
 

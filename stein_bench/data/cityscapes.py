@@ -80,7 +80,8 @@ class CityscapesMaps:
         strange = np.unique(found[(found > LAST_ID) & (found != LICENSE_PLATE)])
         if strange.size:
             raise UsageError(
-                f"{path}: the label ID {strange[0]} is none of Cityscapes' (0 to {LAST_ID}); is it another label file?"
+                f"{path}: the label ID {strange[0]} is not one of Cityscapes' (0 to {LAST_ID}); "
+                "is this another label file?"
             )
         return resized
 

@@ -1,4 +1,4 @@
-"""How folders of images say what they are: which splits there are, and which label a folder name means."""
+"""Layout of class folders: splits, and the label of each folder name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def split_folders(root: Path) -> dict[str, dict[str, Path]]:
 
     ``train/`` beside one of ``val/``, ``validation/``, ``test/``, both with class folders, are the two
     splits; otherwise the folders of `root` itself are classes, and the only split is ``test``. Raises
-    UsageError where `root` is no folder, holds none, or holds folders that are named like splits but are
+    UsageError if `root` is not a folder, holds none, or holds folders that are named like splits but are
     not such a pair: read as classes they would give numbers that mean nothing.
     """
     if not root.is_dir():
@@ -78,7 +78,7 @@ def _numbered(root: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, 
         raise UsageError(f"{root}: two folder names are the same number: {_listed(names)}; merge them")
     largest = max(labels.values())
     if largest >= MAX_CLASSES:
-        raise UsageError(f"{root}: folder {largest} is no class index (below {MAX_CLASSES}); rename it")
+        raise UsageError(f"{root}: folder {largest} is not a class index (below {MAX_CLASSES}); rename it")
     return labels, tuple(str(label) for label in range(largest + 1))
 
 

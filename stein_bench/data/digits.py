@@ -1,4 +1,4 @@
-"""The embedded default: 1,797 real handwritten digits, 1,297 to train on and 500 to test on.
+"""The embedded default: 1,797 real handwritten digits, 1,297 for training and 500 for testing.
 
 The images are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI
 Machine Learning Repository, https://doi.org/10.24432/C50P49), licensed under CC BY 4.0

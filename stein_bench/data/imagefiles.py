@@ -1,4 +1,4 @@
-"""Samples kept as image files, read with Pillow when a batch is asked for."""
+"""Samples kept as image files, read with Pillow on demand."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _refuse_unlisted(error: OSError) -> None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) from the header of an image file; UsageError where it is no image."""
+    """Return (height, width) from the header of an image file; UsageError if it is not an image."""
     with readable(path), Image.open(path) as image:
         return image.height, image.width
 

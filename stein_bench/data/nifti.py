@@ -1,4 +1,4 @@
-"""The data source ``nifti:CSV[,shape=DxHxW][,scaling=…]``: brain volumes and the like, read when they are needed."""
+"""The data source ``nifti:CSV[,shape=DxHxW][,scaling=…]``: brain volumes, read on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data source ``npz:PATH[,train=PATH]``: the user's own arrays, checked before they are believed."""
+"""The data source ``npz:PATH[,train=PATH]``: the user's own arrays, validated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of samples that come sorted by class: permuted by a fixed seed, so that a limit is not one class."""
+"""The order of samples sorted by class: permuted by a fixed seed, so that a limit does not select one class."""
 
 from __future__ import annotations
 

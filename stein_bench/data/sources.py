@@ -71,13 +71,13 @@ def open_data(spec: str) -> DataSource:
         raise unknown_name("data set", kind, _OPENERS, hint="See `stein-bench list data`.")
     source = _OPENERS[kind](rest if colon else None)
     if len(source.classes) < 2:
-        raise UsageError(f"data {spec!r} has one class only; nothing can be told apart: at least 2 are needed")
+        raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source
 
 
 def _digits(rest: str | None) -> DataSource:
     if rest is not None:
-        raise UsageError(f"digits is embedded and takes nothing after it: write digits, not 'digits:{rest}'")
+        raise UsageError(f"digits is embedded and takes no path: write digits, not 'digits:{rest}'")
     return Digits()
 
 
@@ -119,7 +119,7 @@ def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:  # `~name` of a user that does not exist
-        raise UsageError(f"{text}: no such home folder; write the whole path") from error
+        raise UsageError(f"{text}: no such home folder; write the full path") from error
 
 
 _OPENERS: dict[str, Callable[[str | None], DataSource]] = {

@@ -65,8 +65,8 @@ def check_header(path: Path) -> None:
         raise UsageError(f"{path}: holds values of type {dtype}; real numbers are needed")
     if not oriented or not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
         raise UsageError(
-            f"{path}: does not tell its orientation (sform and qform are unset or singular); set one, "
-            "so that left and right are not a guess"
+            f"{path}: has no orientation (sform and qform are unset or singular); set one, "
+            "since left and right would be a guess"
         )
 
 
@@ -139,7 +139,7 @@ def _scaled(path: Path, values: NDArray[np.float64], scaling: ValueScaling) -> t
 
 
 def _spatial(shape: Sequence[int]) -> tuple[int, ...] | None:
-    """Return the three sides of a volume, which may have further axes of length 1; None where it is no volume."""
+    """Return the three sides of a volume, which may have further axes of length 1; None if it is not a volume."""
     return tuple(shape[:3]) if len(shape) >= 3 and all(side == 1 for side in shape[3:]) else None
 
 
@@ -147,10 +147,10 @@ def _opened(path: Path) -> Any:
     import nibabel
 
     if not path.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{path}: is no NIfTI file by its name; {' or '.join(SUFFIXES)} is needed")
+        raise UsageError(f"{path}: does not have the name of a NIfTI file; {' or '.join(SUFFIXES)} is needed")
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
-        raise UsageError(f"{path}: is no NIfTI file but {type(image).__name__}")
+        raise UsageError(f"{path}: is not a NIfTI file but {type(image).__name__}")
     return image
 
 

@@ -36,7 +36,7 @@ def read_table(table: Path) -> list[Row]:
     no class indices, unknown splits, files that are missing or named twice, and where no row is of the split test.
     """
     if not table.is_file():
-        raise UsageError(f"{table}: {'is no file' if table.exists() else 'no such file'}; write nifti:CSV")
+        raise UsageError(f"{table}: {'is not a file' if table.exists() else 'no such file'}; write nifti:CSV")
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(_rows(table, stream))
@@ -80,9 +80,9 @@ def _row(table: Path, line: int, values: dict[str, str]) -> Row:
         raise UsageError(f"{where}: {empty} is empty")
     label, split = values["label"], values["split"].lower()
     if not _INTEGER.fullmatch(label):
-        raise UsageError(f"{where}: label {label!r} is no whole number; write class indices from 0")
+        raise UsageError(f"{where}: label {label!r} is not a whole number; write class indices from 0")
     if not 0 <= int(label[:20]) < MAX_CLASSES:
-        raise UsageError(f"{where}: label {label} is no class index; they go from 0 to below {MAX_CLASSES}")
+        raise UsageError(f"{where}: label {label} is not a class index; they go from 0 to below {MAX_CLASSES}")
     if split not in SPLITS:
         raise UsageError(f"{where}: split {values['split']!r} is neither train nor test")
     path = table.parent / Path(values["path"]).expanduser()

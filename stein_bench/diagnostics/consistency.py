@@ -1,6 +1,6 @@
-"""Checks on results: do they fit together, hold in other batches, and belong to a model that still works?
+"""Checks on results: consistency between attacks, stability in other batches, clean accuracy that has not collapsed.
 
-A stronger attack that breaks less than a weaker one points to a fault in the attack or to masked gradients.
+A stronger attack that breaks less than a weaker one indicates a fault in the attack or masked gradients.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def consistency(
     Args:
         variant: its label.
         attacks: those of the report, in its order.
-        robust: by label, what is left of the samples; attacks that failed are not in it.
+        robust: by label, the samples still correct; failed attacks are left out.
         batch_size: the size of the batches whose samples depend on one another, None under running statistics.
     """
     known = [attack for attack in attacks if attack.label in robust]
@@ -52,7 +52,7 @@ def consistency(
 
 
 def reversal(name: str, variant: str, attack: str | None, result: Paired, what: str, advice: str) -> Diagnostic:
-    """Judge a comparison in which the second outcome, the stronger attack's, is to have the lower accuracy.
+    """Check a comparison in which the second outcome, the stronger attack's, should have the lower accuracy.
 
     `what` names the two, stronger first; `advice` is what to do about a reversal.
     """
@@ -81,7 +81,8 @@ def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator
         larger = [other for other in attacks if _same_but_larger(weaker, other)]
         if larger:
             nearest = min(larger, key=lambda other: other.eps)
-            yield "larger-eps", weaker, nearest, "give more steps, or look for a model that detects large perturbations"
+            advice = "give more steps, or check whether the model detects large perturbations"
+            yield "larger-eps", weaker, nearest, advice
 
 
 def _strongest(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Attack:
@@ -110,7 +111,7 @@ def _compare(variant: str, name: str, weaker: Attack, stronger: Attack, advice: 
 
 
 def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> list[Diagnostic]:
-    """Check that every variant still does its task: a collapsed network is not robust, whatever an attack finds.
+    """Check that no clean accuracy has collapsed: a collapsed network is not robust, whatever an attack finds.
 
     Of segmentation the mIoU is checked; to predict one class everywhere gives at most 1 / `classes`.
     """
@@ -125,7 +126,7 @@ def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> lis
         what = "accuracy" if variant.clean.metrics is None or "miou" not in variant.clean.metrics else "mIoU"
         message = f"clean {what} {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
         if collapsed:
-            message += ": its robust figures mean nothing"
+            message += ": its robust accuracies are meaningless"
         found.append(
             Diagnostic(
                 name="clean-accuracy", variant=f"{variant.bn}/{variant.stats}", attack=None,
@@ -149,9 +150,9 @@ def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
         }
         where, worst = max(((name, share) for name, share in flips.items() if share is not None), key=lambda x: x[1])
         depends = worst > MOST_FLIPPED
-        message = f"{names[attack.label]}: {100 * worst:.1f} % of the verdicts are others when replayed {where}"
+        message = f"{names[attack.label]}: {100 * worst:.1f} % of the verdicts change when replayed {where}"
         if depends:
-            message += "; it depends on its batch: the robust accuracy holds for these very batches only"
+            message += "; verdicts depend on the batch: the robust accuracy holds only for these exact batches"
         found.append(
             Diagnostic(
                 name="batch-dependence", variant=f"{variant.bn}/{variant.stats}", attack=attack.label,

@@ -1,4 +1,4 @@
-"""What an estimator does, what the statistics source does, and how the two interact: paired, on the same samples."""
+"""Effects of the estimator and of the statistics source, and their interaction: paired, on the same samples."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _effects(corners: Sequence[VariantResult], batch_size: int, task: str) -> It
 
 
 def _outcomes(variant: VariantResult, task: str) -> dict[str, Outcome]:
-    """Return what became of the samples: clean, under each attack, and under the worst of them."""
+    """Return the outcomes of the samples: clean, under each attack, and in the worst case."""
     clean, attacks = MEASURES[task].unpacked(variant.outcomes)
     found = {"clean": clean, **attacks}
     if len(attacks) > 1 and variant.worst_case_accuracy is not None:
@@ -73,7 +73,7 @@ def _interaction(
         own.batch_gains(plain, batch_size) for own, plain in ((own_batch, plain_batch), (own_running, plain_running))
     )
     if under_batch is None or under_running is None:
-        # An mIoU is no sum over batches, and there is nothing to exchange that leaves both estimators' effects alone.
+        # mIoU is not a sum over batches, and no exchange of images leaves both estimators' effects unchanged.
         values = [one.value() for one in (own_batch, plain_batch, own_running, plain_running)]
         difference = values[0] - values[1] - (values[2] - values[3])
         return Effect(outcome=outcome, name="interaction", difference=difference, ci95=None, p=None)

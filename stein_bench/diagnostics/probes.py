@@ -1,4 +1,4 @@
-"""Sanity checks on an evaluated model, on few samples: is what attacks report about it believable?
+"""Sanity checks on an evaluated model, on few samples: are the attack results believable?
 
 Sources: Carlini et al., "On evaluating adversarial robustness" (2019); Athalye, Carlini, Wagner, "Obfuscated
 gradients give a false sense of security" (2018), section 3.1.
@@ -95,7 +95,7 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
     status: Status = "fail" if flipped or apart > ROUNDING else "warn" if apart > 0 else "pass"
     message = f"the same inputs twice: outputs differ by {apart:.2g} of their largest, {_percent(flipped)} flip"
     if status == "fail":
-        message += "; something in the model is random in evaluation (dropout left on?): no figure here is reliable"
+        message += "; the model is random in evaluation mode (dropout left on?): no result here is reliable"
     yield _diagnostic("repeatable", variant, status, flipped, message)
 
 
@@ -114,9 +114,9 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
     message = f"clean samples in another batch: {_percent(flipped)} flip"
     if status != "pass":
         message += (
-            "; a prediction depends on its batch, as it does with batch statistics: see the replays"
+            "; predictions depend on the batch, as expected under batch statistics: see the replays"
             if probe.batch_dependent
-            else "; a prediction depends on its batch, though it should not with running statistics"
+            else "; predictions depend on the batch, which they should not under running statistics"
         )
     yield _diagnostic("same-in-another-batch", variant, status, flipped, message)
 
@@ -162,7 +162,7 @@ def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> 
     status: Status = "pass" if left <= chance else "fail" if low > chance else "warn"
     message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(left)}; chance is {_percent(chance)}"
     if status != "pass":
-        message += "; an unbounded attack must break everything: the attack is blind here, figures are too high"
+        message += "; an unbounded attack must break everything: the attack fails here, so robust accuracy is too high"
     return _diagnostic("unbounded-attack", variant, status, left, message)
 
 
@@ -186,7 +186,7 @@ def _one_step(model: nn.Module, probe: Probe) -> Tensor:
 
 
 def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alpha: float | None = None) -> Tensor:
-    # From the clean inputs: the probes compare budgets and steps, and a random start would add luck.
+    # From the clean inputs: the probes compare budgets and steps, and a random start would add noise.
     size = 2.5 * eps / steps if alpha is None else alpha
     return _searched(
         model, probe,
@@ -199,7 +199,7 @@ def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alph
 
 
 def _searched(model: nn.Module, probe: Probe, attack: Callable[[Model], Tensor]) -> Tensor:
-    """Return what the attack finds; of dense tasks the best point that it saw."""
+    """Return the attack's result; for dense tasks the best point evaluated."""
     if not is_dense(probe.labels):
         return attack(model)
     return best_seen(model, probe.task, probe.inputs, probe.labels, attack, batch_dependent=probe.batch_dependent)

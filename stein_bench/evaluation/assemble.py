@@ -95,7 +95,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
 
 
 def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
-    """Return what a variant is, and how its network came about."""
+    """Return the identity of a variant, and how its network was made."""
     summary = built.summary
     return {
         "bn": variant.bn,
@@ -114,14 +114,14 @@ def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
 
 
 def _robust_outcomes(clean: Outcome, attacks: Sequence[Attack], phases: Mapping[str, Phase]) -> dict[str, Outcome]:
-    """Return by label what is left of the clean outcome under each attack that did not fail."""
+    """Return by label the outcome under each attack that did not fail."""
     measure = type(clean)
     done = [(attack.label, phases[attack.label]) for attack in attacks if not phases[attack.label].message]
     return {label: clean.under_attack(measure.from_columns(phase.columns), _no_success(phase)) for label, phase in done}
 
 
 def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
-    """Return what the variant's estimator makes of the running moments of every layer that keeps some."""
+    """Return the effect of the variant's estimator on the running moments of every layer that keeps some."""
     found = []
     for layer in inspect_batchnorm(built.network, [variant.bn]).layers:
         for shrinkage in layer.shrinkage.values():
@@ -151,14 +151,14 @@ def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, sites: Sequence[
 
 
 def _no_success(phase: Phase) -> Bits:
-    """Return which adversarial inputs are no success whatever is predicted: invalid, or beyond eps."""
+    """Return which adversarial inputs cannot be successes, whatever is predicted: invalid, or beyond eps."""
     return phase.bits("invalid") | phase.bits("over_budget")
 
 
 def replay_result(
     units: Iterable[Unit], label: str, clean: Outcome, robust: Outcome, no_success: Bits
 ) -> Replay | None:
-    """Return how far the verdicts of an attack hold in other batches; None where nothing was replayed.
+    """Return how stable the verdicts of an attack are in other batches; None if nothing was replayed.
 
     Args:
         units: of one variant.
@@ -282,5 +282,5 @@ def _invalid_message(invalid: int, samples: int) -> str:
         return ""
     return (
         f"{invalid} of {samples} adversarial inputs are outside the budget or the box, not finite, or give "
-        "outputs that are not finite; they count as no success"
+        "outputs that are not finite; they do not count as successes"
     )

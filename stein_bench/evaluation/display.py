@@ -1,4 +1,4 @@
-"""What a run tells of its phases while they go on: titles, counts and the running accuracy."""
+"""Progress display of an evaluation: titles, counts and the running accuracy of its phases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PhaseDisplay:
     Args:
         progress: where to draw.
         plan, variant: what is evaluated.
-        units: those that are finished already.
+        units: those already finished.
     """
 
     def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
@@ -79,7 +79,7 @@ class PhaseDisplay:
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
-    """Return the attack's name, with its budget where the name alone would not tell it from another."""
+    """Return the attack's name, with its budget where the name alone is ambiguous."""
     namesakes = [other for other in attacks if other.info.name == attack.info.name]
     if len(namesakes) == 1:
         return attack.info.name

@@ -1,4 +1,4 @@
-"""Adversarial inputs as examples that can be kept: with what the model predicts for them and for the clean inputs."""
+"""Adversarial examples to keep, with the model's predictions for them and for the clean inputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stein_bench.tasks import Task, finite_rows
 
 @dataclass(frozen=True)
 class Attacked:
-    """One batch and what an attack made of it.
+    """One batch and its adversarial inputs.
 
     Attributes:
         indices, ids: positions in data order and names.

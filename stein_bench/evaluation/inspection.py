@@ -1,4 +1,4 @@
-"""The composition root of `stein-bench inspect`: a configuration in, an summary of the model's BN layers out."""
+"""Entry point of `stein-bench inspect`: a configuration in, a summary of the model's BN layers out."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     Args:
         config: model, data, weights and preprocessing; its `bn` are the estimators to show (default: all),
             its `batch_size` the one assumed where layers do not know their count.
-        progress: told what happens where the network has to be trained.
+        progress: receives progress if the network has to be trained.
 
     Raises:
         UsageError: something is wrong with the input.

@@ -1,4 +1,4 @@
-"""The journal of an unfinished run: finished units kept beside the report, so that `--resume` can go on."""
+"""The journal of an unfinished run: finished units kept beside the report, for `--resume`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Journal:
             self._read()
 
     def check_network(self, variant: str, sha256: str) -> None:
-        """Say with which network the units of `variant` are made.
+        """Record the network that the units of `variant` belong to.
 
         Raises:
             UsageError: those taken over were made with another one.
@@ -105,7 +105,7 @@ class Journal:
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}.") from None
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise UsageError(f"{self.path} is no journal of an interrupted run: move it away.") from None
+            raise UsageError(f"{self.path} is not the journal of an interrupted run: move it away.") from None
 
     def _check_identity(self, found: dict[str, Any]) -> None:
         identity = json.loads(json.dumps(self._identity))

@@ -1,6 +1,6 @@
 """The evaluation loop: phases of finished units (variant, phase, batch) with per-sample outcomes, one by one.
 
-Progress, saving and resuming hang on the units, not on the inside of the loop.
+Progress, saving and resuming are based on the units, not on the inside of the loop.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UnitKey = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for every variant of a run.
+    """Settings shared by all variants of a run.
 
     Attributes:
         samples: what is evaluated, in data order.
@@ -263,7 +263,7 @@ def _replayed(
 
 
 def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
-    """Make the adversarial inputs once more of which a resumed run has only the verdicts: the same, by their seeds."""
+    """Recompute the adversarial inputs of which a resumed run has only the verdicts; the seeds make them the same."""
     kept.close()
     maker = _made_on(attack, model)
     for batch in _batches(setting):

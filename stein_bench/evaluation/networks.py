@@ -43,7 +43,7 @@ class Built:
         conversion: whether BN was converted before or after its weights were trained.
         summary: what was converted; None where nothing was asked to be.
         sha256: over its weights and buffers.
-        function_preserved: γ and β have taken up the change of statistics; under running statistics the network
+        function_preserved: γ and β have absorbed the change of statistics; under running statistics the network
             computes what it computed before.
     """
 
@@ -55,7 +55,7 @@ class Built:
 
 
 def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
-    """Build the network with BN estimator `bn` and its weights, training it where the plan says ``fit``.
+    """Build the network with BN estimator `bn` and its weights, training it if the plan says ``fit``.
 
     The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
     """
@@ -147,7 +147,7 @@ def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: n
     """Hash everything that matters for the result of a training.
 
     The architecture enters as its source's fingerprint, its structure and its initial weights, so that an edit
-    to a user's file or another library version never meets an old network.
+    to a user's file or another library version never reuses an old network.
     """
     matters: dict[str, Any] = {
         "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],

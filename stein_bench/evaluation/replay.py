@@ -1,8 +1,8 @@
-"""Adversarial inputs shown to the model again in other batches: what batch statistics make of a verdict.
+"""Adversarial inputs shown to the model again in other batches: how verdicts depend on the batch.
 
 Under batch statistics a prediction depends on the other samples of the batch, so that "broken" holds for the batch
-in which an attack found it. Three other batches say how far it holds beyond: shuffled among other adversarial
-inputs, each alone among the clean samples of its batch, and each all by itself.
+in which an attack found it. Three other kinds of batch test how far it generalizes: shuffled among other adversarial
+inputs, each alone among the clean samples of its batch, and each alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Attacked:
-    """One batch with what an attack made of it; on the CPU."""
+    """One batch and its adversarial inputs, on the CPU."""
 
     indices: NDArray[np.int64]
     inputs: Tensor

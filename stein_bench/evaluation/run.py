@@ -1,4 +1,4 @@
-"""The composition root: a configuration in, a report out."""
+"""Entry point of an evaluation: a configuration in, a report out."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ from stein_bench.seeds import derive_seed
 
 
 def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
-    """Do everything that `stein-bench evaluate` does but printing and writing the report.
+    """Run `stein-bench evaluate`, except for printing and writing the report.
 
-    With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` goes on;
+    With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` continues;
     the caller removes it once the report is written.
 
     Args:
         config: what to run.
-        command: how it was called, for the report.
-        progress: told what happens.
+        command: the command line, for the report.
+        progress: receives progress and notes.
 
     Raises:
         UsageError: something is wrong with the input; nothing was trained or attacked then.
@@ -111,7 +111,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:
-    """Return the results with the published metrics, where they are others than those that are reported anyway."""
+    """Return the results with the published metrics, if they differ from the standard ones."""
     if plan.task.name != "segmentation":
         return result
     return with_published_metrics(result, math.prod(plan.samples.shape[1:]), batch_size)
@@ -181,7 +181,7 @@ def _run_variant(
         network, summary = convert_batchnorm(network, "sample")
         built = replace(built, summary=summary)
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
-        progress.note(f"{variant.label} has the surrogate's own weights: on it the transfer attacks are white-box ones")
+        progress.note(f"{variant.label} has the surrogate's own weights: against it the transfer attacks are white-box")
     if journal:
         journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
@@ -232,13 +232,13 @@ def _checks(
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
     controls = [variant for variant in plan.variants if variant.control]
     if controls:
-        progress.note("added plain BN under batch statistics: without it a gain cannot be told from its source")
+        progress.note("added plain BN under batch statistics, the control for the effect of the statistics source")
     if lacks_control(plan.variants):
         progress.note(NO_CONTROL)
     if any(variant.stats == "batch" for variant in plan.variants):
         progress.note(
-            "under batch statistics a prediction depends on the batch; these numbers hold for batches of "
-            f"{batch_size} in data order only"
+            "under batch statistics a prediction depends on the batch; these numbers hold only for batches of "
+            f"{batch_size} in data order"
         )
 
 

@@ -1,4 +1,4 @@
-"""The surrogate: another model for the same inputs and classes, which transfer attacks are made on."""
+"""The surrogate: another model for the same inputs and classes, which transfer attacks are crafted on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from stein_bench.seeds import derive_seed
 
 
 def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
-    """Find and check the model that the transfer attacks of `plan` are made on; nothing is trained.
+    """Find and check the model that the transfer attacks of `plan` are crafted on; nothing is trained.
 
     Returns:
-        A plan of the surrogate on the same samples, or None where nothing is made on one.
+        A plan of the surrogate on the same samples, or None if no attack is crafted on one.
 
     Raises:
         UsageError: a transfer attack has no surrogate, a surrogate no such attack, or it does not fit: another number
@@ -31,15 +31,15 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
         if config.surrogate_weights is not None:
             raise UsageError("--surrogate-weights needs --surrogate, the model that they are for.")
         if transfers:
-            raise UsageError(f"attack {transfers[0].info.name} is made on another model: name it with --surrogate.")
+            raise UsageError(f"attack {transfers[0].info.name} is crafted on another model: name it with --surrogate.")
         return None
     if not transfers:
         raise UsageError(
-            f"--surrogate {config.surrogate} is for transfer attacks, and there is none: add for example "
+            f"--surrogate {config.surrogate} is for transfer attacks, but none is given: add for example "
             "--attack transfer.mifgsm."
         )
     if config.surrogate_weights == "none":
-        raise UsageError("--surrogate-weights none: what is made on an untrained network attacks nothing.")
+        raise UsageError("--surrogate-weights none: attacks crafted on an untrained network are meaningless.")
     try:
         found = replace(_surrogate_plan(plan), attacks=transfers)
         outputs = check_model(found, build_untrained(found))
@@ -48,7 +48,7 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
     if outputs != classes:
         raise UsageError(
             f"--surrogate {config.surrogate} has {outputs} outputs and {plan.source.name} has {classes}: a surrogate "
-            "tells the same classes apart."
+            "needs the same classes."
         )
     return found
 
@@ -56,7 +56,7 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
 def _surrogate_plan(plan: Plan) -> Plan:
     """Return `plan` with the surrogate as its model: its own weights and input scaling, the same samples.
 
-    Its seed is another one, so that a surrogate of the evaluated model's architecture is still another network.
+    Its seed differs, so that a surrogate with the evaluated model's architecture is still a different network.
     """
     config = plan.config.model_copy(
         update={
@@ -83,7 +83,7 @@ def _surrogate_plan(plan: Plan) -> Plan:
 
 
 def with_surrogate(plan: Plan, surrogate: Plan | None, progress: Progress) -> Plan:
-    """Build the surrogate, training it where its plan says so, and make the transfer attacks of `plan` on it."""
+    """Build the surrogate, training it if its plan says so, and craft the transfer attacks of `plan` on it."""
     if surrogate is None:
         return plan
     progress.note(f"surrogate: {surrogate.source.name}")

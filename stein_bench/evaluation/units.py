@@ -17,7 +17,7 @@ REPLAY = "replay "
 CLEAN = "clean"
 """The phase of a unit that holds clean predictions; any other phase is an attack's label."""
 DISTANCE = "distance"
-"""The column of how far away the adversarial input is that was found, within eps or not."""
+"""The column with the distance of the adversarial input found, within eps or not."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Unit:
         columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All hold the columns of the
             task's outcomes (for classification ``correct``). Clean units have ``finite`` as well, attack units
             ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), and `DISTANCE`
-            where an attack makes the perturbation small. In corruption units every name is followed
+            for minimum-norm attacks. In corruption units every name is followed
             by the number of the draw (``correct0``, ``correct1``, …), in units of a replay the setting comes before it
             (``alone.correct``).
         seconds: wall time of this unit, verification included.
@@ -57,7 +57,7 @@ class Unit:
 
 
 def replay_phase(label: str) -> str:
-    """Return the phase in which what the attack of that label made is shown again in other batches.
+    """Return the phase in which the adversarial inputs of that attack are replayed in other batches.
 
     Its unit 0 has the setting ``shuffled``, its unit 1 ``among_clean`` and, where it can be, ``alone``: the outcomes of
     those samples alone that were replayed.

@@ -1,4 +1,4 @@
-"""What became of the samples, as accuracies, metrics and comparisons: the NumPy half of every task (see `tasks`)."""
+"""From per-sample outcomes to accuracies, metrics and comparisons: the NumPy half of every task (see `tasks`)."""
 
 from __future__ import annotations
 

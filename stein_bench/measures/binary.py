@@ -1,4 +1,4 @@
-"""Outcomes of two classes that a score tells apart: sensitivity, specificity and the area under the ROC curve."""
+"""Outcomes of binary classification by a score: sensitivity, specificity and the area under the ROC curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worst case within each budget of a battery: what a curve of accuracy against eps is made of. No torch."""
+"""The worst case within each budget of a battery: the points of a curve of accuracy against eps. No torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def budget_results(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome]) -
 
     Args:
         attacks: the battery.
-        robust: by label, what is left of each sample.
+        robust: by label, which samples are still correct.
     """
     if any(attack.label not in robust for attack in attacks):
         return []

@@ -1,4 +1,4 @@
-"""How far away the nearest adversarial inputs are that an attack found which makes the perturbation small."""
+"""Distances of the adversarial inputs found by minimum-norm attacks, and spreads of perturbation norms."""
 
 from __future__ import annotations
 

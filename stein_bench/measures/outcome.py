@@ -20,7 +20,7 @@ Columns = Mapping[str, NDArray[Any]]
 
 
 class Outcome(ABC):
-    """What became of each of n samples in one phase: clean, under an attack, or under one draw of a corruption."""
+    """The outcome of each of n samples in one phase: clean, under an attack, or under one draw of a corruption."""
 
     @classmethod
     @abstractmethod
@@ -44,7 +44,7 @@ class Outcome(ABC):
         """Return the accuracy with its interval."""
 
     def headline(self) -> Figure:
-        """Return the figure that reports are compared by, with its interval: the accuracy, or what stands for it."""
+        """Return the figure that comparisons use, with its interval: the accuracy, or the task's counterpart."""
         rate = self.accuracy()
         return Figure(value=rate.value, ci95=(rate.low, rate.high))
 
@@ -69,7 +69,7 @@ class Outcome(ABC):
 
     @abstractmethod
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
-        """Return what is left of this clean outcome under attack.
+        """Return the outcome under attack, given this clean outcome.
 
         Per sample that is the worse of the clean and the adversarial outcome; where the adversarial input is `void`
         (invalid, or beyond eps), it is the clean one.
@@ -81,13 +81,13 @@ class Outcome(ABC):
 
     @abstractmethod
     def differs(self, other: Self) -> Bits:
-        """Return in which samples the two outcomes differ so much that the verdict is another one."""
+        """Return in which samples the two outcomes differ so much that the verdict changes."""
 
     @abstractmethod
     def versus(self, other: Self, batch_size: int | None = None) -> Paired:
         """Compare this outcome, the first, with another one of the same samples, the second, by their `headline`.
 
-        `batch_size` is None where samples are independent, else the size of the batches that couple them.
+        `batch_size` is None where samples are independent, else the size of the batches.
         """
 
     def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64] | None:

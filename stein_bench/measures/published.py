@@ -1,4 +1,4 @@
-"""The metrics of the code of arXiv 2507.08261 on Cityscapes under its own names, beside what they really are."""
+"""The metrics of the code of arXiv 2507.08261 on Cityscapes under its own names, with their standard names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from stein_bench.report.results import Figure, Metrics, VariantResult
 from stein_bench.statistics.class_counts import METRICS, ClassCounts, metrics, published_js
 
 PUBLISHED_METRICS = {
-    "published_js": "its 'js': no mIoU, but the micro-averaged Jaccard index of a batch, void pixels counted as wrong, "
-    "averaged over batches",
+    "published_js": "its 'js': not mIoU, but the micro-averaged Jaccard index of a batch, void pixels counted as "
+    "wrong, averaged over batches",
     "published_precision": "its 'Precision': the recall",
     "published_sensitivity": "its 'Sensitivity': the precision",
     "published_f1": "its F1: the harmonic mean of the macro-averaged precision and recall, not the mean of the "
     "classes' F1",
 }
-"""What each published metric really is."""
+"""The meaning of each published metric."""
 
 
 def published_metrics(counts: ClassCounts, pixels: int, batch_size: int) -> dict[str, Figure]:

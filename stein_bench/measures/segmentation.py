@@ -79,7 +79,7 @@ class Segmented(Outcome):
     def mean_accuracy(cls, draws: Sequence[Self]) -> Rate:
         right, of = sum(draw.right()[0] for draw in draws) / len(draws), draws[0].right()[1]
         if of == 0:
-            raise RunError("none of the evaluated images has a pixel with a label: nothing can be measured.")
+            raise RunError("none of the evaluated images has a labelled pixel: nothing can be measured.")
         found = draws[0]._intervals if len(draws) == 1 else intervals([draw.counts for draw in draws])
         low, high = (0.0, 1.0) if found is None else found[PIXEL_ACCURACY]
         return Rate(right, of, float(low), float(high))

@@ -1,4 +1,4 @@
-"""Accuracy and metrics by site: by where samples come from."""
+"""Accuracy and metrics by site."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class UserModel:
         from torch import nn
 
         if pretrained:
-            raise UsageError(f"{self.spec} has no pretrained weights of its own; give a file of weights.")
+            raise UsageError(f"{self.spec} has no pretrained weights; give a weights file.")
         arguments = accepted_arguments(self.factory, num_classes, in_channels)
         with running(self.folder, f"calling {self.spec}", self.file, self.shown):
             network = self.factory(**arguments)

@@ -1,4 +1,4 @@
-"""The card that this tool writes into the weights that it saves."""
+"""The metadata card stored in saved weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every kind of model source offers, and the small helpers that the kinds share."""
+"""The interface of model sources, and helpers that they share."""
 
 from __future__ import annotations
 

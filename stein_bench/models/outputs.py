@@ -1,4 +1,4 @@
-"""The class scores in whatever a network returns."""
+"""Extracting logits from a network's output."""
 
 from __future__ import annotations
 

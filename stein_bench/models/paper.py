@@ -72,7 +72,7 @@ class PaperModel:
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Build the network. See `ModelSource.build`; there are no pretrained weights."""
         if pretrained:
-            raise UsageError(f"{self.spec} has no pretrained weights; give a file of weights.")
+            raise UsageError(f"{self.spec} has no pretrained weights; give a weights file.")
         builder = partial(PAPER_MODELS[self.key].builder, num_classes, in_channels, **self.options)
         if self.options:
             self._check_size(builder)

@@ -1,4 +1,4 @@
-"""The source ``seghead:NAME``: any model of timm that gives feature maps, under a head that segments."""
+"""The source ``seghead:NAME``: any timm model with feature maps, under a segmentation head."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class BackboneWithHead:
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Build the network. See `ModelSource.build`; there are no weights that segment."""
         if pretrained:
-            raise UsageError(
-                f"{self.spec} has no pretrained weights that segment; give a file of weights, or train it."
-            )
+            raise UsageError(f"{self.spec} has no pretrained segmentation weights; give a weights file, or train it.")
         from stein_bench.models.segmentation import with_head
 
         return with_head(self.timm_name, num_classes or 19, in_channels)

@@ -1,4 +1,4 @@
-"""Networks that segment: a timm backbone whose feature maps are concatenated under two 1×1 convolutions."""
+"""Segmentation networks: a timm backbone whose feature maps are concatenated under two 1×1 convolutions."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def with_head(name: str, classes: int, in_channels: int) -> SegmentationNetwork:
     except Exception as error:
         if isinstance(error, OSError):
             raise RunError(f"cannot build seghead:{name}: {reason(error)}") from error
-        raise UsageError(f"seghead:{name} gives no feature maps that a head could take: {reason(error)}") from error
+        raise UsageError(f"seghead:{name} has no feature maps for the head: {reason(error)}") from error
     return SegmentationNetwork(backbone, backbone.feature_info.channels(), classes)
 
 

@@ -1,4 +1,4 @@
-"""Which files a user's network is made of: its own file and the files beside it that it imports."""
+"""Source files of a user's network: its own file and the files beside it that it imports."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _find_bare(name: str) -> ModelSource:
     if name.endswith(".py"):
         raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network.")
     if "/" in name:
-        raise UsageError(f"{name!r} is no model name. For the Hugging Face hub, write hf-hub:{name}")
+        raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
     if found is None:
         known = [*timm_model_names(tagged="." in name), *torchvision_model_names(), *torchvision_segmentation_names()]
@@ -87,5 +87,5 @@ def _is_module_name(name: str) -> bool:
 
 def _identifier(name: str, spec: str) -> str:
     if not name.isidentifier():
-        raise UsageError(f"{spec!r} names no callable: {name!r} is no Python name.")
+        raise UsageError(f"{spec!r} does not name a callable: {name!r} is not a Python name.")
     return name

@@ -104,7 +104,7 @@ class HubModel:
                 config, architecture, arguments = load_model_config_from_hf(self.hub_id)
         except Exception as error:
             if isinstance(error, KeyError):
-                raise UsageError(f"{self.spec} is no timm model: its config.json has no {error}.") from error
+                raise UsageError(f"{self.spec} is not a timm model: its config.json has no {error}.") from error
             raise _build_error(self.spec, error) from error
         if not is_model(architecture):
             raise UsageError(f"{self.spec} needs the architecture {architecture!r}, unknown to this timm.")
@@ -159,7 +159,7 @@ def find_hub_model(hub_id: str) -> HubModel:
     Raises `UsageError` where the id is not ``org/name`` or ``org/name@revision``.
     """
     if not HUB_ID.fullmatch(hub_id):
-        raise UsageError(f"{hub_id!r} is no model of the Hugging Face hub: write hf-hub:ORG/NAME.")
+        raise UsageError(f"{hub_id!r} is not a model of the Hugging Face hub: write hf-hub:ORG/NAME.")
     return HubModel(hub_id)
 
 

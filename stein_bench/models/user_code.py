@@ -1,4 +1,4 @@
-"""Running a user's code: importing their file or module, and saying in one line where it failed."""
+"""Importing a user's file or module, with one-line errors that name the place."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def import_file(file: Path, shown: str) -> ModuleType:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None:
-        raise UsageError(f"{shown} is no Python file.")
+        raise UsageError(f"{shown} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

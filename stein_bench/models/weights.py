@@ -1,4 +1,4 @@
-"""Weights: reading, writing and loading them, and telling what they are for."""
+"""Weights: reading, writing and loading them, and recognizing their format."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_weights(path: str | Path) -> Weights:
     file = Path(path).expanduser()
     if file.suffix != ".safetensors" and file.suffix not in PICKLED:
         kinds = ", ".join((".safetensors", *PICKLED))
-        raise UsageError(f"{path} is no file of weights: its name should end in one of {kinds}.")
+        raise UsageError(f"{path} is not a weights file: its name should end in one of {kinds}.")
     if not file.is_file():
         raise UsageError(f"no such file: {path}")
     try:
@@ -158,7 +158,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], WeightsCard | None
             metadata = opened.metadata() or {}
             state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
     except safetensors.SafetensorError as error:
-        raise UsageError(f"{file} is no safetensors file, or a damaged one: {reason(error)}") from error
+        raise UsageError(f"{file} is not a safetensors file, or is damaged: {reason(error)}") from error
     card = card_from_json(metadata[CARD], str(file)) if CARD in metadata else None
     return state, card
 
@@ -173,9 +173,9 @@ def _unpickle(file: Path) -> object:
         # torch speaks of a GLOBAL or class where a pickle asks for code; of operands also for plain garbage
         if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL|Unsupported class", str(error)):
             raise UsageError(
-                f"{file} holds more than tensors, so reading it could run code; save its state_dict() alone."
+                f"{file} holds more than tensors, so loading it could run code; save only its state_dict()."
             ) from error
-        raise UsageError(f"{file} is no PyTorch file of weights, or a damaged one.") from error
+        raise UsageError(f"{file} is not a PyTorch weights file, or is damaged.") from error
 
 
 def _state(found: object, path: str) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from stein_bench.normalization.layers import SteinNorm
 
 @contextmanager
 def function_preserved(layer: nn.Module) -> Iterator[None]:
-    """Let γ and β take up what the body changes in the moments that evaluation of `layer` uses."""
+    """Let γ and β absorb what the body changes in the moments that evaluation of `layer` uses."""
     before = _evaluation_moments(layer)
     yield
     _compensate(layer, before, _evaluation_moments(layer))

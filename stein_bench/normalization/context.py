@@ -1,4 +1,4 @@
-"""Under which circumstances a tensor operation runs: plainly, or watched by a tracer or transformed."""
+"""The context of a tensor operation: plain execution, tracing or a function transform."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn a model's batch normalization layers into Stein layers and back, with an summary of what was done.
+"""Turn a model's batch normalization layers into Stein layers and back, with a summary of what was done.
 
 A layer is converted in place, by changing its class: the module, its parameters, buffers, hooks and flags
 stay the same objects, so optimisers, hooks and modules used in several places keep working.
@@ -71,7 +71,7 @@ def convert_batchnorm(
         The model, and the summary of what was converted, what was not, and why.
 
     Raises:
-        UsageError: estimator, `stats` or `count` is bad, or γ or β of a layer cannot take up the change.
+        UsageError: estimator, `stats` or `count` is bad, or γ or β of a layer cannot absorb the change.
             Nothing has been changed then.
     """
     name = parse_estimator(estimator)
@@ -94,10 +94,10 @@ def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> n
     """Turn all Stein layers of `model` back into ordinary ones, in place, and return the model.
 
     Without `preserve_function` the exact parameters and sample moments stay: the inverse of a conversion
-    without it, bit for bit. With it γ and β take up the change of statistics, to rounding.
+    without it, bit for bit. With it γ and β absorb the change of statistics, to rounding.
 
     Raises:
-        UsageError: γ or β of a layer cannot take up the change. Nothing has been changed then.
+        UsageError: γ or β of a layer cannot absorb the change. Nothing has been changed then.
     """
     layers = [layer for _, layer in stein_layers(model)]
     if preserve_function:

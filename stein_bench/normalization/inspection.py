@@ -1,4 +1,4 @@
-"""What a model's BN layers hold, what converts, and how strongly each estimator would shrink their moments."""
+"""A model's BN layers: their statistics, which convert, and how strongly each estimator would shrink their moments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients through an estimator, written out where automatic differentiation takes too long.
+"""Gradients of the estimators, written out by hand where automatic differentiation is too slow.
 
 On vectors of a few hundred channels, recording and differentiating the thirty small operations of `stein` takes
 longer than the elementwise pass over a small layer. The other estimators are differentiated automatically.

@@ -1,4 +1,4 @@
-"""Find a model's normalization layers, and say which can be converted and why the others cannot."""
+"""Find a model's normalization layers, and report which can be converted and why the others cannot."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def survey(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[SkippedL
 
 
 def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
-    """Check that γ and β of all `layers` can take up a change of statistics.
+    """Check that γ and β of all `layers` can absorb a change of statistics.
 
     Raises:
         UsageError: a layer lacks γ, β or running statistics, or shares γ or β with another module.
@@ -109,7 +109,7 @@ def _outside_of_others(
 
 
 def _reason_to_skip(module: nn.Module, known: set[type[nn.Module]]) -> str | None:
-    """Return why a normalization layer is not converted, or None for a module that is no such layer."""
+    """Return why a normalization layer is not converted, or None for a module that is not such a layer."""
     kind = _class_name(module)
     if isinstance(module, _LazyNormBase):
         return "not initialized yet: run a batch through the model first"

@@ -1,4 +1,4 @@
-"""How many samples fit into memory at once."""
+"""`--batch-size auto`: the batch size that fits into memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UNKNOWN_FREE = 2 * 2**30
 
 
 def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> int:
-    """Return the batch size, a power of two up to `MOST`, with which attacks on `model` surely fit into memory.
+    """Return the batch size, a power of two up to `MOST`, with which attacks on `model` fit into memory.
 
     Args:
         model: on `device`, for inputs (n, *shape).

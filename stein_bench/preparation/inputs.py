@@ -1,4 +1,4 @@
-"""What the model gets: the size of its images, their scaling, and that their values are what they should be."""
+"""The model's inputs: image size, scaling, and a check of their values."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def decide_task(plan: Plan, network: nn.Module) -> Plan:
 
 
 def check_model(plan: Plan, network: nn.Module) -> int:
-    """Try an untrained `network` on two blank inputs and return its number of outputs.
+    """Try an untrained `network` on two all-zero inputs and return its number of outputs.
 
     Raises:
         UsageError: it rejects the inputs, its outputs do not fit the labels, an attack needs more classes, or
@@ -168,7 +168,7 @@ def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
 
 @torch.no_grad()
 def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
-    """Return what `model` makes of two blank inputs of the shape of the samples.
+    """Return the outputs of `model` for two all-zero inputs of the shape of the samples.
 
     Raises:
         UsageError: it rejects them.
@@ -230,7 +230,7 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
 
 
 def _shares_labels(data: DataSource, label_space: str | None) -> bool:
-    """Return whether the labels of `data` are surely those of weights of that label space."""
+    """Return whether the labels of `data` are certainly those of weights of that label space."""
     if data.label_space == CLASS_INDICES:
         return "train" not in data.splits  # with a training split they may well be classes of the data's own
     return data.label_space is not None and data.label_space == label_space

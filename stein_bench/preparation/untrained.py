@@ -1,4 +1,4 @@
-"""The network of a plan, built with random weights."""
+"""The network of a plan, with random weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def build_untrained(plan: Plan) -> nn.Module:
     """Build the network with random weights that depend on the run's seed alone.
 
     Raises:
-        UsageError: it has Stein layers, so that neither its BN nor plain BN would be what a report says.
+        UsageError: it has Stein layers, so that a report would misstate its BN.
     """
     with forked_rng(plan.config.seed):
         network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
@@ -25,7 +25,7 @@ def build_untrained(plan: Plan) -> nn.Module:
             trial_outputs(network.eval(), plan, torch.device("cpu"))
     if next(stein_layers(network), None) is not None:
         raise UsageError(
-            f"{plan.source.name} has Stein layers already, so that a result would stand under another BN's name: "
+            f"{plan.source.name} has Stein layers already, so its results would be reported under another BN's name: "
             "let it return plain BN layers and name the estimator with --bn."
         )
     return network

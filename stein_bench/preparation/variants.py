@@ -13,14 +13,14 @@ from stein_bench.normalization.names import parse_estimator, published_source
 
 STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
 NO_CONTROL = (
-    "no plain-BN control under batch statistics: these weights were trained with other BN, so how much of the "
-    "robustness comes from the statistics' source cannot be told"
+    "no plain-BN control under batch statistics: these weights were not trained with plain BN, so the "
+    "effect of the statistics source is unknown"
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One BN estimator under one statistics source; a control was not asked for but is needed to read another."""
+    """One BN estimator under one statistics source; a control was not requested but is needed to interpret another."""
 
     bn: str
     stats: Literal["running", "batch"]
@@ -46,7 +46,7 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
     if trained_with != "sample" and others:
         raise UsageError(
             f"the weights in {config.weights} were trained with --bn {trained_with}; "
-            f"--bn {others[0]} cannot be put on them."
+            f"--bn {others[0]} cannot be applied to them."
         )
     names = names or [trained_with]
     sources = {bn: config.stats if config.preset is None else (published_source(bn),) for bn in names}
@@ -62,13 +62,13 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
         wanted = [Variant("sample", "batch", control=True)]
     labels = {variant.label for variant in asked}
     if config.batch_size == "auto" and any(variant.stats == "batch" for variant in (*asked, *wanted)):
-        raise UsageError("--batch-size auto: under batch statistics the size is part of the question; give a number.")
+        raise UsageError("--batch-size auto: results under batch statistics depend on the batch size; give a number.")
     controls = {variant.label: variant for variant in wanted if variant.label not in labels}
     return (*asked, *controls.values())
 
 
 def _trained_with(weights: Weights | None, names: Sequence[str]) -> str:
-    """Return the BN that the weights were trained with; where they hold no card of it, the one that is named."""
+    """Return the BN that the weights were trained with; without a card, the one named by `--bn`."""
     if weights is None:
         return "sample"
     if weights.trained_with is not None:
@@ -76,8 +76,8 @@ def _trained_with(weights: Weights | None, names: Sequence[str]) -> str:
     if len(names) == 1 and names[0] != "sample":
         return names[0]
     raise UsageError(
-        f"the weights in {weights.path} are those of Stein layers (they hold their `count`), and no card says of which "
-        "estimator: evaluate takes them with one --bn, the one that they were trained with."
+        f"the weights in {weights.path} are those of Stein layers (they hold their `count`), and no card names the "
+        "estimator: evaluate them with one --bn, the one they were trained with."
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures of plain series: no report, no torch, no display. Made so that colour alone never tells two things apart."""
+"""Figures of plain series: no report, no torch, no display. Nothing is distinguished by colour alone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Series:
 @contextmanager
 def _style() -> Iterator[None]:
     ink: dict[Any, Any] = dict.fromkeys(_INKED, INK)
-    # A $ in a name is no mathematics.
+    # A $ in a name does not start mathematics.
     more: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 11, "hatch.linewidth": 0.6, "text.parse_math": False}
     with mpl.rc_context({**ink, **more}):
         yield
@@ -160,7 +160,7 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
 
 
 def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
-    """Draw, layer by layer from input to output, the share of the mean that is kept and how variances change."""
+    """Draw, layer by layer from input to output, the share of the mean kept and how variances change."""
     with _style():
         figure = Figure(figsize=(6.4, 5.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True)

@@ -1,4 +1,4 @@
-"""What `stein-bench list` prints. Only the list of models imports torch."""
+"""Tables of `stein-bench list`. Only the list of models imports torch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
         summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
         keeps = "" if info.is_corruption else "yes" if info.respects_eps else "no"
         rows.append((info.name, ", ".join(info.norms), info.access, keeps, _serves(info), summary))
-    return ("attack", "norms", "access", "keeps ε", "serves", "what it is"), rows
+    return ("attack", "norms", "access", "respects ε", "tasks", "description"), rows
 
 
 def _serves(info: AttackInfo) -> str:
@@ -73,25 +73,25 @@ def _batteries() -> tuple[Row, Iterable[Row]]:
 
     batteries = [find_battery(name) for name in battery_names()]
     rows = [(battery.name, "\n".join(battery.attacks), battery.summary) for battery in batteries]
-    return ("battery", "attacks", "what it is"), rows
+    return ("battery", "attacks", "description"), rows
 
 
 def _recipes() -> tuple[Row, Iterable[Row]]:
     from stein_bench.training.recipes import find_recipe, recipe_names
 
-    return ("recipe", "what it is"), [(name, find_recipe(name).summary) for name in recipe_names()]
+    return ("recipe", "description"), [(name, find_recipe(name).summary) for name in recipe_names()]
 
 
 def _data() -> tuple[Row, Iterable[Row]]:
     from stein_bench.data.catalog import DATA_SUMMARIES
 
-    return ("data", "what it is"), list(DATA_SUMMARIES.items())
+    return ("data", "description"), list(DATA_SUMMARIES.items())
 
 
 def _bn() -> tuple[Row, Iterable[Row]]:
     from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
 
-    return ("bn", "what it is"), list(ESTIMATOR_SUMMARIES.items())
+    return ("bn", "description"), list(ESTIMATOR_SUMMARIES.items())
 
 
 _LISTINGS = {

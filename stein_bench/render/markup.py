@@ -1,4 +1,4 @@
-"""Texts and tables in the markup of other programs: Markdown, LaTeX and CSV. Every cell is escaped here."""
+"""Markdown, LaTeX, CSV and XML text and tables. Every cell is escaped here."""
 
 from __future__ import annotations
 

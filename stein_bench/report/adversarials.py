@@ -22,7 +22,7 @@ SUFFIX = ".adversarials.npz"
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One sample and what an attack made of it: all that a picture of it needs.
+    """One sample and its adversarial input, with everything a picture needs.
 
     Attributes:
         variant: label of the variant, e.g. ``stein/running``.
@@ -161,7 +161,7 @@ def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
             f"cannot read {beside}, the adversarial examples of {path}: {error.strerror}. Keep it beside the report."
         ) from None
     if hashlib.sha256(content).hexdigest() != saved.sha256:
-        raise UsageError(f"{beside} is not what {path} was written with: its hash is another one.")
+        raise UsageError(f"{beside} is not the file that {path} was written with: its hash differs.")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _gallery(dict(arrays))

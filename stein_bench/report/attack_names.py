@@ -1,4 +1,4 @@
-"""Names of attacks for people, short and still apart."""
+"""Short display names of attacks that still tell them apart."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Named(Budgeted, Protocol):
 
 
 def titles(attacks: Sequence[Named]) -> dict[str, str]:
-    """Return a short name for people by label: name, norm unless Linf, and ε.
+    """Return a short display name by label: name, norm unless Linf, and ε.
 
     Where several attacks have that in common the parameters that tell them apart follow; where that is not enough it is
     the label.
@@ -58,7 +58,7 @@ def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
 
 
 def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
-    """Return the name of the parameter that says how strong a corruption is, and its value for people."""
+    """Return the name of the parameter that says how strong a corruption is, and its value for display."""
     kind = "std" if "std" in params else "amount"
     return kind, format_eps(float(params[kind]))
 

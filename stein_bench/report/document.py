@@ -20,7 +20,7 @@ class Environment(Part):
 
     python: str
     platform: str
-    packages: dict[str, str] = Field(description="versions of the packages that decide the numbers")
+    packages: dict[str, str] = Field(description="versions of the packages that affect the results")
     device: str = Field(description="name of the device the model ran on")
     threads: int = Field(description="CPU threads torch used within an operation")
     precision: Literal["fp32", "bf16"]

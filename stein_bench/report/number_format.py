@@ -1,4 +1,4 @@
-"""How shares, differences and p are written, everywhere alike."""
+"""Formats of shares, differences and p values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and with what a run takes place."""
+"""Provenance of a run: machine, versions, device."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def environment(device: torch.device, precision: str) -> Environment:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that decide the numbers."""
+    """Return the versions of the packages that affect the results."""
     found = {}
     for name in PACKAGES:
         try:

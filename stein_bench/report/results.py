@@ -1,4 +1,4 @@
-"""The results of one variant, as they stand in the report: clean, under attack, under noise, per sample."""
+"""The results of one variant, as they appear in the report: clean, under attack, under noise, per sample."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class SiteResult(Part):
 
 Sites = Annotated[
     dict[str, SiteResult] | None,
-    Field(exclude_if=is_none, description="by site; left out where the data does not tell sites"),
+    Field(exclude_if=is_none, description="by site; left out if the data does not record sites"),
 ]
 
 
@@ -104,10 +104,10 @@ class Spread(Part):
 
 
 class Replay(Part):
-    """What is left of the robust accuracy when the same adversarial inputs are shown in other batches.
+    """The robust accuracy when the same adversarial inputs are evaluated in other batches.
 
     Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named; of
-    segmentation they are mIoU. `flipped` is the share of samples whose verdict is another one than in the batch in
+    segmentation they are mIoU. `flipped` is the share of samples whose verdict differs from that in the batch in
     which they were attacked.
     """
 
@@ -163,11 +163,11 @@ class AttackResult(Part):
     assumes_independence: bool
     attack_success_rate: Share | None = Field(description="share broken among the clean-correct samples")
     invalid: int = Field(description="samples outside budget, box or finite values: never successes")
-    over_budget: int = Field(description="samples beyond eps, of attacks that do not honour it: no successes at eps")
+    over_budget: int = Field(description="samples beyond eps, of attacks that do not respect it: not successes at eps")
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
-    distances: Distances | None = Field(default=None, description="of attacks that make the perturbation small")
-    replay: Replay | None = Field(default=None, description="under batch statistics: how far the verdicts hold")
+    distances: Distances | None = Field(default=None, description="of minimum-norm attacks")
+    replay: Replay | None = Field(default=None, description="under batch statistics: stability of the verdicts")
     forward_passes: int = Field(
         description="of the attack, in samples; verification not counted. A transfer "
         "attack's go through its surrogate: none of them is the evaluated model's"
@@ -177,7 +177,7 @@ class AttackResult(Part):
 
 
 class CorruptionResult(Part):
-    """One kind of random noise on one variant, in several draws. It is judged on the corrupted input alone."""
+    """One kind of random noise on one variant, in several draws. Only the corrupted input counts."""
 
     name: str
     params: dict[str, bool | int | float | str]
@@ -185,7 +185,7 @@ class CorruptionResult(Part):
     status: Literal["ok", "failed"]
     message: str
     accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
-    ci95: Interval | None = Field(description="of the mean, for that many samples: draws are no further samples")
+    ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as further samples")
     metrics: Metrics = None
     sites: Sites = None
     assumes_independence: bool
@@ -253,7 +253,7 @@ class BudgetResult(Part):
 
 
 class LayerShrinkage(Part):
-    """What the variant's estimator makes of the running moments of one layer."""
+    """Effect of the variant's estimator on the running moments of one layer."""
 
     layer: str = Field(description="its name in the model")
     count: int | None = Field(description="elements per channel N that it is computed for; null stands for infinity")
@@ -268,12 +268,12 @@ class VariantResult(Part):
 
     bn: str
     stats: Literal["running", "batch"]
-    control: bool = Field(description="true where it was added for comparison, not asked for")
+    control: bool = Field(description="true if it was added for comparison, not requested")
     converted_layers: int
     skipped_layers: list[SkippedLayerInfo]
     layers_of_unknown_count: int = Field(
-        description="converted layers whose weights do not tell the elements per channel N of a training batch: "
-        "under running statistics it counts as infinite, and what the estimator does with it is off"
+        description="converted layers whose weights do not record the elements per channel N of a training batch: "
+        "under running statistics N is taken as infinite, which disables the part of the estimator that depends on it"
     )
     conversion: Literal["before-training", "after-training", "none"]
     function_preserved: bool = Field(
@@ -283,7 +283,7 @@ class VariantResult(Part):
     clean: Clean
     attacks: list[AttackResult]
     corruptions: list[CorruptionResult] = Field(
-        default_factory=list, description="random noise: no attacks, and no part of the worst case"
+        default_factory=list, description="random noise: not attacks, and not part of the worst case"
     )
     worst_case_accuracy: Share | None = Field(
         description="share that survives every attack; null if one failed or there is none. Of segmentation the share "

@@ -1,1 +1,1 @@
-"""Whole experiments: every BN, statistics source and seed trained and attacked, and what they say together."""
+"""Whole experiments: every BN, statistics source and seed is trained and attacked, and the results are summarized."""

@@ -1,4 +1,4 @@
-"""The cells of an experiment: which networks are trained, which are evaluated, and the files that keep them."""
+"""The cells of an experiment: trainings and evaluations, and the files that store them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Folder:
 
     Attributes:
         path: the folder.
-        fingerprint: of what the experiment's own settings do not tell: data, model code, versions, device. Cells of
-            another one are other files, so that nothing stale is ever taken over.
+        fingerprint: hash of what the experiment's settings do not contain: data, model code, versions, device. Cells
+            with another fingerprint have other file names, so stale cells are never reused.
     """
 
     path: Path
     fingerprint: str
 
     def file(self, name: str, settings: dict[str, Any], suffix: str) -> Path:
-        """Return the file of the cell of that name and those settings."""
+        """Return the file of the cell with this name and these settings."""
         text = json.dumps([self.fingerprint, settings], sort_keys=True)
         readable = name.replace(":", "-")
         return self.path / f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
@@ -38,7 +38,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Training:
-    """A network to train: one BN, one seed, one recipe. Parts that train alike share it."""
+    """A network to train: one BN, one seed, one recipe. Parts with the same training share it."""
 
     bn: str
     seed: int
@@ -48,7 +48,7 @@ class Training:
 
     @property
     def title(self) -> str:
-        """What is trained, for people."""
+        """What is trained, for display."""
         return f"train {self.bn}, seed {self.seed}, {self.recipe}"
 
 
@@ -64,14 +64,14 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What is evaluated, for people."""
+        """What is evaluated, for display."""
         return f"{self.part.name}: {self.training.bn}/{self.stats}, seed {self.training.seed}"
 
 
 def evaluations(experiment: Experiment, folder: Folder) -> list[Evaluation]:
-    """Return every evaluation of the experiment with its training: part by part, seed by seed, BN by BN.
+    """Return every evaluation of the experiment with its training, ordered by part, seed and BN.
 
-    Seeds come before BNs, so that an interrupted experiment has whole seeds, which are what is compared.
+    Seeds come before BNs, so that an interrupted experiment has complete seeds to compare.
     """
     return [
         evaluation

@@ -1,4 +1,4 @@
-"""The document of a whole experiment: every cell's figures, and what they say together. Read without torch."""
+"""The JSON document of an experiment: its cells and the summary of their results. Read without torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Stats = Literal["running", "batch"]
 
 
 class Cell(Part):
-    """One trained network under one statistics source, put through the attacks of one part."""
+    """One trained network, evaluated under one statistics source with the attacks of one part."""
 
     part: str
     bn: str
@@ -35,7 +35,7 @@ class Cell(Part):
 
 
 class Contrast(Part):
-    """A difference of two rows' figures, paired by seed: the seed is the replicate."""
+    """The difference between two rows, paired by seed: the seed is the replicate."""
 
     kind: Literal["estimator", "source"] = Field(
         description="estimator: minus plain BN under the same statistics; source: batch minus running statistics"
@@ -48,24 +48,24 @@ class Contrast(Part):
         description="95 % paired t interval; null with one seed or equal differences"
     )
     p: Share | None = Field(description="two-sided paired t test; null with one seed or equal differences")
-    p_adjusted: Share | None = Field(description="after Holm over all contrasts of its kind in the document")
+    p_adjusted: Share | None = Field(description="after Holm correction over all contrasts of its kind in the document")
 
 
 class Row(Part):
-    """One figure of one variant over the seeds."""
+    """One metric of one variant and outcome, over the seeds."""
 
     part: str
     bn: str
     stats: Stats
     outcome: str = Field(description="clean, worst-case, or the label of an attack or corruption")
-    title: str = Field(description="the outcome in short")
+    title: str = Field(description="short name of the outcome")
     metric: str
     seeds: list[int]
-    values: list[float | None] = Field(description="one per seed; null where the cell has no figure that counts")
+    values: list[float | None] = Field(description="one per seed; null if the cell has no valid value")
     mean: float | None
     sd: float | None = Field(description="over seeds, n - 1")
     confounded: bool = Field(
-        description="its BN and its source of statistics both differ from plain BN's row: no contrast is drawn"
+        description="its BN and its statistics source both differ from plain BN's row: no contrast is computed"
     )
     contrasts: list[Contrast]
 
@@ -77,22 +77,22 @@ class ExperimentRun(Part):
     created: str = Field(description="start of the last run, UTC, ISO 8601")
     command: str
     environment: Environment
-    wall_seconds: float = Field(description="of the last run; finished cells were taken over")
+    wall_seconds: float = Field(description="of the last run, which reused finished cells")
 
 
 def _supported(version: object) -> object:
     if version != VERSION:
-        raise ValueError(f"this version of stein-bench reads schema_version {VERSION} of it, not {version!r}")
+        raise ValueError(f"this version of stein-bench reads schema_version {VERSION}, not {version!r}")
     return version
 
 
 class Reproduction(Document):
-    """What `stein-bench reproduce` found."""
+    """The results of `stein-bench reproduce`."""
 
     schema_version: Annotated[Literal[1], BeforeValidator(_supported)]
     kind: Literal["reproduction"]
     run: ExperimentRun
-    experiment: dict[str, Any] = Field(description="as run, under the keys of its file")
+    experiment: dict[str, Any] = Field(description="as run, with the keys of its file")
     model: str
     parameters: int
     data: DataInfo
@@ -100,8 +100,8 @@ class Reproduction(Document):
     seeds: list[int]
     cells: list[Cell]
     rows: list[Row]
-    collapsed: list[str] = Field(description="variants that no longer do their task, one line each")
-    notes: list[str] = Field(description="of the experiment: how its tables are to be read")
+    collapsed: list[str] = Field(description="variants whose clean accuracy has collapsed, one line each")
+    notes: list[str] = Field(description="of the experiment, on how to read its tables")
 
     def dishonest(self) -> list[str]:
         """Return one line for each result of a cell that cannot be trusted."""
@@ -122,6 +122,6 @@ def read_reproduction(path: str | Path) -> Reproduction:
     """Read a document back.
 
     Raises:
-        UsageError: the file is missing, not JSON, or no such document.
+        UsageError: the file is missing, not JSON, or not such a document.
     """
-    return read_document(path, Reproduction, "document of reproduce")
+    return read_document(path, Reproduction, "document of `stein-bench reproduce`")

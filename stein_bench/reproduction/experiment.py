@@ -1,4 +1,4 @@
-"""What an experiment consists of: one typed, frozen description, read from YAML. Read without importing torch."""
+"""Experiments: typed and frozen descriptions, read from YAML files without importing torch."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Preset = Literal["controlled", "published"]
 
 
 class ExperimentPart(Settings):
-    """One table of an experiment: how its networks are trained, and what they are put through.
+    """One table of an experiment: how its networks are trained and attacked.
 
     Attributes:
         name: heading of the table.
         recipe: name or file of the training recipe.
         train: further options of `stein-bench train`, by name, e.g. ``batch-size``.
         attack: attack and corruption specs, in order.
-        batch_size: samples per batch in evaluation; under batch statistics it is part of the question.
-        limit: evaluate the first so many samples only.
+        batch_size: samples per batch in evaluation; under batch statistics it changes the result.
+        limit: evaluate only the first samples, up to this number.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -39,21 +39,21 @@ class ExperimentPart(Settings):
 
 
 class Experiment(Settings):
-    """Everything that `stein-bench reproduce` runs. Keys of its file are these names with hyphens.
+    """The experiment that `stein-bench reproduce` runs. Keys of its file are these names with hyphens.
 
     Attributes:
         name, preset: e.g. ``cifar10`` and ``controlled``.
         summary: one line.
-        notes: what the published code does otherwise, and what must be known to read the tables.
+        notes: differences from the published code, and how to read the tables.
         model, data: specs as `evaluate` takes them.
-        data_form: what `--data` has to look like where an experiment comes without data.
+        data_form: form of `--data`, for an experiment without data of its own.
         mean, std: input scaling, if it is not the model's own.
-        image_size: as in `evaluate`, if the images are not taken as they are.
-        bn: estimators, plain BN first where there is something to compare with.
-        stats: statistics sources of every BN; ``published`` gives each the one it has in the published code.
+        image_size: as in `evaluate`, if images are resized.
+        bn: estimators; plain BN, if included, comes first as the reference.
+        stats: statistics sources of every BN; with ``published`` each has the one of the published code.
         parts: the tables.
         seeds, seed: number of trainings per BN, and the first one's seed.
-        device, precision: where and how it runs.
+        device, precision: as in `evaluate`.
     """
 
     name: str = Field(min_length=1)
@@ -93,7 +93,7 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _of_its_preset(self) -> Experiment:
         if (self.preset == "published") != (self.stats == "published"):
-            raise ValueError("the preset published and the statistics sources published need one another")
+            raise ValueError("preset published and stats published need each other")
         return self
 
     @model_validator(mode="after")
@@ -111,7 +111,7 @@ class Experiment(Settings):
 
 
 def experiment_file(name: str, preset: str) -> Path:
-    """Return the file of a system that comes with stein-bench, or of the user's own experiment.
+    """Return the file of a built-in system or of the user's own experiment.
 
     Raises:
         UsageError: there is no such system, preset or file.
@@ -127,12 +127,12 @@ def experiment_file(name: str, preset: str) -> Path:
 
 
 def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:
-    """Read an experiment; `overrides` (option names with underscores, None where not given) win over the file.
+    """Read an experiment; `overrides` (option names with underscores, None if not given) take precedence.
 
-    ``recipe``, ``train``, ``attack``, ``batch_size`` and ``limit`` go to every part; ``part`` keeps the parts named.
+    ``recipe``, ``train``, ``attack``, ``batch_size`` and ``limit`` apply to every part; ``part`` selects parts by name.
 
     Raises:
-        UsageError: the file is missing or wrong, or an override is; the message says where.
+        UsageError: the file is missing or invalid, or an override is invalid; the message names the place.
     """
     known = tuple(hyphenate(name) for name in Experiment.model_fields)
     content = read_yaml_mapping(path, "experiment", known)

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from scipy.special import stdtr, stdtrit
 
 ROUNDING = 1e-12
-"""Differences of shares that deviate by no more than this are equal."""
+"""Differences whose standard deviation is at most this count as equal."""
 
 
 @dataclass(frozen=True)
 class PairedT:
-    """A mean difference over n pairs; `sd` is None where n = 1.
+    """A mean difference over n pairs; `sd` is None if n = 1.
 
-    `interval` is the 95 % t interval, `p` the two-sided p of the paired t test; both are None where n = 1 or where all
+    `interval` is the 95 % t interval, `p` the two-sided p of the paired t test; both are None if n = 1 or all
     differences are equal.
     """
 
@@ -29,16 +29,16 @@ class PairedT:
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the standard deviation (n - 1) of at least one value; no deviation of a single one."""
+    """Return mean and standard deviation (n - 1) of at least one value; a single value has no deviation."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedT:
-    """Compare figures of the same seeds, second minus first, with the seed as the replicate.
+    """Compare values of the same seeds, second minus first, with the seed as the replicate.
 
-    It takes the differences as normal, which a few seeds cannot show. Accuracies are multiples of one over the number
-    of samples, so that a few differences may be equal by chance: their deviation of 0 is no estimate of how seeds
-    differ, and there is no interval and no test then.
+    It assumes normal differences, which a few seeds cannot verify. Accuracies are multiples of one over the number of
+    samples, so a few differences may be equal by chance: their deviation of 0 does not estimate the variation between
+    seeds, and there is no interval and no test.
 
     Source: Student, "The probable error of a mean", Biometrika 6 (1908).
 
@@ -46,7 +46,7 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> PairedT:
         ValueError: the lengths differ, or there is no pair.
     """
     if len(first) != len(second) or not first:
-        raise ValueError(f"{len(first)} and {len(second)} figures cannot be paired")
+        raise ValueError(f"{len(first)} and {len(second)} values cannot be paired")
     differences = [b - a for a, b in zip(first, second, strict=True)]
     n, (mean, sd) = len(differences), mean_sd(differences)
     if sd is None or sd <= ROUNDING:

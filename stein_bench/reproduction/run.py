@@ -1,4 +1,4 @@
-"""The loop over the cells of an experiment: what is missing is trained and evaluated, then all is put together."""
+"""Run an experiment: train and evaluate its missing cells, then summarize all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from stein_bench.training.run import run_training
 
 @dataclass
 class _Tally:
-    """Counts the cells and says which one runs and what is left."""
+    """Counts the cells, and reports which one runs and how many are left."""
 
     total: int
     progress: Progress
@@ -49,19 +49,19 @@ class _Tally:
             return
         rest = f"{left} left"
         if self.seconds:
-            rest += f", about {_duration((left + 1) * sum(self.seconds) / len(self.seconds))} in all"
+            rest += f", about {_duration((left + 1) * sum(self.seconds) / len(self.seconds))} to go"
         self.progress.note(f"cell {self.done} of {self.total}: {title} ({rest})")
 
 
 class _OfCell:
-    """Passes a cell's progress on, but for the note that it lacks a control: that is another cell."""
+    """Forwards a cell's progress, except the note that it lacks a control: the control is another cell."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.start, self.advance, self.finish = progress.start, progress.advance, progress.finish
 
     def note(self, message: str) -> None:
-        """Pass the message on, unless it is about a missing control."""
+        """Forward the message, unless it is about a missing control."""
         if message != NO_CONTROL:
             self._progress.note(message)
 
@@ -74,16 +74,16 @@ def _duration(seconds: float) -> str:
 def run_experiment(
     experiment: Experiment, folder: Path, *, command: str = "", progress: Progress | None = None
 ) -> Reproduction:
-    """Run what is missing of an experiment, and put all its cells together.
+    """Run the missing cells of an experiment, and summarize all of them.
 
     Args:
         experiment: what to run.
-        folder: where the cells are kept; it is made if it is not there.
-        command: how it was called, for the document.
-        progress: told what happens.
+        folder: where the cells are kept; created if missing.
+        command: the command line, for the document.
+        progress: receives progress and notes.
 
     Raises:
-        UsageError: something is wrong with the input; nothing was trained then.
+        UsageError: the input is invalid; nothing was trained.
         RunError: no cell has a result.
     """
     started, created = time.perf_counter(), datetime.now(UTC)
@@ -125,26 +125,26 @@ def run_experiment(
 
 @dataclass(frozen=True)
 class Checked:
-    """What an experiment's settings do not tell: what its data and model are here."""
+    """Hashes of what an experiment's settings only name: its data and model."""
 
     fingerprint: str
     training_data_sha256: str
 
 
 def check_experiment(experiment: Experiment) -> Checked:
-    """Find and check model, data, BN and attacks of every part; nothing is trained or attacked.
+    """Resolve and check model, data, BN and attacks of every part, without training or attacking.
 
     Raises:
-        UsageError: something is unknown, missing or does not fit together.
+        UsageError: something is unknown, missing or inconsistent.
     """
     for part in experiment.parts:
         for bn in experiment.bn:
             for stats in experiment.sources(bn):
                 settings = evaluation_settings(experiment, part, bn, stats, experiment.seed)
                 plan = prepare(make_config({**settings, "weights": "fit"}))
-        blank = build_untrained(plan)
-        plan = decide_task(plan, blank)
-        check_model(plan, blank)
+        network = build_untrained(plan)
+        plan = decide_task(plan, network)
+        check_model(plan, network)
     training, test = (plan.data.samples(split, plan.resize).sha256() for split in ("train", "test"))  # without a limit
     where = environment(plan.device, experiment.precision)
     matters = [training, test, plan.source.fingerprint(), where.packages, where.device]
@@ -153,15 +153,15 @@ def check_experiment(experiment: Experiment) -> Checked:
 
 @contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Make the folder; take it away again, if it is empty, where the body finds something wrong."""
+    """Create the folder; remove it again, if it is empty, when the body raises."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder} for the cells: {error.strerror}.") from None
+        raise UsageError(f"cannot create the folder {folder} for the cells: {error.strerror}.") from None
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # it holds cells of an earlier run
+        with suppress(OSError):  # not empty: it has cells of an earlier run
             folder.rmdir()
         raise
 
@@ -180,7 +180,7 @@ def _trainings(cells: Sequence[Evaluation]) -> list[Training]:
 def _run_cells(
     cells: Sequence[Evaluation], progress: Progress
 ) -> tuple[list[tuple[Cell, Report | None]], list[Measured]]:
-    """Train and evaluate what is missing. A cell that fails has no figures and says why; the others go on."""
+    """Train and evaluate missing cells. A failed cell has no results but records why; the others continue."""
     tally = _Tally(len(cells) + len(_trainings(cells)), progress)
     failed: dict[Path, str] = {}
     tried: set[Path] = set()
@@ -201,7 +201,7 @@ def _run_cells(
 
 
 def _train(training: Training, tally: _Tally) -> dict[Path, str]:
-    """Train a network unless it is there; return why it failed, if it did."""
+    """Train a network unless its file exists; return the reason if it failed."""
     found = training.path.exists()
     tally.begin(training.title, found)
     if found:
@@ -217,7 +217,7 @@ def _train(training: Training, tally: _Tally) -> dict[Path, str]:
 
 
 def _evaluate(cell: Evaluation, tally: _Tally) -> Report | str:
-    """Return the report of a cell, evaluated unless it is there; or why it failed."""
+    """Return the report of a cell, evaluated unless its file exists, or the reason if it failed."""
     found = cell.path.exists()
     tally.begin(cell.title, found)
     if found:

@@ -1,4 +1,4 @@
-"""From the reports of the cells to the rows of a document: a pure function of figures, no torch."""
+"""Summarize the cells' reports as the rows of a document: pure functions, no torch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PLAIN = "sample"
 ACCURACY = "accuracy"
 
 Figures = Mapping[tuple[str, str], float | None]
-"""(outcome, metric) to the figure of one cell, None where it has none that counts."""
+"""(outcome, metric) to the value of one cell, None if it has no valid one."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The figures of one cell, in the order of its report, and what its outcomes are called in short."""
+    """The values of one cell, in the order of its report, and short names of its outcomes."""
 
     part: str
     bn: str
@@ -35,7 +35,7 @@ class Measured:
 
 
 def measured(part: str, seed: int, report: Report) -> Measured:
-    """Take the figures out of a cell's report, which holds one variant."""
+    """Extract the values from a cell's report, which has one variant."""
     (variant,) = report.variants
     return Measured(part, variant.bn, variant.stats, seed, dict(_figures(report)), _titles(report))
 
@@ -68,18 +68,18 @@ def _titles(report: Report) -> dict[str, str]:
 
 
 def _strength(corruption: CorruptionResult) -> str:
-    """Return a corruption's name and how strong it is, e.g. ``gaussian 25/255``."""
+    """Return a corruption's name and strength, e.g. ``gaussian 25/255``."""
     key = "std" if "std" in corruption.params else "amount"
     return f"{corruption.name.removeprefix('noise-')} {format_eps(float(corruption.params[key]))}"
 
 
 def rows(cells: Sequence[Measured], seeds: Sequence[int]) -> list[Row]:
-    """Return one row per part, variant, outcome and metric, with its contrasts where there is something to subtract.
+    """Return one row per part, variant, outcome and metric, with its contrasts, if there is a reference.
 
-    A seed whose cell has no figure has None in its place.
+    The value of a seed is None if its cell has none.
 
-    The estimator's contrast is with plain BN under the same statistics, the source's with the same BN under running
-    statistics. Where plain BN has no row under the same statistics but one under others, the row is confounded.
+    The estimator contrast is with plain BN under the same statistics, the source contrast with the same BN under
+    running statistics. If plain BN has rows, but none under the same statistics, the row is confounded.
     """
     groups: dict[tuple[str, str, str], list[Measured]] = {}
     for cell in cells:
@@ -154,9 +154,9 @@ def _adjusted(found: Sequence[Row]) -> list[Row]:
 
 
 def collapsed(found: Iterable[Row], classes: int) -> list[str]:
-    """Return one line for each variant that no longer does its task: its robust figures mean nothing.
+    """Return one line for each collapsed variant, whose robust accuracies are meaningless.
 
-    That is one whose mean clean accuracy is below `COLLAPSED` of the best variant's in its part, or not above chance.
+    Its mean clean accuracy is below `COLLAPSED` times the best variant's in its part, or not above chance.
     """
     clean = [row for row in found if row.outcome == CLEAN and row.metric == ACCURACY and row.mean is not None]
     lines = []
@@ -166,6 +166,6 @@ def collapsed(found: Iterable[Row], classes: int) -> list[str]:
         if reached < COLLAPSED * best or reached <= 1 / classes:
             lines.append(
                 f"{row.part}, {row.bn}/{row.stats}: clean accuracy has collapsed to {100 * reached:.1f} %; the best "
-                f"variant has {100 * best:.1f} %, chance {100 / classes:.1f} %: its robust figures mean nothing"
+                f"variant has {100 * best:.1f} %, chance {100 / classes:.1f} %: its robust accuracies are meaningless"
             )
     return lines

@@ -176,7 +176,7 @@ def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> 
 
     Args:
         first, second: counts of the same images, in the same order.
-        unit: how many consecutive images are exchanged together (the batch that couples them).
+        unit: how many consecutive images are exchanged together (the batch).
     """
     first, second = aligned(first, second)
     moves = second.stacked() - first.stacked()
@@ -214,7 +214,7 @@ def least_p(units: int) -> float:
 
 
 def published_js(right: Ints, pixels: int, batch_size: int) -> float:
-    """Return what the code of arXiv 2507.08261 calls ``js`` on Cityscapes: it is no mIoU.
+    """Return what the code of arXiv 2507.08261 calls ``js`` on Cityscapes: it is not mIoU.
 
     In each batch of consecutive images it is the micro-averaged Jaccard index over all pixels, void ones included, of
     which none is ever right: right / (2·all - right). The batches' values are averaged, however large the last one is.

@@ -1,4 +1,4 @@
-"""Two outcomes of the same samples: exact tests, an interval, and what they can show. Pure functions, no torch."""
+"""Two outcomes of the same samples: exact tests, an interval, and their power. Pure functions, no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stein_bench.statistics.rates import Z95, Bits, wilson
 
 LEAST_BATCHES = 10
-"""Where whole batches are flipped, fewer than these say too little: the test is left out."""
+"""Where whole batches are flipped, the test is left out below this number."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Paired:
             those for which the second's is lower, and higher).
         first, second: the two accuracies (or mIoU).
         difference: the second minus the first.
-        interval: of the difference, 95 %; it takes the samples as independent.
+        interval: of the difference, 95 %; it assumes independent samples.
         p_drop: one-sided p that the second is worse; None where the test is left out.
         p_gain: one-sided p that the second is better; None where the test is left out.
-        units: what the tests take as independent: samples, or batches.
+        units: the independent units of the tests: samples or batches.
         graded: whether a sample can be partly right, so that `lost` and `gained` do not make up the difference.
     """
 

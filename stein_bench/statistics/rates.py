@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Bits = NDArray[np.bool_]
 
 COLLAPSED = 0.5
-"""A variant with less than this share of the best one's clean accuracy no longer does its task."""
+"""A variant with less than this share of the best one's clean accuracy has collapsed."""
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal distribution."""
@@ -57,7 +57,7 @@ def accuracy(correct: Bits) -> Rate:
 def mean_accuracy(correct: list[Bits]) -> Rate:
     """Return the mean share right over several draws of the same samples, with an interval for that many samples.
 
-    Draws are no further samples: they lessen the noise's chance, not that of the samples, so that n stays.
+    Draws are not further samples: they reduce the variance from the noise, not from the samples, so n stays the same.
     """
     counts = [int(bits.sum()) for bits in correct]
     return wilson(sum(counts) / len(counts), int(correct[0].size))

@@ -1,4 +1,4 @@
-"""What the Lipschitz constants of layers say: ratios to plain BN, the JSON document, one plain sentence."""
+"""Summary of the layers' Lipschitz constants: ratios to plain BN, the JSON document, a one-sentence conclusion."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LipschitzStudy:
     def conclusion(self) -> str:
         """Return one plain sentence about every estimator that was compared with plain BN."""
         if not self.others:
-            return "Only plain BN was looked at: name another estimator with --bn."
+            return "Only plain BN was evaluated: name another estimator with --bn."
         parts = []
         for bn in self.others:
             ratios = [ratio for ratio in self.ratios(bn) if ratio is not None]

@@ -1,4 +1,4 @@
-"""The estimators whose risk is simulated, for many batches at once, and what the theorem on variances says."""
+"""The simulated estimators, batched, and the bound of the theorem on variances."""
 
 from __future__ import annotations
 

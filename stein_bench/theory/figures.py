@@ -1,4 +1,4 @@
-"""Ratios near 1, far above and far below it, written short. This module does not import torch."""
+"""Short formats of ratios near 1, far above and far below it. This module does not import torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of contaminations and estimators that a simulation can be asked for. This module does not import torch."""
+"""Names of the contaminations and estimators of a simulation. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTAMINATIONS: dict[str, str] = {
     "uniform": "a uniform variable added",
     "rademacher": "plus or minus the strength, each with probability 1/2, added",
     "truncated-gaussian": "a Gaussian cut off at two of its standard deviations, added",
-    "clipped-cauchy": "the published noise added: Cauchy, clipped to the range of the clean elements",
+    "clipped-cauchy": "the published noise, added: Cauchy, clipped to the range of the clean elements",
 }
 """One line per contamination, in the order in which tables show them. The middle four are sub-Gaussian."""
 

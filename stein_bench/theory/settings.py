@@ -1,4 +1,4 @@
-"""What a simulation is asked for: typed, frozen, checked when it is made. This module does not import torch."""
+"""Settings of a simulation: typed, frozen, validated. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def parse_list(option: str, text: str) -> tuple[float, ...]:
     """Parse the comma-separated numbers of an option, none of them infinite.
 
     Raises:
-        UsageError: one is no finite number; the message names the option.
+        UsageError: one is not a finite number; the message names the option.
     """
     numbers = parse_numbers(text, f"--{option}")
     check_range(option, numbers, -math.inf, math.inf)

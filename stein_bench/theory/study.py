@@ -1,4 +1,4 @@
-"""What a simulated grid says: verdicts that hold together, a summary, the JSON document, one plain sentence."""
+"""Summary of a simulated grid: simultaneous verdicts, the JSON document, a one-sentence conclusion."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RiskStudy:
 
     @cached_property
     def comparisons(self) -> int:
-        """The number of verdicts that are no matter of course."""
+        """The number of verdicts that are not trivial."""
         return sum(not item.ratio.same for cell in self.cells for item in cell.comparisons)
 
     @property

@@ -1,4 +1,4 @@
-"""Augmentation, sample by sample: what becomes of a sample depends on its seed alone."""
+"""Random crops and flips, drawn for each sample from its own seed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stein_bench.tasks import IGNORE
 def augment(
     inputs: Tensor, labels: Tensor, seeds: Sequence[int], *, crop_padding: int, horizontal_flip: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return randomly cropped and mirrored samples, and their labels, of the same shapes.
+    """Return randomly cropped and flipped samples and their labels, in the same shapes.
 
-    A crop is a window of the sample's size within the sample padded by `crop_padding` zeros on every side of every
-    spatial axis; a mirror image, of every second sample on average, has its last axis reversed. Labels of the
-    samples' spatial shape move with them, and are `labels.IGNORE` where the window leaves the sample.
+    A crop is a window of the sample's size in the sample padded by `crop_padding` zeros on both sides of every spatial
+    axis; every second sample on average is flipped along its last axis. Per-pixel labels move with the sample and are
+    `IGNORE` outside of it.
 
     Args:
         inputs: (n, C, *spatial) in [0, 1].
         labels: (n,), or (n, *spatial) for one label per pixel.
-        seeds: one per sample, in [0, 2⁶³), evenly distributed.
+        seeds: one per sample, uniformly distributed in [0, 2⁶³).
     """
     if not crop_padding and not horizontal_flip:
         return inputs, labels
@@ -43,9 +43,9 @@ def augment(
 
 
 def draw(seed: int, axes: int, crop_padding: int, horizontal_flip: bool) -> tuple[tuple[int, ...], bool]:
-    """Return the window's corner in the padded sample and whether it is mirrored, as digits of the `seed`.
+    """Return the window's corner in the padded sample and whether it is flipped, as digits of the `seed`.
 
-    The seed's 63 bits are far more than a draw needs, so that its digits are as evenly distributed as it is.
+    The seed has far more bits (63) than a draw needs, so its digits are as uniform as the seed.
     """
     corner = []
     for _ in range(axes):

@@ -1,4 +1,4 @@
-"""What is known of a training: its curves and all that decided them, as the JSON card beside the weights."""
+"""The training card: learning curves and provenance of a training, as JSON beside the weights."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from stein_bench.report.results import Part
 
 
 class EpochRecord(Part):
-    """One epoch.
+    """The record of one epoch.
 
     Attributes:
         epoch: its number, from 1.
-        learning_rate: that of its last step.
-        loss, accuracy: means over the samples trained on, as they were trained on: augmented, perturbed by the attack
-            of adversarial training, with the network as it was when it met them. The loss includes label smoothing;
-            the accuracy is the mean of the task's quality of each sample, in [0, 1].
-        validation_loss, validation_accuracy: on the validation part after the epoch, in evaluation mode, unperturbed
-            and without label smoothing; None without a validation part.
-        validation_robust_loss, validation_robust_accuracy: the same under the attack of adversarial training: right on
-            the clean and on the adversarial input, or as right as on the worse of both.
+        learning_rate: at its last step.
+        loss, accuracy: means over the training samples during the epoch: augmented, adversarially perturbed, and with
+            the weights at their step. The loss includes label smoothing; the accuracy is the task's mean quality per
+            sample, in [0, 1].
+        validation_loss, validation_accuracy: on the validation part after the epoch, in evaluation mode, without
+            perturbation and label smoothing; None without a validation part.
+        validation_robust_loss, validation_robust_accuracy: the same under the training attack; the accuracy takes the
+            worse of the clean and the adversarial input.
         seconds: how long it took, validation included.
     """
 
@@ -41,7 +41,7 @@ class EpochRecord(Part):
 
 
 class TrainedData(Part):
-    """The data: sizes of the two parts of the training split, and the SHA-256 over its samples and labels."""
+    """The data: sizes of the training and validation parts, and the SHA-256 over samples and labels of the split."""
 
     name: str
     split: str
@@ -54,9 +54,9 @@ class TrainedData(Part):
 
 
 class StartedFrom(Part):
-    """Trained weights that training started from.
+    """The trained weights that training started from.
 
-    `bn` is the normalization they were trained with, `function_preserved` whether γ and β took up the change to
+    `bn` is the normalization they were trained with, `function_preserved` whether γ and β absorbed the change to
     another one, `sha256` the hash over weights and buffers before training, after any conversion.
     """
 
@@ -67,7 +67,7 @@ class StartedFrom(Part):
 
 
 class TrainingCard(Part):
-    """Everything about one training. `identity` is what must be equal for an interrupted one to go on."""
+    """The full record of a training. Resuming an interrupted training requires an equal `identity`."""
 
     document: Literal["stein-bench training"] = "stein-bench training"
     version: Literal[1] = 1
@@ -99,7 +99,7 @@ class TrainingCard(Part):
 
 
 def card_path(output: str | Path) -> Path:
-    """Return where the card of the weights `output` lies."""
+    """Return the path of the card for the weights file `output`."""
     return Path(output).expanduser().with_suffix(".json")
 
 
@@ -107,11 +107,11 @@ def read_training_card(path: str | Path) -> TrainingCard:
     """Read a card.
 
     Raises:
-        UsageError: it is missing, or no card of this version.
+        UsageError: it is missing, or not a card of this version.
     """
     try:
         return TrainingCard.model_validate_json(Path(path).read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}.") from None
     except ValidationError:
-        raise UsageError(f"{path} is no card of a training by this version.") from None
+        raise UsageError(f"{path} is not a training card of this version.") from None

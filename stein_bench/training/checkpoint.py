@@ -1,4 +1,4 @@
-"""The checkpoint of an unfinished training, kept beside its output so that `--resume` can go on."""
+"""Checkpoints of unfinished trainings, kept beside their output for `--resume`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FORMAT = 1
 
 
 def checkpoint_path(output: str | Path) -> Path:
-    """Return where the checkpoint of the weights `output` lies."""
+    """Return the path of the checkpoint for the weights file `output`."""
     return Path(f"{Path(output).expanduser()}{SUFFIX}")
 
 
 def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
-    """Write a checkpoint: the file at `path` is the former one or this, whole, at every moment.
+    """Write a checkpoint atomically: at every moment `path` is a complete checkpoint, the previous or the new one.
 
     Raises:
         UsageError: it cannot be written.
@@ -39,10 +39,10 @@ def save_checkpoint(path: Path, identity: dict[str, Any], state: dict[str, Any])
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Return the state in a checkpoint of the training of that `identity`. It is read as tensors and plain values.
+    """Return the state in the checkpoint of the training with this `identity`; only tensors and plain values are read.
 
     Raises:
-        UsageError: it belongs to another training (the message says what differs) or cannot be read.
+        UsageError: it belongs to a different training (the message names the differences) or cannot be read.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -50,27 +50,27 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
         readable = content["format"] == FORMAT and isinstance(state, dict)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}.") from None
-    except Exception:  # noqa: BLE001  (whatever torch says about a file that is none of its own)
+    except Exception:  # noqa: BLE001  (whatever torch raises for a file that it did not write)
         readable = False
     if not readable:
-        raise UsageError(f"{path} is no checkpoint of an interrupted training: move it away.") from None
+        raise UsageError(f"{path} is not the checkpoint of an interrupted training: move it away.") from None
     check_identity(path, found, identity)
     return dict(state)
 
 
 def check_identity(path: Path, found: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raise a `UsageError` that names what differs unless `found` is the `identity` of this training."""
+    """Raise a `UsageError` that names the differences if `found` is not the `identity` of this training."""
     own = plain(identity)
     if found == own:
         return
     changed = sorted(key for key in own.keys() | found.keys() if found.get(key) != own.get(key))
     raise UsageError(
-        f"{path} belongs to another training (differs in {', '.join(changed)}): repeat the first command, "
-        "name another output, or delete the file to start again."
+        f"{path} belongs to a different training (differs in {', '.join(changed)}): repeat the original command, "
+        "choose another output, or delete the file to start again."
     )
 
 
 def plain(identity: dict[str, Any]) -> dict[str, Any]:
-    """Return what JSON makes of it, which compares equal after having been written and read."""
+    """Return the identity after a JSON round trip, so that it equals one read from a file."""
     plain: dict[str, Any] = json.loads(json.dumps(identity, sort_keys=True))
     return plain

@@ -1,4 +1,4 @@
-"""The configuration of a training, made from a YAML file and command-line options of the same names."""
+"""The configuration of a training, from a YAML file and command-line options with the same names."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from stein_bench.training.recipes import DEFAULT, Number, Recipe, find_recipe
 
 FROM_SCRATCH = "none"
 OVERRIDES = ("epochs", "batch_size", "learning_rate", "weight_decay")
-"""Keys of the recipe that are options, too."""
+"""Recipe keys that are also options."""
 
 
 def _one(value: object) -> object:
-    """Take a list of one name for the name: YAML files of `evaluate` list theirs."""
+    """Accept a list of one name, since YAML files for `evaluate` have lists here."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
 
 
 class TrainConfig(Settings):
-    """Everything that `stein-bench train` can be told. Field names are the option names, with underscores.
+    """All settings of `stein-bench train`. Field names are the option names, with underscores.
 
     Raises pydantic's ValidationError; `make_train_config` turns it into a `UsageError`.
 
     Attributes:
-        weights: ``none`` (random ones), ``pretrained`` or a file: what training starts from.
+        weights: what training starts from: ``none`` (random initialization), ``pretrained`` or a file.
         output: the ``.safetensors`` file to write.
     """
 
@@ -65,16 +65,16 @@ class TrainConfig(Settings):
         return value
 
     def chosen_recipe(self) -> Recipe:
-        """Return the recipe with what the options change in it.
+        """Return the recipe with the values that options override.
 
         Raises:
-            UsageError: there is no such recipe, or something in it is wrong.
+            UsageError: there is no such recipe, or a value in it is invalid.
         """
         options = {name: getattr(self, name) for name in OVERRIDES}
         return find_recipe(self.recipe).changed(options, f"recipe {self.recipe} with the options given")
 
     def as_run_config(self, weights: str) -> RunConfig:
-        """Return the evaluation that finds and checks the same model and data, with those `weights`."""
+        """Return an evaluation config with the same model and data and these `weights`, to resolve and check them."""
         attack = {"attack": (self.adversarial,)} if self.adversarial is not None else {}
         return RunConfig(
             model=self.model, data=self.data, weights=weights, workers=self.workers, seed=self.seed,
@@ -87,7 +87,8 @@ def make_train_config(options: Mapping[str, Any], file: str | Path | None = None
     """Merge a configuration file with command-line `options`; the command line wins.
 
     Raises:
-        UsageError: a value is missing or wrong; the message names the option and, if it came from there, the file.
+        UsageError: a value is missing or invalid; the message names the option and, if the value came from a file, the
+            file.
     """
     needed = {
         "model": "Name one, e.g. stein-bench train resnet18 --output weights.safetensors",

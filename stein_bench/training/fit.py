@@ -1,4 +1,4 @@
-"""The built-in recipe that trains a network where no weights fit the data."""
+"""Training by the recipe `fit`, for networks without weights that fit the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stein_bench.training.recipes import DEFAULT, Recipe, find_recipe
 
 
 def fit_recipe() -> Recipe:
-    """Return the recipe of a fit: a short standard training without augmentation or validation."""
+    """Return the recipe `fit`: a short standard training without augmentation or validation."""
     return find_recipe(DEFAULT)
 
 
@@ -31,8 +31,8 @@ def fit(
 ) -> float:
     """Train `model` in place on `samples` and return the mean loss of the last epoch (nats per sample).
 
-    The result is a function of the model's initial state, the samples, the recipe and the seed; the global RNG
-    is left as it was. The model is left on `device`, in eval mode.
+    The result depends only on the model's initial state, the samples, the recipe and the seed; the state of the global
+    RNG is restored. The model is left on `device`, in eval mode.
 
     Raises:
         RunError: the loss became infinite or NaN.

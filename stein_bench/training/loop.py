@@ -1,4 +1,4 @@
-"""The training loop: epochs over a split's training part, each followed by a validation, until the best is found."""
+"""The training loop: epochs over the training part of a split, each followed by validation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Samples with the indices to train on and those to validate on (there may be none)."""
+    """Samples with the indices of the training part and of the validation part, which may be empty."""
 
     samples: Samples
     train: np.ndarray
@@ -44,37 +44,37 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Adversary:
-    """The attack of adversarial training, and the number of outputs that the model has."""
+    """The attack for adversarial training, and the model's number of outputs."""
 
     attack: Attack
     classes: int
 
 
 class Training:
-    """One training of `model`, in place: what has been done so far, and how to go on.
+    """One training of `model`, in place, which can be saved and resumed between epochs.
 
-    The result is a function of the model's initial state, the data, the recipe and the seed: every epoch's order,
-    augmentation, random starts and dropout derive from (seed, epoch, sample id), so that neither reading ahead nor an
-    interruption between epochs changes it. In several processes each batch is split among them; batch
-    normalization and gradients are those of the whole batch.
+    The result depends only on the model's initial state, the data, the recipe and the seed: every epoch's order,
+    augmentation, random starts and dropout derive from (seed, epoch, sample id), so neither prefetching nor an
+    interruption between epochs changes it. Several processes split each batch among them; BN statistics and gradients
+    are those of the whole batch.
 
-    Adversarial training (Madry et al. 2018) replaces every batch by what the attack makes of it, all its steps on all
-    samples. The attacked network is in evaluation mode, with running statistics: that is the network whose
-    robustness is reported, its samples are attacked each by itself, and neither running averages nor `count` learn
-    from half-made perturbations. (Madry et al. attacked in training mode; Pang et al., "Bag of tricks for adversarial
-    training" (2021), section 3.2, find that evaluation mode costs no robustness and keeps more clean accuracy.) The
-    update itself is in training mode, on the adversarial batch alone.
+    Adversarial training (Madry et al. 2018) replaces every batch by adversarial inputs, with all steps of the attack on
+    all samples. The network is attacked in evaluation mode, with running statistics: that is the network whose
+    robustness is reported, each sample is attacked independently, and unfinished perturbations update neither running
+    averages nor `count`. (Madry et al. attacked in training mode; Pang et al., "Bag of tricks for adversarial training"
+    (2021), section 3.2, find that evaluation mode costs no robustness and keeps more clean accuracy.) The update itself
+    is in training mode, on the adversarial batch alone.
 
     Args:
-        model: maps [0, 1] to logits.
-        data: samples and their parts.
-        task: loss and success.
+        model: maps inputs in [0, 1] to logits.
+        data: samples with their training and validation part.
+        task: defines loss and correctness.
         recipe: how to train.
         seed: of all randomness.
-        device: where to.
+        device: where to train.
         adversary: for adversarial training.
         compile: run the model through `torch.compile`.
-        workers: threads that read data ahead.
+        workers: threads that prefetch data.
 
     Attributes:
         history: a record of every finished epoch.
@@ -107,13 +107,13 @@ class Training:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether the recipe's patience is over before its epochs are."""
+        """Whether the recipe's patience ran out before its last epoch."""
         done, patience = len(self.history), self.recipe.patience
         return patience is not None and self.best_epoch is not None and done - self.best_epoch >= patience
 
     @property
     def finished(self) -> bool:
-        """Whether there is no epoch left."""
+        """Whether no epoch is left."""
         return len(self.history) >= self.recipe.epochs or self.stopped_early
 
     @property
@@ -126,7 +126,7 @@ class Training:
         return self.recipe.keep == "best" and len(self.data.validation) > 0
 
     def state(self) -> dict[str, Any]:
-        """Return everything that another `Training` of the same arguments needs to go on from here."""
+        """Return everything that another `Training` with the same arguments needs to resume from here."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -137,7 +137,7 @@ class Training:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on where the `Training` was whose `state` this is."""
+        """Resume from the `state` of another `Training`."""
         with synchronised_batchnorm(self.model):
             self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -151,12 +151,12 @@ class Training:
         title: str = "train",
         after_epoch: Callable[[Training], None] | None = None,
     ) -> None:
-        """Train until it is finished, and leave the model in eval mode with the weights to keep.
+        """Train to the end, and leave the model in eval mode with the weights to keep.
 
         Args:
-            progress: told of every batch.
+            progress: notified of every batch.
             title: of the phase.
-            after_epoch: called with this object after every epoch, and its validation.
+            after_epoch: called with this object after every epoch and its validation.
 
         Raises:
             RunError: the loss became infinite or NaN.
@@ -164,7 +164,7 @@ class Training:
         progress = progress or Silent()
         per_epoch = len(self.data.train)
         total, done = self.recipe.epochs * per_epoch, len(self.history) * per_epoch
-        # before the layers are synchronised: it would refuse such on the CPU, where these work
+        # before the layers are synchronised: DistributedDataParallel refuses them on the CPU, where they work
         parallel = averaging_gradients(self.model, self._callable, self._trial_loss)
         with repeatable_backends(), synchronised_batchnorm(self.model), phase(progress, title, total, done):
             while not self.finished:
@@ -195,7 +195,7 @@ class Training:
         self.history.append(record)
         if validation and self._is_best(record):
             self.best_epoch = record.epoch
-            # copied: the state dict's tensors are the live ones, which the next step changes
+            # a copy: the state dict holds the live tensors, which the next step changes
             self._best_state = copied_state(self.model) if self._keeps_best else None
 
     def _is_best(self, record: EpochRecord) -> bool:
@@ -233,7 +233,7 @@ class Training:
     def _step(
         self, parallel: nn.Module, inputs: Tensor, labels: Tensor, seeds: Sequence[int], share: float
     ) -> tuple[float, Tensor]:
-        """Step on this process's `share` of a batch (1 on average); return its mean loss, and each sample's quality."""
+        """Take a step on this process's `share` of a batch (1 on average); return mean loss and sample qualities."""
         inputs, labels = inputs.to(self.device), labels.to(self.device)
         if self.adversary is not None:
             inputs = self._attacked(self.adversary, inputs, labels, seeds)
@@ -249,14 +249,14 @@ class Training:
         return float(loss.detach()), self.task.quality(output.detach(), labels)
 
     def _attacked(self, adversary: Adversary, inputs: Tensor, labels: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Return what the attack makes of a batch: its last iterates, also of samples that were broken before."""
+        """Return the attack's last iterates on a batch, also for samples that an earlier iterate already broke."""
         with model_untouched(self.model):
             return adversary.attack.run(
                 self._callable, inputs, labels, self.task, classes=adversary.classes, seeds=seeds, batch_dependent=True
             ).detach()
 
     def _validate(self) -> dict[str, float]:
-        """Return loss and accuracy on the validation part, in adversarial training under its attack too."""
+        """Return loss and accuracy on the validation part, in adversarial training also under attack."""
         sums = [0.0, 0.0, 0.0, 0.0, 0.0]
         batches = np.array_split(self.data.validation, -(-len(self.data.validation) // self.recipe.batch_size))
         chunks = [part for part in map(own_part, batches) if len(part)]
@@ -271,12 +271,12 @@ class Training:
         return result
 
     def _outcomes(self, inputs: Tensor, labels: Tensor, indices: np.ndarray) -> list[float]:
-        """Return sums over a batch: clean loss and quality, both under attack, samples."""
+        """Return sums over a batch: clean loss and quality, loss and quality under attack, number of samples."""
         loss, quality = self._judged(inputs, labels)
         clean = [float(loss.double().sum()), float(quality.double().sum())]
         if self.adversary is None:
             return [*clean, 0.0, 0.0, float(len(labels))]
-        # The same random starts after every epoch, so that epochs are compared by their weights alone.
+        # The same random starts after every epoch, so that epochs differ only in their weights.
         seeds = self._seeds("validation", 0, indices)
         adversarial = self._attacked(self.adversary, inputs, labels, seeds)
         robust_loss, robust_quality = self._judged(adversarial, labels)

@@ -1,4 +1,4 @@
-"""What training makes small, and what tells a better epoch from a worse one."""
+"""The training loss, and the criterion for the best epoch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from stein_bench.training.recipes import Recipe
 
 
 def smoothed_loss(task: Task, logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Return the task's loss of each sample or, of classes, its cross-entropy with smoothed targets.
+    """Return the task's loss per sample, with label smoothing for classification.
 
-    The target gives the label 1 - s and all K classes s/K each (Szegedy et al., "Rethinking the Inception
+    The target is 1 - s at the label plus s/K at each of the K classes (Szegedy et al., "Rethinking the Inception
     architecture" (2016), section 7).
     """
     loss = task.loss(logits, labels)
@@ -24,7 +24,7 @@ def smoothed_loss(task: Task, logits: Tensor, labels: Tensor, smoothing: float) 
 
 
 def merit(record: EpochRecord, recipe: Recipe) -> float:
-    """Return the figure of a validated epoch that is larger for a better one, NaN counting as the worst."""
+    """Return the monitored value of a validated epoch, larger for better epochs; NaN counts as the worst."""
     robust = record.validation_robust_accuracy is not None
     if recipe.monitor == "accuracy":
         value = record.validation_robust_accuracy if robust else record.validation_accuracy

@@ -1,4 +1,4 @@
-"""Gradients that are those of all processes' parts of a batch together."""
+"""Gradients averaged over the processes that share a batch."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from stein_bench.guard import copied_state, forked_rng
 
 
 def averaging_gradients(model: nn.Module, run: nn.Module, trial_loss: Callable[[], Tensor]) -> nn.Module:
-    """Return what trains in place of `run`: itself or, among several processes, what averages its gradients.
+    """Return `run` itself or, with several processes, a wrapper that averages its gradients.
 
     Args:
         model: holds the parameters.
-        run: runs it, perhaps compiled.
-        trial_loss: computes a loss by the model, to see which parameters it leaves unused.
+        run: the same model as it is called, possibly compiled.
+        trial_loss: computes a loss with the model, to find parameters that get no gradient.
     """
     if world_size() == 1:
         return run
     unused = _leaves_parameters_unused(model, trial_loss)
     with warnings.catch_warnings():
-        # Later versions of torch have another name for it, which 2.6 does not know.
+        # Later versions of torch renamed it; 2.6 only has this name.
         warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
-        # Buffers need no copying: they are equal everywhere, as the moments are.
+        # Buffers need no broadcast: they are equal in all processes, since the moments are.
         return DistributedDataParallel(run, broadcast_buffers=False, find_unused_parameters=unused)
 
 
 def _leaves_parameters_unused(model: nn.Module, trial_loss: Callable[[], Tensor]) -> bool:
-    """Return whether training reaches no gradient in some parameters, such as those of auxiliary classifiers."""
+    """Return whether some parameters, such as those of auxiliary classifiers, get no gradient in training."""
     before = copied_state(model)
     model.train()
     with forked_rng(0):

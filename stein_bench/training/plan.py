@@ -1,4 +1,4 @@
-"""From a training's configuration to a plan in which everything is found and checked before anything is trained."""
+"""Training plans: everything that a training needs is resolved and checked before it starts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from stein_bench.training.recipes import Recipe
 from stein_bench.training.splits import split_indices
 
 ADVERSARIES = ("pgd", "fgsm", "mifgsm")
-"""Attacks that adversarial training can use: they follow the gradient of the loss that is trained on."""
+"""Attacks available for adversarial training: they follow the gradient of the training loss."""
 PRETRAINED = "pretrained"
 
 
@@ -35,12 +35,12 @@ class TrainingPlan:
     """Everything a training needs, checked.
 
     Attributes:
-        config: what it was made from.
-        base: model, data, scaling, task, as an evaluation of them would have it.
+        config: the configuration that it was made from.
+        base: model, data, scaling and task, as in an evaluation.
         recipe: how to train.
-        bn: the canonical name of the normalization to train with.
-        attack: of adversarial training.
-        data: the samples and their parts.
+        bn: canonical name of the BN to train with.
+        attack: for adversarial training, otherwise None.
+        data: the samples with their training and validation part.
         outputs: number of the model's outputs.
         device: of this process.
     """
@@ -56,10 +56,10 @@ class TrainingPlan:
 
 
 def plan_training(config: TrainConfig) -> TrainingPlan:
-    """Find and check everything that `config` names; nothing is trained.
+    """Resolve and check everything that `config` names, without training.
 
     Raises:
-        UsageError: something is unknown, missing or does not fit together.
+        UsageError: something is unknown, missing or inconsistent.
     """
     check_output_file("--output", config.output)
     recipe = config.chosen_recipe()
@@ -101,9 +101,7 @@ def _adversary(spec: str | None) -> Attack | None:
 
 def _check_bn(base: Plan, network: nn.Module, bn: str, config: TrainConfig) -> None:
     if bn != "sample" and not has_batchnorm(network):
-        raise UsageError(
-            f"{base.source.name} has no BatchNorm layer that could be converted, so --bn {bn} would change nothing."
-        )
+        raise UsageError(f"{base.source.name} has no BatchNorm layer to convert, so --bn {bn} would change nothing.")
     if not config.preserve_function:
         return
     if config.weights == FROM_SCRATCH or _former_bn(base) == bn:
@@ -121,7 +119,7 @@ def _former_bn(base: Plan) -> str:
 def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]:
     """Build the network with the BN to train with, and with the weights to start from.
 
-    Weights that were trained with another BN are loaded first and converted then.
+    Weights that were trained with another BN are loaded first and then converted.
 
     Raises:
         UsageError: the weights do not fit.

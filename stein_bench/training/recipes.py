@@ -1,4 +1,4 @@
-"""Training recipes: typed, frozen, in YAML files. Read without importing torch."""
+"""Training recipes: typed and frozen, read from YAML files without importing torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT = "fit"
 
 
 def _number(value: object) -> object:
-    """Take ``1e-3``, which YAML reads as text, and fractions for the numbers that they are."""
+    """Parse ``1e-3``, which YAML reads as text, and fractions as numbers."""
     if isinstance(value, bool):
         raise ValueError("should be a number")
     if not isinstance(value, str):
@@ -38,30 +38,31 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Recipe(BaseModel):
-    """How a network is trained. In YAML the names are written with hyphens (underscores are accepted).
+    """How a network is trained. YAML keys are these names with hyphens (underscores are accepted).
 
     Attributes:
         summary: one line about the recipe.
         optimizer: ``sgd`` or ``adamw`` (decoupled weight decay).
-        learning_rate: its peak.
-        momentum, nesterov: of ``sgd``.
-        weight_decay: of every parameter.
-        schedule: ``constant``, ``cosine`` (to 0), ``one-cycle`` (Smith and Topin 2019, from 1/25 of the peak up to
-            it and down to almost 0) or ``step`` (times `step_factor` after each of `step_epochs`).
-        warmup_epochs: epochs in which the learning rate rises linearly; for ``one-cycle`` those of its rise (0:
-            three tenths of all).
-        cycle_momentum: ``one-cycle`` also moves momentum (AdamW's β1) from 0.95 to 0.85 and back.
-        epochs, batch_size: passes over the training part; samples per step, about: each epoch is split evenly.
-        crop_padding: zeros around each image, from which a window of its size is cut at random; 0 for none.
-        horizontal_flip: mirror every second sample, on average, along its last axis.
-        label_smoothing: share of the target that all classes have alike; classification only.
-        clip_norm: the gradient's largest L2 norm over all parameters.
-        validation_share, validation_seed: the part of the training split that is set aside, and the seed of the draw.
-        stratified: the share holds for each class.
-        monitor: what decides which epoch is best: validation ``accuracy`` or ``loss``; for adversarial training that
-            under attack.
-        patience: epochs without a better one after which training ends.
-        keep: ``best`` (a copy of the best epoch's weights) or ``last``; without validation it is the last.
+        learning_rate: its peak value.
+        momentum, nesterov: for ``sgd``.
+        weight_decay: applied to every parameter.
+        schedule: ``constant``, ``cosine`` (to 0), ``one-cycle`` (Smith and Topin 2019, from 1/25 of the peak up to it
+            and down to almost 0) or ``step`` (multiplied by `step_factor` after each of `step_epochs`).
+        warmup_epochs: epochs of linear warm-up; for ``one-cycle`` the length of its rise (0: three tenths of all
+            epochs).
+        cycle_momentum: ``one-cycle`` also cycles the momentum (AdamW's β1) from 0.95 to 0.85 and back.
+        epochs, batch_size: passes over the training part; approximate samples per step, as each epoch is split evenly.
+        crop_padding: zeros added around each sample before a random crop to its size; 0 for no crop.
+        horizontal_flip: flip every second sample, on average, along its last axis.
+        label_smoothing: share of the target spread evenly over all classes; classification only.
+        clip_norm: maximum L2 norm of the gradient over all parameters.
+        validation_share, validation_seed: share of the training split held out for validation, and the seed of the
+            draw.
+        stratified: hold out the same share of each class.
+        monitor: the validation metric that decides which epoch is best: ``accuracy`` or ``loss``; in adversarial
+            training the one under attack.
+        patience: epochs without improvement after which training ends.
+        keep: ``best`` (a copy of the best epoch's weights) or ``last``; without validation always the last.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=hyphenate, populate_by_name=True)
@@ -95,11 +96,11 @@ class Recipe(BaseModel):
         if self.nesterov and not self.momentum > 0:
             raise ValueError("nesterov needs a momentum above 0")
         if self.patience is not None and self.validation_share == 0:
-            raise ValueError("patience needs a validation-share above 0: nothing else tells which epoch is best")
+            raise ValueError("patience needs a validation-share above 0, to tell which epoch is best")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup-epochs must be below the {self.epochs} epochs")
         if (self.schedule == "step") != bool(self.step_epochs):
-            raise ValueError("schedule 'step' and step-epochs need one another")
+            raise ValueError("schedule 'step' and step-epochs need each other")
         return self
 
     def document(self) -> dict[str, Any]:
@@ -107,17 +108,17 @@ class Recipe(BaseModel):
         return self.model_dump(mode="json", exclude={"summary"})
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings that differ from their defaults, and the first six: what a cached fit is known by.
+        """Return the six required settings and those that differ from their defaults: the cache key of a fit.
 
-        It stays the same when recipes get further keys whose default changes nothing.
+        It does not change when recipes gain keys whose default changes nothing.
         """
         return self.model_dump(mode="json", exclude={"summary"}, exclude_defaults=True)
 
     def changed(self, options: dict[str, Any], where: str) -> Recipe:
-        """Return the recipe with those of `options` that are not None in place of its own.
+        """Return the recipe with its values replaced by those `options` that are not None.
 
         Raises:
-            UsageError: a value is wrong, or does not go with the others; the message names `where`.
+            UsageError: a value is invalid or inconsistent with the others; the message names `where`.
         """
         given = {key: value for key, value in options.items() if value is not None}
         return _made({**self.model_dump(), **given}, where) if given else self
@@ -127,23 +128,23 @@ RECIPE_KEYS = tuple(hyphenate(name) for name in Recipe.model_fields)
 
 
 def recipe_names() -> list[str]:
-    """Return the names of the recipes that come with stein-bench."""
+    """Return the names of the built-in recipes."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def find_recipe(name: str) -> Recipe:
-    """Return the recipe of that name, or the one in that YAML file.
+    """Return the built-in recipe of this name, or the one in this YAML file.
 
     Raises:
-        UsageError: there is no such recipe or file, or the file holds something else; an unknown key is answered by
-            the nearest known one.
+        UsageError: there is no such recipe or file, or the file is not a valid recipe; for an unknown key the nearest
+            known one is suggested.
     """
     if name in recipe_names():
         return _read(FOLDER / f"{name}.yaml", f"recipe {name}")
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return _read(path, f"recipe {name}")
-    raise unknown_name("recipe", name, recipe_names(), "Name one of list recipes, or a YAML file.")
+    raise unknown_name("recipe", name, recipe_names(), "Name one of `stein-bench list recipes`, or a YAML file.")
 
 
 def _read(path: Path, where: str) -> Recipe:

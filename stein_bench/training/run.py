@@ -1,4 +1,4 @@
-"""The composition root of `stein-bench train`: a configuration in, trained weights and their card out."""
+"""Entry point of `stein-bench train`: a configuration in, trained weights and their card out."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ class TrainedNetwork:
 
 
 def run_training(config: TrainConfig, *, command: str = "", progress: Progress | None = None) -> TrainedNetwork:
-    """Do everything that `stein-bench train` does but printing and drawing.
+    """Run `stein-bench train`, without printing and plotting.
 
-    It writes ``config.output``, the card beside it (``.json``) and, while it runs, a checkpoint after every epoch, from
-    which ``config.resume`` goes on; where the training is finished already, ``resume`` returns what is there. In
-    the processes of `torchrun` it runs in all of them, and the first one writes.
+    It writes ``config.output``, the card beside it (``.json``) and, after every epoch, a checkpoint from which
+    ``config.resume`` continues; if the training is already finished, ``resume`` returns its result. Under `torchrun` it
+    runs in all processes, and the first one writes.
 
     Args:
         config: what to train, and how.
-        command: how it was called, for the card.
-        progress: told what happens.
+        command: the command line, for the card.
+        progress: receives progress and notes.
 
     Raises:
-        UsageError: something is wrong with the input; nothing was trained then.
+        UsageError: the input is invalid; nothing was trained.
         RunError: the training failed.
     """
     started, created = time.perf_counter(), datetime.now(UTC)
@@ -59,7 +59,7 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
         network, start = starting_network(plan)
         identity = _identity(plan, network)
         if (finished := _finished(plan, identity)) is not None:
-            progress.note(f"{config.output} is finished already")
+            progress.note(f"{config.output} is already finished")
             return finished
         training = _training(plan, network)
         _restore(training, plan, identity, progress)
@@ -74,11 +74,11 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
 def _check_processes(plan: TrainingPlan) -> None:
     smallest = min(len(batch) for batch in epoch_batches(len(plan.data.train), plan.recipe.batch_size, 0, 0))
     if smallest < world_size():
-        raise UsageError(f"{world_size()} processes, but only {smallest} samples in a batch: give --batch-size.")
+        raise UsageError(f"{world_size()} processes, but only {smallest} samples in a batch: raise --batch-size.")
 
 
 def _identity(plan: TrainingPlan, network: nn.Module) -> dict[str, Any]:
-    """Return everything that decides the result of a training."""
+    """Return everything that determines the result of a training."""
     base = plan.base
     matters = {
         "model": [base.source.spec, base.source.fingerprint()],
@@ -99,7 +99,7 @@ def _identity(plan: TrainingPlan, network: nn.Module) -> dict[str, Any]:
 
 
 def _finished(plan: TrainingPlan, identity: dict[str, Any]) -> TrainedNetwork | None:
-    """Return what an equal training left, if one is finished and `resume` asks for it."""
+    """Return the result of the same training if it is already finished and `resume` is set."""
     output = Path(plan.config.output).expanduser()
     card_file = card_path(output)
     if not plan.config.resume or checkpoint_path(output).exists() or not (output.exists() and card_file.exists()):
@@ -108,7 +108,7 @@ def _finished(plan: TrainingPlan, identity: dict[str, Any]) -> TrainedNetwork | 
     check_identity(card_file, card.identity, identity)
     with output.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != card.weights_sha256:
-            raise UsageError(f"{output} are not the weights that {card_file} describes: move one of them away.")
+            raise UsageError(f"{output} is not the weights file that {card_file} describes: move one of them away.")
     return TrainedNetwork(output, card)
 
 
@@ -126,9 +126,9 @@ def _restore(training: Training, plan: TrainingPlan, identity: dict[str, Any], p
     if not path.exists():
         return
     if not plan.config.resume:
-        raise UsageError(f"{path} holds an interrupted training: add --resume to go on, or delete it to start again.")
+        raise UsageError(f"{path} holds an interrupted training: add --resume to continue, or delete it to restart.")
     training.load_state(load_checkpoint(path, identity, plan.device))
-    progress.note(f"going on after epoch {len(training.history)} of {plan.recipe.epochs}")
+    progress.note(f"resuming after epoch {len(training.history)} of {plan.recipe.epochs}")
 
 
 def _run(training: Training, plan: TrainingPlan, identity: dict[str, Any], progress: Progress) -> None:
@@ -142,11 +142,11 @@ def _run(training: Training, plan: TrainingPlan, identity: dict[str, Any], progr
     except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
         raise RunError(f"training {plan.base.source.name} failed: {' '.join(str(error).split())[:300]}") from error
     if training.stopped_early:
-        progress.note(f"stopped after epoch {len(training.history)}: no better one for {plan.recipe.patience} epochs")
+        progress.note(f"stopped after epoch {len(training.history)}: no improvement for {plan.recipe.patience} epochs")
 
 
 def epoch_line(training: Training) -> str:
-    """Return one line about the last epoch: its figures, whether it is the best, and the time that is left."""
+    """Return one line about the last epoch: its metrics, whether it is the best so far, and the time left."""
     record, epochs = training.history[-1], training.recipe.epochs
     parts = [f"loss {record.loss:.3f}", f"accuracy {100 * record.accuracy:.1f} %"]
     if record.validation_loss is not None and record.validation_accuracy is not None:

@@ -1,4 +1,4 @@
-"""From a recipe to an optimizer and to the learning rate of every step."""
+"""The optimizer and the learning-rate schedule of a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from stein_bench.training.recipes import Recipe
 
 RISE = 0.3
-"""Share of a one-cycle schedule in which the learning rate rises, where the recipe names no warm-up."""
+"""Share of a one-cycle schedule in which the learning rate rises, if the recipe sets no warm-up."""
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -24,7 +24,7 @@ def make_optimizer(parameters: Iterable[torch.nn.Parameter], recipe: Recipe) -> 
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int) -> LRScheduler:
-    """Return what sets the learning rate of every step; it is to be told after each of them."""
+    """Return the learning-rate schedule, to be advanced after every optimizer step."""
     if recipe.schedule == "one-cycle":
         rise = recipe.warmup_epochs / recipe.epochs or RISE
         steps = recipe.epochs * steps_per_epoch
@@ -35,11 +35,11 @@ def make_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_ep
 
 
 def rate_factor(recipe: Recipe, steps_per_epoch: int, step: int) -> float:
-    """Return the learning rate of a `step` (from 0) of a schedule but one-cycle, in units of its peak.
+    """Return the learning rate at a `step` (from 0) relative to its peak, for all schedules but one-cycle.
 
-    It rises linearly through the warm-up's w steps, to 1 at its end. After that it stays (``constant``), is
-    ``(1 + cos(π·(step - w)/(total - w)))/2`` (``cosine``; Loshchilov and Hutter, "SGDR", 2017), or has been multiplied
-    by `step_factor` for each of `step_epochs` that is over (``step``).
+    It rises linearly to 1 over the w steps of the warm-up. After that it is constant (``constant``), follows
+    ``(1 + cos(π·(step - w)/(total - w)))/2`` (``cosine``; Loshchilov and Hutter, "SGDR", 2017), or is multiplied by
+    `step_factor` after each of `step_epochs` (``step``).
     """
     warmup = recipe.warmup_epochs * steps_per_epoch
     if step < warmup:

@@ -1,4 +1,4 @@
-"""Which samples are trained on and which validate, and the batches of an epoch."""
+"""The split into training and validation samples, and the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from stein_bench.seeds import derive_seed
 def split_indices(
     count: int, share: float, seed: int, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices to train on and those to validate on, both in ascending order, disjoint, together all.
+    """Return training and validation indices: both ascending, disjoint, and together all samples.
 
     Args:
         count: number of samples.
-        share: of the samples that is set aside, in [0, 1); 0 sets none aside.
+        share: share of samples held out for validation, in [0, 1).
         seed: of the draw.
-        labels: (count,) classes, of each of which the share is drawn, by cumulative rounding, so that neither a class
-            nor the whole misses its share by one sample or more. Without, the draw is that of
-            `torch.utils.data.random_split` with a generator of that seed, and the class of a sample does not matter.
+        labels: (count,) classes, for a stratified draw: by cumulative rounding, every class and the whole are less than
+            one sample off their share. If None, the draw is that of `torch.utils.data.random_split` with a generator of
+            that seed, regardless of class.
 
     Raises:
         UsageError: a part would be empty.
@@ -40,7 +40,7 @@ def _at_random(count: int, share: float, seed: int) -> np.ndarray:
 
 
 def _by_class(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Take every class's members in a random order, one class after another, at even distances in the whole row."""
+    """Shuffle within classes, concatenate the classes, and pick samples at even distances."""
     rows = []
     for label in np.unique(labels):
         generator = np.random.default_rng(derive_seed(seed, "validation", int(label)))
@@ -54,7 +54,8 @@ def _by_class(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
 def epoch_batches(samples: int, batch_size: int, epoch: int, seed: int) -> list[np.ndarray]:
     """Split a permutation of `samples` indices evenly into batches of `batch_size` or a little less.
 
-    The permutation is a function of `seed` and `epoch`. There is no tiny last batch, whose statistics BN could not use.
+    The permutation depends only on `seed` and `epoch`. Even batches avoid a tiny last one, whose statistics BN could
+    not use.
     """
     order = np.random.default_rng(derive_seed(seed, "epoch", epoch)).permutation(samples)
     return list(np.array_split(order, max(1, -(-samples // batch_size))))

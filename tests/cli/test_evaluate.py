@@ -197,7 +197,7 @@ def test_a_report_may_have_the_name_of_a_kind_of_weights(
 
 def test_weights_without_a_name_are_one_line_also_with_an_output(tmp_path: Path) -> None:
     result = invoke("evaluate", "test_resnet", "--weights", ".", "--output", str(tmp_path / "r.json"))
-    assert "is no file of weights" in one_line(result)
+    assert "is not a weights file" in one_line(result)
 
 
 def test_an_unknown_command_names_the_nearest() -> None:
@@ -235,7 +235,7 @@ def test_ctrl_c_exits_with_130_and_keeps_what_is_done(model: str, data: str, tmp
     assert process.returncode == 130
     assert stdout == ""
     assert "Traceback" not in stderr
-    assert stderr.splitlines()[-1].endswith(f"finished batches are in {journal}: add --resume to go on.")
+    assert stderr.splitlines()[-1].endswith(f"finished batches are in {journal}: add --resume to continue.")
     assert not output.exists()
 
 

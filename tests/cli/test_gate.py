@@ -66,7 +66,7 @@ def test_a_report_passes_against_itself_and_says_what_could_have_been_seen(invok
     assert result.exit_code == 0
     assert result.stdout.startswith("Gate passed: no proven regression")
     # Eight tests: log2(160) = 7.3.
-    assert "Smallest drop that could have been seen: 8 % (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
+    assert "Smallest detectable drop: 8 % (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
 
 
 def test_both_sources_of_statistics_fit_80_columns(invoke, save):
@@ -287,11 +287,11 @@ def test_what_could_not_have_been_seen_is_said():
         report(variant(stats="batch"), config=few),
         report(variant(), variant(stats="batch"), config=few),
     )
-    assert "No drop could have been proven (0 tests of 100 samples" in gate_markdown(
+    assert "No drop could have been significant (0 tests of 100 samples" in gate_markdown(
         gate(batch_dependent, batch_dependent)
     )
     page = gate_markdown(gate(both, both))
-    assert "could have been seen: 7 % (4 tests of 100 samples, α = 0.05). Where there is no p, none could." in page
+    assert "detectable drop: 7 % (4 tests of 100 samples, α = 0.05). Comparisons without p could show none." in page
 
 
 def test_it_imports_no_torch(save, before):

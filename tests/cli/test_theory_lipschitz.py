@@ -70,7 +70,7 @@ def test_random_batches(tmp_path: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 80
     flat = " ".join(result.stdout.split())
     assert "Of 2 settings, the local Lipschitz constant is smaller than plain BN's: stein's in" in flat
-    assert "a constant of one layer bounds nothing of a network" in flat
+    assert "the constant of one layer does not bound the network's" in flat
     document = json.loads(output.read_text())
     assert next(iter(document)) == "schema_version"
     assert document["network"] is None
@@ -119,7 +119,7 @@ def test_each_layer_is_seen_with_what_it_is_given_under_batch_statistics(network
         (["--bn", "stein", "--bn", "stein"], "--bn: stein is given twice"),
         (["--data", "digits"], "--data needs --model"),
         (["--batch-size", "3"], "--batch-size needs --model"),
-        (["--model", "resnet18", "--channels", "3"], "--channels is about random batches; leave it or --model out"),
+        (["--model", "resnet18", "--channels", "3"], "--channels applies to random batches; drop it or --model"),
         (["--model", "resnet8"], "unknown model 'resnet8'"),
         (["--channels", "100000"], "--channels: 100000 is not between 1 and 4096"),
         (["--channels", "4096", "--elements", "100000"], "4096 channels × 100000 elements are more than"),

@@ -82,7 +82,7 @@ def test_json_alone_goes_to_stdout_and_equal_seeds_give_equal_documents() -> Non
         (["--elements", "10000000"], "have to be drawn one by one under uniform"),
         (["--format", "csv"], "unknown --format 'csv'"),
         (["--plot", "a.jpg"], "must end in .png, .svg, .pdf"),
-        (["--output", "no/folder/a.json"], "must be a file in a folder that is there"),
+        (["--output", "no/folder/a.json"], "must be a file in an existing folder"),
         (["--output", "a.png", "--plot", "a.png"], "that is the file of --output too"),
         (["--drawz", "3"], "o such option: --drawz"),
     ],

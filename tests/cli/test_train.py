@@ -29,7 +29,7 @@ def test_it_prints_the_epochs_and_writes_weights_card_and_picture(net: str, tmp_
     assert result.exit_code == 0, result.output
     assert "epoch 1/2: loss" in result.stderr
     assert "best so far" in result.stderr
-    assert "(270 samples, 30 to validate), BN stein, recipe cifar10, seed 0" in " ".join(result.stdout.split())
+    assert "(270 samples, 30 for validation), BN stein, recipe cifar10, seed 0" in " ".join(result.stdout.split())
     assert "kept" in result.stdout
     assert f"stein-bench evaluate {net} --data digits --weights {output}" in result.stdout
     assert (tmp_path / "w.png").read_bytes().startswith(b"\x89PNG")
@@ -62,9 +62,9 @@ def test_recipes_are_listed() -> None:
         (["--recipe", "cifar"], "unknown recipe 'cifar'. Did you mean 'cifar10'"),
         (["--bn", "stien"], "unknown estimator 'stien'"),
         (["--plot", "a.jpg"], "--plot a.jpg: the name must end in .png, .svg, .pdf"),
-        (["--plot", "no/a.png"], "--plot no/a.png: it must be a file in a folder that is there"),
+        (["--plot", "no/a.png"], "--plot no/a.png: it must be a file in an existing folder"),
         (["--output", "w.pth"], "--output: the name must end in .safetensors"),
-        (["--output", "no/w.safetensors"], "must be a file in a folder that is there"),
+        (["--output", "no/w.safetensors"], "must be a file in an existing folder"),
         (["--config", "no.yaml"], "cannot read the configuration 'no.yaml'"),
         (["--weights", "no.pth"], "no such file: no.pth"),
         (["--device", "gpu"], "--device"),
@@ -86,8 +86,8 @@ def test_of_several_processes_one_says_what_is_wrong(net: str, tmp_path: Path, m
 
 
 def test_without_model_or_output_it_says_what_is_missing(net: str) -> None:
-    assert "no output is given. Name the file to write" in invoke("train", net).stderr
-    assert "no model is given. Name one" in invoke("train", "--output", "w.safetensors").stderr
+    assert "no output given. Name the file to write" in invoke("train", net).stderr
+    assert "no model given. Name one" in invoke("train", "--output", "w.safetensors").stderr
 
 
 def test_control_c_leaves_a_checkpoint_from_which_resume_goes_on(net: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_control_c_leaves_a_checkpoint_from_which_resume_goes_on(net: str, tmp_p
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"interrupted; the last finished epoch is in {left}: add --resume to go on." in errors
+    assert f"interrupted; the last finished epoch is in {left}: add --resume to continue." in errors
     assert "Traceback" not in errors
     assert left.exists()
     assert not output.exists()

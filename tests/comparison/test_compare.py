@@ -174,7 +174,7 @@ def test_a_preset_comes_without_tests():
     result = compare(named(report(preset="published"), B.model_copy(update={"run": report(preset="published").run})))
     assert {row.difference.p for row in result.rows if row.difference} == {None}
     assert result.notes == (
-        "preset published: no paired tests, because what it compares may differ in more than one thing",
+        "preset published: no paired tests, because its variants may differ in more than one respect",
     )
 
 

@@ -35,9 +35,9 @@ def test_a_significant_gain_is_told_with_its_figures():
 
 
 def test_one_network_per_estimator_is_always_a_reservation():
-    assert "training luck" in conclude(report(*pair(150))).caveats[0]
+    assert "due to the training seed" in conclude(report(*pair(150))).caveats[0]
     assert conclude(report(*pair(150, conversion="after-training"))).caveats == ()
-    assert "with stein put in after its training has" in sentence(*pair(150, conversion="after-training"))
+    assert "converted to stein after training has" in sentence(*pair(150, conversion="after-training"))
 
 
 def test_what_is_not_significant_is_no_difference_and_no_equality():
@@ -57,7 +57,7 @@ def test_the_p_is_adjusted_for_every_contrast_of_the_report():
 
 
 def test_a_gain_below_chance_makes_nobody_robust():
-    assert "both are at or below chance (10.0 %), so that neither withstands these attacks" in sentence(*pair(370, 400))
+    assert "both are at or below chance (10.0 %), so neither withstands these attacks" in sentence(*pair(370, 400))
 
 
 def test_what_a_gain_costs_in_clean_accuracy_is_in_the_sentence():
@@ -90,8 +90,8 @@ def test_without_plain_bn_under_the_same_statistics_there_is_no_comparison():
     first, second = pair(150)
     said = sentence(first, replaced(second, stats="batch"))
     assert said == (
-        "No conclusion about stein under batch statistics: there is no plain BN under batch statistics to hold it "
-        "against."
+        "No conclusion about stein under batch statistics: there is no plain BN under batch statistics to compare "
+        "it with."
     )
 
 
@@ -101,11 +101,11 @@ def test_a_preserved_function_is_no_result():
 
 def test_batch_statistics_flip_whole_batches_and_below_ten_there_is_no_test():
     few = {"config": {"batch-size": 100}}
-    assert "below ten batches there is no test" in sentence(*pair(150, stats="batch"), **few)
+    assert "fewer than ten batches there is no test" in sentence(*pair(150, stats="batch"), **few)
     depends = [diagnostic(name="batch-dependence", variant="stein/batch")]
     concluded = conclude(report(*pair(100, stats="batch"), diagnostics=depends))
     assert concluded.sentence.startswith("Under batch statistics the network with stein has the higher")
-    assert "stein/batch: its verdicts hold for these very batches only" in concluded.caveats
+    assert "stein/batch: its verdicts hold only for these exact batches" in concluded.caveats
 
 
 def test_an_untrustworthy_report_has_no_conclusion():
@@ -119,7 +119,7 @@ def test_weights_that_nobody_named_are_a_reservation_and_a_useless_network_has_n
     none = [replaced(one, weights=WeightsInfo(kind="none", sha256="a" * 64)) for one in pair(150)]
     assert any(line.startswith("weights: none") for line in conclude(report(*none)).caveats)
     lost = [diagnostic(name="clean-accuracy", variant=f"{bn}/running") for bn in ("sample", "stein")]
-    assert "no variant does its task any more" in sentence(*none, diagnostics=lost)
+    assert "every variant has lost its clean accuracy" in sentence(*none, diagnostics=lost)
 
 
 def test_one_step_alone_shows_no_robustness():
@@ -139,7 +139,7 @@ def test_one_variant_has_at_most_what_attacks_left():
         "statistics."
     )
     failed = diagnostic(name="unbounded-attack", variant="sample/running")
-    assert "failed sanity checks (unbounded-attack) say that it may be far less" in sentence(
+    assert "failed sanity checks (unbounded-attack) indicate that it may be far lower" in sentence(
         variant(), diagnostics=[failed]
     )
     assert "no attack has a result" in sentence(variant(attacks={}))
@@ -182,7 +182,7 @@ def test_the_source_of_statistics_is_no_merit_of_an_estimator():
     running, batch = pair(150), pair(100, 120, stats="batch")
     variants = with_effects([*running, *batch], 10, "classification")
     said = " ".join(conclude(report(*variants)).caveats)
-    assert "batch instead of running statistics alone change plain BN's robust accuracy by +20.0 points" in said
+    assert "switching from running to batch statistics alone changes plain BN's robust accuracy by +20.0 points" in said
     assert np.isclose(variants[1].effects[-3].difference, 0.2)
 
 

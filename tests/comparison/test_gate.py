@@ -336,7 +336,7 @@ def test_the_policy_is_applied_per_variant_and_attack():
 
 
 def test_a_rule_about_nothing_is_refused_with_what_is_near():
-    with pytest.raises(UsageError, match=r"rule 1 of the policy .*'pdg'.* is about nothing here. Did you mean 'pgd'"):
+    with pytest.raises(UsageError, match=r"rule 1 of the policy .*'pdg'.* matches nothing here. Did you mean 'pgd'"):
         gate(report(), report(), Policy(rules=(Rule(accuracy="pdg", minimum=0.3),)))
 
 

@@ -140,7 +140,7 @@ def damage(root: Path, how: str) -> None:
         ("training-ids", r"lindau_000000_000019_gtFine_labelIds\.png: no such file"),
         ("size", r"labelIds\.png: 64×32 pixels, but its image has 128×64; they must agree"),
         ("colour", r"labelIds\.png: mode RGB, not one label ID of 8 bits per pixel"),
-        ("strange-id", r"the label ID 77 is none of Cityscapes' \(0 to 33\); is it another label file\?"),
+        ("strange-id", r"the label ID 77 is not one of Cityscapes' \(0 to 33\); is this another label file\?"),
         ("no-image", r"labelIds\.png: not a readable image"),
     ],
 )

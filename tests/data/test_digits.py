@@ -82,5 +82,5 @@ def test_resize_applies_to_the_delivered_images():
 def test_unknown_split_and_a_path_are_refused():
     with pytest.raises(UsageError, match="digits has no split 'val'; it has train and test"):
         open_data("digits").samples("val")
-    with pytest.raises(UsageError, match="takes nothing after it: write digits"):
+    with pytest.raises(UsageError, match="takes no path: write digits"):
         open_data("digits:/somewhere")

@@ -264,7 +264,7 @@ def test_paths_that_are_no_folder_are_refused(tmp_path):
 
 def test_numbers_that_are_no_class_indices_are_refused(tmp_path):
     draw(tmp_path / "x" / "20240101" / "0.png")
-    assert "folder 20240101 is no class index (below 100000); rename it" in refusal(tmp_path / "x")
+    assert "folder 20240101 is not a class index (below 100000); rename it" in refusal(tmp_path / "x")
     draw(tmp_path / "y" / "1" / "0.png")
     draw(tmp_path / "y" / "01" / "0.png")
     assert "two folder names are the same number: 01, 1; merge them" in refusal(tmp_path / "y")
@@ -272,4 +272,4 @@ def test_numbers_that_are_no_class_indices_are_refused(tmp_path):
 
 def test_a_single_class_is_refused(tmp_path):
     draw(tmp_path / "a" / "0.png")
-    assert "has one class only" in refusal(tmp_path)
+    assert "has only one class" in refusal(tmp_path)

@@ -275,9 +275,12 @@ BROKEN_TABLES = [
         r"lacks the column 'label'; it holds path, labels, split\. Did you mean 'labels' for it\?$",
     ),
     ("path,label,label,split\n", r"t\.csv: has the column 'label' twice$"),
-    ("path,label,split\na.nii,x,test\n", r"t\.csv, line 2: label 'x' is no whole number; write class indices from 0$"),
-    ("path,label,split\na.nii,1.0,test\n", r"line 2: label '1\.0' is no whole number"),
-    ("path,label,split\na.nii,-1,test\n", r"line 2: label -1 is no class index; they go from 0 to below 100000$"),
+    (
+        "path,label,split\na.nii,x,test\n",
+        r"t\.csv, line 2: label 'x' is not a whole number; write class indices from 0$",
+    ),
+    ("path,label,split\na.nii,1.0,test\n", r"line 2: label '1\.0' is not a whole number"),
+    ("path,label,split\na.nii,-1,test\n", r"line 2: label -1 is not a class index; they go from 0 to below 100000$"),
     ("path,label,split\na.nii,0,tset\n", r"line 2: split 'tset' is neither train nor test$"),
     ("path,label,split\na.nii,0\n", r"line 2: has 2 cells, but the header 3 columns$"),
     ("path,label,split\n,0,test\n", r"line 2: path is empty$"),
@@ -293,7 +296,7 @@ BROKEN_TABLES = [
         r"no row has the label 0, the smallest is 1; number classes from 0$",
     ),
     ("path,label,split\na.nii,0,train\nb.nii,1,train\n", r"no row has the split test"),
-    ("path,label,split\na.nii,0,test\n", r"has one class only"),
+    ("path,label,split\na.nii,0,test\n", r"has only one class"),
 ]
 
 
@@ -307,7 +310,7 @@ def test_a_wrong_table_is_one_line(tmp_path, text, message):
 
 def test_a_table_that_is_none_is_one_line(tmp_path):
     assert re.search(r"x\.csv: no such file; write nifti:CSV$", refusal(f"nifti:{tmp_path}/x.csv"))
-    assert refusal(f"nifti:{tmp_path}").endswith("is no file; write nifti:CSV")
+    assert refusal(f"nifti:{tmp_path}").endswith("is not a file; write nifti:CSV")
     (tmp_path / "t.csv").write_bytes(b"path,label\xff\n")
     assert "not a readable CSV file in UTF-8" in refusal(f"nifti:{tmp_path}/t.csv")
     assert refusal("nifti:").startswith("nifti needs a table: nifti:CSV, ")
@@ -354,12 +357,12 @@ BROKEN_FILES = [
     ("garbage", r"0\.nii\.gz: not a readable NIfTI file \("),
     ("cut", r"0\.nii\.gz: not a readable NIfTI file \("),
     ("nan", r"0\.nii\.gz: 2 values are not finite; replace them, by 0 for example$"),
-    ("no orientation", r"0\.nii\.gz: does not tell its orientation \(sform and qform are unset or singular\)"),
-    ("singular", r"0\.nii\.gz: does not tell its orientation"),
+    ("no orientation", r"0\.nii\.gz: has no orientation \(sform and qform are unset or singular\)"),
+    ("singular", r"0\.nii\.gz: has no orientation"),
     ("colours", r"0\.nii\.gz: holds values of type .*; real numbers are needed$"),
     ("complex", r"0\.nii\.gz: holds values of type complex64; real numbers are needed$"),
     ("plane", r"0\.nii\.gz: is 6×5; one 3-D volume is needed$"),
-    ("another kind", r"0\.mgz: is no NIfTI file by its name; \.nii or \.nii\.gz is needed$"),
+    ("another kind", r"0\.mgz: does not have the name of a NIfTI file; \.nii or \.nii\.gz is needed$"),
 ]
 
 

@@ -159,7 +159,7 @@ BAD_ARRAYS = {
     ),
     "numbered classes": ({"classes": np.arange(3)}, "`classes` is int64 3; store a list of names as strings"),
     "repeated classes": ({"classes": ["a", "b", "a"]}, "`classes` names a class twice"),
-    "one class": ({"labels": LABELS * 0}, "has one class only"),
+    "one class": ({"labels": LABELS * 0}, "has only one class"),
 }
 
 

@@ -61,5 +61,5 @@ def test_the_table_marks_corruptions(model: str, data: str, tmp_path: Path) -> N
     result = CliRunner(env={"COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "salt-and-pepper†" in result.stdout
-    assert "† random noise, no attack" in result.stdout
+    assert "† random noise, not an attack" in result.stdout
     assert "mean of 3 draws" in result.stdout

@@ -159,7 +159,7 @@ def test_a_missing_or_edited_file_is_said_plainly(model: str, data: str, tmp_pat
     file = tmp_path / "report.adversarials.npz"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"!")
-    with pytest.raises(UsageError, match=r"is not what .*report\.json was written with"):
+    with pytest.raises(UsageError, match=r"is not the file that .*report\.json was written with"):
         read_adversarials(report, output)
     file.write_bytes(b"no archive")
     named = report.adversarials.model_copy(update={"sha256": hashlib.sha256(b"no archive").hexdigest()})
@@ -175,7 +175,7 @@ def test_it_needs_an_output(model: str, data: str) -> None:
     result = CliRunner().invoke(app, ["evaluate", model, "--data", data, "--save-adversarials", "2"])
     assert result.exit_code == 2
     assert (
-        result.stderr == "stein-bench: --save-adversarials needs --output: the examples are kept beside the report.\n"
+        result.stderr == "stein-bench: --save-adversarials needs --output: the examples are stored beside the report.\n"
     )
 
 

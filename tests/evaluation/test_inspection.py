@@ -70,7 +70,7 @@ def test_untrained_and_unconvertible_models_say_so(data: str) -> None:
         (["resnet8"], "unknown model 'resnet8'"),
         (["test_resnet", "--bn", "stien"], "unknown estimator 'stien'"),
         (["test_resnet", "--plot", "a.jpg"], "must end in .png, .svg, .pdf"),
-        (["test_resnet", "--plot", "no/folder/a.png"], "must be a file in a folder that is there"),
+        (["test_resnet", "--plot", "no/folder/a.png"], "must be a file in an existing folder"),
         (["test_resnet", "--batch-size", "0"], "--batch-size: input should be greater than or equal to 1"),
         (["test_vit", "--weights", "none", "--plot", "a.png"], "has no BN layer with running averages to draw"),
     ],

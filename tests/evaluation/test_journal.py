@@ -104,7 +104,7 @@ def test_a_journal_in_the_way_is_not_overwritten_unless_asked_to_resume(tmp_path
     path = tmp_path / "j"
     write(path, unit(0))
     before = path.read_bytes()
-    with pytest.raises(UsageError, match="interrupted run: add --resume to go on, or delete it") as caught:
+    with pytest.raises(UsageError, match="interrupted run: add --resume to continue, or delete it") as caught:
         Journal(path, IDENTITY, resume=False)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
@@ -139,7 +139,7 @@ def test_a_journal_whose_first_line_is_gone_is_nobodys(tmp_path):
 def test_a_file_that_is_no_journal_is_refused_in_one_line_and_stays(tmp_path, content):
     path = tmp_path / "j"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"no journal|another run") as caught:
+    with pytest.raises(UsageError, match=r"not the journal|another run") as caught:
         Journal(path, IDENTITY, resume=True)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content

@@ -122,7 +122,7 @@ def test_weights_of_this_tool_carry_their_bn(model: str, data: str, own_cache: P
     assert loaded.variants[0].conversion == "before-training"
     assert loaded.model.weights.kind == "file"
     assert outcomes(loaded) == outcomes(fitted)
-    with pytest.raises(UsageError, match="were trained with --bn stein; --bn sample cannot be put on them"):
+    with pytest.raises(UsageError, match="were trained with --bn stein; --bn sample cannot be applied to them"):
         run(model, data, weights=str(saved), bn="sample")
 
 
@@ -246,7 +246,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     with pytest.raises(KeyboardInterrupt):
         run(model, data, **options)
     assert journal_path(output).exists()
-    with pytest.raises(UsageError, match="add --resume to go on"):
+    with pytest.raises(UsageError, match="add --resume to continue"):
         run(model, data, **options)
     with pytest.raises(UsageError, match=r"belongs to another run \(differs in config_sha256\)"):
         run(model, data, **options, resume=True, seed=5)

@@ -139,11 +139,11 @@ def test_volumes_have_surrogates_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"surrogate": None}, "attack transfer.pgd is made on another model: name it with --surrogate."),
-        ({"attack": "pgd"}, "is for transfer attacks, and there is none: add for example --attack transfer.mifgsm."),
+        ({"surrogate": None}, "attack transfer.pgd is crafted on another model: name it with --surrogate."),
+        ({"attack": "pgd"}, "is for transfer attacks, but none is given: add for example --attack transfer.mifgsm."),
         ({"surrogate": None, "attack": "pgd", "surrogate_weights": "fit"}, "--surrogate-weights needs --surrogate"),
         ({"surrogate": "resnet10x"}, "--surrogate resnet10x: unknown model 'resnet10x'. Did you mean 'resnet10t'"),
-        ({"surrogate_weights": "none"}, "what is made on an untrained network attacks nothing"),
+        ({"surrogate_weights": "none"}, "attacks crafted on an untrained network are meaningless"),
         ({"surrogate_weights": "lost.safetensors"}, "no such file: lost.safetensors"),
         ({"surrogate": "vit_tiny_patch16_224"}, "rejects inputs of shape 3×8×8"),
         ({"attack": "transfer.pgd:restarts=2"}, "unknown parameter of transfer.pgd: 'restarts'."),
@@ -165,7 +165,7 @@ def test_a_surrogate_tells_the_same_classes_apart(model: str, data: str, tmp_pat
     other = tmp_path / "four.py"
     other.write_text(Path(write_model(tmp_path).rpartition(":")[0]).read_text().replace("num_classes=3", "classes=4")
                      .replace("64, num_classes", "64, classes").replace("4, num_classes", "4, classes"))  # fmt: skip
-    with pytest.raises(UsageError, match=r"has 4 outputs and net.make has 3: a surrogate tells the same classes apart"):
+    with pytest.raises(UsageError, match=r"has 4 outputs and net.make has 3: a surrogate needs the same classes"):
         run(model, data, surrogate=f"{other}:make")
 
 

@@ -115,7 +115,7 @@ def test_the_table_shows_metrics_and_sites(volumes: Any) -> None:
 
 
 def test_the_table_says_how_values_were_scaled(volumes: Any) -> None:
-    for scaling, text in (("0.48:0.6", "scaled from [0.48, 0.6] to [0, 1]; "), ("minmax", "by its own smallest")):
+    for scaling, text in (("0.48:0.6", "scaled from [0.48, 0.6] to [0, 1]; "), ("minmax", "by its own minimum")):
         arguments = [a.replace("shape=", f"scaling={scaling},shape=") for a in volumes[0]]
         assert text in " ".join(invoke(*arguments, "--attack", "fgsm").stdout.split())
     assert "scaled" not in invoke(*volumes[0], "--attack", "fgsm").stdout

@@ -138,7 +138,7 @@ def test_one_logit_or_two_per_sample_fit(shape):
             r"returns shape \(3, 3\) for 3 samples of two classes; expected one logit each, \(3,\) or \(3, 1\)",
         ),
         ((2, 1), 2, r"returns shape \(2, 1\) for 3 samples"),
-        ((3, 1), 3, r"^the model tells two classes apart, but the data has labels up to 2\.$"),
+        ((3, 1), 3, r"^the model has two classes, but the data has labels up to 2\.$"),
     ],
 )
 def test_other_outputs_or_labels_do_not(shape, classes, message):

@@ -61,7 +61,7 @@ def test_one_image_has_no_interval_and_no_labelled_pixel_is_a_failed_run():
     assert outcome(10).headline().ci95 is None
     assert (outcome(10).accuracy().low, outcome(10).accuracy().high) == (0, 1)
     nothing = Segmented(ClassCounts(*(np.zeros((2, 3), np.int64) for _ in range(3))))
-    with pytest.raises(RunError, match="has a pixel with a label"):
+    with pytest.raises(RunError, match="has a labelled pixel"):
         nothing.accuracy()
 
 

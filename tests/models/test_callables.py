@@ -268,5 +268,5 @@ def test_a_missing_argument_is_one_line(write):
 
 def test_a_users_callable_has_no_pretrained_weights(write):
     write(NET)
-    with pytest.raises(UsageError, match=r"^net\.py:make has no pretrained weights of its own"):
+    with pytest.raises(UsageError, match=r"^net\.py:make has no pretrained weights"):
         find_model("net.py:make").build(num_classes=2, pretrained=True)

@@ -155,7 +155,7 @@ def test_a_wrong_name_or_option_is_one_line(spec, message):
 
 
 def test_there_are_no_pretrained_weights():
-    with pytest.raises(UsageError, match=r"^paper:resnet9 has no pretrained weights; give a file of weights\.$"):
+    with pytest.raises(UsageError, match=r"^paper:resnet9 has no pretrained weights; give a weights file\.$"):
         find_model("paper:resnet9").build(num_classes=10, pretrained=True)
 
 

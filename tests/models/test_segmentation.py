@@ -92,9 +92,7 @@ def test_a_backbone_without_feature_maps_is_refused(monkeypatch):
         raise RuntimeError("features_only is not\nimplemented")
 
     monkeypatch.setattr(timm, "create_model", create_model)
-    with pytest.raises(
-        UsageError, match=r"seghead:resnet18 gives no feature maps that a head could take: Run"
-    ) as caught:
+    with pytest.raises(UsageError, match=r"seghead:resnet18 has no feature maps for the head: Run") as caught:
         find_model("seghead:resnet18").build(num_classes=3)
     assert "\n" not in str(caught.value)
 
@@ -121,5 +119,5 @@ def test_published_weights_tell_other_classes_apart():
     assert (source.pretrained.label_space, source.pretrained.num_classes) == ("voc-21", 21)
     with pytest.raises(UsageError, match="takes images of 3 channels, not 1"):
         source.build(num_classes=3, in_channels=1)
-    with pytest.raises(UsageError, match="has no pretrained weights that segment"):
+    with pytest.raises(UsageError, match="has no pretrained segmentation weights"):
         find_model("seghead:resnet18").build(num_classes=3, pretrained=True)

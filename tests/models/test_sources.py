@@ -109,10 +109,10 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
             r"^torchvision:raft_large is not supported: only image classification and segmentation are",
         ),
         ("fasterrcnn_resnet50_fpn", r"^torchvision:fasterrcnn_resnet50_fpn is not supported: only image class"),
-        ("hf-hub:resnet18", r"^'resnet18' is no model of the Hugging Face hub: write hf-hub:ORG/NAME\.$"),
-        ("timm/resnet18", r"^'timm/resnet18' is no model name\. For the .* hub, write hf-hub:timm/resnet18$"),
+        ("hf-hub:resnet18", r"^'resnet18' is not a model of the Hugging Face hub: write hf-hub:ORG/NAME\.$"),
+        ("timm/resnet18", r"^'timm/resnet18' is not a model name\. For the .* hub, write hf-hub:timm/resnet18$"),
         ("net.py", r"^'net\.py' names a file only: write net\.py:CALLABLE"),
-        ("net.py:", r"^'net\.py:' names no callable: '' is no Python name\.$"),
+        ("net.py:", r"^'net\.py:' does not name a callable: '' is not a Python name\.$"),
     ],
 )
 def test_a_wrong_spec_says_what_would_be_right(spec, message):
@@ -259,7 +259,7 @@ def test_a_hub_models_fingerprint_follows_its_description(tmp_path, monkeypatch)
 
 def test_a_hub_model_that_is_not_timms_is_refused(tmp_path, monkeypatch):
     _hub_file(tmp_path, monkeypatch, "config.json").write_text('{"model_type": "bert"}')
-    message = r"^hf-hub:me/tiny is no timm model: its config\.json has no 'architecture'\.$"
+    message = r"^hf-hub:me/tiny is not a timm model: its config\.json has no 'architecture'\.$"
     with pytest.raises(UsageError, match=message):
         _ = find_model("hf-hub:me/tiny").pretrained
 

@@ -132,24 +132,24 @@ def _evil(file):
         (
             "w.bin",
             lambda file: file.touch(),
-            r"w\.bin is no file of weights: its name should end in one of \.sa",
+            r"w\.bin is not a weights file: its name should end in one of \.sa",
         ),
         (
             "w.safetensors",
             lambda file: file.write_bytes(b"garbage"),
-            r"is no safetensors file, or a damaged one",
+            r"is not a safetensors file, or is damaged",
         ),
-        ("w.safetensors", lambda file: file.touch(), r"is no safetensors file, or a damaged one"),
+        ("w.safetensors", lambda file: file.touch(), r"is not a safetensors file, or is damaged"),
         (
             "w.pth",
             lambda file: file.write_bytes(b"garbage"),
-            r"is no PyTorch file of weights, or a damaged one",
+            r"is not a PyTorch weights file, or is damaged",
         ),
-        ("w.pth", lambda file: file.touch(), r"w\.pth is no PyTorch file of weights, or a damaged one\.$"),
+        ("w.pth", lambda file: file.touch(), r"w\.pth is not a PyTorch weights file, or is damaged\.$"),
         (
             "w.pth",
             _evil,
-            r"w\.pth holds more than tensors, so reading it could run code; save its state_dict",
+            r"w\.pth holds more than tensors, so loading it could run code; save only its state_dict",
         ),
         ("w.pth", lambda file: torch.save(small(), file), r"w\.pth holds more than tensors"),
         (
@@ -174,7 +174,7 @@ def test_a_truncated_safetensors_file_is_one_line(tmp_path):
     file = tmp_path / "w.safetensors"
     save_weights(file, small(), CARD)
     file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(UsageError, match=r"is no safetensors file, or a damaged one"):
+    with pytest.raises(UsageError, match=r"is not a safetensors file, or is damaged"):
         read_weights(file)
 
 

@@ -57,7 +57,7 @@ def test_auto_changes_no_verdict(model: str, data: str) -> None:
 def test_auto_is_refused_where_the_size_is_part_of_the_question(
     model: str, data: str, options: dict[str, object]
 ) -> None:
-    with pytest.raises(UsageError, match="under batch statistics the size is part of the question"):
+    with pytest.raises(UsageError, match="results under batch statistics depend on the batch size"):
         prepare(make_config({"model": model, "data": data, "batch_size": "auto", **options}))
 
 

@@ -222,7 +222,7 @@ def test_weights_of_stein_layers_without_a_card_are_of_the_one_bn_that_is_named(
     assert built.summary is not None
     assert built.summary.converted[0].count == 640
     for bn in ({}, {"bn": ["sample"]}, {"bn": ["stein", "jsnorm"]}):
-        with pytest.raises(UsageError, match="with one --bn, the one that they were trained with"):
+        with pytest.raises(UsageError, match="with one --bn, the one they were trained with"):
             prepare(make_config({**options, **bn}))
 
 

@@ -119,7 +119,7 @@ def test_controls_are_starred_and_the_star_is_explained(make_report, make_varian
     assert "sample*" in text
     assert "stein*" not in text
     assert "- * control, added because batch statistics alone change robustness" in flat(text)
-    assert "- batch statistics couple the samples of a batch" in flat(text)
+    assert "- samples of a batch depend on one another under batch statistics" in flat(text)
 
 
 def test_nothing_is_explained_that_is_not_there(make_report):
@@ -141,7 +141,7 @@ def test_what_limits_a_result_is_said_below_it(make_report, make_variant, make_a
     text = flat(rendered(make_report([variant])))
     assert "stein: 1 normalization layers not converted" in text
     assert "variances are not shrunk" in text
-    assert "some attacks do not honour ε; what they found beyond it is no success" in text
+    assert "some attacks do not respect ε; what they found beyond it does not count as a success" in text
 
 
 @pytest.mark.parametrize(("share", "text"), [(0, "0.0"), (1, "100.0"), (0.12345, "12.3"), (0.9996, "100.0")])

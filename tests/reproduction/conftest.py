@@ -1,4 +1,4 @@
-"""Fixtures of the experiments' tests: a tiny network, a learnable problem, and an experiment on them."""
+"""Fixtures for the tests of experiments: a tiny network, a learnable problem, and an experiment on them."""
 
 from __future__ import annotations
 

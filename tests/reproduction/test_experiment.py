@@ -1,4 +1,4 @@
-"""Experiments: those that come with stein-bench, the user's own, and what is wrong with them."""
+"""Experiments: built-in ones, the user's own, and their errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_files_in_configs_are_those_of_the_package() -> None:
 
 
 @pytest.mark.parametrize(("system", "preset"), BUILT_IN)
-def test_every_experiment_names_what_is_there(system: str, preset: str) -> None:
+def test_every_experiment_refers_to_existing_recipes_and_attacks(system: str, preset: str) -> None:
     experiment = built_in(system, preset)
     assert (experiment.name, experiment.preset) == (system, preset)
     assert experiment.bn[0] == "sample"
@@ -64,7 +64,7 @@ def test_the_published_attacks_are_those_of_the_paper() -> None:
     assert (pgd.params["steps"], pgd.params["random_start"]) == (5, False)
 
 
-def test_pgd_of_the_controlled_preset_can_cross_its_ball() -> None:
+def test_pgd_of_the_controlled_preset_can_cross_the_eps_ball() -> None:
     for part in built_in("cifar10", "controlled").parts:
         for attack in resolve_attacks(part.attack):
             if attack.info.name == "pgd":
@@ -92,12 +92,12 @@ def test_parts_can_be_chosen() -> None:
         ("missing.yaml", "controlled", "cannot read the experiment 'missing.yaml'"),
     ],
 )
-def test_what_is_not_there_is_named(name: str, preset: str, message: str) -> None:
+def test_missing_systems_presets_and_files_are_named(name: str, preset: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_experiment(experiment_file(name, preset), {})
 
 
-def test_data_that_nobody_can_ship_must_be_given() -> None:
+def test_data_that_is_not_included_must_be_given() -> None:
     with pytest.raises(UsageError, match=r"ppmi-published comes without data: give yours with --data nifti:CSV"):
         read_experiment(experiment_file("ppmi", "published"), {})
 
@@ -113,7 +113,7 @@ def test_data_that_nobody_can_ship_must_be_given() -> None:
         ("parts: []", "parts"),
     ],
 )
-def test_what_is_wrong_in_a_file_is_said_with_its_place(change: str, message: str, tmp_path: Path) -> None:
+def test_an_error_in_a_file_is_reported_with_its_place(change: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     key = change.partition(":")[0]
     lines = {

@@ -11,7 +11,7 @@ from scipy import stats
 from stein_bench.reproduction.replicates import mean_sd, paired_t
 
 
-def test_paired_t_is_that_of_scipy() -> None:
+def test_paired_t_matches_scipy() -> None:
     rng = np.random.default_rng(0)
     for n in (2, 3, 5, 30):
         first, second = rng.normal(size=(2, n))
@@ -32,14 +32,14 @@ def test_students_own_example() -> None:
     assert found.interval == pytest.approx((0.7001, 2.4599), abs=1e-4)
 
 
-def test_one_seed_shows_nothing_but_its_difference() -> None:
+def test_one_seed_gives_only_a_difference() -> None:
     found = paired_t([0.5], [0.75])
     assert (found.mean, found.sd, found.interval, found.p) == (0.25, None, None, None)
     assert mean_sd([0.5]) == (0.5, None)
 
 
 @pytest.mark.parametrize(("first", "second"), [([0.25, 0.5], [0.25, 0.5]), ([0.61, 0.655], [0.63, 0.675])])
-def test_differences_that_are_equal_by_chance_prove_nothing(first: list[float], second: list[float]) -> None:
+def test_differences_that_are_equal_by_chance_have_no_test(first: list[float], second: list[float]) -> None:
     """Of 200 samples each accuracy is a multiple of 0.005: two seeds often differ by exactly the same."""
     found = paired_t(first, second)
     assert found.mean == pytest.approx(second[0] - first[0])

@@ -1,4 +1,4 @@
-"""Whole experiments from the command line: cells that are kept, taken over, and put together."""
+"""Whole experiments from the command line: cells that are stored, reused and summarized."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def one_line(result: Result) -> str:
     return result.stderr
 
 
-def test_an_experiment_runs_is_kept_and_taken_over(experiment_path: Path) -> None:
+def test_an_experiment_runs_and_its_cells_are_reused(experiment_path: Path) -> None:
     folder = experiment_path.parent
     files = {f"--{kind}": folder / f"table.{kind}" for kind in ("markdown", "latex", "csv")}
     result = reproduce(experiment_path, *(str(word) for pair in files.items() for word in pair))
     assert result.exit_code == 0, result.output
-    assert "cell 12 of 12: standard: stein/batch, seed 1 (0 left, about 1 min in all)" in result.stderr
+    assert "cell 12 of 12: standard: stein/batch, seed 1 (0 left, about 1 min to go)" in result.stderr
     assert "standard: accuracy, mean ± sd over 2 seeds, in %" in result.stdout
-    assert "what the estimator does" in result.stdout
+    assert "effect of the estimator" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
     document = read_reproduction(folder / "out.json")
     jsonschema.validate(json.loads((folder / "out.json").read_text()), reproduction_schema())
@@ -69,10 +69,10 @@ def _agrees_with_its_cells(document, folder):
             if (row.bn, row.stats, row.outcome) == (cell.bn, cell.stats, "clean"):
                 assert row.values[row.seeds.index(cell.seed)] == variant.clean.accuracy
     weights = {(cell.bn, cell.seed): cell.weights_sha256 for cell in document.cells}
-    assert len(set(weights.values())) == 4  # each BN and seed is a network of its own, shared by the sources
+    assert len(set(weights.values())) == 4  # one network per BN and seed, shared by the statistics sources
 
 
-def test_what_changes_a_cell_makes_another_one(experiment_path: Path) -> None:
+def test_a_changed_setting_makes_a_new_cell(experiment_path: Path) -> None:
     assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample").exit_code == 0
     more = reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--attack", "fgsm")
     assert more.stderr.count(": found") == 1  # the training
@@ -87,7 +87,7 @@ def test_what_changes_a_cell_makes_another_one(experiment_path: Path) -> None:
     assert changed.stderr.count(": found") == 0
 
 
-def test_an_interrupted_experiment_goes_on(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = loop.run_evaluation, []
 
     def interrupted(config, **rest):
@@ -99,13 +99,13 @@ def test_an_interrupted_experiment_goes_on(experiment_path: Path, monkeypatch: p
     monkeypatch.setattr(loop, "run_evaluation", interrupted)
     stopped = reproduce(experiment_path)
     assert stopped.exit_code == 130
-    assert "out.json.cells: the same command goes on from there" in stopped.stderr
+    assert "out.json.cells: the same command continues from there" in stopped.stderr
     assert not (experiment_path.parent / "out.json").exists()
     monkeypatch.setattr(loop, "run_evaluation", real)
     assert reproduce(experiment_path).stderr.count(": found") == 4  # two trainings, two evaluations
 
 
-def test_a_cell_that_fails_is_missing_and_said_so(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.run_training
 
     def unstable(config, **rest):
@@ -127,7 +127,7 @@ def test_a_cell_that_fails_is_missing_and_said_so(experiment_path: Path, monkeyp
     assert values[0][1] is None
 
 
-def test_the_published_preset_is_marked_and_draws_no_contrast(experiment_path: Path) -> None:
+def test_the_published_preset_is_marked_and_has_no_contrast(experiment_path: Path) -> None:
     text = experiment_path.read_text().replace("preset: controlled", "preset: published\nstats: published")
     experiment_path.write_text(text)
     result = reproduce(experiment_path, "--seeds", "1")
@@ -135,7 +135,7 @@ def test_the_published_preset_is_marked_and_draws_no_contrast(experiment_path: P
     assert "stein/batch‡" in result.stdout
     assert "‡ confounded" in result.stdout
     assert "No conclusion about stein: both BN and statistics source differ" in result.stdout
-    assert "what the estimator does" not in result.stdout
+    assert "effect of the estimator" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_published_preset_is_marked_and_draws_no_contrast(experiment_path: P
         (("--mean", "a"), "--mean"),
     ],
 )
-def test_wrong_options_are_refused_before_anything_is_made(
+def test_wrong_options_are_refused_before_anything_is_written(
     arguments: tuple[str, ...], message: str, experiment_path: Path
 ) -> None:
     result = reproduce(experiment_path, *arguments)

@@ -1,4 +1,4 @@
-"""From cells' figures to rows: means, contrasts over seeds, and what is not drawn."""
+"""From the cells' values to rows: means, contrasts over seeds, and confounded rows."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_p_is_adjusted_over_the_contrasts_of_its_kind() -> None:
         assert [c.p_adjusted for c in tested] == pytest.approx(holm([c.p for c in tested]))
 
 
-def test_where_bn_and_source_both_differ_nothing_is_compared() -> None:
+def test_if_bn_and_source_both_differ_nothing_is_compared() -> None:
     published = {key: ACCURACIES[key] for key in (("sample", "running"), ("stein", "batch"))}
     row = row_of(rows(cells(published), SEEDS), "stein", "batch")
     assert row.confounded
@@ -100,7 +100,7 @@ def test_one_seed_gives_differences_without_a_test() -> None:
     assert (estimator.sd, estimator.ci95, estimator.p, estimator.p_adjusted) == (None, None, None, None)
 
 
-def test_a_network_that_lost_its_task_is_named() -> None:
+def test_a_collapsed_network_is_reported() -> None:
     found = rows(cells(), SEEDS)
     assert collapsed(found, 10) == []
     lost = [row.model_copy(update={"mean": 0.12}) if row.bn == "stein" else row for row in found]

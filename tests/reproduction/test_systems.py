@@ -1,4 +1,4 @@
-"""The paper's three systems in small: data in their real formats, trained, attacked and put into one table."""
+"""The paper's three systems at small scale: real data formats, trained, attacked and tabulated."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def no_bn(num_classes=10):
 
 
 class Stripes:
-    """A store of 3×8×8 images, horizontal, vertical and diagonal stripes in noise."""
+    """A store of 3×8×8 images: noisy horizontal, vertical and diagonal stripes."""
 
     shape = (3, 8, 8)
 
@@ -61,7 +61,7 @@ def stripes(count: int = 240) -> Samples:
 
 
 def network(seed: int = 0) -> nn.Sequential:
-    """Return a network with BN, its weights drawn from the seed."""
+    """Return a network with BN, initialized from the seed."""
     torch.manual_seed(seed)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.AdaptiveAvgPool2d(2),
@@ -70,7 +70,7 @@ def network(seed: int = 0) -> nn.Sequential:
 
 
 def recipe(**changes) -> Recipe:
-    """Return a short recipe of SGD."""
+    """Return a short SGD recipe."""
     settings = {
         "optimizer": "sgd", "schedule": "constant", "learning_rate": 0.1, "weight_decay": 1e-4, "epochs": 3,
         "batch_size": 32, **changes,
@@ -79,7 +79,7 @@ def recipe(**changes) -> Recipe:
 
 
 def parts(samples: Samples, validated: int = 60) -> TrainingSet:
-    """Return the last `validated` samples to validate on, the others to train on."""
+    """Hold out the last `validated` samples for validation."""
     order = np.arange(len(samples))
     cut = len(samples) - validated
     return TrainingSet(samples, order[:cut], order[cut:])

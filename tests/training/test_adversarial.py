@@ -1,4 +1,4 @@
-"""Adversarial training: it makes a network more robust, and its attack leaves no trace in the network."""
+"""Adversarial training: it makes a network more robust, and its attack leaves the state of the network unchanged."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_batch_of_the_attack_does_not_enter_count_or_running_averages():
     assert int(made.model[1].num_batches_tracked) == 6
 
 
-def test_all_steps_are_taken_on_samples_that_are_broken_already():
+def test_all_steps_are_taken_on_samples_that_are_already_broken():
     """Evaluation keeps the first broken iterate; training needs the strongest one."""
     made = training(recipe(epochs=3))
     made.run()

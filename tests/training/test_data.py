@@ -1,4 +1,4 @@
-"""The parts of a split, and augmentation: functions of seeds, the same for labels that cover the image."""
+"""Validation splits and augmentation: determined by seeds, with label maps augmented like images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEEDS = [derive_seed("test", i) for i in range(400)]
 
 
 @pytest.mark.parametrize("count", [10, 14, 1437, 12000])
-def test_a_plain_split_is_torchs(count):
+def test_a_plain_split_matches_torch(count):
     train, validation = split_indices(count, 0.2, 6)
     first, second = random_split(range(count), [0.8, 0.2], generator=torch.Generator().manual_seed(6))
     assert train.tolist() == sorted(first.indices)
@@ -27,7 +27,7 @@ def test_a_plain_split_is_torchs(count):
 
 
 @given(st.lists(st.integers(0, 4), min_size=10, max_size=60), st.floats(0.1, 0.9), st.integers(0, 5))
-def test_a_stratified_split_keeps_every_classs_share(labels, share, seed):
+def test_a_stratified_split_keeps_the_share_of_every_class(labels, share, seed):
     labels = np.array(labels)
     train, validation = split_indices(len(labels), share, seed, labels)
     assert sorted([*train, *validation]) == list(range(len(labels)))
@@ -59,7 +59,7 @@ def test_batches_of_an_epoch_are_a_permutation_that_changes_with_it():
 
 
 @pytest.mark.parametrize("shape", [(3, 6, 8), (1, 4, 5, 6)])
-def test_a_sample_is_a_window_of_its_padded_self_perhaps_mirrored(shape):
+def test_an_augmented_sample_is_a_crop_of_the_padded_sample_perhaps_flipped(shape):
     inputs = torch.rand(len(SEEDS), *shape)
     labels = torch.arange(len(SEEDS))
     moved, same = augment(inputs, labels, SEEDS, crop_padding=2, horizontal_flip=True)
@@ -71,7 +71,7 @@ def test_a_sample_is_a_window_of_its_padded_self_perhaps_mirrored(shape):
         np.testing.assert_array_equal(moved[i].numpy(), window[..., ::-1] if mirrored else window)
 
 
-def test_draws_are_even():
+def test_draws_are_uniform():
     draws = [draw(seed, 2, 2, True) for seed in SEEDS]
     for axis in range(2):
         counts = np.bincount([corner[axis] for corner, _ in draws], minlength=5)
@@ -79,7 +79,7 @@ def test_draws_are_even():
     assert 150 < sum(mirrored for _, mirrored in draws) < 250
 
 
-def test_labels_of_pixels_move_with_them():
+def test_per_pixel_labels_move_with_the_pixels():
     labels = torch.randint(0, 19, (50, 6, 8))
     inputs = (labels[:, None] + 1) / 20.0  # 0 is outside
     moved, moved_labels = augment(inputs, labels, SEEDS[:50], crop_padding=3, horizontal_flip=True)
@@ -89,7 +89,7 @@ def test_labels_of_pixels_move_with_them():
     assert (~inside).any()
 
 
-def test_what_becomes_of_a_sample_does_not_depend_on_the_others():
+def test_augmentation_of_a_sample_does_not_depend_on_the_others():
     inputs, labels = torch.rand(6, 3, 5, 5), torch.zeros(6)
     whole, _ = augment(inputs, labels, SEEDS[:6], crop_padding=1, horizontal_flip=True)
     alone, _ = augment(inputs[4:5], labels[4:5], SEEDS[4:5], crop_padding=1, horizontal_flip=True)

@@ -1,4 +1,4 @@
-"""The loop: it learns, the same again for the same seed, keeps the best epoch and knows when to stop."""
+"""The training loop: it learns, is reproducible for a seed, keeps the best epoch and stops early."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_loss_goes_down_and_accuracy_beats_chance():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "one-cycle", "step"])
-def test_every_optimizer_and_schedule_trains_and_repeats_itself(optimizer, schedule):
+def test_every_optimizer_and_schedule_trains_reproducibly(optimizer, schedule):
     options = {"step_epochs": (1,)} if schedule == "step" else {}
     rate = 0.1 if optimizer == "sgd" else 0.01
     chosen = recipe(optimizer=optimizer, schedule=schedule, learning_rate=rate, **options)
@@ -47,12 +47,12 @@ def test_every_optimizer_and_schedule_trains_and_repeats_itself(optimizer, sched
     assert state_sha256(first.model) == state_sha256(second.model)
 
 
-def test_the_seed_decides_all():
+def test_the_seed_determines_the_result():
     hashes = {state_sha256(trained(seed=seed).model) for seed in (0, 0, 1)}
     assert len(hashes) == 2
 
 
-def test_nothing_global_is_left_behind():
+def test_the_global_rng_state_is_restored():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -67,7 +67,7 @@ def test_reading_ahead_changes_nothing():
     assert state_sha256(trained(chosen).model) == state_sha256(trained(chosen, workers=3).model)
 
 
-def test_an_interrupted_training_that_goes_on_ends_as_an_uninterrupted_one():
+def test_a_resumed_training_ends_like_an_uninterrupted_one():
     chosen = recipe(epochs=4, schedule="one-cycle", crop_padding=1)
     whole = trained(chosen)
 
@@ -90,7 +90,7 @@ def test_an_interrupted_training_that_goes_on_ends_as_an_uninterrupted_one():
 
 
 class Spoiled(Training):
-    """A training whose weights are spoiled after the epochs from the third on."""
+    """A training whose weights are spoiled after every epoch from the third on."""
 
     def _train_epoch(self, parallel, epoch, progress):
         result = super()._train_epoch(parallel, epoch, progress)
@@ -119,7 +119,7 @@ def test_the_best_state_is_a_copy_that_later_steps_do_not_change():
     assert live.isdisjoint(tensor.data_ptr() for tensor in copied_state(made.model).values())
 
 
-def test_the_last_state_is_kept_where_the_recipe_says_so_or_nothing_validates():
+def test_the_last_state_is_kept_if_the_recipe_says_so_or_without_validation():
     made = spoiled(keep="last")
     kept = []
     made.run(after_epoch=lambda now: kept.append(copied_state(now.model)))
@@ -155,7 +155,7 @@ def test_what_makes_an_epoch_better(monitor, record, expected):
 
 
 @pytest.mark.parametrize("bn", ["sample", "stein", "james-stein"])
-def test_layers_know_the_elements_of_their_last_batch(bn):
+def test_layers_record_the_count_of_their_last_batch(bn):
     model = network()
     convert_batchnorm(model, bn)
     made = trained(recipe(keep="last"), model=model)
@@ -163,7 +163,7 @@ def test_layers_know_the_elements_of_their_last_batch(bn):
     assert int(made.model[1].count) == last * 64
 
 
-def test_smoothing_is_torchs():
+def test_smoothing_matches_torch():
     logits, labels = torch.randn(6, 5), torch.tensor([0, 1, 2, 3, 4, 0])
     expected = nn.functional.cross_entropy(logits, labels, label_smoothing=0.2, reduction="none")
     torch.testing.assert_close(smoothed_loss(TASK, logits, labels, 0.2), expected)

@@ -1,4 +1,4 @@
-"""Two processes train what one trains: the same result, up to rounding, however a batch is split."""
+"""Two processes give the result of one, up to rounding, however a batch is split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RUN = {"epochs": 2, "limit": 200, "batch_size": 33, "bn": "stein", "recipe": "ci
 
 
 def run_case(bn: str, attack: str | None, changes: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[Any]]:
-    """Train the small network, without dropout, on 7 batches of 29 or 28 samples; return its state and its history."""
+    """Train the small network, without dropout, on 7 batches of 29 or 28 samples; return state and history."""
     from stein_bench.attacks.registry import resolve_attack
     from stein_bench.normalization.convert import convert_batchnorm
     from stein_bench.training.loop import Adversary
@@ -77,7 +77,7 @@ def work(number: int, port: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what two processes made."""
+    """A folder with the results of two processes."""
     folder = tmp_path_factory.mktemp("processes")
     write_net(folder)
     with closing(socket.socket()) as free:
@@ -94,7 +94,7 @@ needs_gloo = pytest.mark.skipif(
 
 @needs_gloo
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(folder: Path) -> None:
+def test_two_processes_give_the_result_of_one(folder: Path) -> None:
     first, second = (torch.load(folder / f"{number}.pt", weights_only=True) for number in (0, 1))
     assert [first[1:], second[1:]] == [([3.0, 20.0], 0, True, 2), ([3.0, 20.0], 1, False, 2)]
     for i, case in enumerate(CASES):
@@ -110,7 +110,7 @@ def test_two_processes_train_what_one_does(folder: Path) -> None:
 
 @needs_gloo
 @pytest.mark.slow
-def test_one_of_them_writes_and_the_card_says_how_many_there_were(folder: Path) -> None:
+def test_one_process_writes_and_the_card_records_their_number(folder: Path) -> None:
     from stein_bench.models.weights import read_weights
     from stein_bench.training.card import read_training_card
 
@@ -124,7 +124,7 @@ def test_one_of_them_writes_and_the_card_says_how_many_there_were(folder: Path) 
     assert sorted(path.name for path in folder.glob("*two*")) == ["two.json", "two.safetensors"]
 
 
-def test_alone_everything_is_the_identity() -> None:
+def test_with_one_process_everything_is_the_identity() -> None:
     import numpy as np
 
     with process_group(CPU):

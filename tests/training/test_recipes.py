@@ -1,4 +1,4 @@
-"""Recipes: YAML files that come with the package, are shown in configs/, and can be anyone's; mistakes are one line."""
+"""Recipes: built-in YAML files, copied in configs/, or the user's own; errors are one line."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_published_settings_are_those_of_the_paper() -> None:
         assert find_recipe(name).keep == "best"
 
 
-def test_what_a_fit_is_known_by_in_the_cache_does_not_grow_with_new_keys() -> None:
+def test_the_cache_key_of_a_fit_does_not_change_with_new_recipe_keys() -> None:
     assert find_recipe("fit").identity() == {
         "optimizer": "adamw", "schedule": "one-cycle", "epochs": 8, "batch_size": 64, "learning_rate": 1e-3,
         "weight_decay": 1e-2,
     }  # fmt: skip
 
 
-def test_a_file_is_a_recipe_too_with_hyphens_or_underscores(tmp_path: Path) -> None:
+def test_a_recipe_file_takes_hyphens_or_underscores(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(NEEDED + "crop_padding: 4\nclip-norm: 1/2\n")
     found = find_recipe(str(file))
@@ -59,7 +59,7 @@ def test_a_file_is_a_recipe_too_with_hyphens_or_underscores(tmp_path: Path) -> N
         (NEEDED + "nesterov: true\nmomentum: 0", "nesterov needs a momentum above 0"),
         (NEEDED + "patience: 2", "patience needs a validation-share above 0"),
         (NEEDED + "warmup-epochs: 2", "warmup-epochs must be below the 2 epochs"),
-        (NEEDED + "step-epochs: [1]", "schedule 'step' and step-epochs need one another"),
+        (NEEDED + "step-epochs: [1]", "schedule 'step' and step-epochs need each other"),
         (NEEDED.replace("constant", "linear"), "schedule: input should be 'constant'"),
         (NEEDED.replace("epochs: 2", "epochs: true"), "epochs: should be a whole number"),
         ("optimizer: sgd", "it lacks schedule"),
@@ -77,7 +77,7 @@ def test_each_mistake_is_one_line(tmp_path: Path, text: str, message: str) -> No
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_names_are_answered_by_the_nearest() -> None:
+def test_the_nearest_name_is_suggested_for_unknown_ones() -> None:
     with pytest.raises(UsageError, match=r"unknown recipe 'cifar'.*'cifar10'"):
         find_recipe("cifar")
     with pytest.raises(UsageError, match="cannot read the recipe"):

@@ -1,4 +1,4 @@
-"""`run_training` from a configuration to weights and card: what is checked, kept, resumed and refused."""
+"""`run_training` from configuration to weights and card: checks, outputs, resuming and errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train(net: str, folder: Path, name: str = "w", progress: Any = None, **optio
 
 
 class Interrupting(Silent):
-    """Presses Ctrl-C at the given note about an epoch."""
+    """Presses Ctrl-C at the note about the given epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -38,7 +38,7 @@ class Interrupting(Silent):
             raise KeyboardInterrupt
 
 
-def test_weights_card_and_evaluation_belong_together(net: str, tmp_path: Path) -> None:
+def test_weights_card_and_evaluation_agree(net: str, tmp_path: Path) -> None:
     trained = train(net, tmp_path, bn="stein", epochs=6, recipe="fit")
     card = json.loads((tmp_path / "w.json").read_text())
     assert card == json.loads(trained.card.to_json())
@@ -73,7 +73,7 @@ def test_a_resumed_training_gives_the_same_bytes(net: str, tmp_path: Path, recip
         train(net, tmp_path, "cut", bn="stein", epochs=3, recipe=recipe, progress=Interrupting(2))
     left = checkpoint_path(tmp_path / "cut.safetensors")
     assert left.exists()
-    with pytest.raises(UsageError, match="add --resume to go on, or delete it"):
+    with pytest.raises(UsageError, match="add --resume to continue, or delete it"):
         train(net, tmp_path, "cut", bn="stein", epochs=3, recipe=recipe)
     resumed = train(net, tmp_path, "cut", bn="stein", epochs=3, recipe=recipe, resume=True)
     assert resumed.path.read_bytes() == whole.path.read_bytes()
@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_training_is_refused(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(net, tmp_path, bn="stein", progress=Interrupting(1))
-    with pytest.raises(UsageError, match=rf"belongs to another training \(differs in {named}"):
+    with pytest.raises(UsageError, match=rf"belongs to a different training \(differs in {named}"):
         train(net, tmp_path, **{"bn": "stein", "resume": True, **change})
 
 
@@ -108,22 +108,22 @@ def test_a_finished_training_is_returned_by_resume_and_repeated_without(net: str
     again = train(net, tmp_path, resume=True)
     assert again.card == first.card
     assert first.path.stat().st_mtime_ns == written
-    with pytest.raises(UsageError, match=r"w\.json belongs to another training \(differs in .*seed\)"):
+    with pytest.raises(UsageError, match=r"w\.json belongs to a different training \(differs in .*seed\)"):
         train(net, tmp_path, resume=True, seed=3)
     train(net, tmp_path, seed=3)
     assert first.path.stat().st_mtime_ns != written
     first.path.write_bytes(b"other")
-    with pytest.raises(UsageError, match="are not the weights that"):
+    with pytest.raises(UsageError, match="is not the weights file that"):
         train(net, tmp_path, resume=True, seed=3)
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(net: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(net: str, tmp_path: Path) -> None:
     checkpoint_path(tmp_path / "w.safetensors").write_text("nonsense")
-    with pytest.raises(UsageError, match="is no checkpoint of an interrupted training"):
+    with pytest.raises(UsageError, match="is not the checkpoint of an interrupted training"):
         train(net, tmp_path, resume=True)
 
 
-def test_fine_tuning_starts_from_converted_weights_and_says_so(net: str, tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_converted_weights_and_records_it(net: str, tmp_path: Path) -> None:
     plain = train(net, tmp_path, "plain")
     common = {"weights": str(plain.path), "bn": "stein", "learning_rate": 1e-9, "epochs": 1}
     tuned = train(net, tmp_path, "tuned", **common)
@@ -207,7 +207,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(tmp_path: Path) -> Non
     assert set(settings) == {name.replace("_", "-") for name in TrainConfig.model_fields}
     assert make_train_config({}, file).document() == settings
     assert make_train_config({"seed": 5}, file).seed == 5
-    with pytest.raises(UsageError, match="no output is given"):
+    with pytest.raises(UsageError, match="no output given"):
         make_train_config({"model": "m"})
 
 

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates against closed forms and against what torch does by itself."""
+"""Optimizers and learning rates against closed forms and torch's own schedules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS = 5
 
 
 def rates(**changes):
-    """Return the learning rate of every step of a recipe of that many steps per epoch."""
+    """Return the learning rate at every step of a recipe with `STEPS` steps per epoch."""
     chosen = recipe(**changes)
     optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], chosen)
     schedule = make_schedule(optimizer, chosen, STEPS)
@@ -44,18 +44,18 @@ def test_constant():
     assert rates(epochs=2) == [0.1] * 10
 
 
-def test_cosine_is_torchs():
+def test_cosine_matches_torch():
     expected = torch_rates(lambda optimizer: CosineAnnealingLR(optimizer, 4 * STEPS), 4)
     assert rates(schedule="cosine", epochs=4) == pytest.approx(expected)
 
 
-def test_steps_are_torchs():
+def test_steps_match_torch():
     expected = torch_rates(lambda optimizer: MultiStepLR(optimizer, [2 * STEPS, 3 * STEPS], 0.2), 4)
     assert rates(schedule="step", step_epochs=(2, 3), step_factor=0.2, epochs=4) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("warmup", "share"), [(0, 0.3), (2, 0.5)])
-def test_one_cycle_is_torchs(warmup, share):
+def test_one_cycle_matches_torch(warmup, share):
     expected = torch_rates(lambda optimizer: OneCycleLR(optimizer, 0.1, 4 * STEPS, pct_start=share), 4)
     assert rates(schedule="one-cycle", warmup_epochs=warmup, epochs=4) == pytest.approx(expected)
 
@@ -66,7 +66,7 @@ def test_a_warm_up_rises_linearly_and_the_cosine_follows_from_the_peak():
     assert found[10:] == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 10)) for step in range(10)])
 
 
-def test_one_cycle_moves_the_momentum_only_if_told():
+def test_one_cycle_cycles_the_momentum_only_if_set():
     for cycles, expected in ((True, 0.95), (False, 0.9)):
         chosen = recipe(schedule="one-cycle", cycle_momentum=cycles)
         optimizer = make_optimizer([nn.Parameter(torch.zeros(1))], chosen)
@@ -86,7 +86,7 @@ def minimised(chosen, steps=4):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_is_the_textbooks(nesterov):
+def test_sgd_matches_the_textbook(nesterov):
     """v ← μ·v + g, x ← x - η·v, or with Nesterov's look ahead x ← x - η·(g + μ·v); g includes λ·x."""
     x, velocity = 1.0, 0.0
     for _ in range(4):
@@ -97,7 +97,7 @@ def test_sgd_is_the_textbooks(nesterov):
     assert found == pytest.approx(x, rel=1e-12)
 
 
-def test_adamw_is_the_papers():
+def test_adamw_matches_the_paper():
     """Loshchilov and Hutter (2019), algorithm 2, with β = (0.9, 0.999) and ε = 1e-8."""
     x, first, second = 1.0, 0.0, 0.0
     for step in range(1, 5):

@@ -1,4 +1,4 @@
-"""Label maps and volumes of two classes train by the same loop, and their weights are evaluated."""
+"""Segmentation and binary volume tasks: trained by the same loop, then evaluated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison as a grid of texts, and that grid as a table for people, Markdown, LaTeX or CSV."""
+"""A comparison as a grid of texts, and that grid as a table, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
@@ -133,19 +133,19 @@ def _board(result: Leaderboard) -> Grid:
     marked = frozenset(i for i, row in enumerate(result.rows) if row.rank is None)
     worst, interval, how = (
         (
-            "mIoU with every image under the attack that leaves it the lowest",
+            "mIoU with every image under the attack that lowers it most",
             "bootstrap over images",
             "by exchanging images",
         )
         if result.graded
-        else ("share of samples that survive every attack that is ranked by", "Wilson", "exact")
+        else ("share of samples that survive every ranked attack", "Wilson", "exact")
     )
     notes = [
         *(["every figure is an mIoU over all images"] if result.graded else []),
         f"worst case: {worst}, with its 95 % interval ({interval})",
         f"behind: paired difference from the first, in percentage points "
         f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}, "
-        f"two-sided, {how}, adjusted (Holm); the first was chosen by the same samples, which flatters its lead",
+        f"two-sided, {how}, adjusted (Holm); the first was selected on the same samples, which overstates its lead",
     ]
     right = frozenset({0, *range(3, 4 + len(result.columns)), len(headers) - 1})
     return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))
@@ -168,7 +168,7 @@ def _difference(d: Difference) -> str:
 
 
 def compare_table(result: PairTable | Leaderboard) -> RenderableType:
-    """Return a comparison as a table for people."""
+    """Return a comparison as a table."""
     laid = grid(result)
     board = isinstance(result, Leaderboard)
     names = (1, 2) if board else (0, 1)

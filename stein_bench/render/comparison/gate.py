@@ -1,4 +1,4 @@
-"""The gate's verdict as a table for people."""
+"""The gate's verdict as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate's verdict for other programs and pages: Markdown, JUnit XML, and what GitHub reads from a log."""
+"""The gate's verdict as Markdown, JUnit XML and GitHub annotations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gate_markdown(result: GateResult) -> str:
         lines += ["</details>", ""]
     if result.comparisons:
         lines += [
-            f"{detectable(result)} p is one-sided, of the change that it stands beside, adjusted for all tests (Holm).",
+            f"{detectable(result)} p is one-sided, for the change beside it, adjusted for all tests (Holm).",
             "",
         ]
     now, before = result.report, result.baseline

@@ -1,4 +1,4 @@
-"""How comparisons are put into words: shared by tables, Markdown and annotations."""
+"""Wording of the gate's comparisons, shared by tables, Markdown and annotations."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ def detectable(result: GateResult) -> str:
     samples = sorted({c.samples for c in result.comparisons})
     about = f"{result.tests} tests of {_range([str(n) for n in samples])} samples, α = {result.alpha:g}"
     if not drops:
-        return f"No drop could have been proven ({about})."
+        return f"No drop could have been significant ({about})."
     sizes = list(dict.fromkeys(f"{100 * drop:.2f}".rstrip("0").rstrip(".") for drop in drops))
-    text = f"Smallest drop that could have been seen: {_range(sizes)} % ({about})."
+    text = f"Smallest detectable drop: {_range(sizes)} % ({about})."
     if any(c.detectable_drop is None for c in result.comparisons):
-        text += " Where there is no p, none could."
+        text += " Comparisons without p could show none."
     return text
 
 

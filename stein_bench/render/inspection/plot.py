@@ -1,4 +1,4 @@
-"""Pictures, drawn without a display."""
+"""Plot of a model's shrinkage by layer, drawn without a display."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plot_shrinkage(inspection: Inspection, path: str | Path) -> None:
         # Curves often lie on one another: the first are wide and pale, so that the later ones show on top of them.
         style = {"color": f"C{index % 10}", "marker": "osD^vP"[index % 6], "linewidth": max(4 - 0.7 * index, 0.8)}
         _draw_estimator(top, bottom, layers, name, {**style, "markersize": max(8 - index, 3), "alpha": 0.8})
-    top.set_ylabel("share of the mean that is kept")
+    top.set_ylabel("share of the mean kept")
     top.axhline(1, color="0.6", linewidth=0.8, zorder=0)
     top.set_title(f"{inspection.model}, weights: {inspection.weights_kind}, trained with {inspection.trained_with}")
     bottom.axhline(1, color="0.6", linewidth=0.8, zorder=0)

@@ -1,4 +1,4 @@
-"""A model's BN layers as a table for people."""
+"""A model's BN layers as a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The effects of estimator and statistics source as a table for people."""
+"""The effects of estimator and statistics source as a table."""
 
 from __future__ import annotations
 

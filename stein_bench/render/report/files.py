@@ -1,4 +1,4 @@
-"""A report for other programs and pages: Markdown, CSV and JUnit XML."""
+"""A report as Markdown, CSV and JUnit XML."""
 
 from __future__ import annotations
 

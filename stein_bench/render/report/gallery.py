@@ -1,4 +1,4 @@
-"""Adversarial examples as pictures: arrays, captions and what is said of them."""
+"""Adversarial examples as pictures with captions."""
 
 from __future__ import annotations
 

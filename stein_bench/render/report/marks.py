@@ -1,4 +1,4 @@
-"""The signs beside figures: the best, and what differs significantly from plain BN."""
+"""Marks beside figures: the best, and significant differences from plain BN."""
 
 from __future__ import annotations
 

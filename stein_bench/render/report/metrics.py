@@ -1,4 +1,4 @@
-"""What a report knows beside the accuracy, as tables for people: the task's metrics, and every figure by site."""
+"""Tables of a report beside the accuracies: the task's metrics, and results by site."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
 """How metrics are called in a table and in a narrow one; others by their name."""
 
 AUC_UNDER_ATTACK = (
-    "Under an attack every sample has the worse of its clean and adversarial score; attacks aim at decisions and stop "
-    "there, so that this AUC is an upper bound"
+    "Under attack every sample has the worse of its clean and adversarial score; attacks stop at a wrong decision, so "
+    "this AUC is an upper bound"
 )
 """What the AUC of a result under attack is."""
 
@@ -65,7 +65,7 @@ def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
 def scaling_note(scaling: DataScaling) -> str:
     """Return how stored values became values in [0, 1], and what was clipped, in one sentence."""
     if scaling.method == "minmax" or scaling.low is None or scaling.high is None:
-        return "every sample was scaled to [0, 1] by its own smallest and largest value"
+        return "every sample was scaled to [0, 1] by its own minimum and maximum"
     clipped = f"{scaling.clipped_values:,} values of {scaling.clipped_samples} samples were outside and clipped"
     return f"values were scaled from [{scaling.low:g}, {scaling.high:g}] to [0, 1]; {clipped}"
 

@@ -1,4 +1,4 @@
-"""The results of a report, row by row, as every format shows them; and the series that are drawn of them."""
+"""The results of a report, row by row, as every format shows them, and the series for figures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ResultRow:
 
     Attributes:
         variant: its label; `control` says that it was added for comparison.
-        accuracy, title: ``clean``, ``worst-case`` or the label of an attack or corruption; and short, for people.
+        accuracy, title: ``clean``, ``worst-case`` or the label of an attack or corruption; and short, for display.
         figure: value and interval: an accuracy, of a segmentation the mIoU; None where there is no result.
         status: ``ok``, or why the figure does not count.
         mark: see `contrasts.marks`.
@@ -72,7 +72,7 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
         yield (
             corruption.label,
-            f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} (noise, no attack)",
+            f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} (noise, not an attack)",
             figure,
             corruption.status,
         )

@@ -160,8 +160,8 @@ def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
         return None
     told = "; ".join(f"{one.label}: {min(one.y):.3g} to {max(one.y):.3g}" for one in kept if one.y)
     caption = (
-        "What each estimator makes of the running moments: the share of the mean that is left, and its variances over "
-        "the sample's (median, and range over channels). Under batch statistics the batch's own moments are shrunk."
+        "Effect of each estimator on the running moments: the share of the mean that is kept, and shrunk over sample "
+        "variance (median, and range over channels). Under batch statistics the batch's own moments are shrunk."
     )
     alt = f"Two line charts by BN layer, from input to output. Share of the mean that is kept: {told}."
     return figure_part(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
@@ -219,7 +219,7 @@ def _gallery_note(source: Source) -> tuple[str, str]:
     if source.problem:
         return source.problem, "alert"
     if source.gallery is None:
-        return "None were kept: evaluate with --save-adversarials N keeps some.", "dim"
+        return "None were kept; evaluate with --save-adversarials N.", "dim"
     return (
         "The first that broke, of every variant and attack; the difference is magnified as said, grey is none. They "
         "are chosen because they broke, and show no rate.", "dim",

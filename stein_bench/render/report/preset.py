@@ -1,4 +1,4 @@
-"""What must be said of a report whose preset repeats what the published code does."""
+"""Notes for a report with the settings of the published code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def preset_notes(report: Report) -> Iterator[str]:
         yield (
             f"preset {report.run.preset}: confounded, as in the published code: {', '.join(batch)} with the statistics "
             f"of the test batch, {', '.join(running)} with running ones; a gap between them is not the estimator's "
-            "alone, and no test is made of it"
+            "alone, and it is not tested"
         )
     else:
         yield f"preset {report.run.preset}: settings of the published code, for comparison with the paper"

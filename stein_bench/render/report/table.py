@@ -1,4 +1,4 @@
-"""The report as a table for people."""
+"""The report as a table."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def about(report: Report) -> str:
-    """Say what was evaluated: samples, weights and, where it is one, the source of statistics."""
+    """Say what was evaluated: samples, weights and, where it is one, the statistics source."""
     data = report.data
     shape = "×".join(map(str, data.shape))
     text = f"{data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}"
@@ -174,34 +174,34 @@ def _notes(report: Report) -> Iterator[str]:
     if any(variant.control for variant in report.variants):
         yield "* control, added because batch statistics alone change robustness"
     if any(variant.clean.assumes_independence for variant in report.variants):
-        yield "batch statistics couple the samples of a batch; their intervals assume independence all the same"
+        yield "samples of a batch depend on one another under batch statistics; the intervals assume independence"
     batch = [variant.bn for variant in report.variants if variant.stats == "batch"]
     if batch and "sample" not in batch:
-        yield "no plain-BN control: these weights were not trained with plain BN; what the source does is unknown"
+        yield "no plain-BN control (weights not trained with plain BN): effect of the statistics source unknown"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
         if any(v.bn == bn and v.function_preserved for v in report.variants):
             yield (
                 f"{bn}: converted after training with the function preserved: under running statistics the same "
-                "function by construction, a start for fine-tuning and not a result"
+                "function by construction: a starting point for fine-tuning, not a result"
             )
         else:
-            yield f"{bn}: converted after training, which changes the function; it was not trained that way"
+            yield f"{bn}: converted after training, which changes the function; the weights were not trained with it"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.layers_of_unknown_count and v.stats == "running"):
         if bn.partition(":")[0] in USING_COUNT:
             yield (
-                f"{bn}: the weights do not say how many elements a training batch had; N counts as infinite, so "
+                f"{bn}: the weights do not record the elements per channel N of training; N is taken as infinite, so "
                 f"{USING_COUNT[bn.partition(':')[0]]}"
             )
     draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
     if draws:
         yield (
-            f"† random noise, no attack: {what} on the corrupted input alone, mean of "
-            f"{' or '.join(map(str, draws))} draws; no part of the worst case"
+            f"† random noise, not an attack: {what} on the corrupted input alone, mean of "
+            f"{' or '.join(map(str, draws))} draws; not part of the worst case"
         )
     surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
     for surrogate in dict.fromkeys(surrogates):
-        yield f"transfer: made on {surrogate}, and only shown to the evaluated model"
+        yield f"transfer: crafted on {surrogate}, only shown to the evaluated model"
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
     yield from _interval_notes(report)
@@ -213,7 +213,7 @@ def _notes(report: Report) -> Iterator[str]:
         if variant.skipped_layers:
             yield f"{variant.bn}: {len(variant.skipped_layers)} normalization layers not converted (see the report)"
     if any(attack.over_budget for variant in report.variants for attack in variant.attacks):
-        yield "some attacks do not honour ε; what they found beyond it is no success"
+        yield "some attacks do not respect ε; what they found beyond it does not count as a success"
     for variant in report.variants:
         names = titles(variant.attacks)
         for attack in variant.attacks:
@@ -221,18 +221,18 @@ def _notes(report: Report) -> Iterator[str]:
             if attack.replay is not None:
                 yield f"{where} {_replayed(attack.replay)}"
             if attack.distances is not None and attack.distances.median is not None:
-                mixed = "; put together from different batches, so that little of it holds" * (variant.stats == "batch")
+                mixed = "; combined from different batches, so it is unreliable" * (variant.stats == "batch")
                 yield f"{where}: {_distance(attack.norm, attack.distances)}{mixed}"
     for check in report.diagnostics:
         if check.status == "warn":
-            yield f"check warns: {_check(check)}"
+            yield f"check warning: {_check(check)}"
     if report.diagnostics:
         passed = sum(check.status == "pass" for check in report.diagnostics)
         yield f"{passed} of {len(report.diagnostics)} sanity checks passed"
 
 
 FEW_IMAGES = 30
-"""Below these many images a percentile bootstrap is too narrow to be left without a word."""
+"""With fewer images than this, percentile bootstrap intervals are noticeably too narrow."""
 
 
 def _interval_notes(report: Report) -> Iterator[str]:
@@ -240,10 +240,10 @@ def _interval_notes(report: Report) -> Iterator[str]:
         yield "in brackets: 95 % Wilson intervals"
         return
     yield (
-        "mIoU: mean over the classes that occur, of all images together, void pixels left out; under attack an image "
+        "mIoU: mean over the classes that occur, over all images together, void pixels excluded; under attack an image "
         "has the worse of its clean and its adversarial outcome, in the worst case the worst of all"
     )
-    few = f"; too narrow for as few as {report.data.samples}" if report.data.samples < FEW_IMAGES else ""
+    few = f"; too narrow with as few as {report.data.samples}" if report.data.samples < FEW_IMAGES else ""
     yield f"in brackets: 95 % bootstrap intervals over images{few}"
 
 

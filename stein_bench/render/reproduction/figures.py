@@ -1,4 +1,4 @@
-"""Pictures of an experiment: what every variant reached over its seeds, and what estimator and source do."""
+"""Plots of an experiment: means over seeds, and differences from plain BN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def figure_of_means(rows: Sequence[Row], what: str) -> Figure:
 
 
 def figure_of_contrasts(rows: Sequence[Row], what: str) -> Figure | None:
-    """Draw what every estimator does, with its paired t interval, a panel per outcome; None without an interval."""
+    """Draw every estimator's effect with its paired t interval, a panel per outcome; None without an interval."""
     drawn = [row for row in rows if any(c.kind == "estimator" and c.ci95 for c in row.contrasts)]
     if not drawn:
         return None
@@ -32,14 +32,14 @@ def figure_of_contrasts(rows: Sequence[Row], what: str) -> Figure | None:
 
 
 def told_means(rows: Sequence[Row]) -> str:
-    """Return in words what `figure_of_means` shows."""
+    """Return the content of `figure_of_means` as text."""
     return "; ".join(
         f"{row.bn}/{row.stats}, {row.title}: {percent(row.mean)} %" for row in rows if row.mean is not None
     )
 
 
 def told_contrasts(rows: Sequence[Row]) -> str:
-    """Return in words what `figure_of_contrasts` shows."""
+    """Return the content of `figure_of_contrasts` as text."""
     return "; ".join(
         f"{row.bn}/{row.stats}, {row.title}: {signed(c.mean)} points"
         for row in rows
@@ -49,7 +49,7 @@ def told_contrasts(rows: Sequence[Row]) -> str:
 
 
 def headline_rows(document: Reproduction, part: str, metric: str) -> list[Row]:
-    """Return the rows of a part that hold that metric."""
+    """Return the rows of a part with this metric."""
     return [row for row in document.rows if row.part == part and row.metric == metric]
 
 

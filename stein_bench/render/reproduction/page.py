@@ -58,14 +58,14 @@ def _figures(document: Reproduction, part: str) -> Iterator[dict[str, Any]]:
     rows = headline_rows(document, part, what)
     yield _drawn(
         figure_of_means(rows, what), f"{part}-means", f"Dot chart of {what} by BN. {told_means(rows)}.",
-        "Mean over the seeds, the bar one standard deviation to either side.",
+        "Mean over the seeds; bars are ± one standard deviation.",
     )  # fmt: skip
     contrasts = figure_of_contrasts(rows, what)
     if contrasts is not None:
         yield _drawn(
             contrasts, f"{part}-contrasts", f"Dot chart of differences from plain BN. {told_contrasts(rows)}.",
-            "What each estimator does; an interval that covers the line shows no difference. Intervals are of each "
-            "contrast by itself, not adjusted for their number.",
+            "Effect of each estimator; an interval that covers the line shows no difference. Intervals are for each "
+            "contrast alone, not adjusted for their number.",
         )  # fmt: skip
 
 

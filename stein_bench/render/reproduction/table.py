@@ -1,4 +1,4 @@
-"""The document of an experiment as tables: for people, Markdown, LaTeX and CSV."""
+"""The document of an experiment as tables: for the terminal, Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from stein_bench.reproduction.summary import ACCURACY
 CONFOUNDED = "‡"
 MOST_LISTED = 6
 HEADLINE = {"segmentation": "miou"}
-"""The metric whose contrasts are shown, where it is not the accuracy; the document holds those of all."""
+"""The metric whose contrasts are shown, if not accuracy; the document has those of all metrics."""
 FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
 """Columns of figures and of contrasts that fit a terminal beside the variant's name."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """One table of texts: a heading, the variants' names in the first column and one column per figure."""
+    """One table of strings: a heading, variant names in the first column, and one column per outcome."""
 
     heading: str
     headers: tuple[str, ...]
@@ -49,7 +49,7 @@ class Sheet:
 def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet, int]]:
     """Return every table of a document, or of `only` one part, with the number of columns that fit a terminal.
 
-    Per part these are its figures, what the estimator does and what the statistics source does.
+    Each part has its results, the effect of the estimator and the effect of the statistics source.
     """
     found = []
     for part in dict.fromkeys(row.part for row in document.rows if only in (None, row.part)):
@@ -60,8 +60,8 @@ def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet,
             found.append((_sheet(f"{part}: {metric}, mean ± sd over {seeds}, in %", figures, _figure), FIGURES_ACROSS))
         headline = HEADLINE.get(document.data.task, ACCURACY)
         for kind, heading in (
-            ("estimator", f"{part}: what the estimator does to the {headline} (minus plain BN, same statistics)"),
-            ("source", f"{part}: what the statistics source does to it (batch minus running, same networks)"),
+            ("estimator", f"{part}: effect of the estimator on {headline} (minus plain BN, same statistics)"),
+            ("source", f"{part}: effect of the statistics source on {headline} (batch minus running, same networks)"),
         ):
             drawn = [row for row in own if row.metric == headline and _contrast(row, kind) is not None]
             if drawn:
@@ -115,14 +115,14 @@ def _contrast_cell(kind: str) -> Callable[[Row], str]:
 
 
 def verdict(document: Reproduction) -> str:
-    """Return the one sentence about the estimators that the contrasts of the headline metric support."""
+    """Return the conclusion about the estimators that the contrasts of the headline metric support."""
     if document.dishonest():
-        return "No conclusion: some cells have no result that can be trusted."
+        return "No conclusion: some cells have no trustworthy result."
     confounded = list(dict.fromkeys(row.bn for row in document.rows if row.confounded))
     if confounded:
         return (
-            f"No conclusion about {', '.join(confounded)}: both BN and statistics source differ from plain BN's, so "
-            "that neither's part in a difference can be told."
+            f"No conclusion about {', '.join(confounded)}: both BN and statistics source differ from plain BN's, "
+            "so a difference cannot be attributed to either."
         )
     headline = HEADLINE.get(document.data.task, ACCURACY)
     tested = [
@@ -132,7 +132,7 @@ def verdict(document: Reproduction) -> str:
         if row.metric == headline and c.kind == "estimator" and c.p_adjusted is not None
     ]
     if not tested:
-        return "No conclusion about any estimator: what is compared here is without replicates."
+        return "No conclusion about any estimator: the comparison has no replicates."
     found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in tested if _significant(c)]
     seeds = f"over {len(document.seeds)} seeds, after adjustment for {len(tested)} contrasts"
     if not found:
@@ -144,21 +144,21 @@ def verdict(document: Reproduction) -> str:
 
 
 def notes(document: Reproduction) -> list[str]:
-    """Return what must be known to read the tables; what takes the meaning from a figure begins with ``!``."""
+    """Return notes on reading the tables; those that invalidate results begin with ``!``."""
     lines = [f"! {line}" for line in (*document.dishonest(), *document.collapsed)]
     lines += document.notes
     drawn = [contrast for row in document.rows for contrast in row.contrasts]
     if drawn and len(document.seeds) > 1:
         lines.append(
             f"contrasts: mean difference in percentage points with its 95 % paired t interval over "
-            f"{len(document.seeds)} seeds, the seed being the replicate; * p < {ALPHA:g} after Holm over all contrasts "
-            "of the table's kind"
+            f"{len(document.seeds)} seeds, with the seed as the replicate; * p < {ALPHA:g} after Holm correction "
+            "over all contrasts of the same kind"
         )
     elif drawn:
         lines.append("one seed: a difference may be training luck; no interval and no test")
     if any(row.confounded for row in document.rows):
         lines.append(
-            f"{CONFOUNDED} confounded: BN and statistics source both differ from plain BN's; no contrast is drawn"
+            f"{CONFOUNDED} confounded: BN and statistics source both differ from plain BN's; no contrast is computed"
         )
     if any(row.stats == "batch" for row in document.rows):
         lines.append("under batch statistics a prediction depends on its batch: see the replays in the cells' reports")
@@ -168,7 +168,7 @@ def notes(document: Reproduction) -> list[str]:
     failed = Counter(name for names in by_cell for name in sorted(names))
     if failed:
         counted = ", ".join(f"{name} in {cells}" for name, cells in failed.items())
-        lines.append(f"sanity checks that failed, in how many of {len(document.cells)} cells: {counted}")
+        lines.append(f"failed sanity checks, with the number of cells out of {len(document.cells)}: {counted}")
     return lines
 
 
@@ -182,7 +182,7 @@ def heading(document: Reproduction) -> str:
 
 
 def reproduction_table(document: Reproduction) -> RenderableType:
-    """Return the document as tables for people."""
+    """Return the document as tables."""
     parts: list[RenderableType] = [Text(heading(document), style="bold"), Text(verdict(document))]
     for sheet, most in sheets(document):
         for piece in sheet.across(most):
@@ -234,7 +234,7 @@ CSV_COLUMNS = (
 
 
 def reproduction_csv(document: Reproduction) -> str:
-    """Return every figure of every seed as CSV, numbers in full; empty cells are what is not there."""
+    """Return every value of every seed as CSV in full precision; missing values are empty."""
     return csv_text(CSV_COLUMNS, [list(values) for row in document.rows for values in _csv_rows(row)])
 
 

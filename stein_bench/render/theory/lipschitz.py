@@ -1,4 +1,4 @@
-"""Lipschitz constants as a table for people."""
+"""Lipschitz constants as a table."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def _notes(study: LipschitzStudy) -> Iterator[str]:
     if any(ratio is None for name in study.others for ratio in study.ratios(name)):
         yield "(in brackets): the constant itself, where plain BN's is 0"
     yield (
-        "a constant of one layer bounds nothing of a network: weights before it that are k times as large make it k "
+        "the constant of one layer does not bound the network's: weights before it that are k times as large make it k "
         "times smaller, and with plain BN the network's function stays the same"
     )

@@ -1,4 +1,4 @@
-"""Pictures of the simulated risks and the Lipschitz constants, drawn without a display."""
+"""Plots of the simulated risks and the Lipschitz constants, drawn without a display."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
     layers = study.layers
     figure = Figure(figsize=(max(8.0, min(0.3 * len(layers), 24.0)), 7.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    line = "-" if study.network else "none"  # random batches are no sequence
+    line = "-" if study.network else "none"  # random batches are not a sequence
     for index, name in enumerate(study.settings.bn):
         norms = [layer.constants[index].norm for layer in layers]
         style = {

@@ -1,4 +1,4 @@
-"""The simulated risks as tables for people."""
+"""The simulated risks as tables."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ def _notes(study: RiskStudy) -> Iterator[str]:
             "--output has each with its interval, --plot draws all"
         )
     yield (
-        f"verdicts hold together: one or more of the {study.comparisons:,} is wrong with a probability of at most 5 % "
-        "(Bonferroni), so that some are undecided whose own interval excludes 1"
+        f"verdicts hold simultaneously: the probability that any of the {study.comparisons:,} is wrong is at most 5 % "
+        "(Bonferroni), so some whose own interval excludes 1 are undecided"
     )
     agreeing, known = study.closed_forms()
     if known:

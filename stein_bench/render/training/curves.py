@@ -1,4 +1,4 @@
-"""The learning curves of a training as a picture, drawn without a display."""
+"""Learning curves of a training, drawn without a display."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def plot_curves(card: TrainingCard, path: str | Path) -> None:
     _draw(right, card, "accuracy", 100.0)
     if _spreads([loss for record in card.epochs for loss in (record.loss, record.validation_loss)]):
         left.set_yscale("log")
-    left.set_ylabel("loss, mean over the samples")
-    right.set_ylabel("accuracy in %")
+    left.set_ylabel("mean loss")
+    right.set_ylabel("accuracy (%)")
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.axvline(card.kept_epoch, color="0.6", linewidth=0.8, linestyle="--", label="weights kept")
     right.legend(frameon=False)
-    adversarial = f", adversarially by {card.adversarial.partition(':')[0]}" if card.adversarial else ""
+    adversarial = f", adversarial training with {card.adversarial.partition(':')[0]}" if card.adversarial else ""
     figure.suptitle(f"{card.model} on {card.data.name}, BN {card.bn}, recipe {card.recipe['name']}{adversarial}")
     try:
         figure.savefig(path, dpi=150)
@@ -44,7 +44,7 @@ def _draw(axes: Axes, card: TrainingCard, figure: str, scale: float) -> None:
     curves = (
         (figure, trained),
         (f"validation_{figure}", "validation"),
-        (f"validation_robust_{figure}", "under attack"),
+        (f"validation_robust_{figure}", "validation under attack"),
     )
     for index, (field, label) in enumerate(curves):
         values = [(record.epoch, _value(record, field)) for record in card.epochs]

@@ -1,4 +1,4 @@
-"""The summary of a training for people."""
+"""The summary of a training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stein_bench.training.card import EpochRecord, TrainingCard
 
 
 def print_training(card: TrainingCard, path: Path, picture: str, console: Console | None = None) -> None:
-    """Print what was trained, the epochs that matter (first, kept, last) and which files there are, to stdout."""
+    """Print what was trained, its first, kept and last epoch, and the files written, to stdout."""
     console = console or Console()
     data = card.data
-    parts = f"{data.trained_on:,} samples" + (f", {data.validated_on:,} to validate" if data.validated_on else "")
+    parts = f"{data.trained_on:,} samples" + (f", {data.validated_on:,} for validation" if data.validated_on else "")
     lines = [
         f"{card.model} on {data.name} ({parts}), BN {card.bn}, recipe {card.recipe['name']}, seed {card.seed}",
-        *([f"adversarially trained by {card.adversarial}"] if card.adversarial else []),
+        *([f"adversarial training with {card.adversarial}"] if card.adversarial else []),
         *([_start(card)] if card.started_from else []),
     ]
     for line in lines:
@@ -30,7 +30,7 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
     again = ["stein-bench", "evaluate", card.config["model"], "--data", card.config["data"], "--weights", str(path)]
     for line in (
         f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
-        f"evaluate them: {shlex.join(again)}",
+        f"evaluate with: {shlex.join(again)}",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -39,7 +39,7 @@ def _start(card: TrainingCard) -> str:
     start = card.started_from
     assert start is not None
     change = f", converted from {start.bn}" if start.bn != card.bn else ""
-    kept = " with γ and β taking up the change" if start.function_preserved else ""
+    kept = ", γ and β absorbing the change" if start.function_preserved else ""
     return f"started from {start.weights}{change}{kept}"
 
 
