@@ -46,7 +46,7 @@ class Journal:
         if path.exists():
             if not resume:
                 raise UsageError(
-                    f"{path} holds the results of an interrupted run: add --resume to go on, "
+                    f"{path} holds the results of an interrupted run: add --resume to continue, "
                     "or delete it to start again."
                 )
             self._read()

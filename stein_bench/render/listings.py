@@ -15,7 +15,7 @@ Row = Sequence[str]
 
 
 def print_listing(what: str, search: str = "", console: Console | None = None) -> None:
-    """Print the list of `what`, a key of `_LISTINGS`, to stdout: names that contain `search` only.
+    """Print the list of `what`, a key of `_LISTINGS`, to stdout, restricted to names that contain `search`.
 
     Raises:
         UsageError: no name contains `search`.
@@ -65,7 +65,7 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
 def _serves(info: AttackInfo) -> str:
     tasks = ", ".join(info.serves)
     inputs = "images" if info.backend == "torchattacks" else "any inputs"
-    return f"{tasks} of {inputs}" + (f", from {info.min_classes} classes" if info.min_classes > 2 else "")
+    return f"{tasks} of {inputs}" + (f", at least {info.min_classes} classes" if info.min_classes > 2 else "")
 
 
 def _batteries() -> tuple[Row, Iterable[Row]]:

@@ -165,7 +165,7 @@ def test_without_a_file_the_table_is_printed(whole, save, invoke):
         (["REPORT", "--plot", "curve", "c.gif"], "the name must end in .png or .svg"),
         (["REPORT", "--plot", "curve"], "write a kind and a file"),
         (["REPORT", "--plot", "bars", "a.svg", "--plot", "bars", "b.svg"], "--plot bars is given twice"),
-        (["REPORT", "--html", "REPORT"], "one of the files that are read"),
+        (["REPORT", "--html", "REPORT"], "would overwrite an input file"),
         (["REPORT", "--html", "no/where.html"], "a file in an existing folder"),
         (["REPORT", "--plot", "gallery", "TMP/g.png"], "Evaluate with --save-adversarials N"),
     ],
@@ -180,7 +180,7 @@ def test_wrong_usage_is_one_line(whole, save, invoke, tmp_path, arguments, messa
 
 def test_a_curve_needs_two_budgets(save, invoke, tmp_path):
     result = invoke("report", save(report(variant())), "--plot", "curve", tmp_path / "c.svg")
-    assert (result.exit_code, "one budget only" in result.stderr) == (2, True)
+    assert (result.exit_code, "only one budget" in result.stderr) == (2, True)
     invoke("report", save(report(variant(attacks={"pgd": attack("pgd")}))), "--html", tmp_path / "r.html")
     assert "failed" in (tmp_path / "r.html").read_text(encoding="utf-8")
 

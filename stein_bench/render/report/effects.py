@@ -19,10 +19,10 @@ COLUMNS = (
     ("interaction", "interaction\n"),
 )
 READING = (
-    "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: what the estimator "
-    "does under batch beyond what it does under running statistics. In points of {what}, with two-sided paired p "
-    "(– : fewer than ten batches to flip). One trained network per BN cannot tell the estimator from training luck: "
-    "networks trained from several seeds are the replicates."
+    "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: the estimator's effect "
+    "under batch minus that under running statistics. In points of {what}, with two-sided paired p (– : fewer than "
+    "ten batches to flip). One trained network per BN cannot separate the estimator from the training seed: networks "
+    "trained from several seeds are the replicates."
 )
 
 

@@ -155,7 +155,7 @@ def notes(document: Reproduction) -> list[str]:
             "over all contrasts of the same kind"
         )
     elif drawn:
-        lines.append("one seed: a difference may be training luck; no interval and no test")
+        lines.append("one seed: a difference may be due to the training seed; no interval and no test")
     if any(row.confounded for row in document.rows):
         lines.append(
             f"{CONFOUNDED} confounded: BN and statistics source both differ from plain BN's; no contrast is computed"
