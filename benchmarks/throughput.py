@@ -152,7 +152,7 @@ def speed_row(network: str, model: nn.Module, what: Comparison, batches: Batches
 def speed(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
     """Yield the table of times, line by line."""
     batches = [(inputs, labels) for _, inputs, labels in load_batches(samples, options.batch_size)]
-    yield "| pgd against | network | pgd | other | ratio (quartiles) | limit | kept | robust, pgd | robust, other |"
+    yield "| pgd against | network | pgd | other | ratio (quartiles) | limit | met | robust, pgd | robust, other |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for network, path, least in (("ResNet-20", options.resnet20, 2.5), ("resnet2b", options.resnet2b, 0.98)):
         model = load(network, path)
@@ -166,7 +166,7 @@ def speed(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
 
 def memory(options: argparse.Namespace) -> Iterator[str]:
     """Yield the table of the peak memory of evaluations of few and of many samples."""
-    yield f"| network | peak of {FEW} samples | peak of {MANY:,} samples | ratio | limit | kept |"
+    yield f"| network | peak of {FEW} samples | peak of {MANY:,} samples | ratio | limit | met |"
     yield "|---|---|---|---|---|---|"
     for network, path in (("ResNet-20", options.resnet20), ("resnet2b", options.resnet2b)):
         few, many = (statistics.median(peak(network, path, options.data, n) for _ in range(3)) for n in (FEW, MANY))
@@ -190,7 +190,7 @@ def peak(network: str, weights: Path, data: Path, samples: int) -> float:
 
 def clean_passes(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
     """Yield the table of the passes of several attacks at several ε: the clean one is to be there once."""
-    yield "| attacks | ε each | clean passes per sample | to verify | of the attacks | clean pass shared |"
+    yield "| attacks | ε each | clean passes per sample | verification passes | attack passes | clean pass shared |"
     yield "|---|---|---|---|---|---|"
     specs, budgets = ("fgsm", "pgd", "mifgsm"), (2 / 255, 4 / 255, 8 / 255)
     counting = CountingModel(load("resnet2b", options.resnet2b))

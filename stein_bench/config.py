@@ -1,4 +1,4 @@
-"""One typed, frozen configuration of a run, made from a YAML file and command-line options of the same names."""
+"""The typed, frozen configuration of a run, from a YAML file and command-line options of the same names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Precision = Literal["fp32", "bf16"]
 Format = Literal["table", "json"]
 
 PRESENTATION = frozenset({"format", "output", "resume", "save-adversarials", "quiet"})
-"""Keys that change how results are shown or kept, not what they are; they do not enter `RunConfig.sha256`."""
+"""Keys that change how results are shown or stored, not the results; they do not enter `RunConfig.sha256`."""
 
 
 def hyphenate(name: str) -> str:
@@ -30,7 +30,7 @@ def hyphenate(name: str) -> str:
 
 
 class Settings(BaseModel):
-    """What the configurations of all commands share: how names are spelled, and what is not a value of an option."""
+    """Base of all commands' configurations: spelling of names and checks of values."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -43,7 +43,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _plain_values(cls, value: object, info: Any) -> object:
-        """Refuse what pydantic would quietly turn into something else, and text that no report could hold."""
+        """Refuse values that pydantic would silently convert, and text that is not valid UTF-8."""
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (
             int,
             int | None,
@@ -76,7 +76,7 @@ class Settings(BaseModel):
         return value
 
     def document(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values under the option names, without what is not set."""
+        """Return the configuration as plain JSON values under the option names, without unset ones."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -84,7 +84,7 @@ S = TypeVar("S", bound=Settings)
 
 
 class RunConfig(Settings):
-    """Everything that `stein-bench evaluate` can be told. Field names are the option names, with underscores.
+    """All options of `stein-bench evaluate`. Field names are the option names, with underscores.
 
     Repeatable options are tuples; a single value is accepted in their place. ``eps`` and the numbers in attack
     specs may be fractions. Raises pydantic's ValidationError; `make_config` turns it into a `UsageError`.
@@ -120,8 +120,8 @@ class RunConfig(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _preset_settles(cls, values: Any) -> Any:
-        """Take the published attacks where none are named, and refuse what the preset itself decides."""
+    def _apply_preset(cls, values: Any) -> Any:
+        """Default to the published attacks, and refuse options that the preset fixes."""
         if not isinstance(values, Mapping) or values.get("preset") is None:
             return values
         asked = {"stats": values.get("stats") not in (None, "running", ["running"], ("running",))}
@@ -137,7 +137,7 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _battery_alone(cls, values: Any) -> Any:
-        """Leave the default attack out where a battery says what is run; attacks that are named add to it."""
+        """Drop the default attack if there is a battery; attacks given explicitly add to it."""
         if isinstance(values, Mapping) and values.get("battery") is not None and values.get("attack") is None:
             return {**values, "attack": ()}
         return values
@@ -177,7 +177,7 @@ def read_yaml_mapping(path: str | Path, what: str, known: Sequence[str]) -> dict
     """Read a YAML file of `what` whose keys are `known` names (with hyphens; underscores are accepted).
 
     Raises:
-        UsageError: the file is missing, no YAML, no mapping, or has a key that is not known.
+        UsageError: the file is missing, not YAML, not a mapping, or has an unknown key.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
@@ -208,13 +208,13 @@ def make_config(options: Mapping[str, Any], file: str | Path | None = None) -> R
 
 
 def merge_settings(kind: type[S], options: Mapping[str, Any], file: str | Path | None, needed: Mapping[str, str]) -> S:
-    """Merge a configuration file with command-line `options` to settings of that `kind`; the command line wins.
+    """Merge a configuration file with command-line `options` into settings of `kind`; the command line wins.
 
     Args:
         kind: the class of settings.
         options: option names (with underscores) to values; None means not given.
         file: path of a YAML file, or None.
-        needed: what must be given, with a sentence that says how.
+        needed: required options, each with a sentence on how to give it.
 
     Raises:
         UsageError: a value is missing or wrong; the message names the option and, if it came from there, the file.
@@ -249,7 +249,7 @@ def _first_error(error: ValidationError, file: str | None, given: Mapping[str, A
 
 
 def error_message(error: ValidationError) -> str:
-    """Return the first problem of `error` in one line, with the key at fault where it is one key's."""
+    """Return the first problem of `error` in one line, naming the key at fault if there is one."""
     detail = error.errors()[0]
     key = hyphenate(str(detail["loc"][0])) if detail["loc"] else None
     if detail["type"] == "missing":

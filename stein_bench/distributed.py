@@ -17,33 +17,33 @@ LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def world_size() -> int:
-    """Return the number of processes that work together."""
+    """Return the number of processes."""
     return dist.get_world_size() if _together() else 1
 
 
 def rank() -> int:
-    """Return the number of this process, 0 for the one that writes and speaks."""
+    """Return the rank of this process, 0 for the one that writes and prints."""
     return dist.get_rank() if _together() else 0
 
 
 def is_main() -> bool:
-    """Return whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes and prints."""
     return rank() == 0
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the device of this process: of several CUDA devices the one of its number on the machine."""
+    """Return the device of this process: with CUDA the one of its local rank."""
     if device.type != "cuda" or not _launched():
         return device
     local = int(os.environ["LOCAL_RANK"])
     if local >= torch.cuda.device_count():
-        raise UsageError(f"{local + 1} processes or more, but only {torch.cuda.device_count()} CUDA devices here.")
+        raise UsageError(f"at least {local + 1} processes, but only {torch.cuda.device_count()} CUDA devices.")
     return torch.device("cuda", local)
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other processes that `torchrun` started (NCCL on CUDA, else Gloo); nothing if there are none."""
+    """Join the other processes that `torchrun` started (NCCL on CUDA, else Gloo); a no-op if there are none."""
     if not _launched() or _together():
         yield
         return
@@ -57,12 +57,12 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 def own_part(indices: np.ndarray) -> np.ndarray:
-    """Return this process's consecutive part of `indices`; the parts of all processes differ by one at most."""
+    """Return this process's contiguous part of `indices`; the sizes of the parts differ by at most one."""
     return np.array_split(indices, world_size())[rank()]
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:
-    """Return the sums of each of the `values` over all processes; every process must call this."""
+    """Return each of the `values` summed over all processes; every process must call this."""
     if not _together():
         return values
     total = torch.tensor(values, dtype=torch.float64, device=device)
@@ -71,7 +71,7 @@ def sum_over_processes(values: list[float], device: torch.device) -> list[float]
 
 
 def wait_for_all() -> None:
-    """Return once every process is here."""
+    """Block until every process has called this."""
     if _together():
         dist.barrier()
 

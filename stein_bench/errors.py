@@ -36,9 +36,9 @@ def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
-    """Return the error for a `name` that is none of the `known` ones of its `kind`, naming the nearest.
+    """Return the error for a `name` of this `kind` that is not in `known`, suggesting the nearest.
 
-    `hint` is a sentence that says where the known names are listed; it is used when none is near.
+    `hint` is a sentence on where the known names are listed; it is used if none is near.
     """
     known = tuple(known)
     near = suggestion(name, known)

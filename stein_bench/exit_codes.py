@@ -11,4 +11,4 @@ USAGE = 2
 FAILED = 3
 """The run has failed, its results are dishonest (invalid, failed or not finite), or reports cannot be compared."""
 INTERRUPTED = 130
-"""Ctrl-C: what is done is kept."""
+"""Ctrl-C: finished work is kept."""

@@ -37,7 +37,7 @@ def check_output_file(option: str, name: str) -> None:
         raise UsageError(f"{option} {name} is a folder; name a file in it.")
     if not path.resolve().parent.is_dir():
         raise UsageError(f"{option} {name}: there is no folder {path.parent}.")
-    try:  # the only way to know: some file systems grant rights that they then refuse
+    try:  # the only reliable check: some file systems grant permissions but refuse to write
         tempfile.TemporaryFile(dir=path.resolve().parent).close()
     except OSError as error:
         raise UsageError(f"{option} {name}: cannot write into {path.parent}: {error.strerror}.") from None

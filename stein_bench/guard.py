@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def model_untouched(model: nn.Module) -> Iterator[None]:
-    """Evaluate with `model` in eval mode and its parameters frozen; put everything back afterwards.
+    """Evaluate with `model` in eval mode and its parameters frozen; restore everything afterwards.
 
     ``training`` of every module, ``requires_grad`` and ``grad`` of every parameter and every buffer with
     its values are restored, also when the body raises or is interrupted.
@@ -49,7 +49,7 @@ def model_untouched(model: nn.Module) -> Iterator[None]:
 def forked_rng(seed: int) -> Iterator[None]:
     """Run the body with every global RNG (torch, CUDA, NumPy, random) seeded; restore their states afterwards."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    # An untouched CUDA is left so: asking for its RNG state would start it.
+    # Leave CUDA alone if it is not initialized: asking for its RNG state would initialize it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=devices):
         try:
@@ -64,9 +64,9 @@ def forked_rng(seed: int) -> Iterator[None]:
 
 @contextmanager
 def repeatable_backends() -> Iterator[None]:
-    """Ask for same-device repeatability: deterministic cuDNN, no TF32, no autotuning; put the switches back.
+    """Ask for same-device repeatability: deterministic cuDNN, no TF32, no autotuning; restore the switches.
 
-    Kernels without a deterministic version still run (a warning would be all that torch gives).
+    Kernels without a deterministic version still run (torch would only warn).
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
@@ -79,5 +79,5 @@ def repeatable_backends() -> Iterator[None]:
 
 
 def copied_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the model's state that no further step changes."""
+    """Return a copy of the model's state, unaffected by further training."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

@@ -11,7 +11,7 @@ class Progress(Protocol):
     """An observer of a run; `render.progress` draws it on a terminal."""
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Begin a phase of `total` samples, of which `done` need no work any more."""
+        """Begin a phase of `total` samples, of which `done` are already finished."""
 
     def advance(self, samples: int, note: str = "") -> None:
         """Count `samples` as finished; `note` is a short figure such as the running accuracy."""
@@ -20,11 +20,11 @@ class Progress(Protocol):
         """End the phase."""
 
     def note(self, message: str) -> None:
-        """Tell the user one thing that matters, in one line."""
+        """Show the user a message of one line."""
 
 
 class Silent:
-    """Observes and says nothing."""
+    """Ignores everything."""
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """Ignore the phase."""
@@ -41,7 +41,7 @@ class Silent:
 
 @contextmanager
 def phase(progress: Progress, name: str, total: int, done: int = 0) -> Iterator[None]:
-    """Run the body as one phase; it ends also when the body raises."""
+    """Run the body as one phase; it also ends if the body raises."""
     progress.start(name, total, done)
     try:
         yield

@@ -16,7 +16,7 @@ ParameterValue = bool | int | float | str
 _NAME = re.compile(r"[A-Za-z][\w.\-]*\Z")
 _KEY = re.compile(r"[A-Za-z_]\w*\Z")
 _HUGE_EXPONENT = re.compile(r"e[+-]?[\d_]{5}", re.IGNORECASE)
-"""Beyond every float, and so large that exact arithmetic on it would not end."""
+"""Beyond the range of floats, and too large for exact arithmetic."""
 _WORDS: Mapping[str, bool] = MappingProxyType({"true": True, "false": False})
 
 
@@ -54,7 +54,7 @@ def parse_numbers(text: str, what: str) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class AttackSpec:
-    """What the user asked for as ``name:key=value,…``: a name and its explicit parameters, in order given."""
+    """An attack as given by the user, ``name:key=value,…``: its name and explicit parameters, in that order."""
 
     name: str
     params: Mapping[str, ParameterValue] = field(default_factory=dict)
@@ -109,7 +109,7 @@ def _format_value(value: ParameterValue) -> str:
 
 
 def format_eps(eps: float) -> str:
-    """Write ε as people do: ``8/255`` where it is a multiple of 1/255, else up to four significant digits.
+    """Format ε for display: ``8/255`` if it is a multiple of 1/255, else up to four significant digits.
 
     >>> format_eps(8 / 255), format_eps(0.03), format_eps(1.0)
     ('8/255', '0.03', '1')

@@ -7,11 +7,11 @@ From logits to a figure in the report, for every task:
 
 1. `Task.outcomes` turns logits into *columns*: tensors with one row per sample, (n,) or (n, K). Evaluation keeps those
    of the clean input, of every adversarial input and of every draw of a corruption as the columns of a `Unit` (which
-   the journal stores and `gather` puts into data order). A task whose samples are right or wrong as a whole has the
-   boolean column ``correct``; further columns are what its metrics need (scores and labels, counts per class).
-2. `measures.MEASURES` names, for each task, the `measures.Outcome` that is made of these columns. It knows the task's
-   accuracy with its interval and its other metrics, what is left of a clean outcome under attack (an input that is
-   invalid or over budget counts as the clean one), the worst case over several attacks and the paired comparison.
+   the journal stores and `gather` puts into data order). A task with one verdict per sample has the boolean
+   column ``correct``; further columns are what its metrics need (scores and labels, counts per class).
+2. `measures.MEASURES` names, for each task, the `measures.Outcome` that is built from these columns. It computes the
+   task's accuracy with its interval, its other metrics, the outcome under attack (an invalid or over-budget input
+   counts as the clean one), the worst case over several attacks and the paired comparison.
 3. The report holds ``accuracy``, ``metrics`` and the packed outcomes that `measures` returns.
 
 A new task is one class here and one in `measures`, each with an entry in its registry.
@@ -28,7 +28,7 @@ from torch import Tensor
 from stein_bench.errors import UsageError
 
 IGNORE = 255
-"""The label of void pixels in label maps: in no loss, no count and no metric."""
+"""The label of void pixels in label maps, excluded from every loss, count and metric."""
 
 
 class Task(Protocol):
@@ -41,28 +41,28 @@ class Task(Protocol):
         ...
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether there is anything left to break in each sample, boolean of shape (n,).
+        """Return whether an attack could still break anything in each sample, boolean of shape (n,).
 
-        Where samples are right or wrong as a whole that is whether they are right. Attacks end the work on the others.
+        With one verdict per sample this is whether it is correct. Attacks stop working on the other samples.
         """
         ...
 
     def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return how right each sample is, in [0, 1], shape (n,): 0 exactly where `correct` is false.
+        """Return how correct each sample is, in [0, 1], shape (n,): 0 exactly where `correct` is false.
 
         An attack keeps the iterate at which it is lowest.
         """
         ...
 
     def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return the columns that the task's `measures.Outcome` is made of, each of shape (n,) or (n, K).
+        """Return the columns that the task's `measures.Outcome` is built from, each of shape (n,) or (n, K).
 
-        A sample whose logits are not finite is as wrong as can be.
+        A sample whose logits are not finite counts as entirely wrong.
         """
         ...
 
     def check(self, logits: Tensor, samples: int, classes: int) -> int:
-        """Return how many classes the model tells apart.
+        """Return the number of classes of the model.
 
         Raises a `UsageError` if its outputs do not fit `samples` samples with labels below `classes`.
         """
@@ -106,9 +106,9 @@ class Classification:
 
 
 class Binary:
-    """Two classes told apart by one logit, (n,) or (n, 1): class 1 where it is above 0. Labels (n,) are 0 or 1.
+    """Two classes and one logit, (n,) or (n, 1): class 1 if it is above 0. Labels (n,) are 0 or 1.
 
-    Two logits (n, 2) are taken as their difference, of which everything here is the same.
+    Two logits (n, 2) are replaced by their difference, which gives the same results.
     """
 
     name = "binary"
@@ -120,7 +120,7 @@ class Binary:
         return F.softplus(torch.where(labels == 1, -logit, logit))
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether the logit is above 0 just where the label is 1."""
+        """Return whether the logit is above 0 exactly if the label is 1."""
         return (single_logit(logits) > 0) == (labels == 1)
 
     def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Binary:
 
 
 def is_single_logit(logits: Tensor) -> bool:
-    """Say whether there is one logit per sample: shape (n,) or (n, 1)."""
+    """Return whether there is one logit per sample: shape (n,) or (n, 1)."""
     return logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1)
 
 
@@ -160,10 +160,10 @@ def single_logit(logits: Tensor) -> Tensor:
 
 
 def two_logits(logits: Tensor) -> Tensor:
-    """Return logits (n, 2) of which the cross-entropy is the binary one of `logits`, (n,), (n, 1) or (n, 2).
+    """Return logits (n, 2) whose cross-entropy equals the binary one of `logits`, (n,), (n, 1) or (n, 2).
 
-    A single logit z becomes (-z/2, z/2): its softmax is the sigmoid of z, and its largest entry tells the same class.
-    With (0, z) the gradient of confident positives would be exactly 0 in float32, as only the label's entry has one.
+    A single logit z becomes (-z/2, z/2): its softmax is the sigmoid of z, and its largest entry gives the same class.
+    With (0, z) the gradient of confident positives would be exactly 0 in float32, since only the label's entry has one.
     """
     if not is_single_logit(logits):
         return logits
@@ -172,7 +172,7 @@ def two_logits(logits: Tensor) -> Tensor:
 
 
 class Segmentation:
-    """One class per pixel: logits (n, K, H, W), labels (n, H, W) in [0, K), or `IGNORE` where a pixel is void."""
+    """One class per pixel: logits (n, K, H, W), labels (n, H, W) in [0, K), or `IGNORE` for void pixels."""
 
     name = "segmentation"
 
@@ -182,7 +182,7 @@ class Segmentation:
         return losses.sum(dim=1) / (labels != IGNORE).flatten(1).sum(dim=1).clamp_min(1)
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether any labelled pixel of the image is right."""
+        """Return whether any labelled pixel of the image is correct."""
         return (logits.argmax(dim=1) == labels).flatten(1).any(dim=1)
 
     def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class Segmentation:
     def outcomes(self, logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the columns ``intersection``, ``prediction`` and ``target``: pixels by class, each (n, K) int32.
 
-        Where the outputs are not finite nothing is right and nothing is predicted.
+        With non-finite outputs nothing is correct and nothing is predicted.
         """
         finite = finite_rows(logits)[:, None]
         intersection, prediction, target = _counts(logits, labels)
@@ -208,7 +208,7 @@ class Segmentation:
         if logits.ndim != 4 or shape[0] != samples:
             raise UsageError(
                 f"the model returns shape {shape} for {samples} images; expected a score per class and pixel, "
-                f"({samples}, classes, H, W): the data is to be segmented."
+                f"({samples}, classes, H, W): the task is segmentation."
             )
         if shape[1] < max(2, classes):
             raise UsageError(f"the model has {shape[1]} outputs per pixel, but the data has {classes} classes.")

@@ -180,7 +180,8 @@ def report():
     attacks = [_attack("fgsm", params={}), _attack()]
     warning = Diagnostic(
         name="step-budget", variant=None, attack="pgd", status="warn", value=1.5,
-        message="alpha·steps is 1.5 times eps; below 2 it cannot cross its ball: give more steps or a larger alpha",
+        message="alpha·steps is 1.5 times eps; "
+        "below 2 it cannot reach every point of the ε-ball: give more steps or a larger alpha",
     )  # fmt: skip
     converted = _variant("stein", attacks=attacks, converted_layers=20, conversion="after-training")
     return _report([_variant(attacks=attacks), converted], [warning])

@@ -1,4 +1,4 @@
-"""The configuration: what it takes from where, and one line for each thing it refuses."""
+"""The configuration: merging file and command line, and one-line errors."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_a_zero_or_a_false_on_the_command_line_wins_as_well(write):
     assert (config.seed, config.quiet) == (0, False)
 
 
-def test_a_single_value_stands_for_a_list_of_one(write):
+def test_a_single_value_is_a_list_of_one(write):
     file = write("model: m\nbn: stein\nstats: batch\nattack: fgsm\neps: 8/255\nmean: 0.5\nstd: 2")
     config = make_config({}, file)
     assert (config.bn, config.stats, config.attack) == (("stein",), ("batch",), ("fgsm",))
     assert (config.eps, config.mean, config.std) == ((8 / 255,), (0.5,), (2.0,))
 
 
-def test_numbers_of_lists_may_be_fractions_wherever_they_stand(write):
+def test_numbers_in_lists_may_be_fractions_in_file_and_command_line(write):
     assert make_config({"model": "m", "eps": "2/255,4/255"}).eps == (2 / 255, 4 / 255)
     assert make_config({}, write("model: m\neps: [2/255, 0.1, 1]")).eps == (2 / 255, 0.1, 1.0)
 
@@ -97,7 +97,7 @@ def test_an_unknown_key_is_refused_with_the_file_and_the_nearest_known_name(writ
     assert f"unknown key in {file}: {key!r}. Did you mean {near}" in refusal({}, file)
 
 
-def test_a_key_like_none_is_refused_with_all_known_names(write):
+def test_a_key_unlike_any_known_one_is_refused_with_all_known_names(write):
     message = refusal({}, write("1: 2"))
     assert all(name in message for name in OPTION_NAMES)
 
@@ -170,7 +170,7 @@ def test_every_option_has_a_wrong_value_above():
     assert {name for name, *_ in WRONG} == set(OPTION_NAMES)
 
 
-def test_a_wrong_value_in_the_file_is_no_fault_where_the_command_line_replaces_it(write):
+def test_a_wrong_value_in_the_file_is_ignored_if_the_command_line_replaces_it(write):
     assert make_config({"limit": 3}, write("model: m\nlimit: 0")).limit == 3
 
 
@@ -201,7 +201,7 @@ def test_malformed_numbers_are_refused_with_the_name_of_their_option(name, text)
     ],
     ids=["list", "text", "open", "tab", "odd key", "python", "no date", "digits", "deep", "not utf-8", "control"],
 )
-def test_a_file_that_is_no_mapping_in_yaml_is_refused_in_one_line_with_its_name(tmp_path, content, fault):
+def test_a_file_that_is_not_a_yaml_mapping_is_refused_in_one_line_with_its_name(tmp_path, content, fault):
     file = tmp_path / "run.yaml"
     file.write_bytes(content)
     message = refusal({"model": "m"}, file)

@@ -1,4 +1,4 @@
-"""What is done inside a guard leaves no trace outside it."""
+"""Guards restore all state that is changed inside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BoomError(Exception):
 
 
 def mixed_model():
-    """A model in a state that no simple `train()` or `eval()` gives back."""
+    """A model in a state that no simple `train()` or `eval()` restores."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 3))
     model(torch.randn(8, 4)).sum().backward()
@@ -73,7 +73,7 @@ def test_inside_the_model_is_in_eval_mode_and_frozen():
         assert inputs.grad is not None
 
 
-def test_buffers_that_were_not_finite_before_are_put_back_too():
+def test_buffers_that_were_not_finite_before_are_restored_too():
     model = mixed_model()
     model[1].running_mean.fill_(float("inf"))
     model[1].running_var[0] = float("nan")

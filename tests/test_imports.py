@@ -1,4 +1,4 @@
-"""What must answer at once does not import torch. The layers are a contract in `pyproject.toml` (import-linter)."""
+"""Modules that must load quickly do not import torch. The layers are a contract in `pyproject.toml` (import-linter)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIGHT = (
 )
 
 
-def test_what_must_answer_at_once_does_not_import_torch():
+def test_modules_that_must_load_quickly_do_not_import_torch():
     script = (
         "import importlib, sys\n"
         f"for name in {LIGHT}:\n"

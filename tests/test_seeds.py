@@ -1,4 +1,4 @@
-"""Seeds are a function of their parts alone, and of nothing that two different lists of parts share."""
+"""Seeds depend on their parts alone, and different parts give different seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of numbers and attack specs: what it takes, what it refuses, and in which words."""
+"""Parsing of numbers and attack specs, and its error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stein_bench.specs import AttackSpec, format_eps, parse_attack_spec, parse_n
 
 
 def refusal(parse):
-    """The message with which `parse` refuses its input; empty if it takes it."""
+    """The error message of `parse`, or an empty string if it succeeds."""
     try:
         parse()
     except UsageError as error:
@@ -41,7 +41,7 @@ def refusal(parse):
         ("9007199254740993", 9007199254740993),
     ],
 )
-def test_a_number_is_exact_and_whole_only_where_it_was_written_whole(text, value):
+def test_a_number_is_exact_and_whole_only_if_it_was_written_whole(text, value):
     parsed = parse_number(text, "x")
     assert parsed == value
     assert type(parsed) is type(value)
@@ -68,7 +68,7 @@ def test_a_number_is_exact_and_whole_only_where_it_was_written_whole(text, value
         ("1" * 5000, "is not a number"),
     ],
 )
-def test_what_is_no_finite_number_is_refused_in_one_line_that_names_it(text, fault):
+def test_anything_but_a_finite_number_is_refused_in_one_line_that_names_it(text, fault):
     with pytest.raises(UsageError) as caught:
         parse_number(text, "eps in 'pgd'")
     assert str(caught.value).startswith(f"eps in 'pgd' {fault}")
@@ -76,7 +76,7 @@ def test_what_is_no_finite_number_is_refused_in_one_line_that_names_it(text, fau
 
 
 @pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "1E+0999999999"])
-def test_a_huge_exponent_is_refused_at_once(text):
+def test_a_huge_exponent_is_refused_immediately(text):
     """Exact arithmetic on ten to the billion would take minutes and gigabytes."""
     start = time.perf_counter()
     with pytest.raises(UsageError, match="exponent"):

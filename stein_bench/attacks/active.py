@@ -1,8 +1,8 @@
-"""Work on the samples that are still correctly classified: batches that shrink, and attempts that follow one another.
+"""The active set of an attack: only samples that are still correctly classified are attacked further.
 
-Where samples are independent (running statistics), a broken sample needs no further work, and leaving it out changes
-no other's verdict. Where batch statistics couple them, iterates of different times or of different attempts do not
-make a batch that was ever seen: there a batch is kept or replaced whole.
+If samples are independent (running statistics), a broken sample is dropped, which changes no other verdict. Under batch
+statistics, iterates from different steps or attempts would form a batch that the model never saw, so a batch is kept or
+replaced as a whole.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Batch:
         inputs: (n, C, …) in [0, 1].
         labels: their true labels.
         seeds: one per sample.
-        targets: target classes (n, T) for attacks that aim at them, else empty.
+        targets: target classes (n, T) of targeted attacks, else empty.
     """
 
     inputs: Tensor
@@ -40,7 +40,7 @@ class Batch:
 
 
 Attempt = Callable[[Batch], Tensor]
-"""From samples to candidate adversarial inputs, within budget and box."""
+"""Maps samples to candidate adversarial inputs within the ε-ball and [0, 1]."""
 
 
 class Findings:
@@ -58,14 +58,14 @@ class Findings:
 
     @property
     def done(self) -> bool:
-        """Whether no sample is left to work on."""
+        """Whether no active sample is left."""
         return len(self.index) == 0
 
-    def settle(self, points: Tensor, right: Tensor) -> Tensor | None:
-        """Keep the `points` of active samples that are no longer `right`, and end the work on them.
+    def drop_broken(self, points: Tensor, right: Tensor) -> Tensor | None:
+        """Keep the `points` of active samples that are no longer `right`, and drop these samples.
 
         Returns:
-            Positions within the active set that remain in it; None where all of them do.
+            Positions within the active set that remain in it; None if all do.
         """
         if self._batch_dependent or bool(right.all()):
             return None
@@ -75,34 +75,34 @@ class Findings:
         self.index = self.index[remaining]
         return remaining
 
-    def close(self, points: Tensor) -> Tensor:
-        """Take `points` for the samples still active; return all adversarial inputs."""
+    def finish(self, points: Tensor) -> Tensor:
+        """Use `points` for the samples still active and return all adversarial inputs."""
         self.adv_inputs[self.index] = points
         return self.adv_inputs
 
 
 def in_turn(model: Model, task: Task, batch: Batch, attempts: Sequence[Attempt], *, batch_dependent: bool) -> Tensor:
-    """Make the attempts one after another, each on the samples that survived those before; return what was found.
+    """Run the attempts one after another, each on the samples that survived so far, and return the adversarial inputs.
 
-    A sample that survives all of them gets the last one's points. The last attempt's points are not predicted
-    here: whoever asked for them does that anyway. Under batch statistics, every attempt gets the whole batch,
-    and the one that breaks most of it is returned whole (none follows one that breaks all of it).
+    A sample that survives all attempts gets the points of the last one, which are not predicted here because the caller
+    verifies them. Under batch statistics every attempt gets the whole batch, and the result of the attempt that breaks
+    most samples is returned whole (stopping early once all are broken).
     """
     if batch_dependent:
         return _most_broken(model, task, batch, attempts)
     findings, left = Findings(batch.inputs, batch_dependent=False), batch
     for attempt in attempts[:-1]:
         points = attempt(left)
-        remaining = findings.settle(points, still_right(model, task, points, left.labels))
+        remaining = findings.drop_broken(points, still_right(model, task, points, left.labels))
         if findings.done:
             return findings.adv_inputs
         left = left if remaining is None else left.select(remaining)
-    return findings.close(attempts[-1](left))
+    return findings.finish(attempts[-1](left))
 
 
 @torch.no_grad()
 def still_right(model: Model, task: Task, points: Tensor, labels: Tensor) -> Tensor:
-    """Return which predictions on `points` are right, boolean of shape (n,)."""
+    """Return which predictions on `points` are correct, boolean of shape (n,)."""
     return task.correct(model(points), labels)
 
 
@@ -112,9 +112,9 @@ def _most_broken(model: Model, task: Task, batch: Batch, attempts: Sequence[Atte
     best, fewest = batch.inputs, len(batch.inputs) + 1
     for attempt in attempts:
         points = attempt(batch)
-        standing = int(still_right(model, task, points, batch.labels).sum())
-        if standing < fewest:
-            best, fewest = points, standing
+        surviving = int(still_right(model, task, points, batch.labels).sum())
+        if surviving < fewest:
+            best, fewest = points, surviving
         if fewest == 0:
             break
     return best

@@ -14,7 +14,7 @@ from stein_bench.attacks.losses import Loss, Model, loss_gradient
 from stein_bench.tasks import Task
 
 MOMENTUM = 0.75
-"""Weight of the gradient step against the last move, α in equation (2) of the paper."""
+"""Weight of the gradient step relative to the last move, α in equation (2) of the paper."""
 RHO = 0.75
 """Share of steps that must raise the loss for a step size to be kept, ρ in condition 1 of the paper."""
 
@@ -48,24 +48,23 @@ def apgd(
     targets: Tensor | None = None,
     batch_dependent: bool = False,
 ) -> Tensor:
-    """Return adversarial inputs found by auto-PGD, which has no step size to choose.
+    """Return adversarial inputs found by auto-PGD, which needs no step size.
 
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks" (2020), algorithm 1: the first step size is 2·eps; at every checkpoint a sample's is
-    halved, and its search goes back to its best point, where fewer than ρ of the steps since the last one raised
-    the loss, or where neither step size nor best loss changed since then.
+    parameter-free attacks" (2020), algorithm 1: the first step size is 2·eps; at a checkpoint a sample's step size
+    is halved, and its search restarts from its best point, if fewer than ρ of the steps since the last checkpoint
+    raised the loss, or if neither step size nor best loss changed since then.
 
-    Per sample the first misclassified iterate is kept and the work on it ends; a sample without one gets its
-    iterate of highest loss. Under batch statistics the batch stays whole, and the iterate that breaks most of
-    it is returned.
+    A sample stops at its first misclassified iterate; a sample without one gets its iterate of highest loss. Under
+    batch statistics the batch stays whole, and the iterate with the most misclassified samples is returned.
 
     Args:
         model, inputs, labels, task: as in `pgd`.
         loss: the loss to maximize.
-        norm, eps: the ball.
+        norm, eps: the ε-ball.
         steps: number of steps; each costs a forward and a backward pass, and the last point a forward pass.
         start: perturbation to start from.
-        targets: target class of each sample, for a loss that has one.
+        targets: target class of each sample, for a targeted loss.
         batch_dependent: whether a prediction depends on the other samples of the batch.
     """
     search = _Search.begin(inputs, labels, labels if targets is None else targets, start, norm, eps)
@@ -84,7 +83,7 @@ def apgd(
         right = task.correct(logits, search.labels)
         if batch_dependent:
             whole.consider(search.current, right, losses)
-        remaining = findings.settle(search.current, right)
+        remaining = findings.drop_broken(search.current, right)
         if findings.done:
             return findings.adv_inputs
         search.learn(gradient, losses, first=number == 0)
@@ -95,11 +94,11 @@ def apgd(
             last_mark = number
         if number < steps:
             search.move(norm, eps, momentum=MOMENTUM if number else 1.0)
-    return whole.points if batch_dependent else findings.close(search.best)
+    return whole.points if batch_dependent else findings.finish(search.best)
 
 
 class _BestBatch:
-    """The whole batch that broke most samples so far; of equals, the one with the highest loss."""
+    """The whole batch with the most misclassified samples so far; ties are broken by the higher loss."""
 
     def __init__(self, points: Tensor) -> None:
         self.points = points
@@ -154,14 +153,14 @@ class _Search:
         self.best_gradient = torch.where(per_sample(better, gradient), gradient, self.best_gradient)
         self.best_losses = torch.where(better, losses, self.best_losses)
         if first:
-            # A first loss that is not finite is below every other, so that any finite point becomes the best.
+            # A non-finite first loss counts as the lowest, so that any finite point becomes the best.
             self.best, self.best_gradient, self.losses_at_mark = self.current, gradient, self.best_losses
         else:
             self.rises = self.rises + (losses > self.losses)
         self.gradient, self.losses = gradient, losses
 
     def adapt(self, period: int) -> None:
-        """Where the last `period` steps brought no progress, halve the step size and restart from the best point."""
+        """Halve the step size and restart from the best point if the last `period` steps made no progress."""
         stuck = ~self.just_halved & (self.best_losses <= self.losses_at_mark)
         halve = (self.rises < RHO * period) | stuck
         self.step = torch.where(halve, self.step / 2, self.step)

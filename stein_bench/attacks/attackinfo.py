@@ -18,9 +18,9 @@ L2_EPS = 1.0
 L1_EPS = 12.0
 """The usual L1 budget on 32×32 images (Croce and Hein, "Mind the box", 2021)."""
 TRANSFER = "transfer."
-"""What the name of an attack begins with if it is crafted on a surrogate."""
+"""Prefix of the names of attacks that are crafted on a surrogate."""
 L0_EPS = 10.0
-"""Ten changed pixels: there is no customary value, so give your own."""
+"""Ten changed pixels: there is no usual value, so set your own."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class AttackInfo:
         name: as written in a spec.
         summary: one line with the source.
         norms: norms it supports, its default first; a corruption has none.
-        default_eps: budget where the spec gives none; for L0 the number of changed pixels.
+        default_eps: budget if the spec gives none; for L0 the number of changed pixels.
         access: the attacker's access: gradients (``white-box``), scores, decisions, another model (``transfer``), or
             nothing (``none``).
-        eps_name: its own name of the budget; None where it does not respect one: then a success counts
-            only if the perturbation found lies within eps.
-        params: parameters with defaults (native attacks; torchattacks' are read from the class).
+        eps_name: its parameter for the budget; None if it does not respect one: then a success counts only if the
+            perturbation lies within eps.
+        params: parameters with defaults (native attacks only; those of torchattacks are read from the class).
         tasks: the tasks it supports.
         minimal: whether it minimizes the perturbation, so that distances are reported.
         min_classes: smallest number of classes it works with.
@@ -57,28 +57,28 @@ class AttackInfo:
 
     @property
     def method(self) -> str:
-        """The attack that is run, of a transfer attack on the surrogate: its name without ``transfer.``."""
+        """The attack that is run (for a transfer attack, on the surrogate): its name without ``transfer.``."""
         return self.name.removeprefix(TRANSFER)
 
     @property
     def backend(self) -> Literal["native", "torchattacks"]:
-        """Who runs it: stein-bench itself or the torchattacks library."""
+        """The implementation: stein-bench itself or the torchattacks library."""
         return "torchattacks" if self.method.startswith("torchattacks.") else "native"
 
     @property
     def serves(self) -> tuple[str, ...]:
-        """The tasks it serves: one that tells two of several classes apart also tells two classes apart."""
+        """The tasks it supports: classification attacks that work with two classes also support binary."""
         binary = ("binary",) if "classification" in self.tasks and self.min_classes <= 2 else ()
         return (*self.tasks, *binary)
 
     @property
     def is_transfer(self) -> bool:
-        """Whether its inputs are crafted on a surrogate and only shown to the evaluated model."""
+        """Whether its adversarial inputs are crafted on a surrogate and only shown to the evaluated model."""
         return self.access == "transfer"
 
     @property
     def is_corruption(self) -> bool:
-        """Whether it is random noise: no attack, without a budget, and judged on the corrupted input alone."""
+        """Whether it is random noise: not an attack, without a budget, evaluated on the corrupted input alone."""
         return not self.norms
 
     @property

@@ -15,7 +15,7 @@ _KEYS = {"summary", "attacks"}
 
 @dataclass(frozen=True)
 class Battery:
-    """A list of attack specs, in order; `summary` is one line about it."""
+    """A list of attack specs, in order, with a one-line `summary`."""
 
     name: str
     summary: str
@@ -30,10 +30,10 @@ def battery_names() -> list[str]:
 def find_battery(name: str) -> Battery:
     """Return the battery of that name, or the one in that YAML file.
 
-    A file has the keys ``attacks``, a list of specs as `--attack` takes them, and, if it likes, ``summary``.
+    A file has the keys ``attacks``, a list of specs as for `--attack`, and optionally ``summary``.
 
     Raises:
-        UsageError: there is no such battery or file, or the file holds something else. The specs are not resolved.
+        UsageError: there is no such battery or file, or the file is not a battery. The specs are not resolved.
     """
     if name in battery_names():
         return _read(name, FOLDER / f"{name}.yaml")
@@ -48,7 +48,7 @@ def _read(name: str, path: Path) -> Battery:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read the battery {name!r}: {error.strerror}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or an impossible date
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
         raise UsageError(f"battery {name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "attacks" not in content:
         raise UsageError(f"battery {name}: expected a list of specs under the key 'attacks'.")

@@ -25,9 +25,9 @@ class Call:
         task: loss and success.
         classes: number of the model's outputs.
         norm, eps: the budget.
-        params: the attack's own parameters, complete.
+        params: all parameters of the attack.
         seeds: one per sample.
-        batch_dependent: whether batch statistics couple the samples.
+        batch_dependent: whether predictions depend on the batch (batch statistics).
     """
 
     model: Model
@@ -42,15 +42,15 @@ class Call:
     batch_dependent: bool
 
     def whole(self, name: str) -> int:
-        """Return a parameter that is a whole number."""
+        """Return an integer parameter."""
         return int(self.params[name])
 
     def number(self, name: str) -> float:
-        """Return a parameter that is a number."""
+        """Return a numeric parameter."""
         return float(self.params[name])
 
     def batch(self, targets: Tensor | None = None) -> Batch:
-        """Return the samples, with (n, T) target classes where the attack has them."""
+        """Return the samples, with (n, T) target classes if the attack is targeted."""
         if targets is None:
             targets = torch.empty(len(self.inputs), 0, dtype=torch.long, device=self.inputs.device)
         return Batch(self.inputs, self.labels, self.seeds, targets)
@@ -61,13 +61,13 @@ class Call:
         return start.to(batch.inputs.device)
 
     def in_turn(self, batch: Batch, attempts: Sequence[Attempt]) -> Tensor:
-        """Make the attempts one after another on the samples that are still correctly classified."""
+        """Run the attempts one after another on the samples that are still correctly classified."""
         return in_turn(self.model, self.task, batch, attempts, batch_dependent=self.batch_dependent)
 
     @torch.no_grad()
     def aimed_batch(self, most: int) -> Batch:
-        """Return the samples with their target classes: at most `most`, the likeliest on the clean inputs first.
+        """Return the samples with at most `most` target classes each, the likeliest on the clean inputs first.
 
-        This costs a forward pass.
+        This takes a forward pass.
         """
         return self.batch(ranked_targets(self.model(self.inputs), self.labels, most))

@@ -98,16 +98,16 @@ NOISE = (
     _noise("gaussian", "corruption: Gaussian noise of standard deviation std"),
     _noise("uniform", "corruption: uniform noise of standard deviation std"),
     _noise("rademacher", "corruption: plus or minus std"),
-    _noise("truncated-gaussian", "corruption: Gaussian noise cut off at two sigma, of standard deviation std"),
+    _noise("truncated-gaussian", "corruption: Gaussian noise truncated at two sigma, of standard deviation std"),
     _noise("salt-and-pepper", "corruption: a share of the pixels black or white", amount=0.05),
     _noise(
         "clipped-cauchy",
-        'corruption: the published "sub-Gaussian" noise (arXiv 2507.08261), which is Cauchy before it is clipped',
+        'corruption: the published "sub-Gaussian" noise (arXiv 2507.08261), which is Cauchy before clipping',
     ),
 )
 
 
-MADE_ON_A_SURROGATE = (
+CRAFTED_ON_A_SURROGATE = (
     *("fgsm", "pgd", "mifgsm"),
     *(f"torchattacks.{name}" for name in ("DIFGSM", "MIFGSM", "NIFGSM", "PIFGSM", "PIFGSMPP", "SINIFGSM", "TIFGSM")),
     *("torchattacks.VMIFGSM", "torchattacks.VNIFGSM"),
@@ -123,7 +123,7 @@ def _transfer(info: AttackInfo) -> AttackInfo:
     )  # fmt: skip
 
 
-TRANSFERS = tuple(_transfer(info) for info in (*NATIVE, *TORCHATTACKS) if info.name in MADE_ON_A_SURROGATE)
+TRANSFERS = tuple(_transfer(info) for info in (*NATIVE, *TORCHATTACKS) if info.name in CRAFTED_ON_A_SURROGATE)
 
 CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFERS, *NOISE, *TORCHATTACKS)}
 """Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""
@@ -132,4 +132,4 @@ ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
 ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD",
             "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
             "torchattacks.MIFGSM")  # fmt: skip
-"""White-box attacks that maximise the loss in many steps."""
+"""White-box attacks that maximize the loss in many steps."""

@@ -1,8 +1,8 @@
 """Attacks on dense predictions: the best iterate of every image, and SegPGD.
 
-An image is not broken in one step like a sample with a single label: its score falls. So an attack's whole batch is
-searched to the end, every point that the model is shown is scored, and the one where an image's own mIoU is lowest is
-what the attack found. (`Task.correct` is false once no labelled pixel is right; only then is there nothing to gain.)
+An image is not simply broken, like a sample with a single label: its mIoU falls gradually. So an attack runs all its
+steps on the whole batch, every point it evaluates is scored, and its result is the point with the image's lowest mIoU.
+(`Task.correct` is false once no labelled pixel is correct; only then is there nothing to gain.)
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ def best_seen(
 ) -> Tensor:
     """Return the best of all points that `attack` evaluated, including the one that it returned.
 
-    Per image that is the point with the lowest `Task.quality`, the earliest of equals. Under batch statistics,
-    points of different batches do not make a batch that was ever seen: there it is the whole batch with the lowest sum.
+    Per image that is the point with the lowest `Task.quality`, the earliest in case of ties. Under batch statistics,
+    points of different batches would form a batch that the model never saw, so it is the whole batch with the
+    lowest sum.
 
     Args:
         model, task, inputs, labels: what is attacked; every point has the shape of `inputs`.
-        attack: gets a model that watches and is to be called like `model`, always with the whole batch, and within the
-            ball only.
+        attack: gets a wrapper of `model` that records every point; it must call it with the whole batch, and within the
+            ε-ball only.
         batch_dependent: whether a prediction depends on the other samples of the batch.
     """
     best = inputs
@@ -63,7 +64,7 @@ def best_seen(
 
 
 def segpgd_loss(logits: Tensor, labels: Tensor, shift: float) -> Tensor:
-    """Return the weighted cross-entropy of each image, (n,): 1 - `shift` on pixels that are right, `shift` on others.
+    """Return the weighted cross-entropy of each image, (n,): 1 - `shift` on correct pixels, `shift` on the others.
 
     The mean is over labelled pixels. Source: Gu, Zhao, Tresp, Torr, "SegPGD: an effective and efficient adversarial
     attack for evaluating and boosting segmentation robustness" (2022), equation (4).
@@ -85,10 +86,11 @@ def segpgd(
     steps: int,
     start: Tensor | None = None,
 ) -> Tensor:
-    """Return the last iterate of projected gradient ascent whose weight moves from right pixels to wrong ones.
+    """Return the last iterate of projected gradient ascent whose weight moves from correct to misclassified pixels.
 
-    In step t of T the shift is (t - 1) / (2·T): the first steps break pixels that are still right, later ones keep the
-    others wrong. Arguments are as in `pgd`, labels (n, H, W). Source: Gu et al. (2022), algorithm 1 and section 3.
+    In step t of T the shift is (t - 1) / (2·T): the first steps break pixels that are still correct, later ones keep
+    the others misclassified. Arguments are as in `pgd`, labels (n, H, W).
+    Source: Gu et al. (2022), algorithm 1 and section 3.
     """
     current = inputs if start is None else project(inputs + start, inputs, norm, eps)
     for number in range(steps):

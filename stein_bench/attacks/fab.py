@@ -35,9 +35,9 @@ def fab(
     """Return adversarial inputs within eps found on the way to the nearest point of the boundary to the target class.
 
     Source: Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack"
-    (2020), algorithm 1, with the boundary to one target class as in AutoAttack's FAB-T. The attack minimises the
-    norm; here it ends on a sample as soon as a misclassified point lies within eps, and gives back the clean
-    input where none does. It starts at the clean input and is deterministic.
+    (2020), algorithm 1, with the boundary to one target class as in AutoAttack's FAB-T. The attack minimizes the
+    norm; here it stops on a sample as soon as a misclassified point lies within eps, and returns the clean input
+    if none does. It starts at the clean input and is deterministic.
 
     Args:
         model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
@@ -53,12 +53,12 @@ def fab(
         right = still_right(model, task, points, labels)
         found = ~right & (length(points - centre, norm) <= eps)
         if batch_dependent:
-            # Points beyond eps would spoil the batch for those within: the batch is pulled into the ball whole.
+            # Points beyond eps would change the predictions of those within, so the whole batch is projected.
             pulled = project(points, centre, norm, eps)
             broken = int((~still_right(model, task, pulled, labels)).sum())
             if broken > most:
                 whole, most = pulled, broken
-        remaining = findings.settle(points, ~found)
+        remaining = findings.drop_broken(points, ~found)
         if findings.done:
             return findings.adv_inputs
         current = torch.where(per_sample(right, points), points, centre + BACKWARD * (points - centre))
@@ -78,9 +78,9 @@ def nearest_fab(
     steps: int,
     batch_dependent: bool = False,
 ) -> Tensor:
-    """Return the nearest misclassified points on the same way, at whatever distance; the clean input where none is.
+    """Return the nearest misclassified points that FAB finds, at any distance; the clean input if there is none.
 
-    This is the attack of the paper: it takes all its steps and has no budget. Arguments are as in `fab`.
+    This is the attack as published: it takes all its steps and has no budget. Arguments are as in `fab`.
     """
     current, best = inputs, inputs
     nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)
@@ -112,14 +112,14 @@ def onto_plane(points: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
 
     Every coordinate moves by min(λ·v, room), v being 1 for Linf and |slope| for L2, with the smallest λ that
     reaches the plane: the optimality condition of the projection. What a coordinate contributes is linear in λ up
-    to its breakpoint room/v, so that sorting the breakpoints finds λ. Where the box does not meet the plane all
-    coordinates go as far as they can. Source: Croce and Hein (2020), section 3.1, equations (3) to (5).
+    to its breakpoint room/v, so that sorting the breakpoints finds λ. If the box does not meet the plane, all
+    coordinates move as far as they can. Source: Croce and Hein (2020), section 3.1, equations (3) to (5).
 
     Args:
         points: (n, C, …) in [0, 1].
         slope: the plane's normal, of the same shape.
         gap: value of the linear function at `points`, (n,).
-        norm: ``Linf`` or ``L2``: what is shortest.
+        norm: ``Linf`` or ``L2``, in which the move is shortest.
     """
     at, normal = points.flatten(1), slope.flatten(1)
     sign = -gap.sign()[:, None] * normal.sign()

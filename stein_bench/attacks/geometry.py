@@ -1,4 +1,4 @@
-"""Balls and boxes: steps, projections, lengths and random starts, for inputs (n, C, …) of any rank in [0, 1]."""
+"""Geometry of ε-balls and the box [0, 1]: steps, projections, norms and random starts, for inputs (n, C, …)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from stein_bench.seeds import derive_seed
 
 TINY = 1e-12
-"""Below every length that matters: it keeps a division by a zero vector's length finite."""
+"""Smaller than any relevant length: keeps divisions by the norm of a zero vector finite."""
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -47,8 +47,8 @@ def project(points: Tensor, centre: Tensor, norm: str, eps: float) -> Tensor:
 def random_start(shape: Sequence[int], seeds: Sequence[int], norm: str, eps: float, restart: int = 0) -> Tensor:
     """Return one perturbation per seed, uniform in the ball, of `shape` (n, C, …), on the CPU.
 
-    Each sample draws from its own generator, a function of its seed and the number of the restart, so that
-    neither batch size nor order matters. In L2 a normalised Gaussian gives the direction and U^(1/d) the radius.
+    Each sample has its own generator, seeded by the sample's seed and the number of the restart, so that neither
+    batch size nor order matters. In L2 a normalised Gaussian gives the direction and U^(1/d) the radius.
     """
     starts = torch.empty(tuple(shape))
     for start, seed in zip(starts, seeds, strict=True):

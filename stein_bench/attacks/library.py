@@ -1,9 +1,9 @@
-"""The adapter around torchattacks: runs an attack of the library and contains its side effects.
+"""Adapter for torchattacks: runs an attack of the library and contains its side effects.
 
 torchattacks 3.5.1 reseeds the global RNG in several classes, prints to stdout, returns with the model's flags
-changed, and picks target classes from an ``n_classes`` of 10. Callers run it inside `guard.model_untouched`; this
-module seeds and restores the RNG, silences stdout and passes the actual properties of data and model. Images are
-given in [0, 1] and `set_normalization_used` is never called: input scaling is the model's first layer.
+changed, and assumes 10 classes (``n_classes``) when it picks targets. Callers run it inside `guard.model_untouched`;
+this module seeds and restores the RNG, silences stdout and passes the actual number of classes. Images are given in
+[0, 1] and `set_normalization_used` is never called: input scaling is the model's first layer.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from stein_bench.specs import ParameterValue
 BOX_ROUNDING = 1e-6
 """How far a pixel may lie outside [0, 1] before it counts as leaving the box."""
 LEAVING_THE_BOX = ("torchattacks.EADEN", "torchattacks.EADL1")
-"""They move the image that they clip to along with their iterate, the farther the steeper the model. Theirs is put back
-on the edge, and verified there like everything else."""
+"""They move the image that they clip to along with their iterate, farther for steeper models. Their results are clipped
+to [0, 1] before they are verified like all others."""
 OVER_THE_BOUNDARY = 1e-3
-"""By how much of itself DeepFool's perturbation is lengthened at the end.
+"""Relative extension of DeepFool's final perturbation.
 
-It ends where a batch of this one sample crosses the boundary, within the rounding by which other batches differ."""
+DeepFool stops where the sample, evaluated alone, crosses the boundary; rounding in another batch can undo that."""
 
 
 def library_class(name: str) -> type[Any]:
@@ -45,7 +45,7 @@ def library_class(name: str) -> type[Any]:
 def library_defaults(info: AttackInfo) -> dict[str, ParameterValue]:
     """Return the parameters of the class that a spec can set, with the library's defaults.
 
-    Left out are the budget and the norm, which the spec has in one form for all attacks, and what this adapter
+    Excluded are the budget and the norm, which specs give in the same form for all attacks, and what this adapter
     sets itself: the seed, the number of classes and verbosity.
     """
     own = {"self", "model", "norm", "seed", "n_classes", "verbose", info.eps_name}
@@ -72,9 +72,9 @@ def library_guard(seed: int) -> Iterator[None]:
 def construct(
     info: AttackInfo, params: Mapping[str, ParameterValue], model: nn.Module, *, classes: int, seed: int
 ) -> Any:
-    """Return the library's attack object, told how many classes there are and from which seed to draw.
+    """Return the library's attack object, with the number of classes and the seed set if it takes them.
 
-    Raises whatever the class raises where it does not take its parameters.
+    Raises whatever the class raises if it rejects its parameters.
     """
     arguments: dict[str, Any] = dict(params)
     if takes(info, "n_classes"):
@@ -103,8 +103,8 @@ def run_library(
         inputs: images (n, C, H, W).
         labels: true labels.
         classes: number of the model's outputs.
-        seeds: one per sample; the library draws for a batch as a whole, so that its randomness depends on
-            which samples share the batch.
+        seeds: one per sample; the library draws for the whole batch, so its randomness depends on which samples share
+            the batch.
 
     Raises:
         ValueError: the inputs are not images.
@@ -112,7 +112,7 @@ def run_library(
     if inputs.ndim != 4:
         raise ValueError(f"{info.name} takes images (n, C, H, W), not inputs of shape {tuple(inputs.shape)}")
     seed = derive_seed(*seeds)
-    # FAB views gradients as flat: channels-last inputs would make it raise.
+    # FAB flattens gradients with `view`, which fails on channels-last inputs.
     images = inputs.contiguous(memory_format=torch.contiguous_format)
     with library_guard(seed), torch.enable_grad():
         attack = construct(info, params, model, classes=classes, seed=seed)
@@ -123,6 +123,6 @@ def run_library(
 
 
 def _without_rounding(adv_inputs: Tensor) -> Tensor:
-    """Return `adv_inputs` with pixels that miss [0, 1] by rounding alone put on its edge."""
+    """Return `adv_inputs` with pixels that leave [0, 1] by rounding only clipped to it."""
     inside = adv_inputs.clamp(0, 1)
     return torch.where((adv_inputs - inside).abs() <= BOX_ROUNDING, inside, adv_inputs)

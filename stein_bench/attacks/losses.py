@@ -17,7 +17,7 @@ MOST_TARGETS = 9
 Model = Callable[[Tensor], Tensor]
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(logits (n, K), labels (n,), target classes (n,)) to the loss of each sample, (n,). Untargeted ones ignore the
+"""Maps (logits (n, K), labels (n,), target classes (n,)) to the loss of each sample, (n,). Untargeted losses ignore the
 targets."""
 
 
@@ -29,7 +29,7 @@ def task_loss(task: Task) -> Loss:
 def dlr(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
     """Return the difference-of-logits ratio: (max of the others - z_y) / (z_π1 - z_π3), for K of at least 3.
 
-    It does not change when all logits are shifted or scaled, so that confident networks do not flatten it.
+    It is invariant to shifting and scaling all logits, so it does not saturate on confident networks.
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
     parameter-free attacks" (2020), equation (6).
     """
@@ -49,12 +49,12 @@ def targeted_dlr(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
 
 
 def targeted_margin(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-    """Return z_t - z_y: positive where the target beats the label. It needs two classes only."""
+    """Return z_t - z_y: positive if the target beats the label. Two classes are enough."""
     return _at(logits, targets) - _at(logits, labels)
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return z_y minus the largest other logit, (n,): negative where the prediction is wrong."""
+    """Return z_y minus the largest other logit, (n,): negative if the prediction is wrong."""
     logits = logits.float()
     return _at(logits, labels) - _others(logits, labels).amax(dim=1)
 
@@ -77,9 +77,9 @@ def loss_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
-    Without `backward` there is a forward pass only, and the gradient is zero.
+    Without `backward` there is only a forward pass, and the gradient is zero.
     Under batch statistics (`batch_dependent`) the gradient includes the paths through the other samples of the batch,
-    which the model sees whole. Otherwise each sample gets its own gradient, and the model sees `pieces`.
+    and the model gets the whole batch. Otherwise each sample gets its own gradient, and the model gets `pieces`.
     """
     parts = [slice(None)] if batch_dependent else list(pieces(len(points), points.device))
     if len(parts) > 1:

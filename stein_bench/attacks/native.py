@@ -1,4 +1,4 @@
-"""The native attacks by name: from checked parameters to a call of the pure function."""
+"""The native attacks by name: maps checked parameters to calls of the pure functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stein_bench.attacks.square import square
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
 CLASSES_OF_TARGETED_DLR = 4
-"""It subtracts the third and the fourth largest logit."""
+"""It uses the third and fourth largest logits."""
 
 
 def _fgsm(call: Call) -> Tensor:
@@ -72,7 +72,7 @@ def apgd_attempts(call: Call, loss: Loss, restarts: int) -> list[Attempt]:
 
 
 def targeted_attempts(call: Call, batch: Batch, loss: Loss, restarts: int) -> list[Attempt]:
-    """Return auto-PGD towards each target class of `batch` in turn, all of them once per restart."""
+    """Return auto-PGD towards each target class of `batch` in turn, all classes once per restart."""
     count = batch.targets.shape[1]
 
     def attempt(number: int) -> Attempt:
@@ -99,7 +99,7 @@ def _apgd_t(call: Call) -> Tensor:
 
 
 def fab_attempts(call: Call, batch: Batch) -> list[Attempt]:
-    """Return the boundary attack towards each target class of `batch` in turn."""
+    """Return FAB towards each target class of `batch` in turn."""
 
     def attempt(number: int) -> Attempt:
         return lambda part: fab(
@@ -124,10 +124,10 @@ def _fab_t(call: Call) -> Tensor:
 
 
 def _fab(call: Call) -> Tensor:
-    """Return the nearest point that was found towards any of the target classes.
+    """Return the nearest adversarial point over all target classes.
 
-    Under batch statistics, points found in different batches were never seen together; they are returned all the
-    same, and verification tells what is left of them.
+    Under batch statistics, points found in different batches were never evaluated together; they are returned
+    anyway, and verification decides whether they are still adversarial.
     """
     batch = call.aimed_batch(call.whole("targets"))
     best, nearest = call.inputs, torch.full((len(call.inputs),), torch.inf, device=call.inputs.device)
@@ -148,14 +148,14 @@ def _square(call: Call) -> Tensor:
 
 
 def autoattack(call: Call) -> Tensor:
-    """Run the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on what survived so far.
+    """Run the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on the survivors so far.
 
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
     parameter-free attacks" (2020), section 6, with the parameters of its reference implementation's standard version:
     one start each, 100 steps, the min(9, K - 1) likeliest target classes, and for Square 5,000 queries, p = 0.8 and
-    the window schedule of 10,000 queries. Below four classes there is no targeted ratio: APGD-T then makes the
-    plain logit difference z_t - z_y larger, of which signed and normalised steps see the same direction. Samples
-    that are wrong without any perturbation are not attacked.
+    the window schedule of 10,000 queries. With fewer than four classes the targeted ratio is undefined: APGD-T
+    then maximizes the logit difference z_t - z_y, for which signed and normalized steps have the same direction.
+    Samples that are misclassified without any perturbation are not attacked.
     """
     batch = call.aimed_batch(MOST_TARGETS)
     enough = call.classes >= CLASSES_OF_TARGETED_DLR
@@ -182,11 +182,11 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "square": _square,
     "autoattack": autoattack,
 }
-"""Every native attack of the catalogue: from a call to candidate adversarial inputs."""
+"""Every native attack of the catalogue; each maps a call to candidate adversarial inputs."""
 
 
 def run_native(name: str, call: Call) -> Tensor:
-    """Return the candidates of the native attack of that name; for dense tasks the best ones evaluated."""
+    """Return the candidates of the native attack of that name; for dense tasks the best points it evaluated."""
     attack = NATIVE_ATTACKS[name]
     if not is_dense(call.labels):
         return attack(call)

@@ -1,4 +1,4 @@
-"""Random corruptions: noise that is not chosen against the model, so not attacks."""
+"""Random corruptions: noise that does not depend on the model, so not attacks."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
 
 TRUNCATION = 2.0
-"""Where the truncated Gaussian ends, in standard deviations of the Gaussian it is cut from."""
+"""Truncation point, in standard deviations of the Gaussian before truncation."""
 
 Noise = Callable[[Tensor, float, Generator], Tensor]
-"""(one clean sample (C, …) in [0, 1], strength, its generator) to the corrupted sample, not yet clipped."""
+"""Maps (one clean sample (C, …) in [0, 1], strength, its generator) to the corrupted sample, before clipping."""
 
 
 def corrupt(
@@ -25,10 +25,10 @@ def corrupt(
 
     Args:
         name: a key of `NOISES`.
-        params: its strength as ``std`` (of the noise before clipping, pixels being in [0, 1]) or ``amount``.
+        params: its strength as ``std`` (of the noise before clipping, for pixels in [0, 1]) or ``amount``.
         inputs: (n, C, …) float32.
-        seeds: one per sample; with `number` they decide the draw, which depends on nothing else.
-        number: which of several independent draws.
+        seeds: one per sample; the draw depends on the sample's seed and `number` alone.
+        number: index of the draw.
     """
     strength = float(params["std"] if "std" in params else params["amount"])
     noise, corrupted = NOISES[name], []
@@ -43,17 +43,17 @@ def _gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
 
 
 def _uniform(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """Uniform in ±√3·std, which has that standard deviation."""
+    """Uniform in ±√3·std, which has standard deviation std."""
     return sample + std * math.sqrt(12) * (torch.rand(sample.shape, generator=generator) - 0.5)
 
 
 def _rademacher(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """One of ±std for every value."""
+    """Plus or minus std for every value."""
     return sample + std * (2.0 * torch.randint(2, sample.shape, generator=generator) - 1)
 
 
 def _truncated_gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """A Gaussian cut off at `TRUNCATION`, by inversion, scaled so that `std` is what remains of its deviation."""
+    """A Gaussian truncated at `TRUNCATION`, by inversion, scaled to standard deviation `std` after truncation."""
     tail = 0.5 * (1 + math.erf(-TRUNCATION / math.sqrt(2)))
     density = math.exp(-(TRUNCATION**2) / 2) / math.sqrt(2 * math.pi)
     deviation = math.sqrt(1 - 2 * TRUNCATION * density / (1 - 2 * tail))
@@ -63,16 +63,16 @@ def _truncated_gaussian(sample: Tensor, std: float, generator: Generator) -> Ten
 
 
 def _salt_and_pepper(sample: Tensor, amount: float, generator: Generator) -> Tensor:
-    """That share of the pixels black or white, each in all channels at once."""
+    """That share of the pixels set to black or white, in all channels together."""
     chances = torch.rand(sample.shape[1:], generator=generator)
     black, white = chances < amount / 2, chances >= 1 - amount / 2
     return sample.masked_fill(black, 0.0).masked_fill(white, 1.0)
 
 
 def _clipped_cauchy(sample: Tensor, std: float, generator: Generator) -> Tensor:
-    """std/√2·tan(πU): Cauchy, bounded by the clipping alone; `std` is a scale, not a standard deviation.
+    """std/√2·tan(πU): Cauchy, bounded only by clipping; `std` is a scale, not a standard deviation.
 
-    Source: the code of arXiv 2507.08261, whose "sub-Gaussian" noise this is.
+    Source: the code of arXiv 2507.08261, which calls this noise "sub-Gaussian".
     """
     chances = torch.rand(sample.shape, generator=generator, dtype=torch.float64)
     return sample - (std / math.sqrt(2) * torch.tan(math.pi * chances)).float()
@@ -86,4 +86,4 @@ NOISES: dict[str, Noise] = {
     "noise-salt-and-pepper": _salt_and_pepper,
     "noise-clipped-cauchy": _clipped_cauchy,
 }
-"""Every corruption of the catalogue."""
+"""Every corruption of the catalogue, by name."""

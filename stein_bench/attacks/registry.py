@@ -1,4 +1,4 @@
-"""From a spec to an attack that is ready to run: names, budgets and parameters checked before anything is trained."""
+"""Turns specs into attacks ready to run: names, budgets and parameters are checked before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
 from stein_bench.tasks import TASKS, Task
 
 ALPHA_FACTOR = 2.5
-"""Default step size is 2.5·eps/steps: from the centre it reaches the edge of the ball and has some way left."""
+"""The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
 SURROGATE = ("surrogate", "surrogate_sha256")
-"""Parameters that say which model a transfer attack is crafted on; no spec sets them, `Attack.crafted_on` does."""
+"""Parameters that identify the model a transfer attack is crafted on; set by `Attack.crafted_on`, never by a spec."""
 
 COUNTS = ("restarts", "targets", "queries", "seeds")
 """Parameters of native attacks that must be at least 1."""
@@ -31,15 +31,15 @@ COUNTS = ("restarts", "targets", "queries", "seeds")
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack with its budget and every parameter that was chosen for it.
+    """One attack with its budget and all its parameters.
 
     Attributes:
         spec: what the user wrote.
         info: its catalogue entry.
         norm, eps: the budget that defines success; a corruption has none ("" and 0).
-        params: parameters beside the budget, defaults of the native attacks included; of a transfer attack also
+        params: parameters apart from the budget, including the defaults of native attacks; for a transfer attack also
             `SURROGATE`, once it has one.
-        surrogate: of a transfer attack the model that it is crafted on, as it maps [0, 1] to logits; else None.
+        surrogate: for a transfer attack the model it is crafted on, mapping [0, 1] to logits; else None.
     """
 
     spec: str
@@ -51,17 +51,17 @@ class Attack:
 
     @property
     def label(self) -> str:
-        """Identity of the attack within a run: name, norm, eps and parameters in full."""
+        """Identity of the attack within a run: name, norm, eps and all parameters."""
         if self.info.is_corruption:
             return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
     def crafted_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
-        """Return the transfer attack with the model that it is crafted on, which becomes part of its identity.
+        """Return the transfer attack with its surrogate, which becomes part of its identity.
 
         Args:
             surrogate: maps [0, 1] to logits, in eval mode.
-            name, sha256: how it is called, and the SHA-256 of its weights and buffers.
+            name, sha256: the surrogate's name, and the SHA-256 of its weights and buffers.
         """
         named = dict(zip(SURROGATE, (name, sha256), strict=True))
         return replace(self, params={**self.params, **named}, surrogate=surrogate)
@@ -73,7 +73,7 @@ class Attack:
 
     @property
     def strength(self) -> float:
-        """Its budget or, of a corruption, how strong the noise is."""
+        """Its budget or, for a corruption, the strength of the noise."""
         if not self.info.is_corruption:
             return self.eps
         return float(self.params["std"] if "std" in self.params else self.params["amount"])
@@ -92,11 +92,11 @@ class Attack:
         """Return the attack's candidate adversarial inputs, of the shape of `inputs` (n, C, …).
 
         Args:
-            model: what it works on, mapping [0, 1] to logits, in eval mode; of a transfer attack the surrogate.
-            inputs, labels, task: the batch and what success means.
+            model: the attacked model, mapping [0, 1] to logits, in eval mode; for a transfer attack the surrogate.
+            inputs, labels, task: the batch and the task, which defines success.
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
-            batch_dependent: whether batch statistics couple the samples of the batch.
+            batch_dependent: whether predictions depend on the batch (batch statistics).
 
         Raises:
             UsageError: the inputs are not float32.
@@ -113,16 +113,16 @@ class Attack:
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
         params = self.params
         if self.info.is_transfer:
-            # Kept whole, as under batch statistics: work on a sample that has fooled the surrogate goes on.
+            # The batch stays whole, as under batch statistics: samples that fool the surrogate are attacked further.
             params, batch_dependent = {**params, "restarts": 1}, True
         call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, batch_dependent)
         return run_native(self.info.method, call)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
-        """Make the library's attack object, if it is one of the library's, to see whether it takes its parameters.
+        """Construct the attack object of a torchattacks attack, to check its parameters.
 
         Raises:
-            UsageError: it does not.
+            UsageError: it rejects them.
         """
         if self.info.backend != "torchattacks":
             return
@@ -143,20 +143,20 @@ class Attack:
 
 
 def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]:
-    """Return the seed of each sample: a function of the run's seed, the attack and the sample id alone."""
+    """Return the seed of each sample, which depends on the run's seed, the attack and the sample id only."""
     return [derive_seed(run_seed, attack.label, sample_id) for sample_id in ids]
 
 
 def resolve_attacks(
     specs: Sequence[str], eps: Sequence[float] | None = None, *, battery: Sequence[str] = ()
 ) -> tuple[Attack, ...]:
-    """Resolve the specs of a battery and those beside it, each for every budget in `eps` unless it names its own.
+    """Resolve the specs of a battery and additional ones, each for every budget in `eps` unless it has its own.
 
     Raises:
         UsageError: an unknown attack or parameter, a wrong value, or the same attack twice.
     """
     attacks: list[Attack] = []
-    of_battery = 0  # attacks that are its
+    of_battery = 0  # number of attacks from the battery
     for number, text in enumerate((*battery, *specs)):
         spec = parse_attack_spec(text)
         own = "eps" in spec.params or _find(spec.name).is_corruption
@@ -174,7 +174,7 @@ def resolve_attacks(
 
 
 def resolve_attack(spec: AttackSpec | str) -> Attack:
-    """Look an attack up and check its budget and parameters.
+    """Look up an attack and check its budget and parameters.
 
     Raises:
         UsageError: it is unknown or cannot run, or eps, norm or a parameter is wrong.
@@ -200,9 +200,9 @@ def _find(name: str) -> AttackInfo:
 
 
 def check_kind(attack: str, name: str, value: ParameterValue, default: ParameterValue) -> None:
-    """Raise a `UsageError` where `value` is of another kind than the parameter's `default`.
+    """Raise a `UsageError` if `value` has another type than the parameter's `default`.
 
-    A whole number serves as a number; a flag serves as nothing else.
+    An integer is accepted as a number; a boolean is accepted as nothing else.
     """
     fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
     if not fits:
@@ -236,7 +236,7 @@ def _eps(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
 
 
 def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -> dict[str, ParameterValue]:
-    """Check the parameters and complete them; alpha defaults to 2.5·eps/steps where an attack has both."""
+    """Check the parameters and add defaults; alpha defaults to 2.5·eps/steps if an attack has both."""
     known = library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
     for name, value in given.items():
         if name not in known:
@@ -265,5 +265,5 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
     if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
         raise UsageError(
-            f"attack {info.name} with random_start=false starts at the same point every time: it takes no restarts."
+            f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
         )

@@ -17,7 +17,7 @@ from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Queries after which the share of changed pixels halves, on the original schedule of 10,000 queries."""
+"""Queries after which the share of changed pixels halves, in the original schedule of 10,000 queries."""
 
 
 @torch.no_grad()
@@ -37,16 +37,16 @@ def square(
     """Return adversarial inputs found by random search over squares (cubes, in volumes).
 
     Source: Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack via random
-    search" (2020), algorithms 1 to 3. A proposal is kept where it makes the margin z_y - max of the others smaller.
+    search" (2020), algorithms 1 to 3. A proposal is kept if it lowers the margin z_y - max of the others.
     The schedule of window sizes is that of 10,000 queries whatever their number, as in the reference AutoAttack.
-    Inputs (n, F) without spatial axes are searched as rows of F pixels. Every sample draws from its own seed, so
-    that neither the batch nor what happens to others changes what is proposed to it.
+    Inputs (n, F) without spatial axes are treated as rows of F pixels. Every sample has its own seed, so its proposals
+    depend neither on the batch nor on the other samples.
 
     Args:
         model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
         seeds: one per sample.
         queries: forward passes per sample, at most.
-        share: share of the pixels that the first windows cover, in (0, 1], p of the paper.
+        share: share of the pixels that the first windows cover, in (0, 1]; p in the paper.
     """
     shape = inputs.shape[1:] if inputs.ndim > 2 else torch.Size((1, *inputs.shape[1:]))
     view = inputs.reshape(-1, *shape)
@@ -67,19 +67,19 @@ def square(
         better = (margins < lowest) | ~right
         best = torch.where(per_sample(better, best), candidate, best)
         lowest = torch.where(better, margins, lowest)
-        remaining = findings.settle(shown, right)
+        remaining = findings.drop_broken(shown, right)
         if findings.done:
             return findings.adv_inputs
         if remaining is not None:
             best, centre, chances = best[remaining], centre[remaining], chances[remaining]
             lowest, labels = lowest[remaining], labels[remaining]
-    return findings.close(best.view(-1, *inputs.shape[1:]))
+    return findings.finish(best.view(-1, *inputs.shape[1:]))
 
 
 def window_side(sides: Sequence[int], share: float, query: int, norm: str) -> int:
-    """Return the side of the window of that query (from 1): p·(number of pixels) is its area, at least one pixel.
+    """Return the window's side at that query (from 1): its area is p·(number of pixels), at least one pixel.
 
-    In L2 sides are odd and at least 3, where the image is as large.
+    In L2 sides are odd and at least 3, if the image is that large.
     """
     p = share * 0.5 ** float(sum(query > mark for mark in HALVINGS))
     side = max(round(math.pow(p * math.prod(sides), 1 / len(sides))), 1)
@@ -94,7 +94,7 @@ Propose = Callable[[Tensor, int, float, Tensor], Tensor]
 
 
 def _chances(seeds: Sequence[int], rows: int, columns: int, purpose: str) -> Tensor:
-    """Return uniform numbers in [0, 1) per sample, (n, rows, columns), each sample's from its own seed."""
+    """Return uniform numbers in [0, 1), (n, rows, columns), drawn per sample from its own seed."""
     generators = (torch.Generator().manual_seed(derive_seed(seed, purpose)) for seed in seeds)
     return torch.stack([torch.rand(rows, columns, generator=generator) for generator in generators])
 
@@ -146,7 +146,7 @@ def _l2_start(view: Tensor, seeds: Sequence[int], eps: float) -> Tensor:
 
 
 def _l2_proposal(delta: Tensor, side: int, eps: float, chances: Tensor) -> Tensor:
-    """Return `delta` with the energy of a second window, and what the budget has left, moved into the first."""
+    """Return `delta` with the energy of a second window and the unused budget moved into the first."""
     sides, channels = delta.shape[2:], delta.shape[1]
     d = len(sides)
     into, away = _window(chances[:, :d], sides, side), _window(chances[:, d : 2 * d], sides, side)

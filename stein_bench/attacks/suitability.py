@@ -1,4 +1,4 @@
-"""Whether attacks apply: to the task, the number of classes, images or volumes."""
+"""Checks whether attacks apply to the task, the number of classes, and images or volumes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stein_bench.errors import UsageError
 
 
 def check_tasks(attacks: Sequence[Attack], task: str) -> None:
-    """Raise a `UsageError` where an attack does not serve the task."""
+    """Raise a `UsageError` if an attack does not support the task."""
     for attack in attacks:
         if task not in attack.info.serves:
             able = [info.name for info in NATIVE if task in info.serves]
@@ -23,12 +23,12 @@ def check_tasks(attacks: Sequence[Attack], task: str) -> None:
 
 
 def check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:
-    """Raise a `UsageError` where an attack cannot work on `model`.
+    """Raise a `UsageError` if an attack cannot run on `model`.
 
     Args:
-        attacks: serve the task.
+        attacks: attacks that support the task.
         model: the network, untrained.
-        classes: number of classes that it tells apart.
+        classes: number of its classes.
         rank: number of axes of one input, (C, *spatial).
     """
     for attack in attacks:

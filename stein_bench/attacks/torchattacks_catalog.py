@@ -21,7 +21,7 @@ TORCHATTACKS = (
     _library("BIM", "iterated FGSM (Kurakin et al. 2017)"),
     _library(
         "CW",
-        "minimal L2 by optimisation (Carlini and Wagner 2017)",
+        "minimal L2 by optimization (Carlini and Wagner 2017)",
         norms=("L2",),
         default_eps=L2_EPS,
         eps_name=None,
@@ -30,7 +30,7 @@ TORCHATTACKS = (
     _library("DIFGSM", "input diversity (Xie et al. 2019)"),
     _library(
         "DeepFool",
-        "minimal L2 by linearisation (Moosavi-Dezfooli et al. 2016)",
+        "minimal L2 by linearization (Moosavi-Dezfooli et al. 2016)",
         norms=("L2",),
         default_eps=L2_EPS,
         eps_name=None,
@@ -74,7 +74,7 @@ TORCHATTACKS = (
     _library("MIFGSM", "momentum (Dong et al. 2018)"),
     _library(
         "MultiAttack",
-        "several attacks in turn",
+        "several attacks one after another",
         unavailable="it needs attack objects, which cannot be given in a spec; repeat --attack instead",
     ),
     _library("NIFGSM", "Nesterov momentum (Lin et al. 2020)"),
@@ -105,7 +105,7 @@ TORCHATTACKS = (
     _library("SPSA", "gradients estimated from scores (Uesato et al. 2018)", access="score"),
     _library(
         "SparseFool",
-        "sparse linearisation (Modas et al. 2019)",
+        "sparse linearization (Modas et al. 2019)",
         norms=("L0",),
         default_eps=L0_EPS,
         eps_name=None,

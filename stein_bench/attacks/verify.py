@@ -1,4 +1,4 @@
-"""Verification: every adversarial input an attack returns is checked independently before it counts."""
+"""Verification: every adversarial input that an attack returns is checked independently before it counts."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class Verdicts:
     """The result of verification, per sample.
 
     Attributes:
-        outcomes: the task's columns on the adversarial inputs; meaningless where these are `void`.
+        outcomes: the task's columns on the adversarial inputs; meaningless for those that are `void`.
         invalid: not finite, outside [0, 1], over the budget of an attack that respects it, or the model's
             outputs on it are not finite; never a success.
         over_budget: an attack that does not respect eps went beyond it; never a success either.
-        linf, l2: norms of the perturbation in float64 (NaN where it is not finite).
-        distance: its norm in the budget's own where the input is misclassified and valid, however far; else NaN.
+        linf, l2: norms of the perturbation in float64 (NaN if it is not finite).
+        distance: the perturbation in the attack's norm, however large, if the input is misclassified and valid; else
+            NaN.
     """
 
     outcomes: dict[str, NDArray[np.generic]]
@@ -39,12 +40,12 @@ class Verdicts:
 
     @property
     def void(self) -> Bits:
-        """Which adversarial inputs cannot be successes, whatever is predicted."""
+        """Which adversarial inputs cannot be successes, whatever the prediction."""
         return self.invalid | self.over_budget
 
     @property
     def broken(self) -> Bits:
-        """Misclassified, valid and within the budget: the successes, where samples are right or wrong as a whole."""
+        """The successes, for tasks with one label per sample: misclassified, valid and within the budget."""
         return ~self.outcomes["correct"].astype(np.bool_) & ~self.void
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
@@ -80,7 +81,7 @@ def verify(
     eps: float,
     respects_eps: bool,
 ) -> Verdicts:
-    """Check `adv_inputs` against `inputs` and predict them again, in the same batch.
+    """Check `adv_inputs` against `inputs` and recompute their predictions in the same batch.
 
     Args:
         model: the evaluated model at the run's precision.
@@ -88,10 +89,10 @@ def verify(
         labels: true labels.
         task: determines each sample's outcome.
         norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
-        respects_eps: whether the attack respects the budget (then exceeding it is a violation).
+        respects_eps: whether the attack respects the budget (then exceeding it makes an input invalid).
 
     Raises:
-        ValueError: the attack returned another shape or a type that is not float32.
+        ValueError: the attack returned another shape or dtype than that of `inputs`.
     """
     if adv_inputs.shape != inputs.shape or adv_inputs.dtype != inputs.dtype:
         raise ValueError(
@@ -99,8 +100,8 @@ def verify(
             f"for {inputs.dtype} of shape {tuple(inputs.shape)}"
         )
     finite = finite_rows(adv_inputs)
-    # Rows that are not finite are replaced before the model sees them: under batch statistics they would
-    # spoil the predictions of the whole batch.
+    # Rows that are not finite are replaced before prediction: under batch statistics they would corrupt the
+    # predictions of the whole batch.
     shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
     inside = (shown.flatten(1).amin(dim=1) >= 0) & (shown.flatten(1).amax(dim=1) <= 1)
     delta = shown.double() - inputs.double()

@@ -10,12 +10,12 @@ from stein_bench.exit_codes import INTERRUPTED
 
 def main() -> None:
     """Entry point of the `stein-bench` command."""
-    # GNU OpenMP lets threads that wait spin 300,000 times, which brings torch nearly to a halt where another process
-    # wants the same cores, as on a CI machine (measured: up to 5 times slower). A shorter wait costs nothing on a quiet
-    # machine. It is read once, when torch is loaded.
+    # GNU OpenMP lets waiting threads spin 300,000 times, which nearly stalls torch if another process needs the same
+    # cores, as on a CI machine (measured: up to 5 times slower). A shorter wait costs nothing on an idle machine. The
+    # variable is read once, when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
-        from stein_bench.cli.commands import app  # here, so that Ctrl-C is answered while the libraries load
+        from stein_bench.cli.commands import app  # here, so that Ctrl-C is handled while the libraries load
 
         app(prog_name="stein-bench")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The application: its root command, and its error handling."""
+"""The application: its root command and its error handling."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stein_bench.exit_codes import INTERRUPTED
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
 READER_LEFT = 141
-"""As a shell reports a program that SIGPIPE ended."""
+"""The exit code that a shell reports for a program ended by SIGPIPE."""
 
 
 class OneLineErrors(TyperGroup):
     """A command group whose expected errors are one line on stderr and an exit code, never a traceback."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the commands in the order in which a newcomer needs them."""
+        """Return the commands in the order in which a new user needs them."""
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -31,7 +31,7 @@ class OneLineErrors(TyperGroup):
         extra["standalone_mode"] = False
         try:
             code: Any = super().main(*args, **extra)
-            if code == INTERRUPTED:  # Typer answers Ctrl-C with this code and no word
+            if code == INTERRUPTED:  # Typer returns this code on Ctrl-C, without a message
                 _complain("interrupted.", INTERRUPTED)
         except SteinBenchError as error:
             code = _complain(str(error), error.exit_code)
@@ -55,13 +55,13 @@ class OneLineErrors(TyperGroup):
 
 
 def _reader_has_left() -> int:
-    """Keep Python from complaining about stdout once more when it exits: there is nobody to tell."""
+    """Keep Python from reporting the closed stdout again when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return READER_LEFT
 
 
 def _flushed(code: int) -> int:
-    """Write what is still in stdout's buffer, and return the exit code, another one where that fails."""
+    """Flush stdout and return the exit code, or another one if that fails."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -78,7 +78,7 @@ def _os_message(error: OSError) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    # A call without arguments gets the help text, which Typer hands over or has printed already.
+    # A call without arguments gets the help text, which Typer passes as the message or has already printed.
     if "\n" in message:
         typer.echo(message, err=True)
     elif message:

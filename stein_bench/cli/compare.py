@@ -29,7 +29,7 @@ def compare_(
 ) -> int:
     """Compare reports sample by sample.
 
-    The variants of one report with its first, two reports with each other (difference, interval, p), or more than two
+    The variants of one report against its first, two reports against each other (difference, interval, p), or more
     as a leaderboard sorted by worst-case accuracy. Rows that cannot be compared (other samples, another
     statistics source, untrustworthy results) are marked with the reason.
 
@@ -65,7 +65,7 @@ def _compare(paths: list[str]) -> PairTable | Leaderboard:
 
 
 def names_of(paths: list[str]) -> list[str]:
-    """Return what the reports are called: their file names without suffix, or their paths where those are the same."""
+    """Return names for the reports: file names without suffix, or paths if those clash."""
     stems = [Path(path).stem for path in paths]
     return stems if len(set(stems)) == len(stems) else paths
 

@@ -61,7 +61,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="KIND|PATH",
-            help="auto, pretrained, none, fit or a file. Default: auto, which is pretrained where model and data "
+            help="auto, pretrained, none, fit or a file. Default: auto, which means pretrained if model and data "
             "share their labels, else fit (train on the training split; cached).",
             rich_help_panel=RUN,
         ),
@@ -107,7 +107,9 @@ def evaluate(
     ] = None,
     surrogate_weights: Annotated[
         str | None,
-        typer.Option(metavar="KIND|PATH", help="Its weights: auto, pretrained, fit or a file.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="KIND|PATH", help="Weights of --surrogate: auto, pretrained, fit or a file.", rich_help_panel=RUN
+        ),
     ] = None,
     eps: Annotated[
         str | None,
@@ -137,8 +139,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--preserve-function",
-            help="When trained weights are converted, let γ and β absorb the change: the same function, a start "
-            "for fine-tuning.",
+            help="When trained weights are converted, let γ and β absorb the change: the same function, a "
+            "starting point for fine-tuning.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -164,7 +166,7 @@ def evaluate(
         int | None,
         typer.Option(
             metavar="N",
-            help="Keep N adversarial examples of every attack and variant beside the --output, for `report`.",
+            help="Store N adversarial examples per attack and variant beside the --output, for `report`.",
             rich_help_panel=OUT,
         ),
     ] = None,
@@ -210,21 +212,21 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
     outputs = {f"--output {settings.output}": settings.output}
     if settings.save_adversarials is not None:
         examples = str(adversarials_path(settings.output))
-        outputs[f"--save-adversarials would write {examples}"] = examples
+        outputs[f"--save-adversarials ({examples})"] = examples
     for path, what in _inputs(settings, config):
         for option, output in outputs.items():
             if path.is_file() and path.resolve() == Path(output).expanduser().resolve():
-                raise UsageError(f"{option}: that is {what}.")
+                raise UsageError(f"{option} would overwrite {what}.")
 
 
 def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
-    """Yield the files that may be read, as far as the options name them, and what they are."""
+    """Yield the input files that the options name, and what they are."""
     from stein_bench.preparation.plan import WEIGHTS_KEYWORDS
     from stein_bench.training.card import card_path
 
     for weights in (settings.weights, settings.surrogate_weights):
         if weights is not None and weights not in WEIGHTS_KEYWORDS and Path(weights).name:
-            yield Path(weights).expanduser(), "the weights that are read"
+            yield Path(weights).expanduser(), "the weights"
             yield card_path(weights), f"the training card of {weights}"
     named = {
         "configuration": [config or ""],
@@ -233,7 +235,7 @@ def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str
         "data": re.split(r"[:,=]", settings.data),
     }
     for what, texts in named.items():
-        yield from ((Path(text).expanduser(), f"the {what} that is read") for text in texts if Path(text).suffix)
+        yield from ((Path(text).expanduser(), f"the {what}") for text in texts if Path(text).suffix)
 
 
 def _evaluate(settings: RunConfig) -> Report:

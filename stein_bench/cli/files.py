@@ -1,4 +1,4 @@
-"""Reports that commands read and files that they write."""
+"""Reading reports, and checking output files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def read_comparable(path: str) -> Report:
-    """Read a report that is to be compared.
+    """Read a report for a comparison.
 
     Raises:
-        UsageError: it is missing or no report.
-        RunError: it is a report of another schema version: right in itself, but not comparable.
+        UsageError: it is missing or not a report.
+        RunError: it is a report of another schema version: valid, but not comparable.
     """
     from stein_bench.report.document import read_report
 
@@ -45,22 +45,22 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 def check_picture(option: str, name: str) -> None:
-    """Raise a `UsageError`, naming the `option`, unless the file's name ends as a picture's does."""
+    """Raise a `UsageError`, naming the `option`, unless the file name has an image suffix."""
     if Path(name).suffix.lower() not in PICTURES:
         raise UsageError(f"{option} {name}: the name must end in {', '.join(PICTURES)}.")
 
 
 def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> None:
-    """Refuse files that could not be written, or that would replace another one of this call.
+    """Refuse files that cannot be written or would overwrite another file of this call.
 
     Args:
         outputs: option names to paths; None where not given.
-        inputs: paths of the files that are read.
+        inputs: paths of the input files.
 
     Raises:
         UsageError: the message names the option.
     """
-    taken = {Path(path).resolve(): "one of the files that are read" for path in inputs}
+    taken = {Path(path).resolve(): "would overwrite an input file" for path in inputs}
     for option, name in outputs.items():
         if name is None:
             continue
@@ -68,5 +68,5 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
         if path.is_dir() or not path.parent.is_dir():
             raise UsageError(f"{option} {name}: it must be a file in an existing folder.")
         if path in taken:
-            raise UsageError(f"{option} {name}: that is {taken[path]}.")
-        taken[path] = f"the file of {option} too"
+            raise UsageError(f"{option} {name} {taken[path]}.")
+        taken[path] = f"is also the file of {option}"

@@ -36,9 +36,10 @@ def gate_(
 ) -> int:
     """Pass or fail a report against its baseline: did the model get less robust?
 
-    Every accuracy (clean, under each attack, worst case) is compared sample by sample. It fails where one fell by more
-    than its tolerance and an exact paired test, adjusted for the number of comparisons, proves it; where an attack is
-    missing; or where a minimum of the policy is missed. Under GitHub Actions it annotates and writes the job summary.
+    Every accuracy (clean, under each attack, worst case) is compared sample by sample. The gate fails if one fell
+    by more than its tolerance and an exact paired test, adjusted for the number of comparisons, proves it; if an
+    attack is missing; or if a minimum of the policy is missed. Under GitHub Actions it writes annotations and the job
+    summary.
 
     Examples:
 
@@ -79,7 +80,7 @@ def _write(result: GateResult, junit: str | None, json: str | None, markdown: st
 
 
 def _tell_github(result: GateResult) -> None:
-    """Annotate and add to the job summary where GitHub Actions runs this."""
+    """Write annotations and the job summary under GitHub Actions."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
     from stein_bench.render.comparison.gate_files import gate_annotations, gate_markdown

@@ -38,7 +38,7 @@ def list_(
 
 
 class Document(StrEnum):
-    """What has a schema."""
+    """Documents that have a schema."""
 
     report = "report"
     reproduction = "reproduction"
@@ -50,7 +50,7 @@ def schema(
         Document, typer.Argument(help="The report of evaluate, or the document of reproduce.")
     ] = Document.report,
 ) -> None:
-    """Print the JSON Schema of the report, or of the document that reproduce writes."""
+    """Print the JSON Schema of the report, or of the document of reproduce."""
     import json
 
     if document is Document.report:

@@ -25,10 +25,10 @@ SUFFIXES = (".png", ".svg")
 
 
 class _PairedOptions(TyperCommand):
-    """Takes the two words of `--plot KIND PATH` as one value, KIND=PATH: Typer has no option that repeats pairs."""
+    """Joins the two words of `--plot KIND PATH` into one value, KIND=PATH: Typer has no repeatable options with two."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Join the two words behind every --plot; KIND=PATH is left as it is."""
+        """Join the two words after every --plot; KIND=PATH is left as it is."""
         joined: list[str] = []
         rest = iter(args)
         for word in rest:
@@ -60,10 +60,10 @@ def report_(
         ),
     ] = None,
 ) -> int:
-    """Show reports of evaluate: as a page to look at, for other programs, or as a table again.
+    """Show reports of evaluate as an HTML page, as files for other programs, or as a table.
 
-    Without a file to write, the table goes to stdout. The page needs no network; adversarial examples are in it where
-    `evaluate --save-adversarials N` kept some beside the report.
+    Without an output file, the table goes to stdout. The page works offline and shows adversarial examples if
+    `evaluate --save-adversarials N` stored some beside the report.
 
     Examples:
 
@@ -91,7 +91,7 @@ def report_(
 
 def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], drawings: list[tuple[str, str]]) -> int:
     if drawings or outputs["--junit"] is not None:
-        raise UsageError("a document of reproduce has --html, --markdown and --csv; reproduce --plot draws it.")
+        raise UsageError("a document of reproduce supports --html, --markdown and --csv only; use reproduce --plot.")
     write_reproduction(document, outputs)
     if not any(outputs.values()):
         from stein_bench.render.reproduction.table import print_reproduction
@@ -101,7 +101,7 @@ def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], d
 
 
 def _drawings(plots: list[str]) -> list[tuple[str, str]]:
-    """Return the kind and the path of every figure that is asked for."""
+    """Return the kind and the path of every requested figure."""
     found: dict[str, str] = {}
     for text in plots:
         kind, equals, path = text.partition("=")
@@ -168,7 +168,7 @@ def _figure(kind: str, path: str, sources: list[Source]) -> Figure:
             for norm, series in outcomes.curves(source.report, prefix).items():
                 by_norm.setdefault(norm, []).extend(series)
         if not by_norm:
-            raise UsageError(f"--plot curve {path}: there is one budget only. Evaluate with --eps 1/255,4/255,8/255.")
+            raise UsageError(f"--plot curve {path}: there is only one budget. Evaluate with --eps 1/255,4/255,8/255.")
         panels = [figures.Panel(f"ε ({norm})", outcomes.eps_ticks(lines), lines) for norm, lines in by_norm.items()]
         return figures.curve(panels, ylabel=f"{outcomes.measure(sources[0].report)}, %")
     if kind == "bars":
@@ -177,5 +177,5 @@ def _figure(kind: str, path: str, sources: list[Source]) -> Figure:
         return figures.bars(groups, series, xlabel=f"{outcomes.measure(sources[0].report)}, %")
     shots = [shot for source in sources if source.gallery for shot in gallery.shots(source.gallery, 12)]
     if not shots:
-        raise UsageError(f"--plot gallery {path}: no examples were kept. Evaluate with --save-adversarials N.")
+        raise UsageError(f"--plot gallery {path}: no examples were stored. Evaluate with --save-adversarials N.")
     return figures.pictures(gallery.drawn(shots))

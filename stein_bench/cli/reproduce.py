@@ -39,7 +39,7 @@ def reproduce(
         str,
         typer.Argument(
             metavar="cifar10|ppmi|cityscapes|FILE",
-            help="One of the paper's systems, or a YAML file as in configs/paper.",
+            help="One of the paper's experiments, or a YAML file as in configs/paper.",
             show_default=False,
         ),
     ],
@@ -94,7 +94,7 @@ def reproduce(
         str | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where finished cells are kept; experiments may share it. Default: the output's name with .cells.",
+            help="Folder for finished cells; experiments may share it. Default: the output's name with .cells.",
             rich_help_panel=OUT,
         ),
     ] = None,
@@ -105,7 +105,8 @@ def reproduce(
         str | None, typer.Option(metavar="PATH", help="Write LaTeX tables (booktabs) here.", rich_help_panel=OUT)
     ] = None,
     csv: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write every figure of every seed here.", rich_help_panel=OUT)
+        str | None,
+        typer.Option(metavar="PATH", help="Write every figure of every seed as CSV here.", rich_help_panel=OUT),
     ] = None,
     html: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.", rich_help_panel=OUT)
@@ -114,7 +115,7 @@ def reproduce(
         str | None,
         typer.Option(
             metavar="PATH",
-            help="Draw the contrasts (or the means) of the first part: .png or .svg.",
+            help="Plot the contrasts (or the means) of the first part: .png or .svg.",
             rich_help_panel=OUT,
         ),
     ] = None,
@@ -128,9 +129,9 @@ def reproduce(
 ) -> int:
     """Run a whole experiment of arXiv 2507.08261: every BN, statistics source and seed, trained and attacked.
 
-    Cells (a training, or an evaluation of a trained network) are kept beside the document; the same command goes on
-    with what is missing. The table holds mean ± sd over seeds and, where it is honest, paired t intervals against
-    plain BN.
+    Cells (a training run, or an evaluation of a trained network) are stored beside the document; the same command
+    continues with the missing ones. The table has mean ± sd over seeds and, unless confounded, paired t intervals
+    against plain BN.
 
     Examples:
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def reproduction_among(paths: Sequence[str]) -> Reproduction | None:
-    """Return the document of reproduce, if one is given; None where all files are something else.
+    """Return the document of reproduce, or None if there is none.
 
     Raises:
         UsageError: it is damaged, or it is not the only file.
@@ -25,7 +25,7 @@ def reproduction_among(paths: Sequence[str]) -> Reproduction | None:
     if not found:
         return None
     if len(paths) > 1:
-        raise UsageError(f"{found[0]} is a document of reproduce, which is shown by itself: name no other file.")
+        raise UsageError(f"{found[0]} is a document of reproduce, which must be the only file.")
     return read_reproduction(found[0])
 
 
@@ -33,12 +33,12 @@ def _kind(path: str) -> object:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return None  # whoever reads it next says what is wrong
+        return None  # the next reader reports what is wrong
     return document.get("kind") if isinstance(document, dict) else None
 
 
 def check_plot_name(path: str | None) -> None:
-    """Refuse a picture of a format that is not drawn."""
+    """Refuse an unsupported image format."""
     if path is not None and Path(path).suffix.lower() not in (".png", ".svg"):
         raise UsageError(f"--plot {path}: the name must end in .png or .svg.")
 

@@ -28,7 +28,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 
 
 def check_files(format: str, output: str | None, plot: str | None) -> None:
-    """Refuse a format that there is not and files that could not be written, before anything is computed."""
+    """Refuse an unknown format and files that cannot be written, before anything is computed."""
     if format not in FORMATS:
         raise unknown_name("--format", format, FORMATS)
     outputs = {"--output": output, "--plot": plot}

@@ -83,10 +83,10 @@ def lipschitz(
     plot: Plot = None,
     quiet: Quiet = False,
 ) -> int:
-    """Find the local Lipschitz constant of normalization layers under batch statistics, plain and shrunk.
+    """Compute the local Lipschitz constant of normalization layers under batch statistics, plain and shrunk.
 
-    It is the spectral norm of the layer's Jacobian, by power iteration, on random batches or, with --model, where one
-    batch of data runs through a network.
+    It is the spectral norm of the layer's Jacobian, by power iteration, on random batches or, with --model, at the
+    layer inputs in a network for one batch of data.
 
     Examples:
 
@@ -112,7 +112,7 @@ def lipschitz(
     if variance_spread is not None:
         asked["variance_spread"] = variance_spread
     settings = LipschitzSettings(**asked)
-    study = _look(settings, model, {**network, "seed": seed}, quiet)
+    study = _measure(settings, model, {**network, "seed": seed}, quiet)
     text = write_document(study.document(), output)
     if plot is not None:
         from stein_bench.render.theory.plot import plot_lipschitz
@@ -128,7 +128,7 @@ def lipschitz(
 
 
 def _check_either(model: str | None, network: Mapping[str, object], batches: Mapping[str, object]) -> None:
-    """Refuse options of random batches with a network, and of networks without one."""
+    """Refuse random-batch options with a network, and network options without one."""
     useless = batches if model is not None else network
     for option, value in useless.items():
         if value is not None:
@@ -138,7 +138,9 @@ def _check_either(model: str | None, network: Mapping[str, object], batches: Map
             )
 
 
-def _look(settings: LipschitzSettings, model: str | None, options: Mapping[str, object], quiet: bool) -> LipschitzStudy:
+def _measure(
+    settings: LipschitzSettings, model: str | None, options: Mapping[str, object], quiet: bool
+) -> LipschitzStudy:
     from stein_bench.config import make_config
     from stein_bench.render.progress import terminal_progress
 

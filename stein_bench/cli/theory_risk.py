@@ -74,7 +74,7 @@ def risk(
 ) -> int:
     """Simulate the squared-error risk of each estimator of mean and variance, relative to the sample ones.
 
-    What is estimated are the clean mean and variance of every channel, also where the elements are contaminated.
+    The targets are the clean mean and variance of every channel, even if the elements are contaminated.
 
     Examples:
 

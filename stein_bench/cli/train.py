@@ -78,7 +78,7 @@ def train(
         bool | None,
         typer.Option(
             "--preserve-function",
-            help="Let γ and β absorb the change that converting the starting weights makes.",
+            help="Let γ and β absorb the change when the initial weights are converted.",
             rich_help_panel=WHAT,
         ),
     ] = None,
@@ -133,7 +133,7 @@ def train(
 
     Then: `stein-bench evaluate resnet18 --data cifar10 --weights stein.safetensors`
 
-    Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to go on).
+    Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to continue).
     """  # noqa: E501  (an example is one line)
     options = {key: value for key, value in locals().items() if key != "config"}
     from stein_bench.training.config import make_train_config
@@ -143,21 +143,21 @@ def train(
         picture = _picture(settings)
         trained = _train(settings)
     except UsageError as error:
-        if not _speaks():  # every process finds it, one says it
+        if not _reports():  # every process finds it, one reports it
             return error.exit_code
         raise
-    if _speaks():
+    if _reports():
         _show(trained, settings, picture)
     return 0
 
 
-def _speaks() -> bool:
+def _reports() -> bool:
     """Return whether this is the only process or the first of those that `torchrun` started."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def _picture(settings: TrainConfig) -> str:
-    """Return where the curves are drawn: beside the weights unless told otherwise."""
+    """Return the path of the plot of the curves; by default it is beside the weights."""
     picture = settings.plot or str(Path(settings.output).with_suffix(".png"))
     card = str(Path(settings.output).with_suffix(".json"))
     check_picture("--plot", picture)
@@ -169,7 +169,7 @@ def _train(settings: TrainConfig) -> TrainedNetwork:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
-    with terminal_progress(quiet=settings.quiet or not _speaks()) as progress:
+    with terminal_progress(quiet=settings.quiet or not _reports()) as progress:
         from stein_bench.training.run import run_training
 
         try:

@@ -14,7 +14,7 @@ from stein_bench.report.document import Report
 from stein_bench.report.results import VariantResult, headline
 
 PLAIN = "sample"
-"""The estimator of ordinary BN, that all others are held against."""
+"""The estimator of ordinary BN, that all others are compared with."""
 COLLAPSE = "clean-accuracy"
 """The check that a variant fails that has collapsed."""
 

@@ -39,7 +39,7 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
 
     Args:
         report: what is judged.
-        baseline: what it is held against, usually an earlier report of the same command.
+        baseline: the report to compare with, usually an earlier report of the same command.
         policy: tolerances, floors and what fails; None for the defaults.
 
     Raises:

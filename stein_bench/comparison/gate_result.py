@@ -43,7 +43,7 @@ class Comparison(Part):
     p_drop: Share | None = Field(description="one-sided p of a drop; null where batches are too few for a test")
     p_drop_adjusted: Share | None = Field(description="the same after Holm over all gated comparisons")
     p_gain_adjusted: Share | None = Field(description="of a gain, one-sided, after Holm")
-    detectable_drop: Share | None = Field(description="smallest drop that could have been seen; null: none could")
+    detectable_drop: Share | None = Field(description="smallest detectable drop; null if no drop is detectable")
     assumes_independence: bool = Field(description="of the interval: true under batch statistics")
     status: Status
     newly_broken: tuple[int, ...] = Field(description="the first lost samples, by position in data order from 0")

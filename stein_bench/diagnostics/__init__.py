@@ -1,1 +1,1 @@
-"""Sanity checks: probes of a model, and consistency of the results that a run has produced."""
+"""Sanity checks: probes of a model, and consistency of the results of a run."""

@@ -1,4 +1,4 @@
-"""Checks on results: consistency between attacks, stability in other batches, clean accuracy that has not collapsed.
+"""Sanity checks on results: consistency between attacks, dependence on the batch, collapsed clean accuracy.
 
 A stronger attack that breaks less than a weaker one indicates a fault in the attack or masked gradients.
 """
@@ -20,12 +20,12 @@ from stein_bench.statistics.rates import COLLAPSED
 Status = Literal["pass", "warn", "fail"]
 
 SIGNIFICANT = 0.01
-"""A stronger attack that breaks less, with a one-sided p below this, is a failed check; else a warning."""
+"""A stronger attack that breaks less is a failed check if the one-sided p is below this, else a warning."""
 
 GRADED = 0.001
-"""An mIoU moves with every pixel: only beyond this is one that is higher under the stronger attack called reversed."""
+"""An mIoU changes with every pixel: it counts as higher under the stronger attack only beyond this difference."""
 MOST_FLIPPED = 0.01
-"""More flipped verdicts than this share and a variant depends on its batch."""
+"""Largest share of flipped verdicts at which a variant does not count as batch-dependent."""
 
 
 def consistency(
@@ -33,15 +33,15 @@ def consistency(
 ) -> list[Diagnostic]:
     """Compare the attacks of one variant with one another, on the samples of the report.
 
-    Within one norm and eps an iterated attack is to be at least as strong as a one-step one, and a white-box
-    attack at least as strong as one that sees scores or nothing; the same attack at least as strong at a larger
-    eps. Source: Carlini et al., "On evaluating adversarial robustness" (2019), section 3.
+    Within one norm and eps an iterated attack should be at least as strong as a one-step one, and a white-box attack
+    at least as strong as any other; the same attack should be at least as strong at a larger eps.
+    Source: Carlini et al., "On evaluating adversarial robustness" (2019), section 3.
 
     Args:
         variant: its label.
         attacks: those of the report, in its order.
-        robust: by label, the samples still correct; failed attacks are left out.
-        batch_size: the size of the batches whose samples depend on one another, None under running statistics.
+        robust: by label, the samples that are still correct; failed attacks are missing.
+        batch_size: the size of batches whose samples depend on one another; None under running statistics.
     """
     known = [attack for attack in attacks if attack.label in robust]
     found = []
@@ -54,7 +54,7 @@ def consistency(
 def reversal(name: str, variant: str, attack: str | None, result: Paired, what: str, advice: str) -> Diagnostic:
     """Check a comparison in which the second outcome, the stronger attack's, should have the lower accuracy.
 
-    `what` names the two, stronger first; `advice` is what to do about a reversal.
+    `what` names the two, stronger first; `advice` says what a reversal means or what to do about it.
     """
     gained = result.difference
     status: Status = "pass" if gained <= (GRADED if result.graded else 0) else "warn"
@@ -111,9 +111,9 @@ def _compare(variant: str, name: str, weaker: Attack, stronger: Attack, advice: 
 
 
 def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> list[Diagnostic]:
-    """Check that no clean accuracy has collapsed: a collapsed network is not robust, whatever an attack finds.
+    """Check that no clean accuracy has collapsed: a collapsed network is not robust, whatever the attacks find.
 
-    Of segmentation the mIoU is checked; to predict one class everywhere gives at most 1 / `classes`.
+    For segmentation the mIoU is checked; predicting one class everywhere gives at most 1 / `classes`.
     """
     clean = [headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) for variant in variants]
     best = max(figure.value or 0.0 for figure in clean)
@@ -122,9 +122,9 @@ def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> lis
         reached, chance = 100 * (figure.value or 0.0), 100 / classes
         low = figure.ci95[0] if figure.ci95 is not None else 0.0
         collapsed = reached < COLLAPSED * 100 * best or 100 * low <= chance
-        says = "has collapsed to" if collapsed else "is"
+        verb = "has collapsed to" if collapsed else "is"
         what = "accuracy" if variant.clean.metrics is None or "miou" not in variant.clean.metrics else "mIoU"
-        message = f"clean {what} {says} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
+        message = f"clean {what} {verb} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
         if collapsed:
             message += ": its robust accuracies are meaningless"
         found.append(
@@ -137,7 +137,7 @@ def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> lis
 
 
 def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
-    """Check that verdicts found under batch statistics hold in other batches."""
+    """Check that verdicts under batch statistics hold in other batches."""
     found, names = [], titles(variant.attacks)
     for attack in variant.attacks:
         if attack.replay is None:
@@ -163,7 +163,7 @@ def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
 
 
 def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
-    """Check that each iterated attack can cross its ball: α·steps ≥ 2ε."""
+    """Check that each iterated attack can reach every point of the ε-ball: α·steps ≥ 2ε."""
     found, names = [], titles(attacks)
     for attack in attacks:
         steps, alpha = attack.params.get("steps"), attack.params.get("alpha")
@@ -172,7 +172,7 @@ def step_diagnostics(attacks: Sequence[Attack]) -> list[Diagnostic]:
         reach = float(alpha) * int(steps) / attack.eps
         message = f"{names[attack.label]}: alpha·steps is {reach:.3g} times eps"
         if reach < 2 * (1 - 1e-9):
-            message += "; below 2 it cannot cross its ball: give more steps or a larger alpha"
+            message += "; below 2 it cannot reach every point of the ε-ball: give more steps or a larger alpha"
         found.append(
             Diagnostic(
                 name="step-budget",

@@ -12,10 +12,10 @@ from stein_bench.statistics.paired_tests import LEAST_BATCHES, Paired, flip_test
 
 
 def with_effects(variants: Sequence[VariantResult], batch_size: int, task: str) -> list[VariantResult]:
-    """Return the variants, the first of each changed BN with its effects where all four of its cells are there.
+    """Return the variants; the first of each changed BN gets its effects if all four of its cells are present.
 
-    Comparisons under running statistics take samples as independent (exact McNemar); all others flip whole batches
-    of `batch_size`, and their tests are left out below ten of them.
+    Comparisons under running statistics treat samples as independent (exact McNemar); all others flip whole batches
+    of `batch_size`, and their tests are omitted with fewer than ten batches.
     """
     cells = {(variant.bn, variant.stats): variant for variant in variants}
     found, seen = [], set()
@@ -68,7 +68,7 @@ def _interaction(
     own_batch: Outcome,
     batch_size: int,
 ) -> Effect:
-    # Per batch: by how much more the estimator helps under batch than under running statistics.
+    # Per batch: how much more the estimator helps under batch than under running statistics.
     under_batch, under_running = (
         own.batch_gains(plain, batch_size) for own, plain in ((own_batch, plain_batch), (own_running, plain_running))
     )

@@ -1,4 +1,4 @@
-"""Sanity checks on an evaluated model, on few samples: are the attack results believable?
+"""Sanity checks of an evaluated model on a few samples: can the attack results be believed?
 
 Sources: Carlini et al., "On evaluating adversarial robustness" (2019); Athalye, Carlini, Wagner, "Obfuscated
 gradients give a false sense of security" (2018), section 3.1.
@@ -27,28 +27,28 @@ from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task
 
 PROBES = 100
-"""Samples that are checked, at most."""
+"""Maximum number of samples checked."""
 DENSE_PROBES = 8
-"""Images with maps of labels that are checked, at most: enough for an exact p below .01."""
+"""Maximum number of images checked for dense tasks: enough for an exact p below .01."""
 PROBED_VALUES = 2**25
-"""Values that the checked inputs have together, at most, but for `DENSE_PROBES` of them: they are one batch."""
+"""Maximum total number of input values (`DENSE_PROBES` inputs are always allowed), since they form one batch."""
 VANISHED = (0.01, 0.1)
-"""Shares of samples without any input gradient above which the check warns and fails."""
+"""Shares of samples with an all-zero input gradient above which the check warns and fails."""
 ROUNDING = 1e-4
-"""Relative difference between two outputs of the same input that is rounding, as of atomic sums on a GPU."""
+"""Largest relative difference between two outputs of the same input that counts as rounding (GPU atomics)."""
 STEPS = 10
 UNBOUNDED_STEPS = 20
-"""With steps of an eighth they cross the whole box."""
+"""With steps of 1/8 they can cross the whole box."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A few samples and the budget that they are probed with.
+    """A few samples and the budget of the probes.
 
     Attributes:
         inputs, labels: at most `PROBES` samples, as one batch.
         seeds: one per sample.
-        task: loss and success.
+        task: defines loss and success.
         classes: number of the model's outputs.
         norm, eps: the budget, ``Linf`` or ``L2``.
         batch_dependent: whether the model evaluates with batch statistics.
@@ -65,14 +65,14 @@ class Probe:
 
 
 def probe_count(shape: Sequence[int], *, dense: bool) -> int:
-    """Return how many inputs of that shape are checked, at most: fewer of large volumes, and of `dense` tasks."""
+    """Return the maximum number of inputs of that shape to check: fewer for large volumes and `dense` tasks."""
     if dense:
         return DENSE_PROBES
     return min(PROBES, max(DENSE_PROBES, PROBED_VALUES // math.prod(shape)))
 
 
 def diagnose(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
-    """Yield the result of every check of `model` in turn; the model and all RNGs stay as they are."""
+    """Yield the result of every check of `model` in turn; the model and all RNGs are left unchanged."""
     checks: tuple[Callable[[str, nn.Module, Probe], Iterator[Diagnostic]], ...] = (
         _repeatable, _independent_of_its_batch, _gradients, _attacks,
     )  # fmt: skip
@@ -82,7 +82,7 @@ def diagnose(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnosti
 
 
 CHECKS = 7
-"""How many results `diagnose` yields."""
+"""Number of results that `diagnose` yields."""
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
 
 @torch.no_grad()
 def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
-    """Predict the samples again in two other batches: every second sample."""
+    """Predict the samples again in two other batches, each of every second sample."""
     whole = _outcome(probe, model(probe.inputs), probe.labels)
     flips = []
     for first in (0, 1):
@@ -122,7 +122,7 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
 
 
 def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
-    """Count samples whose input gradient is exactly zero everywhere: no gradient attack can move them."""
+    """Measure the share of samples whose input gradient is exactly zero: gradient attacks cannot move them."""
     gradient, logits = input_gradient(
         model, probe.inputs, probe.labels, probe.task, batch_dependent=probe.batch_dependent
     )
@@ -138,7 +138,7 @@ def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnos
 
 
 def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
-    """Compare attacks of different strength with one another."""
+    """Compare attacks of different strength."""
     clean = _shown(model, probe, probe.inputs)
     one_step = _left(clean, model, probe, _one_step(model, probe))
     iterated = _left(clean, model, probe, _pgd(model, probe, probe.norm, probe.eps, STEPS))
@@ -156,13 +156,16 @@ def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnosti
 
 
 def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> Diagnostic:
-    """With eps = 1 every image can become any other: nothing but chance may be left."""
+    """With eps = 1 any image can become any other: accuracy must fall to chance or below."""
     robust = _left(clean, model, probe, _pgd(model, probe, "Linf", 1.0, UNBOUNDED_STEPS)).headline()
     left, low, chance = robust.value or 0.0, robust.ci95[0] if robust.ci95 else 0.0, 1 / probe.classes
     status: Status = "pass" if left <= chance else "fail" if low > chance else "warn"
     message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(left)}; chance is {_percent(chance)}"
     if status != "pass":
-        message += "; an unbounded attack must break everything: the attack fails here, so robust accuracy is too high"
+        message += (
+            "; an unbounded attack must break everything: the attack fails on this model, "
+            "so robust accuracy is overestimated"
+        )
     return _diagnostic("unbounded-attack", variant, status, left, message)
 
 

@@ -45,7 +45,7 @@ class ConversionSummary:
 
     @property
     def variance_not_shrunk(self) -> tuple[str, ...]:
-        """The names of converted layers of unknown count: under running statistics N counts as infinite."""
+        """The names of converted layers of unknown count: under running statistics N is taken as infinite."""
         return tuple(layer.name for layer in self.converted if layer.count is None)
 
 

@@ -1,4 +1,4 @@
-"""How well scores rank two classes: the area under the ROC curve with its interval. Pure NumPy."""
+"""Area under the ROC curve of scores for two classes, with its interval. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Area:
 
 
 def auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Area | None:
-    """Return the area under the ROC curve; None where one of the classes has no sample.
+    """Return the area under the ROC curve; None if one of the classes has no samples.
 
     It is the probability that a positive sample scores above a negative one, ties counting half (Mann and Whitney
     1947). Scores may be infinite, but not NaN.
@@ -37,12 +37,13 @@ def auc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> Area | Non
 
 
 def area(value: float, positives: int, negatives: int, z: float = Z95) -> Area:
-    """Return the area `value` of so many positive and negative samples with its interval.
+    """Return the area `value` with its interval, given the numbers of positive and negative samples.
 
-    The interval is the score-like one of Newcombe ("Confidence intervals for an effect size measure based on the
+    The interval is the score-type one of Newcombe ("Confidence intervals for an effect size measure based on the
     Mann-Whitney statistic. Part 2", Statistics in Medicine 25, 2006, method 5): all areas θ with
     ``(value - θ)² <= z²·V(θ)``, V being the variance of Hanley and McNeil (Radiology 143, 1982) with both sample sizes
-    less one replaced by their mean, (m + n)/2 - 1. Like Wilson's it stays within [0, 1] and has a width at 0 and 1.
+    less one replaced by their mean, (m + n)/2 - 1. Like Wilson's it stays within [0, 1] and has nonzero width at
+    0 and 1.
     """
     low = 0.0 if value == 0 else _end(value, 0.0, positives, negatives, z)
     high = 1.0 if value == 1 else _end(value, 1.0, positives, negatives, z)
@@ -50,7 +51,7 @@ def area(value: float, positives: int, negatives: int, z: float = Z95) -> Area:
 
 
 def _end(value: float, outer: float, positives: int, negatives: int, z: float) -> float:
-    """Return the end of the interval between `value` and `outer`, by bisection."""
+    """Return the endpoint of the interval between `value` and `outer`, by bisection."""
     inner = value
     for _ in range(_BISECTIONS):
         middle = (inner + outer) / 2

@@ -1,6 +1,6 @@
-"""Counts of pixels per image and class, and what follows from them: mIoU and its kin, intervals, paired tests.
+"""Pixel counts per image and class, and the metrics (mIoU and others), intervals and paired tests based on them.
 
-Pure functions over NumPy arrays, no torch. Void pixels are in none of the counts.
+Pure functions over NumPy arrays, no torch. Void pixels are never counted.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 RESAMPLES = 2000
-"""Bootstrap samples behind an interval."""
+"""Number of bootstrap samples for an interval."""
 PERMUTATIONS = 4999
-"""Random exchanges behind a p, where there are too many to try each."""
+"""Number of random exchanges for a p, if there are too many to try all."""
 SEED = 20250711
-"""Intervals and p are functions of the counts alone: the seed of their random numbers is fixed."""
+"""Fixed, so that intervals and p depend on the counts alone."""
 ROWS = 250
-"""Random rows that are held in memory at a time."""
+"""Number of random rows held in memory at a time."""
 ROUNDING = 1e-12
 
 
@@ -29,7 +29,7 @@ class ClassCounts:
     """Pixels of n images by class, each (n, K) int64.
 
     Attributes:
-        intersection: pixels of a class that are predicted as it.
+        intersection: pixels of a class that are predicted as that class.
         prediction: labelled pixels that are predicted as a class.
         target: pixels of a class.
     """
@@ -46,11 +46,11 @@ class ClassCounts:
         return ClassCounts(self.intersection[indices], self.prediction[indices], self.target[indices])
 
     def stacked(self) -> Floats:
-        """Return the three counts side by side, (n, 3·K): sums of rows are counts of sets of images."""
+        """Return the three counts side by side, (n, 3·K): the sum of rows gives the counts of a set of images."""
         return np.concatenate([self.intersection, self.prediction, self.target], axis=1).astype(np.float64)
 
     def widened(self, classes: int) -> ClassCounts:
-        """Return the counts with columns of zeros up to that many classes: a class that nowhere occurs."""
+        """Return the counts padded with zero columns to that many classes: the added classes do not occur."""
         missing = ((0, 0), (0, classes - self.target.shape[1]))
         return ClassCounts(*(np.pad(part, missing) for part in (self.intersection, self.prediction, self.target)))
 
@@ -60,13 +60,13 @@ class ClassCounts:
 
 
 def aligned(first: ClassCounts, second: ClassCounts) -> tuple[ClassCounts, ClassCounts]:
-    """Return both with the same columns: reports keep no classes beyond the last that occurs."""
+    """Return both with the same columns: reports store no classes beyond the last one that occurs."""
     classes = max(first.target.shape[1], second.target.shape[1])
     return first.widened(classes), second.widened(classes)
 
 
 def where(condition: NDArray[np.bool_], first: ClassCounts, second: ClassCounts) -> ClassCounts:
-    """Return the first counts for the images where the condition holds, else the second."""
+    """Return the first counts for images for which the condition holds, else the second."""
     first, second = aligned(first, second)
     rows = condition[:, None]
     return ClassCounts(
@@ -77,19 +77,19 @@ def where(condition: NDArray[np.bool_], first: ClassCounts, second: ClassCounts)
 
 
 METRICS = ("miou", "pixel_accuracy", "precision", "recall", "f1", "jaccard")
-"""What `metrics` returns, in its order."""
+"""The metrics that `metrics` returns, in this order."""
 
 
 def metrics(totals: Floats) -> Floats:
-    """Return the `METRICS` of counts (…, 3·K) as an array (…, 6); NaN where no pixel is labelled.
+    """Return the `METRICS` of counts (…, 3·K) as an array (…, 6); NaN if no pixel is labelled.
 
     With I, P and T the counts of a class over the whole set, and means over the classes that occur in targets or
     predictions (a class in neither is left out):
 
     - miou: mean of I / (P + T - I), the macro-averaged Jaccard index;
     - pixel_accuracy: ΣI / ΣT;
-    - precision, recall, f1: means of I / P, I / T and 2·I / (P + T), a class without predictions (or targets) having
-      precision (or recall) 0: macro averages, f1 that of the classes' own f1;
+    - precision, recall, f1: means of I / P, I / T and 2·I / (P + T), with precision (or recall) 0 for a class without
+      predictions (or targets): macro averages, f1 the mean of per-class f1;
     - jaccard: ΣI / Σ(P + T - I), micro-averaged.
     """
     intersection, prediction, target = np.split(totals, 3, axis=-1)
@@ -124,12 +124,12 @@ def miou(totals: Floats) -> Floats:
 
 
 def image_miou(counts: ClassCounts) -> Floats:
-    """Return the mIoU of each image by itself, (n,); NaN for one without a labelled pixel."""
+    """Return the mIoU of each image on its own, (n,); NaN for an image without labelled pixels."""
     return miou(counts.stacked())
 
 
 def _resamples(images: int) -> list[Floats]:
-    """Return how often each image is in each bootstrap sample, in blocks of rows."""
+    """Return how often each image occurs in each bootstrap sample, in blocks of rows."""
     generator = np.random.default_rng(SEED)
     chances = np.full(images, 1 / images)
     return [generator.multinomial(images, chances, ROWS).astype(np.float64) for _ in range(RESAMPLES // ROWS)]
@@ -138,9 +138,9 @@ def _resamples(images: int) -> list[Floats]:
 def intervals(draws: list[ClassCounts]) -> Floats | None:
     """Return the 95 % interval of each of the `METRICS`, (6, 2), by the percentile bootstrap over images.
 
-    Images are drawn with replacement, never pixels: the pixels of an image are anything but independent. With several
-    `draws` of a corruption an image is drawn with all of them, and the metric is the mean over the draws. None for
-    fewer than two images, which say nothing about how images differ.
+    Images are drawn with replacement, not pixels: the pixels of an image are far from independent. With several
+    `draws` of a corruption an image is resampled with all its draws, and the metric is the mean over the draws. None
+    for fewer than two images.
     Source: B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), section 13.3.
     """
     images = len(draws[0])
@@ -154,7 +154,7 @@ def intervals(draws: list[ClassCounts]) -> Floats | None:
 def difference_interval(first: ClassCounts, second: ClassCounts) -> tuple[float, float]:
     """Return the 95 % interval of the second mIoU minus the first, by the paired percentile bootstrap over images.
 
-    With fewer than two images nothing is known: [-1, 1].
+    With fewer than two images: [-1, 1].
     """
     if len(first) < 2:
         return (-1.0, 1.0)
@@ -168,8 +168,8 @@ def difference_interval(first: ClassCounts, second: ClassCounts) -> tuple[float,
 def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> tuple[float, float]:
     """Return the one-sided p that the second mIoU is lower, and that it is higher, by exchanging outcomes of images.
 
-    Where the two are exchangeable, swapping what they made of an image changes nothing: p is the share of all swaps,
-    the observed one among them, with a difference at least as large. All are tried where there are few, else
+    If the two are exchangeable, swapping their outcomes of an image leaves the distribution unchanged: p is the share
+    of all swaps, including the observed one, with a difference at least as large. All are tried if there are few, else
     `PERMUTATIONS` random ones and the observed one.
     Source: R. A. Fisher, The Design of Experiments (1935), chapter III; E. W. Noreen, Computer-Intensive Methods for
     Testing Hypotheses (1989), for approximate randomisation with a statistic of the whole set.
@@ -182,7 +182,7 @@ def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> 
     moves = second.stacked() - first.stacked()
     if unit > 1 and len(moves):
         moves = np.add.reduceat(moves, np.arange(0, len(moves), unit))
-    moves = moves[moves.any(axis=1)]  # exchanging equals changes nothing
+    moves = moves[moves.any(axis=1)]  # exchanging equal outcomes changes nothing
     one, other = first.total(), second.total()
     observed = float(miou(other) - miou(one))
     lower = higher = total = 0
@@ -196,7 +196,7 @@ def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> 
 
 
 def _swaps(units: int) -> list[Floats]:
-    """Return rows of 0 and 1, a column per unit: every pattern, or the observed one (all 0) and random ones."""
+    """Return rows of 0 and 1, a column per unit: all patterns, or the observed one (all 0) and random ones."""
     if 2**units <= PERMUTATIONS + 1:
         patterns = np.arange(2**units)[:, None] >> np.arange(units)
         return [(patterns & 1).astype(np.float64)]
@@ -209,19 +209,19 @@ def _swaps(units: int) -> list[Floats]:
 
 
 def least_p(units: int) -> float:
-    """Return the smallest p that `permutation_test` can give over that many units that differ."""
+    """Return the smallest p that `permutation_test` can give if that many units differ."""
     return 1.0 / min(1 << units, PERMUTATIONS + 1)
 
 
 def published_js(right: Ints, pixels: int, batch_size: int) -> float:
-    """Return what the code of arXiv 2507.08261 calls ``js`` on Cityscapes: it is not mIoU.
+    """Return the metric that the code of arXiv 2507.08261 calls ``js`` on Cityscapes; it is not mIoU.
 
-    In each batch of consecutive images it is the micro-averaged Jaccard index over all pixels, void ones included, of
-    which none is ever right: right / (2·all - right). The batches' values are averaged, however large the last one is.
+    For each batch of consecutive images it is the micro-averaged Jaccard index over all pixels, including void ones,
+    which always count as wrong: right / (2·all - right). Batches are averaged with equal weight, whatever their size.
 
     Args:
-        right: pixels predicted right in each image, (n,).
-        pixels: pixels of an image, void ones included.
+        right: correctly predicted pixels of each image, (n,).
+        pixels: pixels of an image, including void ones.
         batch_size: images per batch.
     """
     starts = np.arange(0, right.size, batch_size)

@@ -1,4 +1,4 @@
-"""Two outcomes of the same samples: exact tests, an interval, and their power. Pure functions, no torch."""
+"""Paired comparison of two outcomes of the same samples: exact tests, interval, power. Pure functions, no torch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from stein_bench.statistics.rates import Z95, Bits, wilson
 
 LEAST_BATCHES = 10
-"""Where whole batches are flipped, the test is left out below this number."""
+"""Smallest number of batches for a test that flips whole batches."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The 2×2 table of paired outcomes: right in both, `lost` (right in the first only), `gained`, right in neither."""
+    """The 2×2 table of paired outcomes: correct in both, `lost` (correct in the first only), `gained`, `neither`."""
 
     both: int
     lost: int
@@ -32,7 +32,7 @@ class Counts:
 
     @property
     def difference(self) -> float:
-        """The second accuracy minus the first, in [-1, 1]; NaN over no sample."""
+        """The second accuracy minus the first, in [-1, 1]; NaN without samples."""
         return (self.gained - self.lost) / self.n if self.n else math.nan
 
 
@@ -42,15 +42,15 @@ class Paired:
 
     Attributes:
         n: the number of samples.
-        lost, gained: samples that are right in the first only and in the second only (of images with an mIoU each:
-            those for which the second's is lower, and higher).
+        lost, gained: samples that are correct in the first only and in the second only (for images with an mIoU each:
+            images whose second mIoU is lower, and higher).
         first, second: the two accuracies (or mIoU).
         difference: the second minus the first.
         interval: of the difference, 95 %; it assumes independent samples.
-        p_drop: one-sided p that the second is worse; None where the test is left out.
-        p_gain: one-sided p that the second is better; None where the test is left out.
+        p_drop: one-sided p for the second being worse; None if the test is omitted.
+        p_gain: one-sided p for the second being better; None if the test is omitted.
         units: the independent units of the tests: samples or batches.
-        graded: whether a sample can be partly right, so that `lost` and `gained` do not make up the difference.
+        graded: whether a sample can be partly correct, so that `lost` and `gained` do not determine the difference.
     """
 
     n: int
@@ -67,7 +67,7 @@ class Paired:
 
     @property
     def p(self) -> float | None:
-        """The two-sided p: twice the smaller one-sided one, at most 1."""
+        """The two-sided p: twice the smaller one-sided p, at most 1."""
         if self.p_drop is None or self.p_gain is None:
             return None
         return min(1.0, 2 * min(self.p_drop, self.p_gain))
@@ -77,10 +77,10 @@ def paired(first: Bits, second: Bits, batch_size: int | None = None) -> Paired:
     """Compare two outcomes of the same samples, in the same order.
 
     Args:
-        first, second: which samples are right.
-        batch_size: None where samples are independent: exact McNemar tests. Else the size of the consecutive
-            batches within which they depend on one another: whole batches are flipped, and below `LEAST_BATCHES` the
-            tests are left out.
+        first, second: which samples are correct.
+        batch_size: None if samples are independent: exact McNemar tests. Else the size of the consecutive batches
+            within which they depend on one another: whole batches are flipped, and with fewer than `LEAST_BATCHES` the
+            tests are omitted.
 
     Raises:
         ValueError: the lengths differ.
@@ -118,9 +118,9 @@ def count(first: Bits, second: Bits) -> Counts:
 def mcnemar(lost: int, gained: int) -> float:
     """Return the one-sided p of the exact McNemar test, P(X ≥ lost) for X ~ Bin(lost + gained, 1/2).
 
-    Source: Q. McNemar, Psychometrika 12 (1947), in its exact conditional form. The first term is taken from
-    integers and the others follow by their ratios, so that small p keep their digits; one that is below the
-    smallest float is 0.
+    Source: Q. McNemar, Psychometrika 12 (1947), in its exact conditional form. The first term is computed
+    with integers and the others from their ratios, so that small p keep their precision; a p below the smallest
+    float is 0.
     """
     trials = lost + gained
     if 2 * lost <= trials:
@@ -135,7 +135,7 @@ def difference_interval(counts: Counts, z: float = Z95) -> tuple[float, float]:
 
     Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
     paired data", Statistics in Medicine 17 (1998) 2635-2650, method 10: the Wilson intervals of the two accuracies,
-    squared and added with their correlation. Over no sample nothing is known: [-1, 1].
+    combined as squares with their correlation. Without samples: [-1, 1].
     """
     n = counts.n
     if n == 0:
@@ -151,7 +151,7 @@ def difference_interval(counts: Counts, z: float = Z95) -> tuple[float, float]:
 
 
 def _correlation(counts: Counts) -> float:
-    """Return the correlation of the two outcomes, a positive one drawn towards 0 by n/2 in its numerator."""
+    """Return the correlation of the two outcomes; if positive, its numerator is reduced by n/2 (at most to 0)."""
     first, second = counts.both + counts.lost, counts.both + counts.gained
     product = first * (counts.n - first) * second * (counts.n - second)
     if product == 0:
@@ -163,7 +163,7 @@ def _correlation(counts: Counts) -> float:
 
 
 def batch_losses(first: Bits, second: Bits, batch_size: int) -> NDArray[np.int64]:
-    """Return, for each batch of consecutive samples, how many more are right in the first than in the second."""
+    """Return, for each batch of consecutive samples, how many more are correct in the first than in the second."""
     losses = first.astype(np.int64) - second.astype(np.int64)
     return np.add.reduceat(losses, np.arange(0, losses.size, batch_size)) if losses.size else losses
 
@@ -171,9 +171,9 @@ def batch_losses(first: Bits, second: Bits, batch_size: int) -> NDArray[np.int64
 def flip_test(losses: NDArray[np.int64]) -> float:
     """Return the one-sided p of the paired permutation test that exchanges the two outcomes of whole batches.
 
-    Where the two models are exchangeable, each batch's loss is as likely as its negative, independently of the
-    other batches: p is the share of all sign patterns whose sum is at least the observed one. Losses are integers,
-    so the distribution of the sum is built batch by batch, exactly, for any number of batches.
+    If the two models are exchangeable, each batch's loss is as likely as its negative, independently of the other
+    batches: p is the share of all sign patterns whose sum is at least the observed one. Losses are integers, so the
+    distribution of the sum is computed exactly, batch by batch, for any number of batches.
 
     Source: R. A. Fisher, The Design of Experiments (1935), chapter III.
     """
@@ -190,10 +190,10 @@ def flip_test(losses: NDArray[np.int64]) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p adjusted for their number, in the order given, each in [0, 1].
+    """Return Holm-adjusted p-values, in the order given, each in [0, 1].
 
     Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6
-    (1979): the i-th smallest of m is multiplied by m - i + 1, and none is below one that was smaller.
+    (1979): the i-th smallest of m is multiplied by m - i + 1, and the results are made non-decreasing.
     """
     adjusted = [0.0] * len(ps)
     largest = 0.0
@@ -206,9 +206,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 def detectable_drop(tolerance: float, alpha: float, tests: int, n: int, units: int) -> float | None:
     """Return the smallest drop that `tests` comparisons of `n` samples could have shown: max(tolerance, ⌈log2(m/α)⌉/n).
 
-    Where nothing is gained, k samples lost in k different `units` (samples, or batches that are flipped whole) have
-    p = 2^-k, and the smallest of m is held against α/m. It is a bound from below: where samples are also gained, more
-    must be lost. None where there are fewer units than that, so that no drop could have been shown.
+    If nothing is gained, k samples lost in k different `units` (samples, or batches that are flipped whole) have
+    p = 2^-k, and the smallest of m is compared with α/m. It is a lower bound: if samples are also gained, more
+    must be lost. None if there are fewer units than needed, so that no drop could have been shown.
     """
     ratio = tests / Fraction(repr(alpha))
     needed = 0

@@ -1,4 +1,4 @@
-"""Per-sample outcomes to rates with intervals: pure functions over NumPy columns, no torch."""
+"""Rates with intervals from per-sample outcomes: pure functions over NumPy columns, no torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """The point estimate; NaN where n = 0."""
+        """The point estimate; NaN if n = 0."""
         return self.successes / self.n if self.n else math.nan
 
 
@@ -36,8 +36,8 @@ def wilson(successes: float, n: int, z: float = Z95) -> Rate:
     """Return the rate with its Wilson score interval.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    JASA 22 (1927). Unlike the normal approximation it stays within [0, 1] and has a width at 0 and n.
-    For n = 0 nothing is known: [0, 1].
+    JASA 22 (1927). Unlike the normal approximation it stays within [0, 1] and has nonzero width at 0 and n.
+    For n = 0 it is [0, 1].
     """
     if n == 0:
         return Rate(0, 0, 0.0, 1.0)
@@ -50,23 +50,23 @@ def wilson(successes: float, n: int, z: float = Z95) -> Rate:
 
 
 def accuracy(correct: Bits) -> Rate:
-    """Return the share of samples that are right, with its interval."""
+    """Return the share of correct samples, with its interval."""
     return wilson(int(correct.sum()), int(correct.size))
 
 
 def mean_accuracy(correct: list[Bits]) -> Rate:
-    """Return the mean share right over several draws of the same samples, with an interval for that many samples.
+    """Return the mean accuracy over several draws of the same samples, with an interval for that many samples.
 
-    Draws are not further samples: they reduce the variance from the noise, not from the samples, so n stays the same.
+    Draws are not additional samples: they reduce the variance of the noise, not of the samples, so n stays the same.
     """
     counts = [int(bits.sum()) for bits in correct]
     return wilson(sum(counts) / len(counts), int(correct[0].size))
 
 
 def robust_bits(clean_correct: Bits, broken: Bits) -> Bits:
-    """Return which samples are robust: right on the clean *and* on the adversarial input.
+    """Return which samples are robust: correct on the clean *and* on the adversarial input.
 
-    `broken` marks verified successes only: within the budget, inside the box, and misclassified.
+    `broken` marks verified successes only: within the budget, inside [0, 1], and misclassified.
     """
     return clean_correct & ~broken
 

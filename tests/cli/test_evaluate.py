@@ -1,4 +1,4 @@
-"""The command line from end to end, as a user meets it."""
+"""The command line end to end."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_schema_command_prints_the_schema() -> None:
 
 
 def fixed_model(folder: Path) -> str:
-    """A network whose weights are written down: what it answers does not depend on any library's random numbers."""
+    """A network with explicit weights: its outputs do not depend on any library's random numbers."""
     (folder / "fixed.py").write_text(
         "import torch\nfrom torch import nn\n\n\n"
         "def make():\n"
@@ -83,7 +83,7 @@ def fixed_model(folder: Path) -> str:
 
 
 def masked(document: dict[str, Any]) -> dict[str, Any]:
-    """Take out what differs from run to run and from machine to machine."""
+    """Remove what differs between runs and machines."""
     run = document["run"]
     run.update(id="*", created="*", command="*", config_sha256="*", wall_seconds="*", environment="*")
     run["config"].update(model="*", data="*", output="*")
@@ -95,7 +95,7 @@ def masked(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written by this test with STEIN_BENCH_WRITE_GOLDEN=1; a change of it is a change of what users read."""
+    """Written by this test with STEIN_BENCH_WRITE_GOLDEN=1; changes in it are visible to users."""
     grid = np.arange(12)
     images = np.full((12, 2, 2, 3), 120, np.uint8)
     images[grid, :, :, grid % 3] += (3 * grid).astype(np.uint8)[:, None, None]
@@ -151,22 +151,24 @@ def test_each_mistake_is_one_line_and_exit_code_2(arguments: list[str], message:
     ("name", "what"),
     [
         ("net.json", "the training card of"),
-        ("net.safetensors", "the weights that are read"),
-        ("run.yaml", "the configuration that is read"),
+        ("net.safetensors", "the weights"),
+        ("run.yaml", "the configuration"),
     ],
 )
-def test_a_report_replaces_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str) -> None:
+def test_a_report_does_not_overwrite_an_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     for file, text in (("net.json", "{}"), ("net.safetensors", ""), ("run.yaml", "model: test_resnet")):
         (tmp_path / file).write_text(text)
     before = (tmp_path / name).read_bytes()
     result = invoke("evaluate", "--config", "run.yaml", "--weights", "net.safetensors", "--output", f"./{name}")
-    assert f"--output ./{name}: that is {what}" in one_line(result)
+    assert f"--output ./{name} would overwrite {what}" in one_line(result)
     assert result.exit_code == 2
     assert (tmp_path / name).read_bytes() == before
 
 
-def test_a_report_replaces_neither_data_nor_battery_nor_model(
+def test_a_report_does_not_overwrite_data_battery_or_model(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -175,10 +177,13 @@ def test_a_report_replaces_neither_data_nor_battery_nor_model(
     (tmp_path / "a.adversarials.npz").write_bytes(b"data")
     common = ["--weights", "none", "--quiet"]
     for arguments, what in (
-        ([model, "--data", data, "--battery", "own.yaml", "--output", "own.yaml"], "the battery that is read"),
-        (["net.py:Net", "--data", data, "--output", "net.py"], "the model that is read"),
-        ([model, "--data", "npz:a.adversarials.npz", "--output", "a.adversarials.npz"], "the data that is read"),
-        ([model, "--data", "npz:a.adversarials.npz", "--save-adversarials", "1", "--output", "a.json"], "the data"),
+        ([model, "--data", data, "--battery", "own.yaml", "--output", "own.yaml"], "would overwrite the battery"),
+        (["net.py:Net", "--data", data, "--output", "net.py"], "would overwrite the model"),
+        ([model, "--data", "npz:a.adversarials.npz", "--output", "a.adversarials.npz"], "would overwrite the data"),
+        (
+            [model, "--data", "npz:a.adversarials.npz", "--save-adversarials", "1", "--output", "a.json"],
+            "a.adversarials.npz) would overwrite the data",
+        ),
     ):
         result = invoke("evaluate", *arguments, *common)
         assert what in one_line(result)
@@ -259,7 +264,7 @@ def test_a_network_that_prints_does_not_spoil_the_json(data: str, tmp_path: Path
     assert "hello from forward" in result.stderr
 
 
-def test_what_the_system_refuses_is_one_line(
+def test_an_error_of_the_system_is_one_line(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -275,7 +280,7 @@ def test_what_the_system_refuses_is_one_line(
     assert result.exit_code == 2
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     command = f"{sys.executable} -m stein_bench list models | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 1
@@ -319,7 +324,7 @@ RUN_CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.
 
 @pytest.mark.parametrize("path", RUN_CONFIGS, ids=lambda path: path.name)
 def test_every_example_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is read and merged; those that need no file of the user's are planned to the end."""
+    """Each is read and merged; those that need no user files are also planned."""
     config = make_config({}, path)
     assert read_config_file(path)
     if config.data == "digits":
@@ -343,10 +348,10 @@ def test_a_battery_runs_from_its_file_and_attacks_add_to_it(model: str, data: st
     assert "unknown attack 'pgdd'" in one_line(invoke(*arguments))
 
 
-def test_listed_attacks_say_what_they_serve_and_why_not() -> None:
+def test_listed_attacks_show_what_they_support_and_why_not() -> None:
     text = " ".join(invoke("list", "attacks", "apgd-t").stdout.split())
     assert "white-box yes" in text
-    assert "from 4" in text
+    assert "least 4 classes" in text
     assert "not available" in invoke("list", "attacks", "JSMA").stdout
 
 

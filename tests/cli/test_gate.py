@@ -1,4 +1,4 @@
-"""`stein-bench gate` from end to end: exit codes, files, and what people, CI and GitHub get to see."""
+"""`stein-bench gate` from end to end: exit codes, files, and the output for users, CI and GitHub."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_files_are_the_golden_ones(invoke, save, before, tmp_path, is_golden
     is_golden(paths["markdown"].read_text(), "gate.md")
 
 
-def test_a_report_passes_against_itself_and_says_what_could_have_been_seen(invoke, before):
+def test_a_report_passes_against_itself_and_shows_the_smallest_detectable_drop(invoke, before):
     result = invoke("gate", before, "--baseline", before)
     assert result.exit_code == 0
     assert result.stdout.startswith("Gate passed: no proven regression")
@@ -69,7 +69,7 @@ def test_a_report_passes_against_itself_and_says_what_could_have_been_seen(invok
     assert "Smallest detectable drop: 8 % (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
 
 
-def test_both_sources_of_statistics_fit_80_columns(invoke, save):
+def test_both_statistics_sources_fit_80_columns(invoke, save):
     attacks = {"torchattacks.PIFGSMPP": bits(50, 2000), "torchattacks.AutoAttack": bits(100, 2000)}
     variants = [variant(bn, s, bits(0, 2000), attacks) for bn in ("james-stein", "x") for s in ("running", "batch")]
     path = save(report(*variants))
@@ -108,7 +108,7 @@ def test_attacks_that_nothing_shown_tells_apart_are_called_by_their_labels_and_f
     assert "…" not in text
 
 
-def test_the_p_of_a_gain_stands_beside_a_gain(invoke, save, before):
+def test_the_p_of_a_gain_is_shown_beside_it(invoke, save, before):
     better = save(report(variant(attacks={FGSM: bits(20), PGD: bits(50)}), variant("stein")))
     (row,) = [line for line in invoke("gate", better, "--baseline", before).stdout.splitlines() if "improved" in line]
     assert row.split()[-2:] == ["<0.001", "improved"]
@@ -161,7 +161,7 @@ def test_another_schema_exits_with_3(invoke, save, before, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": "1"}', '{"schema_version": 1}'])
-def test_what_is_no_report_exits_with_2(invoke, before, tmp_path, text):
+def test_what_is_not_a_report_exits_with_2(invoke, before, tmp_path, text):
     (tmp_path / "no.json").write_text(text)
     assert "no.json" in one_line(invoke("gate", tmp_path / "no.json", "--baseline", before), 2)
 
@@ -178,14 +178,14 @@ def test_wrong_usage_exits_with_2(invoke, before, tmp_path):
 
 def test_outputs_that_would_destroy_something_or_cannot_be_written_are_refused_first(invoke, before, tmp_path):
     text = before.read_text()
-    assert "one of the files that are read" in one_line(
+    assert "would overwrite an input file" in one_line(
         invoke("gate", before, "--baseline", before, "--json", before), 2
     )
     assert before.read_text() == text
     for bad in (tmp_path, tmp_path / "none" / "x.xml"):
         assert "--junit" in one_line(invoke("gate", before, "--baseline", before, "--junit", bad), 2)
     same = ("--junit", tmp_path / "x", "--json", tmp_path / "x")
-    assert "the file of --junit too" in one_line(invoke("gate", before, "--baseline", before, *same), 2)
+    assert "is also the file of --junit" in one_line(invoke("gate", before, "--baseline", before, *same), 2)
 
 
 def test_json_is_alone_on_stdout(invoke, save, before):
@@ -215,13 +215,13 @@ def test_github_gets_annotations_and_a_summary(invoke, save, before, tmp_path):
     assert summary.read_text() == "before\n" + gate_markdown(gate(NOW, BEFORE))
 
 
-def test_a_summary_that_cannot_be_written_is_no_reason_to_fail(invoke, before, tmp_path):
+def test_a_summary_that_cannot_be_written_is_not_a_failure(invoke, before, tmp_path):
     result = invoke("gate", before, "--baseline", before, GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(tmp_path))
     assert result.exit_code == 0
     assert "cannot write the job summary" in result.stderr
 
 
-def test_elsewhere_github_is_told_nothing(invoke, save, before, tmp_path):
+def test_outside_github_there_are_no_annotations(invoke, save, before, tmp_path):
     result = invoke("gate", save(NOW), "--baseline", before, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
     assert result.stderr == ""
     assert not (tmp_path / "summary.md").exists()
@@ -232,7 +232,7 @@ def hostile(text):
     return gate(NOW, BEFORE).model_copy(update={"findings": (finding,)})
 
 
-def test_a_name_cannot_leave_its_place():
+def test_names_are_escaped():
     """Names come from reports, and reports from elsewhere."""
     text = "<script>alert(1)</script> | `x`\n::error::y\x1b[0m]]>&%0A"
     root = ET.fromstring(gate_junit(hostile(text)))
@@ -266,14 +266,14 @@ def test_held_floors_are_test_cases():
     assert names.count("clean is at least 50 %") == 2
 
 
-def test_a_missed_floor_is_a_failure_and_no_passing_case():
+def test_a_missed_floor_is_a_failure_and_not_a_passing_case():
     policy = Policy.model_validate({"rules": [{"accuracy": "clean", "minimum": 0.95}]})
     suite = ET.fromstring(gate_junit(gate(BEFORE, BEFORE, policy)))[0]
     assert (suite.get("tests"), suite.get("failures")) == ("10", "2")
     assert not [case for case in suite if "at least" in case.get("name")]
 
 
-def test_a_list_that_was_cut_says_so():
+def test_a_truncated_list_is_marked():
     worse = report(variant(attacks={FGSM: bits(60), PGD: bits(50)}), variant("stein"))
     for limit, expected in ((3, "samples 40, 41, 42, …"), (20, "58, 59")):
         page = gate_markdown(gate(worse, BEFORE, Policy(list_samples=limit)))
@@ -281,7 +281,7 @@ def test_a_list_that_was_cut_says_so():
         assert line.endswith(expected)
 
 
-def test_what_could_not_have_been_seen_is_said():
+def test_undetectable_drops_are_reported():
     few = {"batch-size": 50}
     batch_dependent, both = (
         report(variant(stats="batch"), config=few),

@@ -1,4 +1,4 @@
-"""The GitHub Action: its shell steps run here as GitHub would run them, with a stub for what takes minutes."""
+"""The GitHub Action: its shell steps run here as on GitHub, with stubs for the slow ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`stein-bench theory lipschitz`, on random batches and within a network, to table, document and picture."""
+"""`stein-bench theory lipschitz`, on random batches and within a network, to table, document and plot."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from torch import nn
 
 
 def make(num_classes=2):
-    """Two BN layers, of which the second sees what the first makes."""
+    """Two BN layers; the second follows the first."""
     return nn.Sequential(
         nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4), nn.Flatten(),
         nn.Linear(64, num_classes),
@@ -80,7 +80,7 @@ def test_random_batches(tmp_path: Path) -> None:
     assert again == document
 
 
-def test_a_network_is_looked_at_layer_by_layer(network: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_network_is_measured_layer_by_layer(network: tuple[str, ...], tmp_path: Path) -> None:
     result = invoke(*network, "--batch-size", "5", "--plot", str(tmp_path / "a.png"))
     assert result.exit_code == 0, result.output
     rows = [line.split() for line in result.stdout.splitlines() if line[:2] in ("1 ", "4 ")]
@@ -90,7 +90,7 @@ def test_a_network_is_looked_at_layer_by_layer(network: tuple[str, ...], tmp_pat
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
-def test_each_layer_is_seen_with_what_it_is_given_under_batch_statistics(network: tuple[str, ...]) -> None:
+def test_each_layer_is_measured_at_its_input_under_batch_statistics(network: tuple[str, ...]) -> None:
     options = {"model": network[1], "data": network[3], "weights": "none"}
     settings = LipschitzSettings(bn=("stein",))
     _, layers = network_layers(make_config(options), settings)

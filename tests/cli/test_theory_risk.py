@@ -1,4 +1,4 @@
-"""`stein-bench theory risk`, from the command line to table, document and picture."""
+"""`stein-bench theory risk`, from the command line to table, document and plot."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_json_alone_goes_to_stdout_and_equal_seeds_give_equal_documents() -> Non
         (["--format", "csv"], "unknown --format 'csv'"),
         (["--plot", "a.jpg"], "must end in .png, .svg, .pdf"),
         (["--output", "no/folder/a.json"], "must be a file in an existing folder"),
-        (["--output", "a.png", "--plot", "a.png"], "that is the file of --output too"),
+        (["--output", "a.png", "--plot", "a.png"], "is also the file of --output"),
         (["--drawz", "3"], "o such option: --drawz"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`stein-bench train` at the command line: what it prints and writes, and one line for each mistake."""
+"""`stein-bench train` at the command line: output, files and one-line errors."""
 
 from __future__ import annotations
 

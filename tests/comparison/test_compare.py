@@ -343,7 +343,7 @@ def test_exit_codes(invoke, save, tmp_path):
         ([other], 2, "d holds one variant"),
         ([tmp_path / "no.json", a], 2, "cannot read"),
         ([a, b, "--format", "csv"], 2, "neither table nor json"),
-        ([a, b, "--csv", a], 2, "one of the files that are read"),
+        ([a, b, "--csv", a], 2, "would overwrite an input file"),
         ([a, b, "--latex", tmp_path], 2, "--latex"),
     ):
         result = invoke("compare", *arguments)

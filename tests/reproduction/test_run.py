@@ -183,5 +183,5 @@ def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_pa
     assert again.read_text() == shown
     assert "standard: accuracy, mean ± sd" in invoke("report", str(folder / "out.json")).stdout
     wrong = invoke("report", str(folder / "out.json"), "--junit", str(folder / "x.xml"))
-    assert "reproduce --plot draws it" in one_line(wrong)
-    assert "shown by itself" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))
+    assert "use reproduce --plot" in one_line(wrong)
+    assert "must be the only file" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))
