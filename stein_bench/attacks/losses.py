@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from stein_bench.attacks.chunks import chunks
 from stein_bench.attacks.geometry import TINY
-from stein_bench.attacks.pieces import pieces
 from stein_bench.tasks import Task
 
 MOST_TARGETS = 9
@@ -79,9 +79,9 @@ def loss_gradient(
 
     Without `backward` there is only a forward pass, and the gradient is zero.
     Under batch statistics (`batch_dependent`) the gradient includes the paths through the other samples of the batch,
-    and the model gets the whole batch. Otherwise each sample gets its own gradient, and the model gets `pieces`.
+    and the model gets the whole batch. Otherwise each sample gets its own gradient, and the model gets `chunks`.
     """
-    parts = [slice(None)] if batch_dependent else list(pieces(len(points), points.device))
+    parts = [slice(None)] if batch_dependent else list(chunks(len(points), points.device))
     if len(parts) > 1:
         found = (_loss_gradient(model, points[i], labels[i], targets[i], loss, backward=backward) for i in parts)
         gradient, logits, losses = map(torch.cat, zip(*found, strict=True))

@@ -1,4 +1,4 @@
-"""Batches of independent samples in pieces: what the model is shown, and that nothing else changes."""
+"""Batches of independent samples in chunks: what the model is shown, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from stein_bench.attacks.chunks import LARGEST, WHOLE, chunks
 from stein_bench.attacks.losses import dlr, loss_gradient
-from stein_bench.attacks.pieces import LARGEST, WHOLE, pieces
 from stein_bench.evaluation.loop import CountingModel
 from tests.attacks.known import LinearClasses, problem, run
 
@@ -34,8 +34,8 @@ class Watched(nn.Module):
 
 
 @given(st.integers(0, 5 * LARGEST))
-def test_pieces_follow_one_another_and_have_few_sizes(count: int) -> None:
-    parts = list(pieces(count, CPU))
+def test_chunks_follow_one_another_and_have_few_sizes(count: int) -> None:
+    parts = list(chunks(count, CPU))
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(count))
     sizes = [part.stop - part.start for part in parts]
     assert sizes == sorted(sizes, reverse=True)
@@ -44,11 +44,11 @@ def test_pieces_follow_one_another_and_have_few_sizes(count: int) -> None:
 
 
 def test_a_gpu_gets_its_batch_whole() -> None:
-    assert list(pieces(5000, torch.device("cuda"))) == [slice(0, 5000)]
+    assert list(chunks(5000, torch.device("cuda"))) == [slice(0, 5000)]
 
 
 @pytest.mark.parametrize("backward", [True, False])
-def test_gradients_logits_losses_and_passes_do_not_depend_on_the_pieces(*, backward: bool) -> None:
+def test_gradients_logits_losses_and_passes_do_not_depend_on_the_chunks(*, backward: bool) -> None:
     inputs, labels = problem(LinearClasses(4, 12), (12,), LARGE)
     model = CountingModel(LinearClasses(4, 12).double())
     arguments = (inputs.double(), labels, labels, dlr)
@@ -62,7 +62,7 @@ def test_gradients_logits_losses_and_passes_do_not_depend_on_the_pieces(*, backw
 
 
 @pytest.mark.parametrize("attack", ["fgsm", "pgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "fab"])
-def test_gradients_come_in_pieces_only_where_samples_are_independent(attack: str) -> None:
+def test_gradients_come_in_chunks_only_where_samples_are_independent(attack: str) -> None:
     inputs, labels = problem(LinearClasses(4, 12), (12,), LARGE)
     spec = attack if attack == "fgsm" else f"{attack}:steps=2"
     batch_dependent = Watched(LinearClasses(4, 12))
