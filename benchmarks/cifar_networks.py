@@ -1,6 +1,6 @@
-"""Two CIFAR-10 networks that the benchmarks know by construction; their weights are files that you name.
+"""Two CIFAR-10 networks for the benchmarks, whose weights are read from files.
 
-Both take inputs in [0, 1]: the input scaling is their first layer.
+Both take inputs in [0, 1]: preprocessing is their first layer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from stein_bench.models.preprocessing import Preprocessed
 
 
 class PlainBlock(nn.Module):
-    """Two 3×3 convolutions with biases and without BN, around a shortcut."""
+    """Two 3×3 convolutions with biases and without BN, plus a shortcut."""
 
     def __init__(self, inside: int, outside: int, stride: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class ResNet2b(nn.Module):
 
 
 MODELS = {"ResNet-20": "paper:resnet20", "resnet2b": f"{Path(__file__).resolve()}:ResNet2b"}
-"""What `stein-bench evaluate` calls them."""
+"""Their specs for `stein-bench evaluate`."""
 SCALING = {
     "ResNet-20": (RGB.mean, RGB.std),
     "resnet2b": ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)),
@@ -56,12 +56,12 @@ SCALING = {
 
 
 def load(name: str, weights: Path) -> nn.Module:
-    """Return ``ResNet-20`` or ``resnet2b`` with those weights, on [0, 1], in eval mode, its parameters frozen."""
+    """Return ``ResNet-20`` or ``resnet2b`` with those weights, for inputs in [0, 1], in eval mode and frozen."""
     network = ResNet2b() if name == "resnet2b" else find_paper_model("resnet20").build(num_classes=10)
     network.load_state_dict(load_file(weights), strict=False)
     missing = set(network.state_dict()) - set(load_file(weights))
     if any(not key.endswith("num_batches_tracked") for key in missing):
-        raise SystemExit(f"{weights} is not a file of {name}: it lacks {sorted(missing)[:3]}")
+        raise SystemExit(f"{weights} does not hold weights of {name}: it lacks {sorted(missing)[:3]}")
     mean, std = SCALING[name]
     with torch.no_grad():
         return Preprocessed(network, mean, std, "fp32").eval().requires_grad_(False)

@@ -1,8 +1,8 @@
-"""How fast Stein layers are: medians of ratios to ordinary batch normalization of the same shape.
+"""Speed of Stein layers: median ratios to the time of ordinary BN on the same shape.
 
-Every round runs each variant, in alternating order, so that whatever else the machine does hits all alike, and a ratio
-is taken within a round. The column
-`again` compares the ordinary layer with itself and so shows the noise. Run from the repository's root:
+Every round runs each variant, in alternating order, so that other load on the machine affects all alike, and ratios are
+taken within a round. The column `again` compares the ordinary layer with itself, which shows the noise. Run from the
+repository root:
 
     python -m benchmarks.normalization --rounds 40
 """
@@ -28,7 +28,7 @@ SHAPES = (
     (16, 2048, 7, 7),
     (4, 16, 32, 32, 32),
 )
-LEAST_SECONDS = 0.005  # what takes less is run several times in a row, so that no cold start is measured
+LEAST_SECONDS = 0.005  # shorter runs are repeated in a row, to avoid measuring cold starts
 TASKS = ("forward", "forward+backward", "evaluation")
 Run = Callable[[], object]
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Return the command line's settings."""
+    """Return the command-line arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--estimator", default="stein")
     parser.add_argument("--rounds", type=int, default=40)
@@ -69,7 +69,7 @@ def describe_machine(device: str) -> str:
 
 
 def processor_name() -> str:
-    """Return the processor's name where the system tells it."""
+    """Return the processor's name, or the architecture if the system does not report it."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
@@ -98,7 +98,7 @@ def layers(shape: Sequence[int], arguments: argparse.Namespace) -> tuple[nn.Modu
 
 
 def task_run(layer: Callable[[Tensor], Tensor], shape: Sequence[int], task: str, arguments: argparse.Namespace) -> Run:
-    """Return a function that does the task once."""
+    """Return a function that runs the task once."""
     x = elements(shape, arguments)
     if task == "forward+backward":
         x.requires_grad_()
@@ -115,20 +115,20 @@ def task_run(layer: Callable[[Tensor], Tensor], shape: Sequence[int], task: str,
 
 
 def elements(shape: Sequence[int], arguments: argparse.Namespace) -> Tensor:
-    """Return random elements in the memory format asked for."""
+    """Return random elements in the requested memory format."""
     values = torch.randn(*shape, device=arguments.device) + 0.5
     last = arguments.channels_last and len(shape) == 4
     return values.contiguous(memory_format=torch.channels_last) if last else values
 
 
 def median_ratio(times: Sequence[float], ordinary: Sequence[float]) -> float:
-    """Return the median over the rounds of a variant's time by the ordinary layer's in the same round."""
+    """Return the median over rounds of the ratio of a variant's time to the ordinary layer's in the same round."""
     return statistics.median(mine / theirs for mine, theirs in zip(times, ordinary, strict=True))
 
 
 def interleaved_times(runs: Sequence[Run], rounds: int, device: str) -> list[list[float]]:
-    """Return the seconds of every run in every round, all of them run in turn, short ones several times in a row."""
-    for run in runs:  # compile, allocate, derive what is kept
+    """Return the seconds of every run in every round; runs take turns, short ones several times in a row."""
+    for run in runs:  # compile, allocate, fill caches
         seconds(run, 3, device)
     repeats = max(1, round(LEAST_SECONDS / seconds(runs[0], 3, device)))
     times: list[list[float]] = [[] for _ in runs]
@@ -140,7 +140,7 @@ def interleaved_times(runs: Sequence[Run], rounds: int, device: str) -> list[lis
 
 
 def seconds(run: Run, repeats: int, device: str) -> float:
-    """Return how long one of so many runs in a row takes."""
+    """Return the mean time of `repeats` runs in a row."""
     synchronize(device)
     start = time.perf_counter()
     for _ in range(repeats):
@@ -178,12 +178,12 @@ def kept_bytes(layer: nn.Module, x: Tensor) -> int:
 
 
 def megabytes(size: int) -> str:
-    """Return a size for people."""
+    """Return a size in MiB as text."""
     return f"{size / 2**20:.3f} MiB"
 
 
 def size_name(shape: Sequence[int]) -> str:
-    """Return a shape for people."""
+    """Return a shape as text."""
     return "×".join(map(str, shape))
 
 

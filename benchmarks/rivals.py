@@ -1,8 +1,8 @@
-"""Attacks of other libraries that ours are measured against, in Linf.
+"""Attacks of other libraries that ours are compared with, in Linf.
 
-Each is a function of (model, inputs, labels, eps, start), of which the last is the random start of our `pgd`.
+Each is a function of (model, inputs, labels, eps, start), where `start` is the random start of our `pgd`.
 
-What they return is judged like everything else, by `stein_bench.attacks.verify`.
+Their results are verified like all others, by `stein_bench.attacks.verify`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ CLASSES = 10
 def torchattacks_pgd(
     model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor | None = None
 ) -> Tensor:
-    """Return what torchattacks' PGD makes, from a random start of its own."""
+    """Return the result of torchattacks' PGD, from its own random start."""
     del start
     return torchattacks.PGD(model, eps=eps, alpha=SHARE * eps, steps=STEPS)(inputs, labels)
 
 
 def foolbox_pgd(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
-    """Return what foolbox's LinfPGD makes from the same start (the extra ``bench`` installs it)."""
+    """Return the result of foolbox's LinfPGD from the same start (the extra ``bench`` installs it)."""
     import eagerpy
     import foolbox
 
@@ -44,11 +44,11 @@ def foolbox_pgd(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, st
 
 
 def reference_autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
-    """Return what the parts of torchattacks make, put together and set as the reference implementation does.
+    """Return the result of torchattacks' components, combined and configured as in the reference implementation.
 
-    That is: samples that are wrong from the start are left alone; then APGD-CE, APGD-T, FAB-T and Square follow, each
-    on what survived, with 100 steps, nine target classes, 5,000 queries and the schedule of 10,000 (Croce and Hein
-    2020, section 6). The parts are line by line those of the reference, so that their passes are its passes.
+    That is: samples misclassified on the clean input are not attacked; then APGD-CE, APGD-T, FAB-T and Square run, each
+    on the samples that survived, with 100 steps, nine target classes, 5,000 queries and the schedule of 10,000 (Croce
+    and Hein 2020, section 6). The components match the reference line by line, so they take the same passes.
     """
     del start
     common = {"eps": eps, "norm": "Linf", "seed": 0, "n_restarts": 1}

@@ -1,7 +1,7 @@
-"""How strong the attacks are, and how many passes they take, against those of torchattacks and foolbox.
+"""Strength of the attacks and passes they take, compared with those of torchattacks and foolbox.
 
-PGD has the same steps and step size everywhere, with foolbox the very same start too. It wants CIFAR-10 test images
-(`images` uint8 N×32×32×3, `labels`) and weights of two networks (see `benchmarks.cifar_networks`); an AutoAttack on
+PGD has the same steps and step size everywhere, and in foolbox also the same start. This needs CIFAR-10 test images
+(`images` uint8 N×32×32×3, `labels`) and weights of two networks (see `benchmarks.cifar_networks`). AutoAttack on
 ResNet-20 takes tens of minutes on a CPU:
 
     python -m benchmarks.strength test.npz --resnet20 resnet20.safetensors --resnet2b resnet2b.safetensors
@@ -33,7 +33,7 @@ from stein_bench.tasks import TASKS
 TASK = TASKS["classification"]
 
 PROBLEMS = (("ResNet-20", 1), ("resnet2b", 2), ("resnet2b", 8))
-"""Networks with their budgets in 255ths: each is neither whole nor lost under attack."""
+"""Networks with ε in 255ths: under attack, robust accuracy is neither unchanged nor zero."""
 
 OURS = {
     "pgd": f"pgd:steps={STEPS},alpha={{alpha!r}},eps={{eps!r}}",
@@ -51,7 +51,7 @@ ORDER = (
 
 @dataclass
 class Row:
-    """One attack on one network: samples that are right, samples that survive, passes in samples, seconds."""
+    """One attack on one network: samples correct and robust, passes summed over samples, seconds."""
 
     network: str
     eps: int
@@ -74,7 +74,7 @@ class Row:
 
 
 def measure(row: Row, model: nn.Module, samples: Samples, batch_size: int) -> Row:
-    """Run the attack of `row` on `model`, count its passes, verify what it claims, and fill the row."""
+    """Run the attack of `row` on `model`, count its passes, verify its results, and fill the row."""
     eps, counting = row.eps / 255, CountingModel(model)
     for indices, inputs, labels in batches(samples, batch_size):
         ids = [samples.ids[i] for i in indices]
@@ -115,14 +115,14 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="CIFAR-10 test images as npz")
     parser.add_argument("--resnet20", type=Path, help="weights of the CIFAR ResNet-20")
     parser.add_argument("--resnet2b", type=Path, help="weights of the small residual network")
-    parser.add_argument("--samples", type=int, default=200, help="number of first images")
+    parser.add_argument("--samples", type=int, default=200, help="number of images, from the first on")
     parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--attack", action="append", choices=ORDER, help="one of these only; repeat")
+    parser.add_argument("--attack", action="append", choices=ORDER, help="run only this attack; repeatable")
     options = parser.parse_args()
     names = options.attack or list(ORDER)
     if "foolbox LinfPGD" in names and importlib.util.find_spec("foolbox") is None:
         names.remove("foolbox LinfPGD")
-        print("foolbox is not installed (pip install 'stein-bench[bench]'): its row is left out.\n")
+        print("foolbox is not installed (pip install 'stein-bench[bench]'): its row is omitted.\n")
     given = {"ResNet-20": options.resnet20, "resnet2b": options.resnet2b}
     samples = open_data(f"npz:{options.data}").samples("test").first(options.samples)
     started = time.perf_counter()
@@ -133,7 +133,7 @@ def main() -> None:
         for row in rows(problems, names, samples, options.batch_size):
             print(row.markdown(len(samples)), flush=True)
     print(f"\n{len(samples)} samples, batches of {options.batch_size}, seed 0, torch {torch.__version__}, ", end="")
-    print(f"{torch.get_num_threads()} threads, {time.perf_counter() - started:.0f} s in all.")
+    print(f"{torch.get_num_threads()} threads, {time.perf_counter() - started:.0f} s in total.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""How fast `pgd` is, what memory an evaluation takes, and how many clean passes it makes: finished Markdown tables.
+"""Speed of `pgd`, memory of an evaluation and number of clean passes, as Markdown tables.
 
-Times are ratios within one run: every repeat times both sides back to back, in alternating order, so that whatever else
-the machine does hits both, and the median of the ratios is what counts. Memory is the peak of processes of their own.
-It wants what `benchmarks.strength` wants, with at least 2,000 images:
+Times are compared within one run: every repeat times both sides back to back, in alternating order, so that other load
+on the machine affects both, and the median of the ratios is compared with the limit. Peak memory is that of separate
+processes. This needs the same files as `benchmarks.strength`, with at least 2,000 images:
 
     python -m benchmarks.throughput test.npz --resnet20 resnet20.safetensors --resnet2b resnet2b.safetensors
 """
@@ -36,7 +36,7 @@ from stein_bench.tasks import Classification
 TASK = Classification()
 EPS, ALPHA, STEPS = 8 / 255, 2 / 255, 10
 FEW, MANY = 200, 2000
-"""Samples whose peak memory is compared."""
+"""Numbers of samples whose peak memory is compared."""
 WARM_UP = 2
 """Repeats that are not counted."""
 
@@ -46,7 +46,7 @@ failed = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(failed)
 """
-"""A small process that runs another: on Linux the peak of a program begins with that of the process that started it."""
+"""A small process that runs another one: on Linux a program inherits the peak memory of the process that starts it."""
 
 Attack = Callable[[Tensor, Tensor], Tensor]
 Batches = list[tuple[Tensor, Tensor]]
@@ -54,7 +54,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: `ours` with `other`, whose time over ours (or ours over its) is to keep a limit."""
+    """`ours` compared with `other`: other/ours should be `at_least`, or ours/other `at_most`, a limit."""
 
     title: str
     ours: Attack
@@ -63,7 +63,7 @@ class Comparison:
     at_most: float | None = None
 
     def ratio(self, mine: float, other: float) -> float:
-        """Return the ratio that has a limit, of two times."""
+        """Return the ratio of two times that the limit applies to."""
         return other / mine if self.at_least is not None else mine / other
 
     def limit(self) -> str:
@@ -76,7 +76,7 @@ class Comparison:
 
 
 def ours(model: nn.Module, *, early_stop: bool = True) -> Attack:
-    """Return `pgd`, seeds of the samples included; without early stop it treats the batch as batch_dependent."""
+    """Return `pgd`, including seeding; without early stop, samples are treated as batch-dependent."""
     attack = resolve_attack(f"pgd:eps={EPS!r},alpha={ALPHA!r},steps={STEPS}")
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def theirs(model: nn.Module) -> Attack:
 
 
 def bare(model: nn.Module) -> Attack:
-    """Return a loop with the same forward and backward passes and nothing to spare."""
+    """Return a minimal loop with the same forward and backward passes."""
 
     def run(inputs: Tensor, labels: Tensor) -> Tensor:
         current = (inputs + torch.empty_like(inputs).uniform_(-EPS, EPS)).clamp(0, 1)
@@ -120,7 +120,7 @@ def timed(attack: Attack, batches: Batches) -> tuple[float, list[Tensor]]:
 
 
 def robust(model: nn.Module, batches: Batches, found: list[Tensor]) -> str:
-    """Return the share right on the clean and on the adversarial inputs, as a percentage."""
+    """Return robust accuracy, as a percentage."""
     standing = 0
     with torch.no_grad():
         for (inputs, labels), adv in zip(batches, found, strict=True):
@@ -165,7 +165,7 @@ def speed(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
 
 
 def memory(options: argparse.Namespace) -> Iterator[str]:
-    """Yield the table of the peak memory of evaluations of few and of many samples."""
+    """Yield the table of peak memory with few and with many samples."""
     yield f"| network | peak of {FEW} samples | peak of {MANY:,} samples | ratio | limit | met |"
     yield "|---|---|---|---|---|---|"
     for network, path in (("ResNet-20", options.resnet20), ("resnet2b", options.resnet2b)):
@@ -175,7 +175,7 @@ def memory(options: argparse.Namespace) -> Iterator[str]:
 
 
 def peak(network: str, weights: Path, data: Path, samples: int) -> float:
-    """Return the largest resident memory, in MiB, of one `stein-bench evaluate` in a process of its own."""
+    """Return the peak resident memory, in MiB, of one `stein-bench evaluate` in a separate process."""
     mean, std = (",".join(map(str, values)) for values in SCALING[network])
     command = [
         *(sys.executable, "-m", "stein_bench", "evaluate", MODELS[network]),
@@ -189,7 +189,7 @@ def peak(network: str, weights: Path, data: Path, samples: int) -> float:
 
 
 def clean_passes(options: argparse.Namespace, samples: Samples) -> Iterator[str]:
-    """Yield the table of the passes of several attacks at several ε: the clean one is to be there once."""
+    """Yield the table of the passes of several attacks at several ε, which should share one clean pass."""
     yield "| attacks | ε each | clean passes per sample | verification passes | attack passes | clean pass shared |"
     yield "|---|---|---|---|---|---|"
     specs, budgets = ("fgsm", "pgd", "mifgsm"), (2 / 255, 4 / 255, 8 / 255)
@@ -210,10 +210,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="CIFAR-10 test images as npz")
     parser.add_argument("--resnet20", type=Path, required=True, help="weights of the CIFAR ResNet-20")
     parser.add_argument("--resnet2b", type=Path, required=True, help="weights of the small residual network")
-    parser.add_argument("--samples", type=int, default=200, help="number of first images")
+    parser.add_argument("--samples", type=int, default=200, help="number of images, from the first on")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=8, help="on ResNet-20; four times as many on resnet2b")
-    parser.add_argument("--only", choices=("speed", "memory", "passes"), help="one of the tables")
+    parser.add_argument("--only", choices=("speed", "memory", "passes"), help="print only this table")
     options = parser.parse_args()
     samples = open_data(f"npz:{options.data}").samples("test").first(options.samples)
     tables = {

@@ -1,4 +1,8 @@
-"""The exit codes of the command line."""
+"""The exit codes of the command line.
+
+`Report.dishonest` decides between `DONE` and `FAILED` after an evaluation, the verdict of `comparison.gate` after a
+gate, and the class of the error (`stein_bench.errors`) if a command stops.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Two or more reports: pairing, contrasts, the leaderboard, the regression gate and the conclusion. Without torch."""
+"""Comparison within and between reports: pairing, contrasts, leaderboard, regression gate, conclusion. No torch."""

@@ -1,4 +1,4 @@
-"""Comparison of reports: which accuracies can be compared, and their paired differences."""
+"""Comparison of reports: which accuracies are comparable, and their paired differences."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from stein_bench.report.attack_names import titles
 from stein_bench.statistics.paired_tests import Paired
 
 ALL = "*"
-"""Stands for every accuracy of a variant."""
+"""Means every accuracy of a variant."""
 
 
 def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
-    """Compare reports: the variants of one, two with each other, or more as a leaderboard.
+    """Compare the variants of one report, two reports with each other, or more reports as a leaderboard.
 
     Raises:
         UsageError: there is nothing to compare, or packed outcomes are damaged.
@@ -30,7 +30,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
     found = [subjects(one.report, one.name) for one in named]
     if len(named) == 1 and len(found[0]) < 2:
         raise UsageError(
-            f"{named[0].name} holds one variant: there is nothing to compare it with. Name another report."
+            f"{named[0].name} contains one variant: there is nothing to compare it with. Name another report."
         )
     tried = _within(found[0]) if len(named) == 1 else _between(*found)
     drafts = [draft for one in tried for draft in _drafts(one)]
@@ -46,7 +46,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two variants that are to be compared; None where there is no partner, with the reason."""
+    """Two variants to compare; None for a missing partner, with the reason."""
 
     first: Subject | None
     second: Subject | None
@@ -67,7 +67,7 @@ def _within(found: Sequence[Subject]) -> Iterator[_Pair]:
 
 
 def _between(first: Sequence[Subject], second: Sequence[Subject]) -> Iterator[_Pair]:
-    """Pair variants of the same name; a single one left over on either side under one source are a pair too."""
+    """Pair variants by name, and the two left over if there is one per report under the same statistics source."""
     others = {subject.name: subject for subject in second}
     known = {subject.name for subject in first}
     lonely = [subject for subject in first if subject.name not in others]
@@ -84,7 +84,7 @@ def _between(first: Sequence[Subject], second: Sequence[Subject]) -> Iterator[_P
 
 @dataclass(frozen=True)
 class _Draft:
-    """A row whose p is not adjusted yet."""
+    """A row whose p is not yet adjusted."""
 
     row: PairRow
     result: Paired | None

@@ -1,8 +1,8 @@
-"""The conclusion that a report supports, in one sentence, with its caveats. Pure functions, no torch.
+"""The conclusion that a report supports: one sentence with its caveats. Pure functions, no torch.
 
-The rule throughout: a difference is only stated between variants under the same statistics source, on the same
-samples, in the outcome that was fixed beforehand (the worst case over the battery), where a paired exact test that is
-adjusted for all contrasts of the report shows it. Whatever prevents that is stated instead.
+A difference is stated only between variants under the same statistics source, on the same samples, for the outcome
+fixed in advance (the worst case over the battery), and only if a paired exact test shows it, adjusted for all contrasts
+of the report. Otherwise the reason is stated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed, 
 from stein_bench.report.results import Effect, Figure, VariantResult, headline
 
 BATCH_CHECKS = frozenset({"batch-dependence", "same-in-another-batch"})
-"""Checks that fail under batch statistics by their nature: they limit a sentence and do not forbid it."""
+"""Checks that naturally fail under batch statistics: they limit a conclusion but do not rule it out."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Conclusion:
     """One sentence that the numbers support.
 
     Attributes:
-        sentence: human-readable, with its figures.
-        caveats: what else limits it, a sentence each.
+        sentence: human-readable, with figures.
+        caveats: further limitations, one sentence each.
     """
 
     sentence: str
@@ -35,11 +35,11 @@ class Conclusion:
 
 
 def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclusion:
-    """Return what follows from a report.
+    """Return the conclusion that a report supports.
 
     Args:
-        report: what to read.
-        found: its `contrasts`, where they are known already.
+        report: the report.
+        found: its `contrasts`, if already computed.
 
     Raises:
         UsageError: packed outcomes are damaged.
@@ -52,7 +52,7 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
     lost = collapsed(report)
     if all(variant_name(variant) in lost for variant in report.variants):
         return Conclusion("No conclusion: every variant has lost its clean accuracy; robust accuracy is meaningless.")
-    changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is picked out
+    changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is singled out
     caveats = tuple(_caveats(report, found))
     if not changed:
         return Conclusion(_level(report), caveats)
@@ -65,7 +65,7 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
 
 @dataclass(frozen=True)
 class _Claim:
-    """What can be said of one variant: a whole sentence, and its group and words where there are several."""
+    """The claim about one variant: as a full sentence, and as a group and short form if there are several variants."""
 
     alone: str
     group: str
@@ -109,7 +109,7 @@ def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], 
     if report.run.preset:
         return f"the preset {report.run.preset} compares more than one thing at once, without a test"
     if variant.function_preserved and variant.stats == "running":
-        return "it is the same function as the network it was converted from, by construction"
+        return "it computes the same function as the network it was converted from, by construction"
     if not any(key != CLEAN for key in own):
         return "no attack has a valid result"
     failed = sorted({check for label in (name, reference) for check in _failed(report, label)})
@@ -128,10 +128,10 @@ def _failed(report: Report, label: str) -> Iterator[str]:
 
 
 def _together(claims: Sequence[_Claim]) -> str:
-    """Put the claims on several variants into one sentence."""
+    """Combine the claims about several variants into one sentence."""
     groups = {group: [claim.words for claim in claims if claim.group == group] for group in _GROUPS}
     told = [f"{_GROUPS[group]}: {', '.join(words)}" for group, words in groups.items() if words]
-    return f"In the worst case, against plain BN under the same statistics, {'; '.join(told)}."
+    return f"In the worst case, compared with plain BN under the same statistics, {'; '.join(told)}."
 
 
 _GROUPS = {
@@ -149,7 +149,7 @@ def _subject(variant: VariantResult) -> str:
 
 
 def _cost(clean: Contrast | None, above: bool) -> str:
-    """Return what the clean accuracy says about a gain or a loss in robustness."""
+    """Return the clean accuracy's change if significant and opposite to that of robust accuracy; else empty."""
     if clean is None or not clean.difference.significant or (clean.difference.value > 0) == above:
         return ""
     return f", with {signed(clean.difference.value)} points of clean accuracy"
@@ -165,7 +165,7 @@ def _outcome(report: Report) -> str:
 
 
 def _weak(report: Report) -> str:
-    """Return why the battery cannot show robustness; empty where it can."""
+    """Return why the battery cannot show robustness; empty if it can."""
     names = list(dict.fromkeys(a.name for variant in report.variants for a in variant.attacks))
     if not names:
         return "no attack was run"
@@ -176,7 +176,7 @@ def _weak(report: Report) -> str:
 
 
 def _level(report: Report) -> str:
-    """Say how robust the plain network is if there is nothing to compare it with."""
+    """Return the sentence on the robustness of plain BN if there is no other variant to compare it with."""
     variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
     where = f"under {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)

@@ -1,4 +1,4 @@
-"""Every variant of a report against plain BN under the same statistics, sample by sample. No torch."""
+"""Contrasts: every variant of a report minus plain BN under the same statistics, sample by sample. No torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from stein_bench.report.document import Report
 from stein_bench.report.results import VariantResult, headline
 
 PLAIN = "sample"
-"""The estimator of ordinary BN, that all others are compared with."""
+"""The estimator of plain BN, with which all others are compared."""
 COLLAPSE = "clean-accuracy"
-"""The check that a variant fails that has collapsed."""
+"""The sanity check that a collapsed variant fails."""
 
 Mark = Literal["best-above", "best", "above", "below"]
 
@@ -28,8 +28,8 @@ class Contrast:
     Attributes:
         variant, reference: their labels, e.g. ``stein/running`` and ``sample/running``.
         accuracy: ``clean``, ``worst-case`` or the attack's label.
-        value, reference_value: the two accuracies; of a segmentation the mIoU.
-        difference: with its interval and its p, adjusted (Holm) over all contrasts of the report.
+        value, reference_value: the two accuracies; mIoU for segmentation.
+        difference: with its interval and its p, Holm-adjusted for all contrasts of the report.
     """
 
     variant: str
@@ -43,7 +43,7 @@ class Contrast:
 def contrasts(report: Report) -> list[Contrast]:
     """Return every contrast that can be made honestly, in the report's order.
 
-    Results that failed, are invalid or contradict their own outcomes are left out; a preset's have no p.
+    Results that failed, are invalid or contradict their own outcomes are excluded; contrasts of a preset have no p.
 
     Raises:
         UsageError: packed outcomes are damaged.
@@ -74,7 +74,7 @@ def contrasts(report: Report) -> list[Contrast]:
 
 
 def _common(first: Subject, second: Subject) -> Iterator[str]:
-    """Yield the accuracies that both have and that neither is in doubt of."""
+    """Yield the accuracies that both have and that are doubtful in neither."""
     doubted = doubts(first).keys() | doubts(second).keys()
     both = [key for key in first.outcomes if key in second.outcomes]
     yield from (key for key in both if key not in doubted)
@@ -92,7 +92,7 @@ def collapsed(report: Report) -> set[str]:
 
 
 def accuracies(variant: VariantResult) -> dict[str, float]:
-    """Return the headlines of a variant: clean, by attack that has a result that counts, and worst case."""
+    """Return the headline figures of a variant: clean, each attack with a valid result, and worst case."""
     clean = variant.clean
     shares = {CLEAN: (clean.accuracy, clean.metrics)}
     for attack in variant.attacks:
@@ -104,9 +104,9 @@ def accuracies(variant: VariantResult) -> dict[str, float]:
 
 
 def marks(report: Report, found: Sequence[Contrast]) -> dict[tuple[str, str], Mark]:
-    """Return what is to be marked, by variant and accuracy: the best, and what differs significantly from plain BN.
+    """Return the marks by variant and accuracy: the best, and those that differ significantly from plain BN.
 
-    The best is the highest of those under the same statistics that have not collapsed; where several are highest, none.
+    The best is the highest of the uncollapsed variants under the same statistics; ties have no best.
     """
     best = set(_best(report))
     marked: dict[tuple[str, str], Mark] = dict.fromkeys(best, "best")

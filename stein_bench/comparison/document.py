@@ -1,4 +1,4 @@
-"""Results of a comparison: pairs of variants, or a leaderboard, as one JSON document each."""
+"""Results of a comparison as a JSON document: pairs of variants, or a leaderboard."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Signed = Annotated[float, Field(ge=-1, le=1)]
 
 COMPARE_VERSION = 1
 ALPHA = 0.05
-"""Differences whose adjusted p is below this are called significant."""
+"""A difference is significant if its adjusted p is below this."""
 
 
 class Source(Part):
-    """One of the reports."""
+    """One of the compared reports."""
 
-    name: str = Field(description="what it is called here")
+    name: str = Field(description="its name in this comparison")
     id: str
     created: str
     model: str
@@ -29,11 +29,11 @@ class Difference(Part):
 
     value: Signed
     interval: tuple[Signed, Signed] = Field(description="95 %, Newcombe's method 10")
-    lost: int = Field(description="samples right in the first only")
-    gained: int = Field(description="samples right in the second only")
-    p: Share | None = Field(description="two-sided, exact; null where there is no test")
-    p_adjusted: Share | None = Field(description="the same after Holm over all tests of the document")
-    assumes_independence: bool = Field(description="of the interval: true under batch statistics")
+    lost: int = Field(description="samples correct in the first only")
+    gained: int = Field(description="samples correct in the second only")
+    p: Share | None = Field(description="two-sided, exact; null if there is no test")
+    p_adjusted: Share | None = Field(description="p after Holm's correction for all tests of the document")
+    assumes_independence: bool = Field(description="whether the interval does: true under batch statistics")
 
     @property
     def significant(self) -> bool:
@@ -42,21 +42,21 @@ class Difference(Part):
 
 
 class PairRow(Part):
-    """One accuracy of two variants; where they cannot be compared there is a reason instead of a difference."""
+    """One accuracy of two variants: their difference, or the reason why they cannot be compared."""
 
     first: str = Field(description="variant in the first report, e.g. sample/running")
-    second: str = Field(description="variant in the second report; the same report where there is only one")
-    accuracy: str = Field(description="clean, worst-case, an attack's label, or * for all of a variant")
+    second: str = Field(description="variant in the second report, or in the same one if there is only one")
+    accuracy: str = Field(description="clean, worst-case, an attack's label, or * for every accuracy of a variant")
     title: str
     samples: int
     first_accuracy: Share | None
     second_accuracy: Share | None
     difference: Difference | None
-    reason: str = Field(description="why they cannot be compared; empty where they are")
+    reason: str = Field(description="why they cannot be compared; empty if they can")
 
 
 class PairTable(Document):
-    """Two reports, or the variants of one, paired sample by sample."""
+    """Variants of two reports, or of one, paired sample by sample."""
 
     compare_version: Literal[1]
     kind: Literal["pairs"]
@@ -66,8 +66,8 @@ class PairTable(Document):
     graded: bool = Field(
         default=False,
         exclude_if=lambda graded: not graded,
-        description="true for segmentation: figures are mIoU, intervals those of the bootstrap over images, lost and "
-        "gained are images whose mIoU fell and rose, p comes from exchanging images",
+        description="true for segmentation: figures are mIoU, intervals are from the bootstrap over images, lost and "
+        "gained are images whose mIoU fell and rose, p is from a permutation test over images",
     )
 
     @property
@@ -84,7 +84,7 @@ class Rated(Part):
 
 
 class BoardRow(Part):
-    """One variant of one report. Where it cannot be compared it has reasons, and neither rank nor difference."""
+    """One variant of one report. If it cannot be compared, it has reasons instead of a rank and a difference."""
 
     rank: int | None
     source: str
@@ -92,13 +92,13 @@ class BoardRow(Part):
     variant: str
     clean: Rated
     attacks: dict[str, Rated] = Field(description="robust accuracy by label")
-    worst_case: Rated | None = Field(description="over the leaderboard's battery; of its own where not comparable")
-    behind: Difference | None = Field(description="from the first of the ranking, in the worst case")
+    worst_case: Rated | None = Field(description="over the leaderboard's battery; over its own if not comparable")
+    behind: Difference | None = Field(description="worst case, minus that of the first in the ranking")
     reasons: tuple[str, ...]
 
 
 class Column(Part):
-    """An attack that is a column of the leaderboard."""
+    """An attack with a column in the leaderboard."""
 
     label: str
     title: str
@@ -111,15 +111,15 @@ class Leaderboard(Document):
     kind: Literal["leaderboard"]
     sources: tuple[Source, ...]
     columns: tuple[Column, ...]
-    battery: tuple[str, ...] = Field(description="labels of the attacks that the worst case is taken over")
+    battery: tuple[str, ...] = Field(description="labels of the attacks in the worst case")
     samples: int
     rows: tuple[BoardRow, ...]
     notes: tuple[str, ...]
     graded: bool = Field(
         default=False,
         exclude_if=lambda graded: not graded,
-        description="true for segmentation: figures are mIoU, intervals those of the bootstrap over images, lost and "
-        "gained are images whose mIoU fell and rose, p comes from exchanging images",
+        description="true for segmentation: figures are mIoU, intervals are from the bootstrap over images, lost and "
+        "gained are images whose mIoU fell and rose, p is from a permutation test over images",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""The gate: a report, its baseline and a policy in, a verdict out. Pure functions, no torch."""
+"""The gate: turns a report, its baseline and a policy into a verdict. Pure functions, no torch."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
     The order of variants and attacks in the reports makes no difference.
 
     Args:
-        report: what is judged.
+        report: the report to judge.
         baseline: the report to compare with, usually an earlier report of the same command.
-        policy: tolerances, floors and what fails; None for the defaults.
+        policy: tolerances, floors and failure rules; None for the defaults.
 
     Raises:
-        UsageError: a rule of the policy is about nothing in either report, or packed outcomes are damaged.
+        UsageError: a rule of the policy matches nothing in either report, or packed outcomes are damaged.
     """
     policy = policy or Policy()
     now, before = subjects(report, "the report"), subjects(baseline, "the baseline")
@@ -91,7 +91,7 @@ def _finding(
 
 @dataclass(frozen=True)
 class _Gated:
-    """One accuracy that is gated, with its test."""
+    """One gated accuracy with its test."""
 
     pair: Pair
     accuracy: str
@@ -101,7 +101,7 @@ class _Gated:
 
 
 def _compared(pairs: Sequence[Pair], policy: Policy) -> list[Comparison]:
-    """Test every gated accuracy, adjust for their number, and put the worst first."""
+    """Test every gated accuracy, adjust for the number of tests, and sort worst first."""
     gated = [found for pair in pairs for found in _gated(pair, policy)]
     tested = [i for i, found in enumerate(gated) if found.result.p_drop is not None]
     drops = dict(zip(tested, holm([gated[i].result.p_drop or 0.0 for i in tested]), strict=True))
@@ -117,7 +117,7 @@ def _gated(pair: Pair, policy: Policy) -> Iterable[_Gated]:
         if target.accuracy not in (CLEAN, WORST_CASE, *pair.labels):
             continue
         if target.accuracy == WORST_CASE and len(pair.labels) < 2:
-            continue  # it is the only attack's accuracy again, and would only make every test stricter
+            continue  # equal to the only attack's accuracy: another test would only make all of them stricter
         limits = policy.limits(target)
         if limits.ignore:
             continue
@@ -161,12 +161,12 @@ def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: fl
 def _detectable(result: Paired, tolerance: float, alpha: float, tests: int) -> float | None:
     if not result.graded:
         return detectable_drop(tolerance, alpha, tests, result.n, result.units)
-    # An mIoU may fall by as little as one pixel in every image: what limits it is the smallest p that there can be.
+    # An mIoU may fall by as little as one pixel in every image: only the smallest possible p limits detection.
     return tolerance if tests * least_p(result.units) < alpha else None
 
 
 def _fall(result: Paired) -> Fraction:
-    """Return by how much the first figure is above the second: exactly, where samples are counted."""
+    """Return by how much the first figure exceeds the second; exact for counted samples."""
     if result.graded:
         return Fraction(repr(round(-result.difference, 12)))
     return Fraction(result.lost - result.gained, max(result.n, 1))
@@ -175,11 +175,11 @@ def _fall(result: Paired) -> Fraction:
 def judge(
     lost: int, gained: int, n: int, tolerance: float, alpha: float, drop: float | None, gain: float | None
 ) -> Status:
-    """Return what a change of accuracy is, from the samples `lost` and `gained` of `n`.
+    """Return the status of a change of accuracy, from the samples `lost` and `gained` of `n`.
 
-    A drop beyond the tolerance is a regression where its adjusted p, `drop`, is below `alpha`, else unproven; a gain
-    beyond it is an improvement where its adjusted p, `gain`, is below `alpha`. None stands for a test left out. The
-    tolerance is taken as the decimal number that it was written as: 7 of 100 are not more than 0.07.
+    A drop beyond the tolerance is a regression if its adjusted p, `drop`, is below `alpha`, else unproven; a gain
+    beyond it is an improvement if its adjusted p, `gain`, is below `alpha`. None means that there was no test. The
+    tolerance is treated as the decimal number that was written: 7 of 100 do not exceed 0.07.
     """
     return _status(Fraction(lost - gained, max(n, 1)), tolerance, alpha, drop, gain)
 
@@ -217,7 +217,7 @@ def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
 
 
 def _floors(found: Sequence[Subject], policy: Policy) -> list[Floor]:
-    """Return every floor that the policy sets for these variants, missed ones first."""
+    """Return every floor that the policy sets for these variants, violated ones first."""
     floors = [floor for subject in found for floor in _floors_of(subject, policy)]
     return sorted(floors, key=lambda floor: (floor.held, floor.variant, floor.accuracy))
 
@@ -270,7 +270,7 @@ def _diagnostics(report: Report, policy: Policy) -> Iterable[Finding]:
 
 
 def _notes(now: Report, before: Report) -> Iterable[str]:
-    """Say what differs without being a reason to refuse: it may explain a change."""
+    """Yield the differences that are no reason to refuse but may explain a change."""
     pairs = {
         "precision": (now.run.environment.precision, before.run.environment.precision),
         "seed": (now.run.seed, before.run.seed),

@@ -18,7 +18,7 @@ GATE_VERSION = 1
 
 
 class Origin(Part):
-    """Which report it was."""
+    """The identity of a report."""
 
     id: str
     created: str
@@ -31,43 +31,43 @@ class Comparison(Part):
 
     variant: str = Field(description="e.g. stein/running")
     accuracy: str = Field(description="clean, worst-case, or the attack's label")
-    title: str = Field(description="the same, short, for display")
+    title: str = Field(description="short form for display")
     samples: int
     before: Share = Field(description="the baseline's accuracy")
     now: Share
     difference: Signed = Field(description="now minus before: below 0 is worse")
     interval: tuple[Signed, Signed] = Field(description="95 % interval of the difference, Newcombe's method 10")
-    lost: int = Field(description="samples right before and wrong now")
-    gained: int = Field(description="samples wrong before and right now")
+    lost: int = Field(description="samples correct before and wrong now")
+    gained: int = Field(description="samples wrong before and correct now")
     tolerance: Share
-    p_drop: Share | None = Field(description="one-sided p of a drop; null where batches are too few for a test")
-    p_drop_adjusted: Share | None = Field(description="the same after Holm over all gated comparisons")
-    p_gain_adjusted: Share | None = Field(description="of a gain, one-sided, after Holm")
+    p_drop: Share | None = Field(description="one-sided p of a drop; null if there are too few batches for a test")
+    p_drop_adjusted: Share | None = Field(description="p of a drop after Holm's correction for all gated comparisons")
+    p_gain_adjusted: Share | None = Field(description="one-sided p of a gain after Holm's correction")
     detectable_drop: Share | None = Field(description="smallest detectable drop; null if no drop is detectable")
-    assumes_independence: bool = Field(description="of the interval: true under batch statistics")
+    assumes_independence: bool = Field(description="whether the interval does: true under batch statistics")
     status: Status
     newly_broken: tuple[int, ...] = Field(description="the first lost samples, by position in data order from 0")
     graded: bool = Field(
         default=False,
         exclude_if=lambda graded: not graded,
-        description="true for mIoU: lost and gained are images whose mIoU fell and rose, the interval is that of the "
-        "paired bootstrap over images, p comes from exchanging images",
+        description="true for mIoU: lost and gained are images whose mIoU fell and rose, the interval is from the "
+        "paired bootstrap over images, p is from a permutation test over images",
     )
 
 
 class Floor(Part):
-    """A minimum of the policy and the accuracy that it holds for, whatever the baseline says."""
+    """A minimum set by the policy and the accuracy it applies to, regardless of the baseline."""
 
     variant: str
     accuracy: str
     title: str
     minimum: Share
-    value: Share | None = Field(description="null where there is no result")
+    value: Share | None = Field(description="null if there is no result")
     held: bool
 
 
 class Finding(Part):
-    """One thing that people should know; errors and refusals decide the verdict."""
+    """One message for people; errors and refusals decide the verdict."""
 
     level: Level
     kind: Kind
@@ -84,7 +84,7 @@ class GateResult(Document):
     report: Origin
     baseline: Origin
     alpha: float
-    tests: int = Field(description="number of comparisons that are tested together")
+    tests: int = Field(description="number of comparisons tested, for which Holm's correction is made")
     comparisons: tuple[Comparison, ...] = Field(description="worst first")
     floors: tuple[Floor, ...]
     findings: tuple[Finding, ...] = Field(description="worst first")

@@ -1,4 +1,4 @@
-"""Many variants ranked by worst-case accuracy; what cannot be ranked with the others is marked, not left out."""
+"""Variants ranked by worst-case accuracy; those that cannot be ranked with the others are marked, not omitted."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stein_bench.statistics.paired_tests import Paired, holm
 
 @dataclass(frozen=True)
 class Named:
-    """A report and what it is called here."""
+    """A report and its name in the comparison."""
 
     name: str
     report: Report
 
 
 def sources(named: Sequence[Named]) -> tuple[Source, ...]:
-    """Return what is said of each report."""
+    """Return the origin of each report."""
     return tuple(
         Source(name=one.name, id=one.report.run.id, created=one.report.run.created, model=one.report.model.name)
         for one in named
@@ -42,13 +42,13 @@ def adjusted(results: Sequence[Paired | None]) -> list[float | None]:
 
 
 def tested(first: Outcome, second: Outcome, subject: Subject) -> Paired:
-    """Compare two outcomes as the samples of `subject` demand; a preset's tables come without tests."""
+    """Compare two outcomes by the test that fits the samples of `subject`; a preset gets no tests."""
     result = first.versus(second, subject.batch_size)
     return result if subject.report.run.preset is None else replace(result, p_drop=None, p_gain=None)
 
 
 def difference(result: Paired, p_adjusted: float | None, batch_dependent: bool) -> Difference:
-    """Put a paired result into its place in the document."""
+    """Convert a paired result to its part of the document."""
     return Difference(
         value=result.difference,
         interval=result.interval,
@@ -61,12 +61,12 @@ def difference(result: Paired, p_adjusted: float | None, batch_dependent: bool) 
 
 
 def graded(found: Sequence[Subject]) -> bool:
-    """Return whether figures are mIoU: whether anything that is compared is a segmentation."""
+    """Return whether figures are mIoU, i.e. whether any of the reports is for segmentation."""
     return any(subject.report.data.task == "segmentation" for subject in found)
 
 
 def notes(found: Sequence[Subject]) -> Iterator[str]:
-    """Say what must be known to read a comparison of these variants."""
+    """Yield the notes needed to read a comparison of these variants."""
     if any(subject.batch_size is not None for subject in found):
         yield (
             "batch statistics couple the samples of a batch: tests exchange whole batches (none below 10), "
@@ -75,7 +75,9 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     for name in dict.fromkeys(subject.name for subject in found if subject.variant.function_preserved):
-        yield f"{name} may be the same function as the network it was converted from, by construction: not a result"
+        yield (
+            f"{name} may compute the same function as the network it was converted from, by construction: not a result"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class _Entry:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Whatever must agree for a comparison."""
+        """Everything that must be equal for a comparison."""
         report, variant = self.subject.report, self.subject.variant
         return (
             report.data.task, report.data.sha256, report.run.preset, variant.stats,
@@ -97,9 +99,9 @@ class _Entry:
 def leaderboard(named: Sequence[Named]) -> Leaderboard:
     """Rank every variant of the reports by worst-case accuracy.
 
-    The largest group of variants that can be compared (same samples, statistics and preset) is ranked, over the attacks
-    that most of its members have; the others follow, marked with what they differ in. Of groups of one size the
-    one that begins first counts.
+    The largest group of comparable variants (same samples, statistics and preset) is ranked, over the attacks that most
+    of its members have; the others follow, marked with the differences. If groups are equally large, the first one
+    counts.
 
     Raises:
         UsageError: packed outcomes are damaged.
@@ -132,7 +134,7 @@ def leaderboard(named: Sequence[Named]) -> Leaderboard:
 
 def _largest(entries: Sequence[_Entry]) -> list[_Entry]:
     sizes = Counter(entry.key for entry in entries)
-    best = max(sizes, key=lambda key: sizes[key], default=None)  # the first of equals
+    best = max(sizes, key=lambda key: sizes[key], default=None)  # ties: the first
     return [entry for entry in entries if entry.key == best]
 
 
@@ -143,7 +145,7 @@ def _battery(group: Sequence[_Entry]) -> tuple[str, ...]:
 
 
 def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> tuple[str, ...]:
-    """Return why an entry cannot be ranked."""
+    """Return why an entry cannot be ranked; empty if it can."""
     subject = entry.subject
     found = differences(subject, group[0].subject)
     names = {label: title for other in group for label, title in titles(other.subject.variant.attacks).items()}
@@ -156,7 +158,7 @@ def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> 
 
 
 def _standing(entry: _Entry, battery: Sequence[str]) -> tuple[float, float, str, str]:
-    """Return the sort key: best worst case first, then best clean accuracy, then by name."""
+    """Return the sort key: worst case, then clean accuracy (highest first), then name."""
     subject = entry.subject
     if not subject.samples:
         return (1.0, 1.0, entry.source, subject.name)
@@ -215,7 +217,7 @@ def _figure(figure: Figure) -> Rated:
 
 
 def _columns(attacks: Sequence[AttackResult], battery: Sequence[str]) -> tuple[Column, ...]:
-    """Return the battery's attacks first, then those that only some have."""
+    """Return the columns: the battery's attacks first, then those that only some variants have."""
     names = titles(attacks)
     order = [*(label for label in battery if label in names), *(label for label in names if label not in battery)]
     return tuple(Column(label=label, title=names[label]) for label in order)

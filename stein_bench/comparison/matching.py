@@ -1,4 +1,4 @@
-"""Matching of a report's accuracies with those of its baseline: by identity, never by position or similarity."""
+"""Matching a report's accuracies with those of its baseline: by identity, never by position or similarity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stein_bench.report.attack_names import titles
 
 @dataclass(frozen=True)
 class Pair:
-    """A variant now and before, with the labels of the attacks that both have results of."""
+    """A variant in the report and in the baseline, with the labels of the attacks that have a result in both."""
 
     now: Subject
     before: Subject
@@ -21,7 +21,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Missing:
-    """A variant, or one of its attacks, that the baseline has a result of and the report has not."""
+    """A variant, or one of its attacks, with a result in the baseline and none in the report."""
 
     variant: str
     accuracy: str | None
@@ -30,7 +30,7 @@ class Missing:
 
 @dataclass
 class Matching:
-    """What belongs together, what is missing, what is new, and what cannot be compared honestly."""
+    """Pairs, what is missing, what is new, and why something cannot be compared honestly."""
 
     pairs: list[Pair] = field(default_factory=list)
     missing: list[Missing] = field(default_factory=list)
@@ -39,17 +39,17 @@ class Matching:
 
 
 def targets(subject: Subject) -> list[Target]:
-    """Return every accuracy of a variant that rules can name."""
+    """Return every accuracy of a variant that rules can match."""
     attacks = [Target(subject.name, a.label, a.name, a.eps) for a in subject.variant.attacks]
     return [Target(subject.name, CLEAN, CLEAN), *attacks, Target(subject.name, WORST_CASE, WORST_CASE)]
 
 
 def match(now: Sequence[Subject], before: Sequence[Subject], policy: Policy) -> Matching:
-    """Match the variants and attacks of two reports by identity; what the policy ignores is left out.
+    """Match the variants and attacks of two reports by identity, except those that the policy ignores.
 
-    A variant or attack of the baseline that the report lacks is missing, unless the report has it in another form that
-    the baseline lacks in turn (the variant under the other source of statistics, the attack with another ε or other
-    parameters): that cannot be compared, and is refused.
+    A variant or attack of the baseline that the report lacks is missing. But if the report has it in another form that
+    the baseline lacks (the variant under the other statistics source, the attack with another ε or other parameters),
+    it cannot be compared, and is refused.
     """
     matching = Matching()
     by_name = {subject.name: subject for subject in now}

@@ -1,4 +1,4 @@
-"""Pairing of reports: common outcomes, sample by sample, and reasons why others cannot be compared."""
+"""Pairing of variants: per-sample outcomes, which results cannot be trusted, and why variants cannot be compared."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CLEAN = "clean"
 WORST_CASE = "worst-case"
 
 ROUNDING = 1e-9
-"""A stored rate may differ from its own outcomes by this much, for reports that were written by other means."""
+"""Largest allowed difference between a stored rate and its outcomes, for reports that other programs wrote."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One variant of one report with its outcomes: `CLEAN` and, by label, every attack that has a result."""
+    """One variant of one report with its outcomes: `CLEAN`, and every attack that has a result by label."""
 
     report: Report
     variant: VariantResult
@@ -44,17 +44,14 @@ class Subject:
 
     @property
     def batch_size(self) -> int | None:
-        """The size of the batches that couple samples; None under running statistics, where none does.
-
-        Under batch statistics 0 says that the report does not tell it.
-        """
+        """The batch size under batch statistics, 0 if the report does not record it; None under running statistics."""
         if self.variant.stats != "batch":
             return None
         size = self.report.run.config.get("batch-size")
         return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else 0
 
     def worst_case(self, labels: Iterable[str]) -> Outcome:
-        """Return what is left of each sample under the worst of these attacks (at least one)."""
+        """Return each sample's outcome under the worst of these attacks (at least one)."""
         return type(self.outcomes[CLEAN]).worst_case([self.outcomes[label] for label in labels])
 
 
@@ -83,13 +80,13 @@ def subjects(report: Report, what: str) -> list[Subject]:
 def distrust(report: Report, found: Sequence[Subject]) -> list[str]:
     """Return one line for each result of a report that cannot be trusted.
 
-    These are the results that the report itself calls so, those that its outcomes contradict, variants that are
-    there twice, and reports without variants or samples. `found` are the report's `subjects`.
+    These are results that the report itself marks as dishonest, accuracies that contradict their own outcomes,
+    duplicate variants, and reports without variants or samples. `found` are the report's `subjects`.
     """
     lines = [*report.dishonest(), *(line for subject in found for line in _contradictions(subject))]
-    lines += [f"{name}: there are {uses} variants of this name" for name, uses in _names(found).items() if uses > 1]
+    lines += [f"{name}: there are {uses} variants with this name" for name, uses in _names(found).items() if uses > 1]
     if not found or not all(subject.samples for subject in found):
-        lines.append("it holds a variant without samples, or no variant")
+        lines.append("it contains no variant, or a variant without samples")
     return lines
 
 
@@ -98,9 +95,9 @@ def _names(found: Sequence[Subject]) -> Counter[str]:
 
 
 def doubts(subject: Subject) -> dict[str, str]:
-    """Return why accuracies of a variant cannot be trusted or are not there, by accuracy; the others are left out.
+    """Return by accuracy why those of a variant are missing or cannot be trusted; the others are omitted.
 
-    The worst case is in doubt where one of the attacks is.
+    The worst case is doubtful if any of the attacks is.
     """
     found = {}
     if subject.variant.clean.nonfinite_outputs:
@@ -109,22 +106,22 @@ def doubts(subject: Subject) -> dict[str, str]:
         if attack.status != "ok":
             found[attack.label] = f"{attack.status}: {attack.message}".rstrip(": ")
     for key in _contradicted(subject):
-        found.setdefault(key, "its accuracy is not that of its own outcomes")
+        found.setdefault(key, "its accuracy contradicts its own outcomes")
     if attacks := [key for key in found if key != CLEAN]:
-        found[WORST_CASE] = f"an attack has no result that counts: {titles(subject.variant.attacks)[attacks[0]]}"
+        found[WORST_CASE] = f"an attack has no valid result: {titles(subject.variant.attacks)[attacks[0]]}"
     return found
 
 
 def _contradictions(subject: Subject) -> Iterable[str]:
     for key, share in _contradicted(subject).items():
         if key in subject.outcomes:
-            yield f"{subject.name}, {key}: the accuracy {share:.6g} is not that of its own outcomes"
+            yield f"{subject.name}, {key}: the accuracy {share:.6g} contradicts its own outcomes"
         else:
-            yield f"{subject.name}, {key}: there is an accuracy but no outcome of any sample"
+            yield f"{subject.name}, {key}: there is an accuracy but no per-sample outcomes"
 
 
 def _contradicted(subject: Subject) -> dict[str, float]:
-
+    """Return the stored accuracies that contradict their own outcomes, or have none."""
     variant = subject.variant
     stored = {CLEAN: variant.clean.accuracy, **{a.label: a.robust_accuracy for a in variant.attacks}}
     found = {}
@@ -139,9 +136,9 @@ def _contradicted(subject: Subject) -> dict[str, float]:
 
 
 def report_differences(now: Report, before: Report) -> list[str]:
-    """Return why two reports cannot be compared at all; nothing where they can.
+    """Return why two reports cannot be compared at all; empty if they can.
 
-    They must hold the same samples with the same labels, for the same task, under the same preset.
+    They need the same samples with the same labels, the same task and the same preset.
     """
     lines = []
     if now.data.task != before.data.task:
@@ -160,10 +157,10 @@ def _data(report: Report) -> str:
 
 
 def subject_differences(now: Subject, before: Subject) -> list[str]:
-    """Return why two variants of comparable reports cannot be compared; nothing where they can.
+    """Return why two variants of comparable reports cannot be compared; empty if they can.
 
-    They must hold the same samples in the same order, under the same statistics source, and under batch
-    statistics in batches of the same size.
+    They need the same samples in the same order, the same statistics source and, under batch statistics, the same
+    batch size.
     """
     lines = []
     if now.variant.stats != before.variant.stats:
@@ -175,12 +172,12 @@ def subject_differences(now: Subject, before: Subject) -> list[str]:
     if now.variant.stats == before.variant.stats == "batch":
         sizes = now.batch_size, before.batch_size
         if 0 in sizes:
-            lines.append("a report does not tell the batch size, on which batch statistics depend")
+            lines.append("a report does not record the batch size, on which batch statistics depend")
         elif sizes[0] != sizes[1]:
             lines.append(f"other batch size: {sizes[0]}, not {sizes[1]}")
     return lines
 
 
 def differences(now: Subject, before: Subject) -> list[str]:
-    """Return every reason why two variants, of any reports, cannot be compared; nothing where they can."""
+    """Return every reason why two variants, of any reports, cannot be compared; empty if they can."""
     return [*report_differences(now.report, before.report), *subject_differences(now, before)]

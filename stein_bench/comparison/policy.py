@@ -42,12 +42,12 @@ class _Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Target:
-    """One accuracy of one variant, as rules name it.
+    """One accuracy of one variant, as matched by rules.
 
     Attributes:
         variant: e.g. ``stein/running``.
         accuracy: ``clean``, ``worst-case`` or the attack's label.
-        name: the attack's name; else as `accuracy`.
+        name: the attack's name; for others the same as `accuracy`.
         eps: the attack's budget; None for ``clean`` and ``worst-case``.
     """
 
@@ -58,7 +58,7 @@ class Target:
 
 
 class Rule(_Settings):
-    """Limits of some accuracies. Patterns have ``*`` and ``?``; an attack matches by its name or its whole label."""
+    """Limits for some accuracies. Patterns may contain ``*`` and ``?``; an attack matches by name or by full label."""
 
     variant: str = "*"
     accuracy: str = "*"
@@ -70,11 +70,11 @@ class Rule(_Settings):
     @model_validator(mode="after")
     def _says_something(self) -> Rule:
         if self.tolerance is None and self.minimum is None and self.ignore is None:
-            raise ValueError("has no effect: give it a tolerance, a minimum or ignore: true")
+            raise ValueError("has no effect: add a tolerance, a minimum or ignore: true")
         return self
 
     def matches(self, target: Target) -> bool:
-        """Return whether the rule is about this accuracy."""
+        """Return whether the rule applies to this accuracy."""
         if self.eps is not None and (target.eps is None or not isclose(self.eps, target.eps, rel_tol=1e-6)):
             return False
         names = (target.name, target.accuracy)
@@ -87,7 +87,7 @@ def _like(name: str, pattern: str) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """What holds for one accuracy: its tolerance, its floor if it has one, and whether it is left alone."""
+    """The limits for one accuracy: its tolerance, its floor if it has one, and whether it is ignored."""
 
     tolerance: float
     minimum: float | None
@@ -108,7 +108,7 @@ class Policy(_Settings):
     rules: tuple[Rule, ...] = ()
 
     def limits(self, target: Target) -> Limits:
-        """Return what holds for an accuracy; where several rules say something, the last one counts."""
+        """Return the limits for an accuracy; if several rules set one, the last one counts."""
         tolerance, minimum, ignore = self.tolerance, None, False
         for rule in self.rules:
             if rule.matches(target):
@@ -118,10 +118,10 @@ class Policy(_Settings):
         return Limits(tolerance, minimum, ignore)
 
     def check_rules(self, targets: Iterable[Target]) -> None:
-        """Refuse rules that are about none of the `targets`: a floor with a misspelt name would never hold anything.
+        """Refuse rules that match none of the `targets`: a floor with a misspelt name would never be checked.
 
         Raises:
-            UsageError: a rule matches nothing; the message names what is near.
+            UsageError: a rule matches nothing; the message suggests similar names.
         """
         targets = list(targets)
         for number, rule in enumerate(self.rules, 1):
@@ -132,7 +132,7 @@ class Policy(_Settings):
             near = suggestion(rule.variant, {t.variant for t in targets}, 1) if rule.variant != "*" else ""
             near += suggestion(rule.accuracy, {t.name for t in targets}, 1)
             names = ", ".join(dict.fromkeys(t.name for t in targets))
-            raise UsageError(f"rule {number} of the policy ({about}) matches nothing here.{near} There are: {names}.")
+            raise UsageError(f"rule {number} of the policy ({about}) matches nothing here.{near} Known: {names}.")
 
 
 KEYS = tuple(name.replace("_", "-") for name in Policy.model_fields)
@@ -143,7 +143,7 @@ def read_policy(path: str | Path) -> Policy:
     """Read a policy from a YAML file.
 
     Raises:
-        UsageError: the file is missing, no YAML, no mapping, or has a key or a value that is not known.
+        UsageError: the file is missing, not YAML, not a mapping, or has an unknown key or an invalid value.
     """
     content = read_yaml_mapping(path, "policy", KEYS)
     rules = content.get("rules")

@@ -1,4 +1,4 @@
-"""Samples kept as one uint8 array in memory; batches are converted to float on demand."""
+"""Samples stored as one uint8 array in memory; batches are converted to float on demand."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from stein_bench.errors import UsageError
 
 
 def channels_first(stored: np.ndarray) -> Tensor:
-    """Turn uint8 (b, …, C) with values 0 … 255 into contiguous float32 (b, C, …) in [0, 1]."""
+    """Convert uint8 (b, …, C) with values 0 … 255 to contiguous float32 (b, C, …) in [0, 1]."""
     moved = np.ascontiguousarray(np.moveaxis(stored, -1, 1))
     return torch.from_numpy(moved).float().div_(255)
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayStore:
-    """A `Store` over `stored`, uint8 (n, …), turned into float (b, C, …) in [0, 1] by `decode`.
+    """A `Store` of a uint8 array `stored` (n, …), converted to float (b, C, …) in [0, 1] by `decode`.
 
     `resize` applies to images only: UsageError for volumes.
     """
@@ -33,7 +33,7 @@ class ArrayStore:
 
     def __post_init__(self) -> None:
         if self.resize and len(self._native_shape) != 3:
-            raise UsageError("volumes are not resized: leave --image-size out, or resize the stored arrays")
+            raise UsageError("volumes are not resized: omit --image-size, or resize the stored arrays")
 
     @property
     def _native_shape(self) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class ArrayStore:
         images = self.decode(self.stored[list(indices)])
         if self.resize is None:
             return images
-        # One by one, so that no image's last bits can depend on the size of the batch it is in.
+        # One by one, so that no image's last bits depend on the batch size.
         resized = [resize_tensor(image[None], self.resize) for image in images]
         return torch.cat(resized) if resized else images.new_zeros((0, *self.shape))
 

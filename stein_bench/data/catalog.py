@@ -1,18 +1,18 @@
-"""The data sets, one line each. Imports nothing heavy: listing must be fast."""
+"""The data sets, one line each. No heavy imports: listing must be fast."""
 
 from __future__ import annotations
 
 DATA_SUMMARIES: dict[str, str] = {
     "digits": "1,797 handwritten digits (UCI), embedded; 1,297 train, 500 test; 32×32 RGB, 10 classes",
     "npz:PATH[,train=PATH]": "arrays `images` (uint8, N×H×W×C or N×D×H×W×C) and `labels` (N) of an .npz file",
-    "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are understood",
+    "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are recognized",
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
     "cityscapes:ROOT": (
-        "street scenes in the official layout (leftImg8bit/, gtFine/), 19 classes to segment; evaluated on val, 256×512"
+        "street scenes in the official layout (leftImg8bit/, gtFine/); 19 classes to segment, 256×512; val is evaluated"
     ),
     "nifti:CSV[,OPTIONS]": (
-        "NIfTI volumes by a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
+        "NIfTI volumes listed in a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
     ),
 }
-"""Spec pattern → what it is. The part before the first ``:``, ``[`` or end is the name."""
+"""Spec pattern → description. The name ends before the first ``:`` or ``[``."""

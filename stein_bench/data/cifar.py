@@ -21,9 +21,9 @@ from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-"""Name → the folder inside ROOT that the published archive unpacks to."""
+"""Name → the folder within ROOT into which the published archive unpacks."""
 
-# Named here, because a source knows its classes before anything is downloaded.
+# Listed here, so that the classes are available before anything is downloaded.
 _CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_NAMES = """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel
@@ -43,7 +43,7 @@ _STALL_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Cifar:
-    """32×32 RGB images in [0, 1], 50,000 to train on and 10,000 to test on, below the folder `root`."""
+    """32×32 RGB images in [0, 1], 50,000 for training and 10,000 for testing, below the folder `root`."""
 
     name: str
     root: Path
@@ -60,7 +60,7 @@ class Cifar:
         return CLASSES[self.name]
 
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
-        """Return the `split` in the published order, downloading the set first where that is allowed."""
+        """Return the `split` in the published order, downloading the data set first if `download` is set."""
         if split not in self.splits:
             raise UsageError(f"{self.name} has no split {split!r}; it has train and test")
         dataset = self._dataset(split)
@@ -70,12 +70,12 @@ class Cifar:
         return Samples(self.name, split, self.classes, labels, ids, ArrayStore(images, resize))
 
     def _dataset(self, split: str) -> Any:
-        from torchvision import datasets  # slow to import, and only these sources need it
+        from torchvision import datasets  # slow to import, and only needed here
 
         kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
         by_hand = f"get {kind.url} and unpack it in {self.root}"
         try:
-            # Some torchvision versions print to stdout, which belongs to the report.
+            # Some torchvision versions print to stdout, which is reserved for the report.
             with redirect_stdout(sys.stderr), _socket_timeout(_STALL_SECONDS):
                 return kind(str(self.root), train=split == "train", download=self.download)
         except (OSError, RuntimeError, tarfile.TarError, EOFError, http.client.HTTPException) as error:
@@ -87,9 +87,9 @@ class Cifar:
 
 
 def open_cifar(name: str, root: Path | None = None) -> Cifar:
-    """Return the source `name`, below `root` or, for None, in the user's cache (downloaded when needed).
+    """Return the source `name`, below `root` or, for None, in the user's cache (downloaded if needed).
 
-    Raises UsageError where `root` does not hold the set's folder.
+    Raises UsageError if `root` lacks the data set's folder.
     """
     if root is None:
         return Cifar(name, cache_folder() / "data", download=True)
@@ -102,7 +102,7 @@ def open_cifar(name: str, root: Path | None = None) -> Cifar:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound each wait for the network: torchvision sets no limit, and a silent server would hang the run."""
+    """Set a socket timeout: torchvision sets none, and an unresponsive server would hang the run."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""The data source ``cityscapes:ROOT``: street scenes in the official folders, segmented into 19 classes.
+"""The data source ``cityscapes:ROOT``: street scenes in the official layout, segmented into 19 classes.
 
 Source: M. Cordts et al., "The Cityscapes dataset for semantic urban scene understanding" (2016), and the label table of
 its official scripts.
@@ -28,7 +28,7 @@ from stein_bench.tasks import IGNORE
 IMAGES, LABELS = "leftImg8bit", "gtFine"
 IMAGE_END, LABEL_END = "_leftImg8bit.png", "_gtFine_labelIds.png"
 SPLITS = {"train": "train", "test": "val"}
-"""Split → folder. The published test split has no labels; what is evaluated is the validation split."""
+"""Split → folder. The official test split has no public labels, so the validation split is evaluated."""
 DEFAULT_HEIGHT = 256
 
 TRAINED = {
@@ -39,7 +39,7 @@ TRAINED = {
 """Label ID → class, in the order of the training IDs 0 to 18; every other label ID is void."""
 LAST_ID = 33
 LICENSE_PLATE = 255
-"""Its label ID is -1, which 8 bits hold as 255."""
+"""Its label ID is -1, stored in 8 bits as 255."""
 
 
 def training_ids() -> np.ndarray:
@@ -51,7 +51,7 @@ def training_ids() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class CityscapesMaps:
-    """The label maps of a split: `paths` relative to `root`, brought to `stretch` by the nearest pixel."""
+    """The label maps of a split: `paths` relative to `root`, resized to `stretch` by the nearest pixel."""
 
     root: Path
     paths: tuple[str, ...]
@@ -74,7 +74,7 @@ class CityscapesMaps:
     def _label_ids(self, path: Path) -> np.ndarray:
         with readable(path), Image.open(path) as image:
             if image.mode != "L":
-                raise UsageError(f"{path}: mode {image.mode}, not one label ID of 8 bits per pixel (mode L)")
+                raise UsageError(f"{path}: mode {image.mode}, not one 8-bit label ID per pixel (mode L)")
             found = np.asarray(image)
             resized = np.asarray(self.stretch.apply(image, "nearest"))
         strange = np.unique(found[(found > LAST_ID) & (found != LICENSE_PLATE)])
@@ -113,8 +113,8 @@ class Cityscapes:
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
         """Return the `split`, N×2N pixels for a `resize` to N, else 256×512: images bilinear, labels nearest.
 
-        A fixed seed permutes the order, so that a limit is not one city. Raises UsageError where an image and its label
-        map differ in size.
+        A fixed seed permutes the order, so that a limit does not select one city. Raises UsageError if an image and its
+        label map differ in size.
         """
         if split not in self.pairs:
             raise UsageError(f"{self.root}: has no split {split!r}; put it into {IMAGES}/{SPLITS.get(split, split)}")
@@ -138,17 +138,17 @@ class Cityscapes:
 
 
 def open_cityscapes(root: Path) -> Cityscapes:
-    """Find the pairs below `root`: UsageError, naming what is missing, where it is not the official layout."""
+    """Find the pairs below `root`; UsageError, naming what is missing, if it does not have the official layout."""
     if not root.is_dir():
         raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; cityscapes:ROOT")
     for kind in (IMAGES, LABELS):
         if not (root / kind).is_dir():
             raise UsageError(
-                f"{root}: has no folder {kind}; cityscapes:ROOT is the folder with {IMAGES}/ and {LABELS}/ in it"
+                f"{root}: has no folder {kind}; cityscapes:ROOT is the folder that contains {IMAGES}/ and {LABELS}/"
             )
     pairs = {split: _pairs(root, folder) for split, folder in SPLITS.items() if (root / IMAGES / folder).is_dir()}
     if "test" not in pairs:
-        raise UsageError(f"{root / IMAGES}: has no folder val, whose images are evaluated")
+        raise UsageError(f"{root / IMAGES}: has no folder val, which contains the images to evaluate")
     return Cityscapes(root, pairs)
 
 

@@ -10,7 +10,7 @@ from stein_bench.data.samples import CLASS_INDICES, IMAGENET, MAX_CLASSES, OWN
 from stein_bench.errors import UsageError
 
 TEST_FOLDERS = ("val", "validation", "test")
-"""Names of the test split's folder. The first that holds class folders is taken: ImageNet's test has none."""
+"""Names of the test split's folder. The first with class folders is used: ImageNet's test has none."""
 
 _WNID = re.compile(r"n\d{8}", re.ASCII)
 _MOST_NAMED = 5
@@ -19,16 +19,16 @@ _MOST_NAMED = 5
 def split_folders(root: Path) -> dict[str, dict[str, Path]]:
     """Return split → class folder name → class folder.
 
-    ``train/`` beside one of ``val/``, ``validation/``, ``test/``, both with class folders, are the two
+    ``train/`` and one of ``val/``, ``validation/``, ``test/``, both with class folders, are the two
     splits; otherwise the folders of `root` itself are classes, and the only split is ``test``. Raises
-    UsageError if `root` is not a folder, holds none, or holds folders that are named like splits but are
-    not such a pair: read as classes they would give numbers that mean nothing.
+    UsageError if `root` is not a folder, contains none, or contains folders that are named like splits but are
+    not such a pair: read as classes, they would give meaningless results.
     """
     if not root.is_dir():
         raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; imagefolder:PATH")
     classes = _subfolders(root)
     if not classes:
-        raise UsageError(f"{root}: holds no folders; put the images of each class in a folder of its own")
+        raise UsageError(f"{root}: holds no folders; put the images of each class in a separate folder")
     by_split = {name: _subfolders(classes[name]) for name in ("train", *TEST_FOLDERS) if name in classes}
     test = next((by_split[name] for name in TEST_FOLDERS if by_split.get(name)), None)
     if by_split.get("train") and test:
@@ -46,10 +46,9 @@ def label_names(
 ) -> tuple[dict[str, int], tuple[str, ...], str | None]:
     """Return folder name → label, the class names in label order, and the label space.
 
-    All ImageNet-1k wnids: the ImageNet-1k labels. All whole numbers: themselves, the model's class indices
-    whatever they stand for. Otherwise the sorted names (of the training split, where there is one) are numbered
-    from 0: classes of the data's own. Raises UsageError for names that have
-    no label that way.
+    If all are ImageNet-1k wnids, labels are those of ImageNet-1k. If all are whole numbers, they are the model's class
+    indices, whatever their meaning. Otherwise the sorted names (of the training split, if any) are numbered from 0 as
+    the data set's own classes. Raises UsageError for names without a label.
     """
     names = sorted({name for classes in folders.values() for name in classes})
     if any(_WNID.fullmatch(name) for name in names):
@@ -60,7 +59,7 @@ def label_names(
         others = [name for name in names if name not in wnids]
         if others:
             raise UsageError(
-                f"{root}: beside ImageNet-1k classes there are other folders: {_listed(others)}; move them"
+                f"{root}: besides ImageNet-1k classes there are other folders: {_listed(others)}; move them"
             )
         return {name: wnids[name] for name in names}, _imagenet_classes(), IMAGENET
     if all(name.isascii() and name.isdecimal() for name in names):
@@ -83,7 +82,7 @@ def _numbered(root: Path, names: list[str]) -> tuple[dict[str, int], tuple[str, 
 
 
 def _imagenet_labels() -> dict[str, int]:
-    from timm.data import ImageNetInfo  # slow to import, and only ImageNet folders need it
+    from timm.data import ImageNetInfo  # slow to import, and only needed for ImageNet folders
 
     return {wnid: label for label, wnid in enumerate(ImageNetInfo().label_names())}
 

@@ -1,12 +1,12 @@
-"""The embedded default: 1,797 real handwritten digits, 1,297 for training and 500 for testing.
+"""The embedded default data: 1,797 real handwritten digits, 1,297 for training and 500 for testing.
 
 The images are the test part of "Optical Recognition of Handwritten Digits" by E. Alpaydin and C. Kaynak (UCI
 Machine Learning Repository, https://doi.org/10.24432/C50P49), licensed under CC BY 4.0
 (https://creativecommons.org/licenses/by/4.0/), unchanged in value.
 
-``digits.npz`` was made once from the copy in scikit-learn and holds ``images`` (uint8 1797×8×8, values
+``digits.npz`` was generated once from scikit-learn's copy and contains ``images`` (uint8 1797×8×8, values
 0 … 16, original order), ``labels`` (uint8) and ``test`` (bool, True for the test split). The split is
-stratified: of each class the share 500/1797, rounded by largest remainder, drawn without replacement::
+stratified: a share of 500/1797 of each class, rounded by largest remainder, drawn without replacement::
 
     bunch = sklearn.datasets.load_digits()
     labels, rng = bunch.target.astype("uint8"), numpy.random.Generator(numpy.random.PCG64(0))
@@ -35,7 +35,7 @@ from stein_bench.errors import UsageError
 
 
 def digit_pixels(stored: np.ndarray) -> Tensor:
-    """Turn uint8 (b, 8, 8) with values 0 … 16 into float32 (b, 3, 32, 32): value/16 in 4×4 blocks, grey."""
+    """Convert uint8 (b, 8, 8) with values 0 … 16 to float32 (b, 3, 32, 32): value/16 in 4×4 blocks, grey."""
     blocks = stored.repeat(4, axis=1).repeat(4, axis=2)
     grey = torch.from_numpy(blocks).float().div_(16)
     return grey[:, None].expand(-1, 3, -1, -1).contiguous()

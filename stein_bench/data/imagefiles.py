@@ -1,4 +1,4 @@
-"""Samples kept as image files, read with Pillow on demand."""
+"""Samples stored as image files, read with Pillow on demand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stein_bench.data.resize import Resize, Stretch, resize_image
 from stein_bench.errors import UsageError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
-"""What counts as an image, in lower case: torchvision's list."""
+"""Suffixes of image files, in lower case: torchvision's list."""
 
 # Pillow's decoders raise all of these on damaged files.
 _CORRUPT = (
@@ -39,10 +39,10 @@ _CORRUPT = (
 
 @dataclass(frozen=True, eq=False)
 class FileStore:
-    """A `Store` over image files: `paths` relative to `root`, in data order.
+    """A `Store` of image files: `paths` relative to `root`, in data order.
 
-    Without a `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as torchvision ignores
-    it; alpha is dropped; grey and palette images become RGB.
+    Without a `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as in torchvision;
+    alpha is dropped; grey and palette images become RGB.
     """
 
     root: Path
@@ -63,7 +63,7 @@ class FileStore:
         for relative in self.paths[:count]:
             with readable(self.root / relative):
                 content = (self.root / relative).read_bytes()
-            digest.update(struct.pack("<q", len(content)))  # where one file ends and the next begins
+            digest.update(struct.pack("<q", len(content)))  # separates one file from the next
             digest.update(content)
 
     def _pixels(self, path: Path) -> np.ndarray:
@@ -79,7 +79,7 @@ class FileStore:
 
 
 def image_paths(folder: Path) -> Iterator[str]:
-    """Yield the paths of the images below `folder`, hidden files and folders left out, in no set order."""
+    """Yield the paths of the images below `folder`, without hidden files and folders, in no particular order."""
     for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
@@ -88,7 +88,7 @@ def image_paths(folder: Path) -> Iterator[str]:
 
 
 def _refuse_unlisted(error: OSError) -> None:
-    # Walking on would quietly leave a folder's images out.
+    # Continuing would silently omit a folder's images.
     raise UsageError(f"{error.filename}: cannot be listed ({error.strerror or error})") from error
 
 
@@ -99,14 +99,14 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _check_depth(path: Path, image: Image.Image) -> None:
-    # Pillow would clip 16-bit and float pixels at 255 instead of scaling them: a white image, silently.
+    # Pillow would silently clip 16-bit and float pixels at 255 instead of scaling them, giving a white image.
     if image.mode.startswith(("I", "F")):
-        raise UsageError(f"{path}: more than 8 bits a pixel (mode {image.mode}); convert it to 8 bits")
+        raise UsageError(f"{path}: more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn what Pillow and the file system raise in the body into a `UsageError` that names the file."""
+    """Convert errors of Pillow and the file system in the body to a `UsageError` that names the file."""
     try:
         yield
     except _CORRUPT as error:
@@ -115,5 +115,5 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def size_text(size: Sequence[int]) -> str:
-    """Return (height, width) as people write it: width first."""
+    """Return (height, width) as text in the usual order, width×height."""
     return f"{size[1]}×{size[0]}"

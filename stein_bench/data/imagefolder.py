@@ -1,4 +1,4 @@
-"""The data source ``imagefolder:PATH``: one folder of image files per class, read lazily."""
+"""The data source ``imagefolder:PATH``: one folder of image files per class, read on demand."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class ImageFolder:
         return height if self.uniform and height == width else None
 
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
-        """Return the `split` in an order that a fixed seed permutes, so that a limit is not one class."""
+        """Return the `split` in an order permuted with a fixed seed, so that a limit does not select one class."""
         if split not in self.folders:
             raise UsageError(
-                f"{self.root}: has no split {split!r}; put class folders into train/ and into val/ for both"
+                f"{self.root}: has no split {split!r}; put class folders into train/ and val/ to have both"
             )
         if resize is None and not self.uniform:
             sizes = " and ".join(f"{path} {width}×{height}" for (height, width), path in self._sizes.items())
@@ -78,7 +78,7 @@ class ImageFolder:
 
     @cached_property
     def _sizes(self) -> dict[tuple[int, int], str]:
-        """(height, width) → a file of that size, from the headers; no further than to the second size."""
+        """(height, width) → a file of that size, from the headers; stops at the second size."""
         sizes: dict[tuple[int, int], str] = {}
         for listed in self._files.values():
             for path, _ in listed:
@@ -89,16 +89,16 @@ class ImageFolder:
 
 
 def open_imagefolder(root: Path) -> ImageFolder:
-    """Read the folder names below `root` and check them: UsageError, naming them, for anything wrong."""
+    """Read and check the folder names below `root`; UsageError, with the names, for anything wrong."""
     folders = split_folders(root)
     labels, classes, label_space = label_names(root, folders)
     for split, by_class in folders.items():
         if not any(True for folder in by_class.values() for _ in image_paths(folder)):
             known = ", ".join(sorted(EXTENSIONS))
-            raise UsageError(f"{root}: the class folders of the {split} split hold no image ({known})")
+            raise UsageError(f"{root}: the class folders of the {split} split contain no images ({known})")
     return ImageFolder(root, folders, labels, classes, label_space)
 
 
 def _as_text(path: str) -> str:
-    """Return `path` as valid Unicode: file names may be any bytes, and reports are UTF-8."""
+    """Return `path` as valid Unicode: file names may contain any bytes, and reports are UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

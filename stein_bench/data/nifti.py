@@ -21,7 +21,7 @@ from stein_bench.data.volumetable import Row, read_table
 from stein_bench.errors import UsageError, unknown_name
 
 SHAPE = (128, 128, 64)
-"""The paper's."""
+"""The shape used in the paper."""
 OPTIONS = ("shape", "scaling")
 
 _SHAPE = re.compile(r"([1-9][0-9]{0,3})x([1-9][0-9]{0,3})x([1-9][0-9]{0,3})", re.IGNORECASE)
@@ -30,7 +30,7 @@ _OPTION = re.compile(r"\s*[A-Za-z_]+\s*=")
 
 @dataclass(frozen=True, eq=False)
 class VolumeStore:
-    """A `Store` over NIfTI files `paths`, each read, oriented, scaled and fitted to `sides` when it is asked for."""
+    """A `Store` of NIfTI files `paths`, each read, oriented, scaled and fitted to `sides` on demand."""
 
     paths: tuple[Path, ...]
     sides: tuple[int, ...]
@@ -45,7 +45,7 @@ class VolumeStore:
         return torch.from_numpy(np.stack(volumes)[:, None]) if volumes else torch.zeros((0, *self.shape))
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
-        """Hash the values as the model gets them: how a file is compressed or oriented does not matter."""
+        """Hash the values that the model receives: a file's compression and orientation do not matter."""
         digest.update(f"volumes {self.shape} {self.scaling}\n".encode())
         for sha256, _ in self._read(count):
             digest.update(sha256)
@@ -57,7 +57,7 @@ class VolumeStore:
         return ScalingRecord(method, low, high, sum(clipped), sum(found > 0 for found in clipped))
 
     def _read(self, count: int) -> list[tuple[bytes, int]]:
-        """Return (SHA-256 of its values, number of clipped values) of the first `count` volumes, each read once."""
+        """Return (SHA-256 of the values, number of clipped values) for the first `count` volumes, each read once."""
         for path in self.paths[len(self._surveyed) : count]:
             volume = read_volume(path, self.sides, self.scaling)
             self._surveyed.append((hashlib.sha256(volume.values.astype("<f4").data).digest(), volume.clipped))
@@ -70,7 +70,7 @@ class VolumeStore:
 
 @dataclass(frozen=True, eq=False)
 class Nifti:
-    """Volumes of one channel in [0, 1] by a table of files; `rows` is split → its rows in data order."""
+    """Single-channel volumes in [0, 1], listed in a table; `rows` is split → its rows in data order."""
 
     table: Path
     rows: Mapping[str, tuple[Row, ...]]
@@ -84,7 +84,7 @@ class Nifti:
 
     @property
     def task(self) -> str:
-        """Two classes are a task of their own, with sensitivity, specificity and ROC."""
+        """``binary`` for two classes (with sensitivity, specificity and AUC), otherwise ``classification``."""
         return "binary" if len(self.classes) == 2 else "classification"
 
     @property
@@ -96,11 +96,11 @@ class Nifti:
         return tuple(self.rows)
 
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
-        """Return the `split`, its headers checked, in an order that a fixed seed permutes (see `in_data_order`)."""
+        """Return the `split`, with checked headers, in an order permuted with a fixed seed (see `in_data_order`)."""
         if split not in self.rows:
             raise UsageError(f"{self.table}: no row has the split {split!r}")
         if resize is not None:
-            raise UsageError("volumes are not resized but cropped and padded: leave --image-size out, give shape=DxHxW")
+            raise UsageError("volumes are not resized but cropped and padded: omit --image-size and set shape=DxHxW")
         rows = self.rows[split]
         for row in rows:
             check_header(row.path)
@@ -123,7 +123,7 @@ def open_nifti(text: str) -> Nifti:
     path, given = _options(text)
     shape = _SHAPE.fullmatch(given.get("shape", "x".join(map(str, SHAPE))))
     if not shape:
-        raise UsageError(f"nifti:{text}: shape={given['shape']}; write three whole numbers, as shape=128x128x64")
+        raise UsageError(f"nifti:{text}: shape={given['shape']}; write three whole numbers, e.g. shape=128x128x64")
     scaling = parse_scaling(given.get("scaling", "none"), f"nifti:{text}")
     table = Path(path).expanduser()
     rows = read_table(table)
@@ -136,13 +136,13 @@ def open_nifti(text: str) -> Nifti:
 
 
 def _options(text: str) -> tuple[str, dict[str, str]]:
-    """Split the options off the path, which may hold commas itself: they are what ends in ``,name=value``."""
+    """Split the trailing options ``,name=value`` from the path, which may contain commas."""
     parts = text.split(",")
     given: dict[str, str] = {}
     while len(parts) > 1 and (_OPTION.match(parts[-1]) or parts[-2].lower().endswith(".csv")):
         name, equals, value = (piece.strip() for piece in parts.pop().partition("="))
         if not equals or not value:
-            raise UsageError(f"nifti:{text}: {name + equals!r} is not of the form option=value, as shape=128x128x64")
+            raise UsageError(f"nifti:{text}: {name + equals!r} is not of the form option=value, e.g. shape=128x128x64")
         if name not in OPTIONS:
             raise unknown_name("option of nifti", name, OPTIONS)
         if name in given:

@@ -21,17 +21,17 @@ _CORRUPT = (
     zipfile.BadZipFile,
     zlib.error,
     ValueError,
-    KeyError,  # a member that is no .npy file
+    KeyError,  # a member that is not an .npy file
     EOFError,
     OSError,
-    NotImplementedError,  # a compression or encryption that Python cannot undo
+    NotImplementedError,  # an unsupported compression or encryption
 )
 _LAYOUT = "N×H×W×C (images) or N×D×H×W×C (volumes)"
 
 
 @dataclass(frozen=True, eq=False)
 class NpzFile:
-    """What one .npz file says of itself: all but the pixels, which are read when they are asked for."""
+    """The contents of one .npz file except the pixels, which are read on demand."""
 
     path: Path
     shape: tuple[int, ...]  # of `images`, channels last
@@ -40,7 +40,7 @@ class NpzFile:
     classes: tuple[str, ...] | None
 
     def images(self) -> np.ndarray:
-        """Return the images as uint8, channels last; UsageError where values leave 0 … 255."""
+        """Return the images as uint8, channels last; UsageError if values are outside 0 … 255."""
         with _readable(self.path) as arrays:
             images: np.ndarray = arrays["images"]
         if self.dtype != np.uint8:
@@ -54,7 +54,7 @@ class NpzFile:
 
 @dataclass(frozen=True, eq=False)
 class NpzSource:
-    """The split ``test`` from one file and, where given, ``train`` from another."""
+    """The split ``test`` from one file and, if given, ``train`` from another."""
 
     test: NpzFile
     train: NpzFile | None
@@ -89,7 +89,7 @@ class NpzSource:
         file = {"test": self.test, "train": self.train}.get(split)
         if file is None:
             raise UsageError(
-                f"npz data of {self.test.path} has no split {split!r}; name a training file as npz:PATH,train=PATH"
+                f"npz data of {self.test.path} has no split {split!r}; name a training file: npz:PATH,train=PATH"
             )
         if resize is None and not self.uniform:
             raise UsageError(
@@ -100,7 +100,7 @@ class NpzSource:
 
 
 def open_npz(test_path: Path, train_path: Path | None = None) -> NpzSource:
-    """Read what the files say of themselves and check it: UsageError, naming the file, for anything wrong."""
+    """Read and check everything but the pixels; UsageError, naming the file, for anything wrong."""
     if train_path and train_path.resolve() == test_path.resolve():
         raise UsageError(f"{test_path}: train= names the test file itself; a model must not train on it")
     test = _describe(test_path)
@@ -149,7 +149,7 @@ def _readable(path: Path) -> Iterator[Any]:
 
 
 def _header(arrays: Any, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read shape and type of an array without its values, which may be gigabytes."""
+    """Read shape and dtype of an array without its values, which may take gigabytes."""
     with arrays.zip.open(f"{key}.npy") as member:
         version = np.lib.format.read_magic(member)
         if version == (1, 0):
@@ -163,7 +163,7 @@ def _check_images(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> N
     if dtype.kind not in "iu":
         raise UsageError(f"{path}: `images` is {dtype}; store whole numbers from 0 to 255 as uint8")
     if len(shape) not in (4, 5):
-        raise UsageError(f"{path}: `images` is {_sizes(shape)}; {_LAYOUT} is needed, one channel too")
+        raise UsageError(f"{path}: `images` is {_sizes(shape)}; {_LAYOUT} is needed, with C = 1 for a single channel")
     if 0 in shape:
         raise UsageError(f"{path}: `images` is empty ({_sizes(shape)}); at least one sample is needed")
     if shape[1] in (1, 3) and shape[-1] > 4:
@@ -175,7 +175,7 @@ def _checked_labels(path: Path, arrays: Any, count: int) -> np.ndarray:
     if dtype.kind not in "iu":
         raise UsageError(f"{path}: `labels` is {dtype}; store class indices as whole numbers")
     if shape != (count,):
-        raise UsageError(f"{path}: `labels` is {_sizes(shape)}, but there are {count} images; one label each")
+        raise UsageError(f"{path}: `labels` is {_sizes(shape)}, but there are {count} images; give one label per image")
     labels: np.ndarray = arrays["labels"]
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
@@ -196,7 +196,7 @@ def _checked_classes(path: Path, arrays: Any) -> tuple[str, ...]:
 
 
 def _common_classes(files: list[NpzFile]) -> tuple[str, ...]:
-    """Return the class names of the files together: named ones, else ``"0"`` to the largest label."""
+    """Return the class names common to the files: the given names, or ``"0"`` to the largest label."""
     named = {file.classes: file.path for file in files if file.classes is not None}
     if len(named) > 1:
         raise UsageError(f"{' and '.join(map(str, named.values()))}: `classes` differs; use the same names")

@@ -1,4 +1,4 @@
-"""The order of samples sorted by class: permuted by a fixed seed, so that a limit does not select one class."""
+"""The data order: a permutation with a fixed seed, so that a limit does not select one class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SEED = 20250711
 
 
 def in_data_order(items: Sequence[Item]) -> list[Item]:
-    """Return `items` in an order that depends on their number alone."""
-    # The raw bit stream, because NumPy keeps it the same in all versions, unlike Generator.permutation.
+    """Return `items` in an order that depends only on their number."""
+    # The raw bit stream is the same in all NumPy versions, unlike Generator.permutation.
     keys = np.random.PCG64(_SEED).random_raw(len(items))
     return [items[index] for index in np.argsort(keys, kind="stable")]

@@ -20,7 +20,7 @@ _PILLOW_FILTERS = {
 
 @dataclass(frozen=True)
 class Resize:
-    """The shorter side to ``round(size / crop_pct)``, then the central `size` × `size` pixels.
+    """Resize the shorter side to ``round(size / crop_pct)``, then crop the central `size` × `size` pixels.
 
     `crop_pct` is in (0, 1], `interpolation` one of ``bilinear``, ``bicubic`` and ``nearest``, the first two
     antialiased. Raises UsageError for other values.
@@ -46,13 +46,13 @@ class Resize:
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) that an image of `height` × `width` has before the crop."""
         short = round(self.size / self.crop_pct)
-        long = int(short * max(height, width) / min(height, width))  # truncated, as torchvision does
+        long = int(short * max(height, width) / min(height, width))  # truncated, as in torchvision
         return (short, long) if height <= width else (long, short)
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """The whole image to `height` × `width` pixels, whatever its shape; for images that all have one shape."""
+    """Resize to `height` × `width` pixels regardless of the aspect ratio; for images of one aspect ratio."""
 
     height: int
     width: int
@@ -63,7 +63,7 @@ class Stretch:
         return (self.height, self.width)
 
     def apply(self, image: Image.Image, interpolation: str = "bilinear") -> Image.Image:
-        """Return the Pillow `image` in that size: ``bilinear`` and antialiased, or for label maps ``nearest``."""
+        """Return the Pillow `image` in that size: ``bilinear`` (antialiased), or ``nearest`` for label maps."""
         if (image.height, image.width) == self.sides:
             return image
         return image.resize((self.width, self.height), _PILLOW_FILTERS[interpolation])
@@ -81,11 +81,11 @@ def resize_tensor(images: Tensor, resize: Resize) -> Tensor:
             )
     top, left = _crop_offset(height, resize.size), _crop_offset(width, resize.size)
     cropped = images[..., top : top + resize.size, left : left + resize.size]
-    return cropped.clamp(0, 1)  # bicubic weights are negative in part: they overshoot at edges
+    return cropped.clamp(0, 1)  # some bicubic weights are negative, so edges overshoot
 
 
 def resize_image(image: Image.Image, resize: Resize) -> Image.Image:
-    """Return the Pillow `image` resized and cropped, in 8 bits as the usual ImageNet evaluation does it."""
+    """Return the Pillow `image` resized and cropped, in 8 bits, as in the usual ImageNet evaluation."""
     height, width = resize.scaled(image.height, image.width)
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), _PILLOW_FILTERS[resize.interpolation])

@@ -20,31 +20,31 @@ from stein_bench.errors import UsageError
 __all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "batches", "read_chunks"]
 
 Batch = tuple[np.ndarray, Tensor, Tensor]
-"""Indices (b,), images (b, *shape) and labels (b,) or, of a dense task, label maps (b, H, W)."""
+"""Indices (b,), images (b, *shape) and labels (b,) or, for a dense task, label maps (b, H, W)."""
 
 MAX_CLASSES = 100_000
-"""Labels from here on are taken for a mistake (years, ids), not for class indices."""
+"""Labels from this value on are treated as a mistake (years, ids), not as class indices."""
 
 
 class Store(Protocol):
-    """Where the samples of a split are kept, in data order."""
+    """Storage of a split's samples, in data order."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one sample as it is loaded, channels first."""
+        """Shape of one loaded sample, channels first."""
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        """Return samples, contiguous float32 (b, *shape) in [0, 1]; UsageError where one is unreadable."""
+        """Return samples, contiguous float32 (b, *shape) in [0, 1]; UsageError if one is unreadable."""
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         """Feed the format and the stored bytes of the first `count` samples into `digest`."""
 
 
 class LabelMaps(Protocol):
-    """Where the label maps of a dense task are kept, in data order."""
+    """Storage of the label maps of a dense task, in data order."""
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        """Return contiguous int64 (b, H, W), of the size of the loaded images; UsageError where one is unreadable."""
+        """Return contiguous int64 (b, H, W), of the size of the loaded images; UsageError if one is unreadable."""
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         """Feed the format and the stored bytes of the first `count` label maps into `digest`."""
@@ -54,8 +54,8 @@ class LabelMaps(Protocol):
 class ScalingRecord:
     """How stored values became values in [0, 1].
 
-    `method` is ``none``, ``range`` (from `low` to `high`) or ``minmax`` (each sample by its own smallest and largest
-    value). `clipped_values` of `clipped_samples` samples were outside and are now 0 or 1.
+    `method` is ``none``, ``range`` (from `low` to `high`) or ``minmax`` (each sample by its own minimum and maximum).
+    `clipped_values` values in `clipped_samples` samples were outside and were clipped to 0 or 1.
     """
 
     method: str
@@ -67,27 +67,27 @@ class ScalingRecord:
 
 @runtime_checkable
 class RecordsScaling(Protocol):
-    """A store whose values had to be brought to [0, 1]."""
+    """A store whose values had to be scaled to [0, 1]."""
 
     def scaling_record(self, count: int) -> ScalingRecord:
-        """Return how the first `count` samples were scaled; UsageError where one is unreadable."""
+        """Return how the first `count` samples were scaled; UsageError if one is unreadable."""
 
 
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
-"""Label spaces; only weights for the same space (or, for class indices, any) predict such labels."""
+"""Label spaces; labels can only be predicted by weights for the same space (class indices by any weights)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Ordered labelled images or volumes: one split of a data set.
 
-    `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` says what labels
+    `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` is what labels
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
-    `store` may hold more than n samples: the first n are meant. Of a dense task every sample has a map of labels: these
-    are read from `maps`, batch by batch like the images, and `labels` is empty. `sites` are n names of where samples
-    come from, if that is known.
+    `store` may contain more than n samples; the first n are used. For a dense task every sample has a label map, read
+    from `maps` batch by batch like the images, and `labels` is empty. `sites` are the n names of the samples' sites, if
+    known.
     """
 
     name: str
@@ -116,14 +116,14 @@ class Samples:
 
     @property
     def largest_label(self) -> int:
-        """The largest label that occurs; of a dense task, whose maps are not read for it, the largest there can be."""
+        """The largest label that occurs; for a dense task, whose maps are not read for it, the largest possible."""
         return len(self.classes) - 1 if self.maps is not None else int(self.labels.max())
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Return images, contiguous float32 (b, *shape) in [0, 1], and labels, int64 (b,) or (b, H, W), of `indices`.
 
-        What a sample looks like does not depend on the others of the batch. Raises UsageError where a stored
-        sample cannot be read, IndexError for an index outside 0 … n-1.
+        A sample does not depend on the others of the batch. Raises UsageError if a stored sample cannot be
+        read, IndexError for an index outside 0 … n-1.
         """
         chosen = np.asarray(indices, dtype=np.int64)
         if chosen.size and (chosen.min() < 0 or chosen.max() >= len(self)):
@@ -142,11 +142,11 @@ class Samples:
 
     @property
     def needs_survey(self) -> bool:
-        """Whether values have to be read before they can be trusted to fit into [0, 1]: not those of 8 bits."""
+        """Whether values have to be read to check that they are in [0, 1]; 8-bit values need not be."""
         return isinstance(self.store, RecordsScaling)
 
     def surveyed(self) -> Iterator[int]:
-        """Read every sample that needs it once, and yield the number read so far.
+        """Read every sample once if the data need it, and yield the number read so far.
 
         Raises UsageError for the first that is unreadable or out of range.
         """
@@ -156,7 +156,7 @@ class Samples:
                 yield count
 
     def scaling(self) -> ScalingRecord | None:
-        """Return how stored values became values in [0, 1]; None where 8 bits divided by 255 is all there is."""
+        """Return how stored values became values in [0, 1]; None for 8-bit values, which have one fixed scale."""
         return self.store.scaling_record(len(self)) if isinstance(self.store, RecordsScaling) else None
 
     def sha256(self) -> str:
@@ -176,9 +176,9 @@ class Samples:
 def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
     """Yield (indices, images, labels) of all `samples` in data order, `batch_size` at a time.
 
-    `workers` threads read ahead, 0 reads when asked; the result is the same. (Threads, because decoding
-    and resizing release the interpreter lock, and because errors and samples cross them unchanged.)
-    Raises UsageError for a batch size below 1 or negative `workers`, and where a sample cannot be read.
+    `workers` threads read ahead, 0 reads on demand; the result is the same. (Threads, because decoding
+    and resizing release the interpreter lock, and errors and samples need no pickling.)
+    Raises UsageError for a batch size below 1 or negative `workers`, and if a sample cannot be read.
     """
     if batch_size < 1:
         raise UsageError(f"batch size must be at least 1, not {batch_size}")
@@ -204,7 +204,7 @@ def _read_ahead(samples: Samples, chunks: Sequence[np.ndarray], workers: int) ->
     try:
         for chunk in chunks:
             pending.append(pool.submit(_read, samples, chunk))
-            if len(pending) > 2 * workers:  # bounds the memory that batches waiting for their turn take
+            if len(pending) > 2 * workers:  # bounds the memory of waiting batches
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

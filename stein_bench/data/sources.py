@@ -1,4 +1,4 @@
-"""From a data spec to the data source that it names."""
+"""Resolving a data spec to its data source."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from stein_bench.errors import UsageError, unknown_name
 
 
 class DataSource(Protocol):
-    """A data set: what is known of it before its samples are read, and its splits."""
+    """A data set: its properties before any samples are read, and its splits."""
 
     @property
     def name(self) -> str:
-        """Short name, without folders: it goes into reports."""
+        """Short name without folders, for reports."""
 
     @property
     def task(self) -> str:
-        """What is asked of a model: ``"classification"``."""
+        """The task: ``"classification"``, ``"binary"`` or ``"segmentation"``."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ class DataSource(Protocol):
 
     @property
     def label_space(self) -> str | None:
-        """What labels index: `samples.IMAGENET`, `CLASS_INDICES`, `OWN`, or None where it is unknown."""
+        """What labels index: `samples.IMAGENET`, `CLASS_INDICES`, `OWN`, or None if it is unknown."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -43,18 +43,18 @@ class DataSource(Protocol):
 
     @property
     def native_size(self) -> int | None:
-        """Side of the images in pixels, where all are square and of one size; else None."""
+        """Side of the images in pixels if all are square and of one size, otherwise None."""
 
     @property
     def uniform(self) -> bool:
-        """Whether all samples of all splits have one shape."""
+        """Whether all samples of all splits have the same shape."""
 
     @property
     def channels(self) -> int:
         """Number of channels of every sample."""
 
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
-        """Return the samples of `split`, resized if asked.
+        """Return the samples of `split`, resized if `resize` is given.
 
         Raises UsageError if there is no such split, if samples differ in size and no `resize` is given,
         or if they cannot be read.
@@ -64,7 +64,7 @@ class DataSource(Protocol):
 def open_data(spec: str) -> DataSource:
     """Return the data source of `spec`, one of the patterns of `DATA_SUMMARIES`; ``~`` is expanded.
 
-    Reads names, shapes and labels but no pixels. Raises UsageError, in one line, for anything wrong.
+    Reads names, shapes and labels but no pixels. Raises a one-line UsageError for anything wrong.
     """
     kind, colon, rest = spec.partition(":")
     if kind not in _OPENERS:
@@ -82,7 +82,7 @@ def _digits(rest: str | None) -> DataSource:
 
 
 def _npz(rest: str | None) -> DataSource:
-    # A path may hold commas and colons: only the last ",train=" separates.
+    # A path may contain commas and colons: only the last ",train=" separates.
     test, separator, train = (rest or "").rpartition(",train=")
     if not separator:
         test = train
@@ -99,19 +99,19 @@ def _imagefolder(rest: str | None) -> DataSource:
 
 def _cityscapes(rest: str | None) -> DataSource:
     if not rest:
-        raise UsageError("cityscapes needs a path: cityscapes:ROOT, the folder with leftImg8bit/ and gtFine/ in it")
+        raise UsageError("cityscapes needs a path: cityscapes:ROOT, the folder that contains leftImg8bit/ and gtFine/")
     return open_cityscapes(_path(rest))
 
 
 def _nifti(rest: str | None) -> DataSource:
     if not rest:
-        raise UsageError("nifti needs a table: nifti:CSV, with the columns path, label, split and, if wanted, site")
+        raise UsageError("nifti needs a table: nifti:CSV, with the columns path, label, split and optionally site")
     return open_nifti(rest)
 
 
 def _cifar(name: str, rest: str | None) -> DataSource:
     if rest == "":
-        raise UsageError(f"{name}: lacks its folder: write {name}:ROOT, or {name} to download it")
+        raise UsageError(f"{name}: no folder given; write {name}:ROOT, or {name} to download it")
     return open_cifar(name, None if rest is None else _path(rest))
 
 

@@ -1,4 +1,4 @@
-"""One NIfTI file to one volume: canonical axes, a central crop or padding, values in [0, 1]."""
+"""Reading a NIfTI file as a volume: canonical axes, central cropping or padding, values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stein_bench.errors import UsageError
 
 SUFFIXES = (".nii", ".nii.gz")
 ROUNDING = 1e-6
-"""How far values may leave [0, 1] by rounding and still count as inside."""
+"""Rounding error by which values may exceed [0, 1] and still count as inside."""
 
 _CORRUPT = (OSError, ValueError, EOFError, zlib.error, OverflowError, KeyError)
 
@@ -26,9 +26,9 @@ _CORRUPT = (OSError, ValueError, EOFError, zlib.error, OverflowError, KeyError)
 class ValueScaling:
     """How stored values become values in [0, 1].
 
-    ``none``: they are in [0, 1] already, and any other value is refused. ``range``: (value - low) / (high - low),
-    clipped at 0 and 1, and the clipped values counted. ``minmax``: each volume's own smallest and largest value
-    (of the whole volume, before it is cropped) become 0 and 1; a constant volume becomes 0.
+    ``none``: they are in [0, 1] already; any other value is refused. ``range``: (value - low) / (high - low), clipped
+    to [0, 1], with the clipped values counted. ``minmax``: each volume's minimum and maximum (before cropping) become
+    0 and 1; a constant volume becomes 0.
     """
 
     method: Literal["none", "range", "minmax"] = "none"
@@ -41,16 +41,16 @@ class ValueScaling:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Values in [0, 1], float32 (D, H, W), and how many of the file's values `clipped` to get there."""
+    """Values in [0, 1], float32 (D, H, W), and how many of the file's values were `clipped`."""
 
     values: NDArray[np.float32]
     clipped: int
 
 
 def check_header(path: Path) -> None:
-    """Check from its header that `path` is one 3-D volume of real numbers, with an orientation.
+    """Check by its header that `path` is one 3-D volume of real numbers with an orientation.
 
-    Raises UsageError, naming the file, where it is not.
+    Raises UsageError, naming the file, if it is not.
     """
     with _readable(path):
         image = _opened(path)
@@ -71,11 +71,11 @@ def check_header(path: Path) -> None:
 
 
 def read_volume(path: Path, shape: Sequence[int], scaling: ValueScaling) -> Volume:
-    """Read `path`, turn its axes to RAS+ (right, anterior, superior), scale, and crop or pad it to `shape`.
+    """Read `path`, reorient it to RAS+ (right, anterior, superior), scale, and crop or pad it to `shape`.
 
     Axes are permuted and flipped by the affine, never interpolated. Cropping and padding (with 0, after
-    scaling) are central; an odd voxel more is cropped or padded at the end. Raises UsageError where the file is
-    unreadable, holds values that are not finite, or leaves [0, 1] and `scaling` is ``none``.
+    scaling) are central; an odd extra voxel is cropped or padded at the end. Raises UsageError if the file is
+    unreadable, contains non-finite values, or exceeds [0, 1] with `scaling` ``none``.
     """
     import nibabel.orientations as axes
 
@@ -86,13 +86,13 @@ def read_volume(path: Path, shape: Sequence[int], scaling: ValueScaling) -> Volu
         canonical = axes.apply_orientation(stored, axes.io_orientation(image.affine))
     if not np.isfinite(canonical).all():
         count = int((~np.isfinite(canonical)).sum())
-        raise UsageError(f"{path}: {count} values are not finite; replace them, by 0 for example")
+        raise UsageError(f"{path}: {count} values are not finite; replace them, e.g. by 0")
     scaled, clipped = _scaled(path, canonical, scaling)
     return Volume(np.ascontiguousarray(fit_shape(scaled, shape), dtype=np.float32), clipped)
 
 
 def fit_shape(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return `values` cropped and padded with 0, centrally, to `shape`; an odd one more goes at the end."""
+    """Return `values` cropped and padded with 0, centrally, to `shape`; an odd extra voxel is at the end."""
     window = tuple(
         slice(max(0, (have - want) // 2), max(0, (have - want) // 2) + min(have, want))
         for have, want in zip(values.shape, shape, strict=True)
@@ -112,9 +112,9 @@ def parse_scaling(text: str, where: str) -> ValueScaling:
     try:
         ends = float(low), float(high)
     except ValueError:
-        raise UsageError(f"{where}: scaling={text}; write none, minmax or LOW:HIGH, as 0:1") from None
+        raise UsageError(f"{where}: scaling={text}; write none, minmax or LOW:HIGH, e.g. 0:1") from None
     if not all(map(math.isfinite, ends)) or ends[0] >= ends[1]:
-        raise UsageError(f"{where}: scaling={text}; LOW must be below HIGH, both finite, as 0:1")
+        raise UsageError(f"{where}: scaling={text}; LOW must be below HIGH, both finite, e.g. 0:1")
     return ValueScaling("range", *ends)
 
 
@@ -133,13 +133,13 @@ def _scaled(path: Path, values: NDArray[np.float64], scaling: ValueScaling) -> t
     if outside and scaling.method == "none":
         raise UsageError(
             f"{path}: has values from {smallest:.4g} to {largest:.4g}, outside [0, 1]; add scaling=LOW:HIGH (clips "
-            "and counts what is outside) or scaling=minmax (each volume by its own) to the data"
+            "and counts values outside) or scaling=minmax (per volume) to the data spec"
         )
     return scaled.clip(0, 1), outside
 
 
 def _spatial(shape: Sequence[int]) -> tuple[int, ...] | None:
-    """Return the three sides of a volume, which may have further axes of length 1; None if it is not a volume."""
+    """Return the three sides of a volume, ignoring further axes of length 1; None if it is not a volume."""
     return tuple(shape[:3]) if len(shape) >= 3 and all(side == 1 for side in shape[3:]) else None
 
 
@@ -147,7 +147,7 @@ def _opened(path: Path) -> Any:
     import nibabel
 
     if not path.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{path}: does not have the name of a NIfTI file; {' or '.join(SUFFIXES)} is needed")
+        raise UsageError(f"{path}: is not named as a NIfTI file; {' or '.join(SUFFIXES)} is needed")
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
         raise UsageError(f"{path}: is not a NIfTI file but {type(image).__name__}")

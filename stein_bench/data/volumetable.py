@@ -1,4 +1,4 @@
-"""The table of a NIfTI data set: a CSV file with the columns path, label, split and, if wanted, site."""
+"""The table of a NIfTI data set: a CSV file with the columns path, label, split and optionally site."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]+")
 
 @dataclass(frozen=True)
 class Row:
-    """One volume: the `name` that the table gives its file, where that is, its label, split and site."""
+    """One volume: its file's `name` in the table, its path, label, split and site."""
 
     name: str
     path: Path
@@ -30,10 +30,10 @@ class Row:
 
 
 def read_table(table: Path) -> list[Row]:
-    """Return the rows of a CSV file in its order; paths are relative to the file's folder.
+    """Return the rows of a CSV file in order; paths are relative to the file's folder.
 
-    Further columns are left alone. Raises UsageError, naming file and line, for missing columns, labels that are
-    no class indices, unknown splits, files that are missing or named twice, and where no row is of the split test.
+    Further columns are ignored. Raises UsageError, naming the file and, for a wrong row, its line, for missing columns,
+    labels that are not class indices, unknown splits, files that are missing or named twice, and an empty test split.
     """
     if not table.is_file():
         raise UsageError(f"{table}: {'is not a file' if table.exists() else 'no such file'}; write nifti:CSV")
@@ -56,7 +56,7 @@ def _rows(table: Path, stream: Iterator[str]) -> Iterator[tuple[int, Row]]:
             continue
         if len(cells) != len(header):
             raise UsageError(
-                f"{table}, line {reader.line_num}: has {len(cells)} cells, but the header {len(header)} columns"
+                f"{table}, line {reader.line_num}: has {len(cells)} cells, but the header has {len(header)} columns"
             )
         values = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
         yield reader.line_num, _row(table, reader.line_num, values)
@@ -82,7 +82,7 @@ def _row(table: Path, line: int, values: dict[str, str]) -> Row:
     if not _INTEGER.fullmatch(label):
         raise UsageError(f"{where}: label {label!r} is not a whole number; write class indices from 0")
     if not 0 <= int(label[:20]) < MAX_CLASSES:
-        raise UsageError(f"{where}: label {label} is not a class index; they go from 0 to below {MAX_CLASSES}")
+        raise UsageError(f"{where}: label {label} is not a class index (0 to {MAX_CLASSES - 1})")
     if split not in SPLITS:
         raise UsageError(f"{where}: split {values['split']!r} is neither train nor test")
     path = table.parent / Path(values["path"]).expanduser()
@@ -101,5 +101,5 @@ def _check_rows(table: Path, rows: Sequence[tuple[int, Row]]) -> None:
     for line, row in rows:
         first, before = lines.setdefault(row.path.resolve(), (line, row))
         if first != line:
-            why = "a model must not train on what it is tested on" if row.split != before.split else "name each once"
+            why = "a model must not train on its test data" if row.split != before.split else "name each once"
             raise UsageError(f"{table}: lines {first} and {line} name the same file, {row.name}; {why}")

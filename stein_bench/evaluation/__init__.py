@@ -1,1 +1,1 @@
-"""Evaluation of BN variants: networks with weights, the loop over batches, and the report made of its units."""
+"""Evaluation of BN variants: networks with weights, the loop over batches, and the report built from its units."""

@@ -38,13 +38,13 @@ def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
     by_phase: dict[str, list[Unit]] = {}
     for unit in units:
         if unit.phase.startswith(REPLAY):
-            continue  # of some samples only, see `replay_result`
+            continue  # covers only some samples, see `replay_result`
         by_phase.setdefault(unit.phase, []).append(unit)
     return {name: gather(found, samples) for name, found in by_phase.items()}
 
 
 def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[Unit]) -> VariantResult:
-    """Turn the units of one variant into its part of the report."""
+    """Build a variant's part of the report from its units."""
     phases, measure = gather_phases(units, len(plan.samples)), MEASURES[plan.task.name]
     clean = measure.from_columns(phases[CLEAN].columns)
     batch_dependent, sites = variant.stats == "batch", plan.samples.sites
@@ -95,7 +95,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
 
 
 def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
-    """Return the identity of a variant, and how its network was made."""
+    """Return the identity of a variant and how its network was built."""
     summary = built.summary
     return {
         "bn": variant.bn,
@@ -114,14 +114,14 @@ def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
 
 
 def _robust_outcomes(clean: Outcome, attacks: Sequence[Attack], phases: Mapping[str, Phase]) -> dict[str, Outcome]:
-    """Return by label the outcome under each attack that did not fail."""
+    """Return the outcome under each attack that did not fail, by label."""
     measure = type(clean)
     done = [(attack.label, phases[attack.label]) for attack in attacks if not phases[attack.label].message]
     return {label: clean.under_attack(measure.from_columns(phase.columns), _no_success(phase)) for label, phase in done}
 
 
 def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
-    """Return the effect of the variant's estimator on the running moments of every layer that keeps some."""
+    """Return the effect of the variant's estimator on the running moments of every layer that keeps them."""
     found = []
     for layer in inspect_batchnorm(built.network, [variant.bn]).layers:
         for shrinkage in layer.shrinkage.values():
@@ -151,7 +151,7 @@ def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, sites: Sequence[
 
 
 def _no_success(phase: Phase) -> Bits:
-    """Return which adversarial inputs cannot be successes, whatever is predicted: invalid, or beyond eps."""
+    """Return which adversarial inputs are never successes, whatever the prediction: invalid or over budget."""
     return phase.bits("invalid") | phase.bits("over_budget")
 
 
@@ -161,10 +161,10 @@ def replay_result(
     """Return how stable the verdicts of an attack are in other batches; None if nothing was replayed.
 
     Args:
-        units: of one variant.
-        label: the attack's.
-        clean, robust: per sample of the data set, in the batches in which they were attacked.
-        no_success: adversarial inputs that count as none in any batch.
+        units: units of one variant.
+        label: the attack's label.
+        clean, robust: outcomes of all samples, in the batches in which they were attacked.
+        no_success: which adversarial inputs do not count as successes in any batch.
     """
     replayed = {unit.batch: unit for unit in units if unit.phase == replay_phase(label)}
     if set(replayed) != {0, 1}:
@@ -281,6 +281,6 @@ def _invalid_message(invalid: int, samples: int) -> str:
     if not invalid:
         return ""
     return (
-        f"{invalid} of {samples} adversarial inputs are outside the budget or the box, not finite, or give "
-        "outputs that are not finite; they do not count as successes"
+        f"{invalid} of {samples} adversarial inputs are outside the ε-ball or [0, 1], not finite, or give "
+        "non-finite outputs; they do not count as successes"
     )

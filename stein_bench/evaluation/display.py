@@ -1,4 +1,4 @@
-"""Progress display of an evaluation: titles, counts and the running accuracy of its phases."""
+"""Progress display of an evaluation: titles, counts and the accuracy so far of its phases."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stein_bench.specs import format_eps
 
 
 class PhaseDisplay:
-    """Draws one progress phase per evaluation phase of a variant, with its running accuracy.
+    """Shows one progress phase per evaluation phase of a variant, with its accuracy so far.
 
     Args:
-        progress: where to draw.
+        progress: receives the progress.
         plan, variant: what is evaluated.
-        units: those already finished.
+        units: units already finished.
     """
 
     def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
@@ -43,7 +43,7 @@ class PhaseDisplay:
 
     @contextmanager
     def phase(self, label: str) -> Iterator[None]:
-        """Run the body as the phase of that label, whose units it shows."""
+        """Run the body as the phase with that label; `show` then shows its units."""
         self._right, self._of = 0.0, 0
         title = f"{self._titles[label]} {self._variant.label}"
         total = self._samples
@@ -53,7 +53,7 @@ class PhaseDisplay:
             yield
 
     def show(self, unit: Unit) -> None:
-        """Draw a finished unit of the present phase."""
+        """Show a finished unit of the current phase."""
         if unit.failed:
             self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
             return
@@ -69,7 +69,7 @@ class PhaseDisplay:
         self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
 
     def _outcomes(self, unit: Unit) -> list[Outcome]:
-        """Return what a unit shows: what is robust or, of a corruption, what is right under each of its draws."""
+        """Return the outcomes that a unit contributes: clean, under attack, or one per draw of a corruption."""
         if unit.phase == CLEAN:
             return [self._clean[unit.batch]]
         if "invalid" in unit.columns:
@@ -79,7 +79,7 @@ class PhaseDisplay:
 
 
 def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
-    """Return the attack's name, with its budget where the name alone is ambiguous."""
+    """Return the attack's name, with its budget or strength if the name alone is ambiguous."""
     namesakes = [other for other in attacks if other.info.name == attack.info.name]
     if len(namesakes) == 1:
         return attack.info.name

@@ -1,4 +1,4 @@
-"""Adversarial examples to keep, with the model's predictions for them and for the clean inputs."""
+"""Adversarial examples to store, with the model's predictions on them and on the clean inputs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Attacked:
     """One batch and its adversarial inputs.
 
     Attributes:
-        indices, ids: positions in data order and names.
+        indices, ids: positions in data order, and sample ids.
         inputs, adv_inputs, labels: on the model's device.
-        verdicts: what verification found.
+        verdicts: the results of verification.
     """
 
     indices: NDArray[np.int64]
@@ -39,9 +39,9 @@ class Attacked:
 
 @torch.no_grad()
 def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Task, batch: Attacked) -> None:
-    """Offer every sample of a batch, in order, with its predictions made again in that batch.
+    """Offer every sample of a batch, in order, with predictions recomputed in that batch.
 
-    Rows that are not finite are predicted as the clean ones, so that they spoil no batch, as in verification.
+    As in verification, non-finite rows are replaced by the clean ones, so that they do not spoil the batch.
     """
     shown = torch.where(
         finite_rows(batch.adv_inputs).view(-1, *[1] * (batch.inputs.ndim - 1)), batch.adv_inputs, batch.inputs
@@ -62,14 +62,14 @@ def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Tas
 
 
 def predicted_classes(logits: Tensor) -> Tensor:
-    """Return the class of each sample, or of each of its pixels: the largest logit's, or a single logit's sign."""
+    """Return the predicted class per sample or pixel: the largest logit's, or the sign of a single logit."""
     if logits.ndim == 1 or logits.shape[1] == 1:
         return (logits > 0).long().view(len(logits), *logits.shape[2:])
     return logits.argmax(dim=1)
 
 
 def known_verdicts(units: Sequence[Unit], task: str) -> dict[tuple[str, str, int], Bits]:
-    """Return which samples broke in each finished attack unit, by variant, attack and batch."""
+    """Return which samples each finished attack unit broke, by variant, attack and batch."""
     clean = {(unit.variant, unit.batch): unit.columns for unit in units if unit.phase == CLEAN}
     return {
         (unit.variant, unit.phase, unit.batch): _broken(MEASURES[task], clean[unit.variant, unit.batch], unit.columns)
@@ -79,7 +79,7 @@ def known_verdicts(units: Sequence[Unit], task: str) -> dict[tuple[str, str, int
 
 
 def _broken(measure: type[Outcome], clean_columns: Columns, columns: Columns) -> Bits:
-    """Return which samples an attack made worse, as verified."""
+    """Return which samples an attack broke, as verified."""
     clean, void = measure.from_columns(clean_columns), columns["invalid"] | columns["over_budget"]
     robust = clean.under_attack(measure.from_columns(columns), void.astype(np.bool_))
     return robust.worse_than(clean)

@@ -1,4 +1,4 @@
-"""Entry point of `stein-bench inspect`: a configuration in, a summary of the model's BN layers out."""
+"""Entry point of `stein-bench inspect`: turns a configuration into a summary of the model's BN layers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Inspection:
 
     Attributes:
         model, source: the model's name and spec.
-        weights_kind, weights_sha256: which weights, and their hash.
+        weights_kind, weights_sha256: the kind of weights and their hash.
         trained_with: the BN estimator of these weights.
-        batch_size: samples per training batch, assumed where a layer does not know its count.
-        found: the layers.
+        batch_size: samples per training batch, assumed for layers without a count.
+        found: the inspected layers.
     """
 
     model: str
@@ -65,8 +65,8 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     """Build the network that `stein-bench evaluate` would evaluate, and inspect its BN layers.
 
     Args:
-        config: model, data, weights and preprocessing; its `bn` are the estimators to show (default: all),
-            its `batch_size` the one assumed where layers do not know their count.
+        config: model, data, weights and preprocessing; its `bn` lists the estimators to show (default: all),
+            its `batch_size` is assumed for layers without a count.
         progress: receives progress if the network has to be trained.
 
     Raises:

@@ -19,19 +19,19 @@ SUFFIX = ".partial"
 
 
 def journal_path(output: str | Path) -> Path:
-    """Return where the journal of the report `output` lies."""
+    """Return the path of the journal of the report `output`."""
     return Path(f"{output}{SUFFIX}")
 
 
 class Journal:
-    """Appends finished units to a file, one JSON line each; the first line says which run they belong to.
+    """Appends finished units to a file, one JSON line each; the first line identifies the run.
 
-    The file appears with the first unit, so that a run that fails before it leaves nothing behind.
+    The file is created with the first unit, so that a run that fails earlier leaves nothing behind.
 
     Args:
-        path: where it lies.
-        identity: what must be equal for units to be taken over: configuration, data, versions, device.
-        resume: take over the units of an existing journal.
+        path: path of the journal.
+        identity: what must be equal to reuse units: configuration, data, versions, device.
+        resume: reuse the units of an existing journal.
 
     Raises:
         UsageError: a journal exists and `resume` is false, it belongs to another run, or it cannot be read.
@@ -52,10 +52,10 @@ class Journal:
             self._read()
 
     def check_network(self, variant: str, sha256: str) -> None:
-        """Record the network that the units of `variant` belong to.
+        """Record the network of the units of `variant`.
 
         Raises:
-            UsageError: those taken over were made with another one.
+            UsageError: the reused units came from another network.
         """
         if self._networks.setdefault(variant, sha256) != sha256:
             raise UsageError(
@@ -64,9 +64,9 @@ class Journal:
             )
 
     def add(self, unit: Unit) -> None:
-        """Append a finished unit; it is in the file when this returns."""
+        """Append a finished unit; it is in the file when this method returns."""
         if self._stream is None:
-            # Whole at every moment, and without the half line that a killed run may have left at its end.
+            # Written atomically, without the incomplete last line that a killed run may have left.
             write_text(self.path, "".join(map(_line, [self._identity, *map(self._document, self.units)])))
             self._stream = self.path.open("a", encoding="utf-8")
         self._stream.write(_line(self._document(unit)))
@@ -79,7 +79,7 @@ class Journal:
             self._stream = None
 
     def discard(self) -> None:
-        """Remove the file: the report is written."""
+        """Remove the file, once the report is written."""
         self.close()
         self.path.unlink(missing_ok=True)
 
@@ -105,7 +105,7 @@ class Journal:
         except OSError as error:
             raise UsageError(f"cannot read {self.path}: {error.strerror}.") from None
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise UsageError(f"{self.path} is not the journal of an interrupted run: move it away.") from None
+            raise UsageError(f"{self.path} is not the journal of an interrupted run: move it elsewhere.") from None
 
     def _check_identity(self, found: dict[str, Any]) -> None:
         identity = json.loads(json.dumps(self._identity))
@@ -121,7 +121,7 @@ def _documents(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as stream:
         for line in stream:
             if not line.endswith("\n"):
-                return  # the run was killed while it wrote this line; what came before it is whole
+                return  # the run was killed while writing this line; all lines before it are complete
             yield json.loads(line)
 
 

@@ -1,6 +1,6 @@
-"""The evaluation loop: phases of finished units (variant, phase, batch) with per-sample outcomes, one by one.
+"""The evaluation loop: yields phase by phase the finished units (variant, phase, batch) with per-sample outcomes.
 
-Progress, saving and resuming are based on the units, not on the inside of the loop.
+Progress, saving and resuming rely only on these units, not on the inside of the loop.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Setting:
     """Settings shared by all variants of a run.
 
     Attributes:
-        samples: what is evaluated, in data order.
-        task: loss and success.
-        classes: number of the model's outputs.
-        batch_size, workers: how samples are loaded; under running statistics they do not change a verdict of
-            the native attacks.
+        samples: the samples to evaluate, in data order.
+        task: defines loss and success.
+        classes: number of model outputs.
+        batch_size, workers: how samples are loaded; under running statistics they do not affect the verdicts of
+            native attacks.
         seed: the run's seed.
-        device: where the model lives.
+        device: the model's device.
     """
 
     samples: Samples
@@ -61,7 +61,7 @@ class Setting:
 
 
 class CountingModel(nn.Module):
-    """A model that counts its passes, in samples; outputs and gradients are untouched."""
+    """A model that counts its forward and backward passes, in samples; outputs and gradients are unchanged."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -96,17 +96,20 @@ def evaluate(
 
     Args:
         variant: its label in the units.
-        model: maps [0, 1] to logits; left exactly as found between and after units.
+        model: maps [0, 1] to logits; it is left exactly as found between and after units.
         attacks: in the order in which they are run.
         setting: samples, task, batch size, seed and device.
         batch_dependent: whether the model evaluates with batch statistics.
-        done: units that need not be computed again.
-        keeper: is offered adversarial inputs, those of `done` units made again where it wants them.
+        done: units that need not be recomputed.
+        keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
 
     Yields:
         Each phase (`CLEAN`, an attack's label or, under batch statistics, its `replay_phase`) with its units,
-        each computed when it is asked for. An attack that raises yields a failed unit and is not run on further
-        batches; the others go on.
+        each computed on demand. An attack that raises an exception yields a failed unit and is not run on further
+        batches; the other attacks continue.
+
+    Raises:
+        RunError: the clean pass failed.
     """
     yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
     for attack in attacks:
@@ -147,7 +150,7 @@ def _phase(
     for number, batch in enumerate(_batches(setting)):
         if number in finished:
             if keeper is not None and keeper.wants_again(variant, phase, number):
-                _timed_unit(variant, phase, number, batch, setting, compute)  # made again for the keeper alone
+                _timed_unit(variant, phase, number, batch, setting, compute)  # recomputed only for the keeper
             continue
         unit = _timed_unit(variant, phase, number, batch, setting, compute)
         yield unit
@@ -167,7 +170,7 @@ def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: S
     forward = backward = 0
     message = ""
     try:
-        # No native attack draws from the global RNG; a model that does is at least repeatable.
+        # No native attack draws from the global RNG; if the model does, results are at least reproducible.
         with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
             columns, forward, backward = compute(batch)
     except Exception as error:
@@ -194,7 +197,7 @@ def _outcomes(task: Task, logits: Tensor, labels: Tensor) -> Columns:
 
 @torch.no_grad()
 def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
-    """Predict the batch under each draw of the noise; outputs that are not finite are wrong."""
+    """Predict the batch under each draw of the noise; non-finite outputs count as wrong."""
     seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, NDArray[np.generic]]()
     draws = int(attack.params["seeds"])
     with model_untouched(model):
@@ -244,7 +247,7 @@ def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch,
 def _replayed(
     variant: str, model: nn.Module, attack: Attack, setting: Setting, kept: Kept, done: Collection[UnitKey]
 ) -> Iterator[Unit]:
-    """Replay what `kept` holds; nothing where the attack failed."""
+    """Replay the `kept` batches; nothing if the attack failed."""
     phase, numbers = replay_phase(attack.label), range(setting.batch_count)
     if all((variant, phase, number) in done for number in (0, 1)):
         return
@@ -263,7 +266,7 @@ def _replayed(
 
 
 def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
-    """Recompute the adversarial inputs of which a resumed run has only the verdicts; the seeds make them the same."""
+    """Recompute the adversarial inputs for which a resumed run has only verdicts; the seeds make them identical."""
     kept.close()
     maker = _made_on(attack, model)
     for batch in _batches(setting):

@@ -1,4 +1,4 @@
-"""From a plan to networks with weights: built, converted, loaded, or fitted and kept in the user's cache."""
+"""From a plan to networks with weights: built, converted, loaded, or trained and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Built:
     """A network with its weights, for one BN estimator.
 
     Attributes:
-        network: without input scaling.
-        conversion: whether BN was converted before or after its weights were trained.
-        summary: what was converted; None where nothing was asked to be.
-        sha256: over its weights and buffers.
-        function_preserved: γ and β have absorbed the change of statistics; under running statistics the network
-            computes what it computed before.
+        network: the network without input scaling.
+        conversion: whether BN was converted before or after training.
+        summary: what was converted; None if no conversion was requested.
+        sha256: hash of its weights and buffers.
+        function_preserved: whether γ and β have absorbed the change of statistics, so that under running statistics the
+            network computes the same function as before.
     """
 
     network: nn.Module
@@ -59,7 +59,7 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
 
     The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
     """
-    # None: weights of Stein layers without a card, which are evaluated with the one estimator that the user names
+    # None: weights of Stein layers without a card, evaluated with the single estimator that the user names
     trained_with_bn = plan.weights is not None and plan.weights.trained_with in (bn, None)
     if plan.weights_kind == "pretrained":
         with forked_rng(plan.config.seed):
@@ -80,13 +80,13 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
 
 
 def _converted_before(network: nn.Module, bn: str, then: Callable[[nn.Module], None]) -> Built:
-    """Convert BN unless it stays plain, let the network get weights trained with it, and describe the result."""
+    """Convert BN unless it stays plain, then train or load weights with it (`then`), and describe the result."""
     if bn == "sample":
         then(network)
         return Built(network.eval(), "none", None, state_sha256(network))
     convert_batchnorm(network, bn)
     then(network)
-    # Once more for the summary: layers know their count only after training or loading. Nothing else changes.
+    # Again, for the summary: layers have a count only after training or loading. Nothing else changes.
     network, summary = convert_batchnorm(network, bn)
     return Built(network.eval(), "before-training", summary, state_sha256(network))
 
@@ -100,7 +100,7 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
 
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
-    """Train `network` by the built-in recipe, or load what an equal training left in the cache."""
+    """Train `network` with the built-in recipe, or load the result of an identical training from the cache."""
     recipe = fit_recipe()
     samples = plan.training_samples()
     check_values(samples, progress)
@@ -109,17 +109,17 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
         try:
             load_weights(network, read_weights(path))
         except UsageError as error:
-            progress.note(f"the cached network is unusable and is trained again ({error})")
+            progress.note(f"the cached network is unusable and is retrained ({error})")
         else:
             progress.note(f"fit {bn}: found in the cache")
             return
-    model = plan.wrap(network, precision="fp32")  # the precision asked for is the evaluation's
+    model = plan.wrap(network, precision="fp32")  # the requested precision applies to the evaluation
     try:
         fit(
             model, samples, plan.task,
             recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
         )  # fmt: skip
-    except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
+    except (RuntimeError, ValueError) as error:  # torch's errors, including out of memory
         raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
     card = WeightsCard(
         model=plan.source.spec,
@@ -144,10 +144,10 @@ def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress)
 
 
 def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: nn.Module) -> str:
-    """Hash everything that matters for the result of a training.
+    """Hash everything that affects the result of a training.
 
-    The architecture enters as its source's fingerprint, its structure and its initial weights, so that an edit
-    to a user's file or another library version never reuses an old network.
+    For the architecture these are its source's fingerprint, its structure and its initial weights, so that an old
+    network is never reused after an edit to a user's file or with another library version.
     """
     matters: dict[str, Any] = {
         "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],

@@ -1,8 +1,8 @@
-"""Adversarial inputs shown to the model again in other batches: how verdicts depend on the batch.
+"""Replay: the same adversarial inputs are shown again in other batches, to see how verdicts depend on the batch.
 
-Under batch statistics a prediction depends on the other samples of the batch, so that "broken" holds for the batch
-in which an attack found it. Three other kinds of batch test how far it generalizes: shuffled among other adversarial
-inputs, each alone among the clean samples of its batch, and each alone.
+Under batch statistics a prediction depends on the other samples of the batch, so "broken" holds only for the
+batch that was attacked. Three other kinds of batches test how far this generalizes: the adversarial inputs shuffled,
+each one among the clean samples of its batch, and each one alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task, finite_rows
 
 SINGLES = 64
-"""Samples that are shown one by one, at most: each costs a forward pass of a whole batch."""
+"""Maximum number of samples shown one by one: each costs a forward pass of a whole batch."""
 MOST_BYTES = 2**30
-"""Adversarial inputs that are kept for replay, at most; a data set beyond it is replayed in its first part."""
+"""Maximum size of the adversarial inputs kept for replay; of a larger data set only the first part is replayed."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Attacked:
 
 
 class Kept:
-    """The attacked batches of one attack, in data order, up to a limit; `full` says that it was met.
+    """The attacked batches of one attack, in data order, up to a limit; `full` is true once a batch did not fit.
 
     Args:
-        most_bytes: of adversarial inputs.
+        most_bytes: limit on the size of the adversarial inputs.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
@@ -49,7 +49,7 @@ class Kept:
         self.full = False
 
     def add(self, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
-        """Keep a batch, if there is room; a row that is not finite, which would spoil its batch, as the clean one."""
+        """Keep a batch if it fits; non-finite rows, which would spoil it, are replaced by the clean ones."""
         size = adv_inputs.numel() * adv_inputs.element_size()
         self.full = self.full or size > self._left
         if not self.full:
@@ -59,7 +59,7 @@ class Kept:
             self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
 
     def close(self) -> None:
-        """Forget everything, and have the whole limit again."""
+        """Drop all batches and reset the limit."""
         self.batches.clear()
         self.full = False
         self._left = self._most_bytes
@@ -69,11 +69,11 @@ class Kept:
 def replay_shuffled(
     model: nn.Module, task: Task, kept: Kept, device: torch.device, seed: int
 ) -> tuple[NDArray[np.int64], Columns]:
-    """Show all kept adversarial inputs again in batches of the same sizes, shuffled among one another.
+    """Show all kept adversarial inputs again in shuffled batches of the same sizes.
 
     Returns:
-        The samples' positions, and their outcomes in the setting ``shuffled``. With a single batch, which no
-        shuffling changes, nothing.
+        The samples' positions, and their outcomes in the setting ``shuffled``. Empty for a single batch, which
+        shuffling does not change.
     """
     if len(kept.batches) < 2:
         return np.empty(0, np.int64), {}
@@ -92,7 +92,7 @@ def replay_shuffled(
 
 @torch.no_grad()
 def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device) -> tuple[NDArray[np.int64], Columns]:
-    """Show the first `SINGLES` kept adversarial inputs each among the clean samples of its batch, and alone.
+    """Show each of the first `SINGLES` kept adversarial inputs among the clean samples of its batch, and alone.
 
     Returns:
         The samples' positions, and their outcomes in the settings ``among_clean`` and, unless a layer would have a
@@ -116,7 +116,7 @@ def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device
 
 
 def _columns(parts: list[dict[str, Tensor]], setting: str) -> Columns:
-    """Put the outcomes of several batches together; nothing where there are none."""
+    """Concatenate the outcomes of several batches; empty if there are none."""
     names = parts[0] if parts else {}
     return in_setting({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in names}, setting)
 

@@ -1,4 +1,4 @@
-"""Entry point of an evaluation: a configuration in, a report out."""
+"""Entry point of an evaluation: turns a configuration into a report."""
 
 from __future__ import annotations
 
@@ -56,15 +56,16 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     """Run `stein-bench evaluate`, except for printing and writing the report.
 
     With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` continues;
-    the caller removes it once the report is written.
+    the caller removes the journal once the report is written.
 
     Args:
-        config: what to run.
+        config: the configuration to run.
         command: the command line, for the report.
         progress: receives progress and notes.
 
     Raises:
-        UsageError: something is wrong with the input; nothing was trained or attacked then.
+        UsageError: something is wrong with the input, mostly found before anything is trained or attacked, or the
+            journal belongs to another run.
         RunError: the run failed.
     """
     started, created = time.perf_counter(), datetime.now(UTC)
@@ -111,7 +112,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:
-    """Return the results with the published metrics, if they differ from the standard ones."""
+    """Return the results, for segmentation with the published metrics added."""
     if plan.task.name != "segmentation":
         return result
     return with_published_metrics(result, math.prod(plan.samples.shape[1:]), batch_size)
@@ -123,7 +124,7 @@ def _keeper(plan: Plan, journal: Journal | None) -> Keeper | None:
 
 
 def _save_adversarials(plan: Plan, keeper: Keeper | None) -> SavedAdversarials | None:
-    """Write what was kept beside the report; nothing where there is no report or every attack failed."""
+    """Write the kept examples beside the report; nothing without an output file or if every attack failed."""
     config = plan.config
     if keeper is None or config.save_adversarials is None or config.output is None or not keeper.examples():
         return None
@@ -158,7 +159,7 @@ def _data_info(plan: Plan) -> DataInfo:
 
 
 def _built(plan: Plan, progress: Progress) -> Iterator[tuple[Variant, Built]]:
-    """Yield each variant with its network; variants of one estimator share theirs."""
+    """Yield each variant with its network; variants with the same estimator share one."""
     built: dict[str, Built] = {}
     for variant in plan.variants:
         if variant.bn not in built:
@@ -177,11 +178,11 @@ def _run_variant(
 ) -> tuple[VariantResult, list[Diagnostic]]:
     network = built.network
     if variant.stats == "batch" and variant.bn == "sample":
-        # The layers that can take batch statistics in evaluation; their parameters and buffers stay the same.
+        # Layers that can use batch statistics in evaluation; parameters and buffers stay the same.
         network, summary = convert_batchnorm(network, "sample")
         built = replace(built, summary=summary)
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
-        progress.note(f"{variant.label} has the surrogate's own weights: against it the transfer attacks are white-box")
+        progress.note(f"{variant.label} has the surrogate's weights: transfer attacks on it are white-box")
     if journal:
         journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
@@ -251,7 +252,7 @@ def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | No
         "journal": 1,
         "batch_size": batch_size,
         "config_sha256": config.sha256(),
-        "attacks": [attack.label for attack in plan.attacks],  # a battery's file may have changed meanwhile
+        "attacks": [attack.label for attack in plan.attacks],  # the battery's file may have changed since
         "data_sha256": plan.samples.sha256(),
         "weights_sha256": plan.weights.sha256 if plan.weights else None,
         "model": plan.source.fingerprint(),

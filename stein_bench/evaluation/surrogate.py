@@ -1,4 +1,4 @@
-"""The surrogate: another model for the same inputs and classes, which transfer attacks are crafted on."""
+"""The surrogate: another model with the same inputs and classes, on which transfer attacks are crafted."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
         A plan of the surrogate on the same samples, or None if no attack is crafted on one.
 
     Raises:
-        UsageError: a transfer attack has no surrogate, a surrogate no such attack, or it does not fit: another number
-            of outputs than `classes`, inputs that it rejects, weights that are not there.
+        UsageError: a transfer attack has no surrogate, a surrogate no transfer attack, or the surrogate does not fit:
+            its number of outputs is not `classes`, it rejects the inputs, or its weights are missing.
     """
     config, transfers = plan.config, tuple(attack for attack in plan.attacks if attack.info.is_transfer)
     if config.surrogate is None:
         if config.surrogate_weights is not None:
-            raise UsageError("--surrogate-weights needs --surrogate, the model that they are for.")
+            raise UsageError("--surrogate-weights needs --surrogate, the model for these weights.")
         if transfers:
             raise UsageError(f"attack {transfers[0].info.name} is crafted on another model: name it with --surrogate.")
         return None

@@ -1,4 +1,4 @@
-"""Per-sample outcomes: the finished units that evaluation yields, and the columns they are gathered into."""
+"""Per-sample outcomes: the finished units of an evaluation, and the columns into which they are gathered."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ Columns = dict[str, NDArray[np.generic]]
 """Per-sample arrays by name."""
 
 REPLAY = "replay "
+"""Prefix of the phases that replay an attack's adversarial inputs."""
 CLEAN = "clean"
-"""The phase of a unit that holds clean predictions; any other phase is an attack's label."""
+"""The phase of units with clean predictions; other phases are an attack's label or a `replay_phase`."""
 DISTANCE = "distance"
-"""The column with the distance of the adversarial input found, within eps or not."""
+"""The column with the distance of the adversarial input, within eps or not."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One finished piece of work: one batch of one phase of one variant.
+    """One finished unit of work: one batch of one phase of one variant.
 
     Attributes:
         variant: label of the variant, e.g. ``stein/running``.
-        phase: `CLEAN` or the label of the attack.
+        phase: `CLEAN`, the label of an attack, or its `replay_phase`.
         batch: number of the batch within the phase, from 0.
         indices: positions of the samples in data order.
-        columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All hold the columns of the
-            task's outcomes (for classification ``correct``). Clean units have ``finite`` as well, attack units
-            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), and `DISTANCE`
-            for minimum-norm attacks. In corruption units every name is followed
-            by the number of the draw (``correct0``, ``correct1``, …), in units of a replay the setting comes before it
-            (``alone.correct``).
+        columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All contain the columns of the
+            task's outcomes (for classification ``correct``). Clean units also have ``finite``, attack units
+            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), and minimum-norm attacks `DISTANCE`. In
+            corruption units the number of the draw is appended to every name (``correct0``, ``correct1``, …), in
+            replay units the setting is put before it (``alone.correct``).
         seconds: wall time of this unit, verification included.
         forward_passes, backward_passes: passes through the model, counted in samples.
         message: empty, or why the unit failed (then there are no columns).
@@ -57,32 +57,32 @@ class Unit:
 
 
 def replay_phase(label: str) -> str:
-    """Return the phase in which the adversarial inputs of that attack are replayed in other batches.
+    """Return the phase that replays the adversarial inputs of that attack in other batches.
 
-    Its unit 0 has the setting ``shuffled``, its unit 1 ``among_clean`` and, where it can be, ``alone``: the outcomes of
-    those samples alone that were replayed.
+    Its unit 0 has the setting ``shuffled``, its unit 1 ``among_clean`` and, if possible, ``alone``. They contain only
+    the samples that were replayed.
     """
     return f"{REPLAY}{label}"
 
 
 def numbered(columns: Columns, number: int) -> Columns:
-    """Return the columns of one draw of a corruption under the names that they have in its unit."""
+    """Return the columns of one draw of a corruption under their names in its unit."""
     return {f"{name}{number}": column for name, column in columns.items()}
 
 
 def in_setting(columns: Columns, setting: str) -> Columns:
-    """Return the columns of one setting of a replay under the names that they have in its unit."""
+    """Return the columns of one setting of a replay under their names in its unit."""
     return {f"{setting}.{name}": column for name, column in columns.items()}
 
 
 def of_setting(columns: Columns, setting: str) -> Columns:
-    """Undo `in_setting`; empty where the unit has no such setting."""
+    """Undo `in_setting`; empty if the unit lacks this setting."""
     start = f"{setting}."
     return {name.removeprefix(start): column for name, column in columns.items() if name.startswith(start)}
 
 
 def draws(columns: Columns) -> list[Columns]:
-    """Undo `numbered`: return the columns of each draw, in the order of their numbers."""
+    """Undo `numbered`: return the columns of each draw, in order."""
     found: dict[int, Columns] = {}
     for key, column in columns.items():
         name = key.rstrip("0123456789")
@@ -92,7 +92,7 @@ def draws(columns: Columns) -> list[Columns]:
 
 @dataclass(frozen=True)
 class Phase:
-    """All units of one phase of one variant, put together in data order."""
+    """All units of one phase of one variant, gathered in data order."""
 
     columns: Columns
     seconds: float
@@ -106,9 +106,12 @@ class Phase:
 
 
 def gather(units: Iterable[Unit], samples: int) -> Phase:
-    """Put the units of one phase together; the order in which they arrived does not matter.
+    """Gather the units of one phase; their order does not matter.
 
-    A failed unit makes the phase a failed one: it then has its message and no columns.
+    If a unit failed, so does the phase: it then has the unit's message and no columns.
+
+    Raises:
+        ValueError: the units do not cover each of the `samples` exactly once.
     """
     units = list(units)
     message = next((unit.message for unit in units if unit.failed), "")

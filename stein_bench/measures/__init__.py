@@ -13,4 +13,4 @@ MEASURES: dict[str, type[Outcome]] = {
     "classification": RightOrWrong,
     "segmentation": Segmented,
 }
-"""By task: how its outcomes are measured."""
+"""The outcome class of each task."""

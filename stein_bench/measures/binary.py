@@ -1,4 +1,4 @@
-"""Outcomes of binary classification by a score: sensitivity, specificity and the area under the ROC curve."""
+"""Outcomes of binary classification with a score: sensitivity, specificity and the area under the ROC curve."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from stein_bench.statistics.rates import Bits, mean_accuracy
 
 @dataclass(frozen=True, eq=False)
 class TwoClass(RightOrWrong):
-    """Samples of two classes with their scores; packed, and read back from a report, the bits alone are left.
+    """Samples of two classes with their scores; reports store only the bits, so unpacked outcomes have no scores.
 
     Attributes:
-        score: the logit of the positive class against the other, (n,); infinite on the wrong side where the model's
+        score: the logit of the positive class relative to the other, (n,); infinite on the wrong side if the model's
             outputs are not finite.
         positive: which samples are of class 1.
     """
@@ -30,7 +30,7 @@ class TwoClass(RightOrWrong):
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
-        """Return the outcome in the columns ``correct``, ``score`` and ``positive``."""
+        """Return the outcome from the columns ``correct``, ``score`` and ``positive``."""
         score, positive = columns["score"].astype(np.float64), columns["positive"].astype(np.bool_)
         return cls(columns["correct"].astype(np.bool_), score, positive)
 
@@ -40,15 +40,15 @@ class TwoClass(RightOrWrong):
         return type(self)(self.correct[indices], self.score[indices], self.positive[indices])
 
     def metrics(self) -> dict[str, Figure]:
-        """Return ``auc``, ``sensitivity`` and ``specificity``, see `mean_metrics`; nothing without scores."""
+        """Return ``auc``, ``sensitivity`` and ``specificity``, see `mean_metrics`; empty without scores."""
         return self.mean_metrics([self])
 
     @classmethod
     def mean_metrics(cls, draws: Sequence[Self]) -> dict[str, Figure]:
-        """Return the means over `draws` with 95 % intervals for that many samples.
+        """Return the means over `draws` of the same n samples with 95 % intervals for n samples.
 
-        ``sensitivity`` and ``specificity`` are the shares right of class 1 and of class 0, with Wilson's intervals;
-        ``auc`` ranks the scores, with the interval of `ranking.area`. A class without samples has none.
+        ``sensitivity`` and ``specificity`` are the shares correct of class 1 and of class 0, with Wilson intervals;
+        ``auc`` ranks the scores, with the interval of `statistics.auc.area`. Figures of an empty class are null.
         """
         positive = draws[0].positive
         if positive is None:
@@ -60,11 +60,11 @@ class TwoClass(RightOrWrong):
         }
 
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
-        """Return the worse of the clean and the adversarial score of each sample; the clean one where it is `void`."""
+        """Return the worse of the clean and the adversarial score of each sample; the clean one if `void`."""
         return self._worse(adversarial, ~void)
 
     def _worse(self, other: Self, counts: Bits) -> Self:
-        """Return the worse of two outcomes of each sample where the other one counts, else this one."""
+        """Return the worse of the two outcomes of each sample if the other one `counts`, else this one."""
         correct = self.correct & (other.correct | ~counts)
         if self.score is None or other.score is None or self.positive is None:
             return type(self)(correct)

@@ -1,4 +1,4 @@
-"""The worst case within each budget of a battery: the points of a curve of accuracy against eps. No torch."""
+"""The worst case within each budget of a battery: the points of an accuracy-ε curve. No torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from stein_bench.report.results import BudgetResult
 def budget_results(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome]) -> list[BudgetResult]:
     """Return the worst case within every budget, by norm in the order of the attacks and by eps.
 
-    What lies within a small ball lies within every larger one of the same norm, so that an attack counts for all
-    budgets from its own on. Nothing where there is one budget (that is the worst case itself), or where an attack has
-    no outcomes.
+    A small ε-ball lies within every larger one of the same norm, so an attack counts for all budgets from its own on.
+    Empty if there is only one budget (that is the worst case itself) or if an attack has no outcomes.
 
     Args:
         attacks: the battery.
-        robust: by label, which samples are still correct.
+        robust: the outcomes under attack by label.
     """
     if any(attack.label not in robust for attack in attacks):
         return []

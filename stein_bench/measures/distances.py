@@ -13,11 +13,11 @@ CURVE_POINTS = 20
 
 
 def distance_statistics(distances: NDArray[np.float64], correct: Bits) -> Distances:
-    """Summarise the distances found, and turn them into robust accuracy as a function of ε.
+    """Summarize the distances found, and derive robust accuracy as a function of ε.
 
     Args:
-        distances: per sample, in the attack's norm; NaN where no adversarial input was found at any distance.
-        correct: what is right on the clean input; the other samples are left out, for they need no attack.
+        distances: per sample, in the attack's norm; NaN if no adversarial input was found at any distance.
+        correct: which samples are correct on the clean input; the others are excluded, as they need no attack.
     """
     found = np.sort(distances[correct & np.isfinite(distances)])
     standing, samples = int(correct.sum()), max(len(correct), 1)
@@ -38,7 +38,7 @@ def distance_statistics(distances: NDArray[np.float64], correct: Bits) -> Distan
 
 
 def spread(values: NDArray[np.float64]) -> Spread | None:
-    """Return mean, median and maximum of `values`; None where there are none."""
+    """Return mean, median and maximum of `values`; None if there are none."""
     if values.size == 0:
         return None
     return Spread(mean=float(values.mean()), median=float(np.median(values)), max=float(values.max()))

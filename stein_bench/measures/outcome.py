@@ -1,4 +1,4 @@
-"""Outcomes of samples, and those of samples that are right or wrong as a whole."""
+"""Per-sample outcomes, and those of samples that are simply right or wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome(ABC):
     @classmethod
     @abstractmethod
     def from_columns(cls, columns: Columns) -> Self:
-        """Return the outcome that a task's columns make; other columns are ignored."""
+        """Return the outcome from a task's columns; other columns are ignored."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -37,20 +37,20 @@ class Outcome(ABC):
 
     @abstractmethod
     def right(self) -> tuple[float, int]:
-        """Return how much is right, and of how much: their ratio is the accuracy."""
+        """Return the number correct and the total; their ratio is the accuracy."""
 
     @abstractmethod
     def accuracy(self) -> Rate:
         """Return the accuracy with its interval."""
 
     def headline(self) -> Figure:
-        """Return the figure that comparisons use, with its interval: the accuracy, or the task's counterpart."""
+        """Return the figure used for comparisons, with its interval: the accuracy, or the task's counterpart."""
         rate = self.accuracy()
         return Figure(value=rate.value, ci95=(rate.low, rate.high))
 
     @abstractmethod
     def value(self) -> float:
-        """Return the value of the headline alone."""
+        """Return the headline's value without its interval."""
 
     def metrics(self) -> dict[str, Figure]:
         """Return the task's other metrics by name."""
@@ -59,7 +59,7 @@ class Outcome(ABC):
     @classmethod
     @abstractmethod
     def mean_accuracy(cls, draws: Sequence[Self]) -> Rate:
-        """Return the mean accuracy over several draws of the same samples, with an interval for that many samples."""
+        """Return the mean accuracy over draws of the same n samples, with an interval for n samples."""
 
     @classmethod
     def mean_metrics(cls, draws: Sequence[Self]) -> dict[str, Figure]:
@@ -71,32 +71,32 @@ class Outcome(ABC):
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
         """Return the outcome under attack, given this clean outcome.
 
-        Per sample that is the worse of the clean and the adversarial outcome; where the adversarial input is `void`
-        (invalid, or beyond eps), it is the clean one.
+        Per sample that is the worse of the clean and the adversarial outcome, or the clean one if the adversarial input
+        is `void` (invalid or over budget).
         """
 
     @abstractmethod
     def worse_than(self, other: Self) -> Bits:
-        """Return in which samples this outcome is worse than the other."""
+        """Return for which samples this outcome is worse than the other."""
 
     @abstractmethod
     def differs(self, other: Self) -> Bits:
-        """Return in which samples the two outcomes differ so much that the verdict changes."""
+        """Return for which samples the two outcomes differ enough to change the verdict."""
 
     @abstractmethod
     def versus(self, other: Self, batch_size: int | None = None) -> Paired:
-        """Compare this outcome, the first, with another one of the same samples, the second, by their `headline`.
+        """Compare this (first) outcome with another (second) one of the same samples by their `headline`.
 
-        `batch_size` is None where samples are independent, else the size of the batches.
+        `batch_size` is None if samples are independent, else the size of the batches.
         """
 
     def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64] | None:
-        """Return for each batch how many more samples are right here than in the other; None without such bits."""
+        """Return per batch how many more samples are correct here than in the other; None if samples are graded."""
         del other, batch_size
         return None
 
     def success_rate(self, robust: Self) -> float | None:
-        """Return the share that an attack broke of the samples that are right here; None where there is no such bit."""
+        """Return the share of samples correct here that an attack broke; None if undefined or samples are graded."""
         del robust
         return None
 
@@ -111,12 +111,12 @@ class Outcome(ABC):
     @classmethod
     @abstractmethod
     def packed(cls, clean: Self, robust: Mapping[str, Self], corrupted: Mapping[str, Sequence[Self]]) -> dict[str, Any]:
-        """Return the fields of the report's `Outcomes` that keep these outcomes, by label of attack and corruption."""
+        """Return the fields of the report's `Outcomes` for these outcomes, by label of attack and corruption."""
 
     @classmethod
     @abstractmethod
     def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
-        """Undo `packed`: return the clean outcome, and by label those under attack.
+        """Undo `packed`: return the clean outcome, and those under attack by label.
 
         Raises:
             UsageError: the packed outcomes are damaged.
@@ -125,13 +125,13 @@ class Outcome(ABC):
 
 @dataclass(frozen=True, eq=False)
 class RightOrWrong(Outcome):
-    """Samples that are right or wrong as a whole."""
+    """Samples that are simply right or wrong."""
 
     correct: Bits
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
-        """Return the outcome in the column ``correct``."""
+        """Return the outcome from the column ``correct``."""
         return cls(columns["correct"].astype(np.bool_))
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class RightOrWrong(Outcome):
         return float(self.correct.sum()), len(self)
 
     def accuracy(self) -> Rate:
-        """Return the share of samples that are right, with its Wilson interval."""
+        """Return the share of correct samples with its Wilson interval."""
         return accuracy(self.correct)
 
     def value(self) -> float:

@@ -1,4 +1,4 @@
-"""The metrics of the code of arXiv 2507.08261 on Cityscapes under its own names, with their standard names."""
+"""The metrics of the published code of arXiv 2507.08261 on Cityscapes under its names, with their standard names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PUBLISHED_METRICS = {
 
 
 def published_metrics(counts: ClassCounts, pixels: int, batch_size: int) -> dict[str, Figure]:
-    """Return the `PUBLISHED_METRICS` of images in the order in which they were evaluated; they have no intervals.
+    """Return the `PUBLISHED_METRICS` of images in evaluation order, without intervals.
 
     Args:
-        counts: of the images, void pixels in none of them.
-        pixels: of an image, void ones included.
+        counts: of the images, void pixels excluded.
+        pixels: per image, void ones included.
         batch_size: images per batch.
     """
     found = dict(zip(METRICS, metrics(counts.total()).tolist(), strict=True))
@@ -37,10 +37,10 @@ def published_metrics(counts: ClassCounts, pixels: int, batch_size: int) -> dict
 
 
 def with_published_metrics(result: VariantResult, pixels: int, batch_size: int) -> VariantResult:
-    """Return the segmentation results of a variant with the published metrics beside the others.
+    """Return the segmentation results of a variant with the published metrics added.
 
-    The clean pass and every attack get them. Under attack they are those of the worse of the clean and the
-    adversarial image, as all figures here.
+    They are added to the clean results and to every attack. Under attack they are those of the worse of the clean and
+    the adversarial image, like all figures here.
     """
     clean, robust = Segmented.unpacked(result.outcomes)
 

@@ -1,4 +1,4 @@
-"""Outcomes of segmented images: counts per class, because no image is right or wrong as a whole."""
+"""Outcomes of segmented images: counts per class, because an image is not simply right or wrong."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ from stein_bench.statistics.rates import Bits, Rate
 
 MIOU, PIXEL_ACCURACY = METRICS.index("miou"), METRICS.index("pixel_accuracy")
 CHANGED = 0.01
-"""An image whose mIoU moves by more than this in another batch has another verdict."""
+"""If an image's mIoU changes by more than this in another batch, its verdict has changed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented(Outcome):
-    """Images with their pixels counted by class; the accuracy is that of all labelled pixels, the headline the mIoU.
+    """Images with pixel counts per class; the accuracy is over all labelled pixels, the headline is the mIoU.
 
-    Intervals come from the bootstrap over images. An image is worse than another outcome of itself where its own mIoU
-    is lower.
+    Intervals come from the bootstrap over images. An image is worse in one outcome than in another if its own
+    mIoU is lower.
     """
 
     counts: ClassCounts
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
-        """Return the outcome in the columns ``intersection``, ``prediction`` and ``target``, each (n, K)."""
+        """Return the outcome from the columns ``intersection``, ``prediction`` and ``target``, each (n, K)."""
         parts = (columns[name].astype(np.int64) for name in ("intersection", "prediction", "target"))
         return cls(ClassCounts(*parts))
 
@@ -57,11 +57,11 @@ class Segmented(Outcome):
         return type(self)(self.counts.select(indices))
 
     def right(self) -> tuple[float, int]:
-        """Return the pixels that are right, and the labelled ones."""
+        """Return the number of correct and of labelled pixels."""
         return float(self.counts.intersection.sum()), int(self.counts.target.sum())
 
     def accuracy(self) -> Rate:
-        """Return the share of labelled pixels that are right, with its interval over images."""
+        """Return the share of labelled pixels that are correct, with its interval over images."""
         return self.mean_accuracy([self])
 
     def headline(self) -> Figure:
@@ -99,7 +99,7 @@ class Segmented(Outcome):
         return np.asarray(np.abs(self._miou - other._miou) > CHANGED, np.bool_)
 
     def versus(self, other: Self, batch_size: int | None = None) -> Paired:
-        """Compare the mIoU of two outcomes, by exchanging images (or whole batches) and by the paired bootstrap."""
+        """Compare the mIoU of two outcomes by permutation test over images (or whole batches) and paired bootstrap."""
         n = len(self)
         units = n if batch_size is None else -(-n // max(batch_size, 1))
         p_drop = p_gain = None
@@ -184,12 +184,12 @@ def _unpack(text: str, images: int, classes: int) -> NDArray[np.int64]:
     except ValueError:
         raise UsageError("packed counts are not base64; the report is damaged.") from None
     if found.size != images * classes:
-        raise UsageError(f"packed counts hold {found.size} numbers, not {images} images of {classes} classes.")
+        raise UsageError(f"packed counts hold {found.size} numbers, not {images} × {classes} (images × classes).")
     return found.reshape(images, classes).astype(np.int64)
 
 
 def _spread(counts: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Put each column where its class belongs."""
+    """Move each column to the index of its class."""
     spread = np.zeros((len(counts), int(classes.max(initial=-1)) + 1), np.int64)
     spread[:, classes] = counts
     return spread

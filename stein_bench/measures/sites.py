@@ -11,11 +11,11 @@ from stein_bench.report.results import SiteResult
 
 
 def site_results(draws: Sequence[Outcome], sites: Sequence[str] | None) -> dict[str, SiteResult] | None:
-    """Return accuracy and metrics of each site by name, in order; None where sites are unknown.
+    """Return accuracy and metrics by site name, sorted; None if sites are unknown.
 
     Args:
-        draws: one outcome of all samples, or one for each draw of a corruption, whose mean is taken.
-        sites: of each sample.
+        draws: one outcome of all samples, or one per draw of a corruption, which are averaged.
+        sites: site of each sample.
     """
     if sites is None or not draws:
         return None

@@ -1,1 +1,1 @@
-"""Models: from a model spec to a network on inputs in [0, 1], and its weights."""
+"""Models: networks for inputs in [0, 1] from model specs, and their weights."""

@@ -25,8 +25,8 @@ _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWOR
 class UserModel:
     """A user's callable that returns a network.
 
-    `file` is the one it is written in, None where it has none; errors call it `shown`. `folder` is importable
-    while the callable runs. `code` is the hash of the files that it is made of.
+    `file` is its source file, or None; errors call it `shown`. `folder` is importable while the callable runs.
+    `code` is the hash of its source files.
     """
 
     spec: str
@@ -39,9 +39,9 @@ class UserModel:
     pretrained: None = None
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Call the user's callable, with those of the arguments that its signature accepts.
+        """Call the user's callable with the arguments that its signature accepts.
 
-        See `ModelSource.build`. Raises `UsageError` where it fails or returns something else than a network.
+        See `ModelSource.build`. Raises `UsageError` if it fails or does not return a network.
         """
         from torch import nn
 
@@ -55,8 +55,10 @@ class UserModel:
         return network
 
     def fingerprint(self) -> str:
-        """Return the hash of the callable's file, of those of its folder that it imports, and of all loaded code
-        that is not installed."""
+        """Return the hash of the callable's file, the files of its folder that it imports, and all other loaded code.
+
+        Installed packages are excluded.
+        """
         return digest("user", self.code, loaded_sha256())
 
 
@@ -94,10 +96,10 @@ def find_in_module(module_name: str, attribute: str) -> UserModel:
 
 
 def accepted_arguments(factory: Callable[..., Any], num_classes: int | None, in_channels: int) -> dict[str, int]:
-    """Return the arguments to call `factory` with, by what its signature accepts.
+    """Return the arguments for `factory` that its signature accepts.
 
-    ``num_classes`` also goes to a callable with ``**kwargs``; the channels only to one that names
-    ``in_channels`` or ``in_chans``, because a fixed network would choke on an argument it never expected.
+    ``num_classes`` is also passed to a callable with ``**kwargs``; the channels only to one that names
+    ``in_channels`` or ``in_chans``, because a network with fixed channels would fail on the argument.
     """
     try:
         parameters = inspect.signature(factory).parameters.values()
@@ -121,7 +123,7 @@ def _callable(module: ModuleType, attribute: str, shown: str) -> Callable[..., A
         raise UsageError(f"{shown} has no {attribute!r}.{near}")
     found = getattr(module, attribute)
     if isinstance(found, nn.Module):
-        raise UsageError(f"{shown}:{attribute} is a network; name a class or function that makes one.")
+        raise UsageError(f"{shown}:{attribute} is a network; name a class or function that returns one.")
     if not callable(found):
         raise UsageError(f"{shown}:{attribute} is {_article(type(found).__name__)}, which cannot be called.")
     factory: Callable[..., Any] = found
@@ -140,7 +142,7 @@ def _callables(module: ModuleType, *, own: bool = False) -> list[str]:
 
 
 def _root(file: Path, module_name: str) -> Path:
-    """Return the folder from which the module's dotted name counts."""
+    """Return the folder that the module's dotted name is relative to."""
     depth = len(module_name.split(".")) - (file.name != "__init__.py")
     return file.absolute().parents[depth]
 

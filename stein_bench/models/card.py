@@ -13,11 +13,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class WeightsCard:
-    """Where weights come from, and what they need in order to be used as they were trained.
+    """Where weights come from, and what is needed to use them as trained.
 
-    `model` is the model's spec, `bn` the name of its normalization; `mean` and `std` are its preprocessing,
-    `input_shape` its (C, *spatial) input; `data` names the training data, `recipe` holds the training's
-    settings, `seed` its seed. `format` is the version of this card.
+    `model` is the model's spec, `bn` its BN estimator; `mean` and `std` are its preprocessing, `input_shape` its
+    (C, *spatial) input; `data` names the training data, `recipe` contains the training settings, `seed` is the
+    training seed. `format` is the card's version.
     """
 
     model: str
@@ -38,7 +38,7 @@ def card_to_json(card: WeightsCard) -> str:
 
 
 def card_from_json(text: str, where: str) -> WeightsCard:
-    """Return the card in a JSON `text`; `UsageError`, naming `where`, where it is broken or newer."""
+    """Return the card in a JSON `text`; `UsageError`, naming `where`, if it is invalid or of another format."""
     try:
         found = json.loads(text)
     except ValueError as error:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ZeroPadded(nn.Module):
-    """The shortcut without parameters, option A of the paper: every second pixel, new channels of zeros."""
+    """The parameter-free shortcut, option A of the paper: every second pixel, zeros in the new channels."""
 
     def __init__(self, new_channels: int) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class ZeroPadded(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with BN around a shortcut, which changes shape where the block does.
+    """Two 3×3 convolutions with BN and a shortcut, which changes shape if the block does.
 
     Args:
-        inside, outside: channels before and after.
+        inside, outside: input and output channels.
         stride: of the first convolution, 1 or 2.
-        projection: a changing shortcut is a 1×1 convolution with BN (option B), not zero padding (option A).
+        projection: a shape-changing shortcut is a 1×1 convolution with BN (option B), not zero padding (option A).
     """
 
     def __init__(self, inside: int, outside: int, stride: int, *, projection: bool) -> None:
@@ -50,16 +50,16 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A ResNet with a 3×3 stem of stride 1 and no max pooling, as CIFAR's small images want it.
+    """A ResNet with a 3×3 stem of stride 1 and no max pooling, for CIFAR's small images.
 
-    Stages ``layer1``, ``layer2``, … have `blocks` basic blocks each; the first has `width` channels, each later
+    Stages ``layer1``, ``layer2``, … have `blocks` basic blocks each; the first has `width` channels, each further
     one twice as many at half the resolution. Global average pooling and ``linear`` follow. Parameters are named
-    as in the widely used public implementations, so that weights of those fit.
+    as in the widely used public implementations, so that their weights can be loaded.
 
     Args:
         blocks: basic blocks per stage.
         width: channels of the first stage.
-        num_classes, in_channels: outputs, and channels of the input.
+        num_classes, in_channels: number of outputs and of input channels.
         projection: option B shortcuts instead of option A, see `BasicBlock`.
     """
 
@@ -90,7 +90,7 @@ class CifarResNet(nn.Module):
         return logits
 
     def _initialise(self) -> None:
-        """Draw the convolutions as He et al. 2015 (arXiv 1502.01852) do for ReLU, by fan-out."""
+        """Initialise the convolutions for ReLU by fan-out, as in He et al. 2015 (arXiv 1502.01852)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

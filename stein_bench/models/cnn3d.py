@@ -1,4 +1,4 @@
-"""The small 3-D convolutional network that classifies brain volumes (arXiv 2507.08261)."""
+"""The small 3-D convolutional network for classifying brain volumes (arXiv 2507.08261)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WIDTHS = (3, 6, 6, 6)
 class CNN3D(nn.Module):
     """Four stride-2 3×3×3 convolutions, each with BN and ReLU, then linear layers to 768, 16 and the outputs.
 
-    For 1×128×128×64 inputs the first linear layer has 6·8·8·4 = 1536 inputs; another `shape` changes it alone.
-    The convolutions have biases, PyTorch's default.
+    For 1×128×128×64 inputs the first linear layer has 6·8·8·4 = 1536 inputs; another `shape` changes only this layer.
+    The convolutions have biases (PyTorch's default).
 
     Args:
         shape: (D, H, W) of the inputs; each convolution halves it, rounding up.
-        outputs: number of logits: 1 for two classes, the sign telling them apart.
+        outputs: number of logits; 1 for two classes, which its sign distinguishes.
         in_channels: channels of the input.
     """
 
@@ -44,7 +44,7 @@ class CNN3D(nn.Module):
         """
         if tuple(x.shape[1:]) != self.input_shape:
             own, given = ("×".join(map(str, shape)) for shape in (self.input_shape, x.shape[1:]))
-            hint = " Give volumes, as --data nifti:CSV."
+            hint = " Give volumes, e.g. --data nifti:CSV."
             if x.dim() == 5:
                 fitting = f"paper:cnn3d,shape={'x'.join(map(str, x.shape[2:]))}"
                 hint = f" Give volumes of that shape, or write {fitting}"

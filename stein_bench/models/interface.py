@@ -1,4 +1,4 @@
-"""The interface of model sources, and helpers that they share."""
+"""The interface of model sources, and their shared helpers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LONGEST_REASON = 300
 
 @dataclass(frozen=True)
 class PretrainedConfig:
-    """What the published weights of a model expect of their input, and which labels they give.
+    """The input that a model's published weights expect, and the labels that they predict.
 
-    `mean` and `std` are per channel, of inputs in [0, 1]; `image_size` is the side in pixels after resizing
+    `mean` and `std` are per channel, for inputs in [0, 1]; `image_size` is the side in pixels after resizing
     to `image_size / crop_pct` by `interpolation` (``bilinear``, ``bicubic`` or ``nearest``) and cropping.
-    `label_space` is ``"imagenet-1k"`` for the 1000 ImageNet classes in their usual order, otherwise None.
-    `origin` names library and weights, e.g. ``timm resnet18.a1_in1k``.
+    `label_space` is ``"imagenet-1k"`` for the 1000 ImageNet classes in their usual order, ``"voc-21"`` for Pascal
+    VOC's with background, otherwise None. `origin` names library and weights, e.g. ``timm resnet18.a1_in1k``.
     """
 
     mean: tuple[float, ...]
@@ -41,7 +41,7 @@ class PretrainedConfig:
 class Scaling:
     """The input scaling in a model's first layer: (input - mean) / std per channel, for inputs in [0, 1].
 
-    `origin` says in a few words where the numbers come from.
+    `origin` states briefly where the values come from.
     """
 
     mean: tuple[float, ...]
@@ -65,23 +65,23 @@ class ModelSource(Protocol):
 
     @property
     def pretrained(self) -> PretrainedConfig | None:
-        """What the pretrained weights expect; None where there are none."""
+        """What the pretrained weights expect; None if there are none."""
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Return a new network for inputs of `in_channels` channels, its weights drawn from the global RNG.
 
         `num_classes` None means the model's own number. With `pretrained`, the published weights are loaded.
-        Raises `UsageError` where the architecture cannot be built like that or has no pretrained weights, and
-        `RunError` where its weights cannot be downloaded.
+        Raises `UsageError` if the architecture cannot be built this way or has no pretrained weights, and
+        `RunError` if its weights cannot be downloaded.
         """
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of what determines the architecture beyond the spec: library version or code."""
+        """Return a SHA-256 of what determines the architecture besides the spec: library version or code."""
 
 
 @runtime_checkable
 class NamesClassifier(Protocol):
-    """A source that knows which layers of its networks give the class scores."""
+    """A source that names the layers of its networks that output the class scores."""
 
     def classifier_layers(self) -> tuple[str, ...]:
         """Return the names of the classifier layers, as in the state dict without ``.weight``."""
@@ -89,15 +89,15 @@ class NamesClassifier(Protocol):
 
 @runtime_checkable
 class ScalesInput(Protocol):
-    """A source whose networks have an input scaling of their own, without pretrained weights to tell it."""
+    """A source that defines its networks' input scaling, because there are no pretrained weights to define it."""
 
     @property
     def default_scaling(self) -> Scaling | None:
-        """The scaling, or None where inputs stay in [0, 1]."""
+        """The scaling, or None if inputs stay in [0, 1]."""
 
 
 def digest(*parts: str) -> str:
-    """Return the SHA-256 of `parts`, in order and told apart."""
+    """Return the SHA-256 of the sequence of `parts`, each hashed with its length."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -106,7 +106,7 @@ def digest(*parts: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the message of an `error` from other people's code as one line of bounded length."""
+    """Return type and message of an `error` from third-party code as one line of bounded length."""
     text = " ".join(str(error).split())
     if len(text) > LONGEST_REASON:
         text = text[: LONGEST_REASON - 1] + "…"
@@ -115,7 +115,7 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Keep a library's prints off stdout, which may be carrying a JSON report, and drop its warnings."""
+    """Redirect a library's prints to stderr, since stdout may carry a JSON report, and drop its warnings."""
     with redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

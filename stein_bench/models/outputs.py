@@ -13,12 +13,12 @@ KEYS = ("logits", "out")
 
 
 def logits(output: object) -> Tensor:
-    """Return the scores in a network's `output`: (n, classes), (n,) or, of dense tasks, (n, classes, H, W).
+    """Return the logits in a network's `output`: (n, classes), (n,) or, for dense tasks, (n, classes, H, W).
 
     That is the output itself, the entry ``logits`` or ``out`` of a dictionary or named tuple (torchvision's
-    GoogLeNet and Inception in training), or the first element of a tuple or list. Raises `UsageError`, saying
-    what came instead, where there is no floating-point tensor with samples. Whether its shape fits the labels is the
-    task's to say.
+    GoogLeNet and Inception in training), or the first element of a tuple or list. Raises `UsageError`, naming
+    what was found, if that is not a floating-point tensor with a batch dimension. The task checks whether its shape
+    fits the labels.
     """
     scores = _unwrapped(output)
     if not isinstance(scores, Tensor):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 Option = int | str | tuple[int, ...]
-"""A whole number from 1, a word, or sizes such as 128×128×64, written ``128x128x64``."""
+"""A positive integer, a word, or sizes such as 128×128×64, written ``128x128x64``."""
 
 MOST_PARAMETERS = 1_000_000_000
-"""More in a network of these kinds is a slip of the pen."""
+"""A network of this kind with more is assumed to be a typo."""
 
 _SIZE = re.compile(r"[1-9][0-9]{0,8}")
 
@@ -30,11 +30,11 @@ class Architecture:
     """A network of the paper.
 
     Attributes:
-        builder: called with `num_classes` (None: its own number) and `in_channels`, and with the options that
-            the user gives; its further keyword-only parameters are these options, typed by their defaults.
-        summary: what it is, in one line.
-        scaling: its input scaling where nothing else is said; None leaves inputs as they are.
-        classifier: the layers that give the class scores, as in the state dict without ``.weight``.
+        builder: called with `num_classes` (None: its own number), `in_channels` and the user's options, which are its
+            keyword-only parameters, typed by their defaults.
+        summary: one-line description.
+        scaling: its default input scaling; None leaves inputs unchanged.
+        classifier: the layers that output the class scores, as in the state dict without ``.weight``.
     """
 
     builder: Callable[..., nn.Module]
@@ -43,14 +43,14 @@ class Architecture:
     classifier: tuple[str, ...] = ()
 
     def options(self) -> dict[str, Option]:
-        """Return the options that its builder takes, with their defaults."""
+        """Return the builder's options with their defaults."""
         parameters = inspect.signature(self.builder).parameters.values()
         return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 @dataclass(frozen=True)
 class PaperModel:
-    """One network of the paper, with the options in which it differs from the published one."""
+    """A network of the paper, with the options that differ from the published ones."""
 
     key: str
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class PaperModel:
 
     @property
     def name(self) -> str:
-        """The name with the options that are not the default, in the builder's order."""
+        """The name with the non-default options, in the builder's order."""
         return ",".join([self.key, *(f"{option}={_written(value)}" for option, value in self.options.items())])
 
     @property
@@ -79,21 +79,19 @@ class PaperModel:
         return builder()
 
     def _check_size(self, builder: Callable[[], nn.Module]) -> None:
-        """Refuse options that make a network too large to be meant, before memory is taken for it."""
+        """Refuse options that give an implausibly large network, before memory is allocated for it."""
         import torch
 
         try:
             with torch.device("meta"):
                 size = sum(parameter.numel() for parameter in builder().parameters())
-        except (RuntimeError, OverflowError, TypeError) as error:  # sizes beyond what torch counts
+        except (RuntimeError, OverflowError, TypeError) as error:  # sizes that overflow in torch
             raise UsageError(f"cannot build {self.spec}: its options are too large.") from error
         if size > MOST_PARAMETERS:
-            raise UsageError(
-                f"{self.spec} would have {size:,} parameters; options may make at most {MOST_PARAMETERS:,}."
-            )
+            raise UsageError(f"{self.spec} would have {size:,} parameters; at most {MOST_PARAMETERS:,} are allowed.")
 
     def fingerprint(self) -> str:
-        """Return the hash of the code that builds it: this package's folder of models."""
+        """Return the hash of the spec and of the code that builds it: all modules of `stein_bench.models`."""
         files = sorted(Path(__file__).parent.glob("*.py"))
         return digest("paper", self.spec, *(file.read_text(encoding="utf-8") for file in files))
 
@@ -103,7 +101,7 @@ class PaperModel:
 
 
 def find_paper_model(text: str) -> PaperModel:
-    """Return the network that ``NAME[,OPTION=VALUE,…]`` names.
+    """Return the network that ``NAME[,OPTION=VALUE,…]`` specifies.
 
     Raises `UsageError`, with the nearest known name, for anything else.
     """
@@ -116,7 +114,8 @@ def find_paper_model(text: str) -> PaperModel:
         option, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
             example = next((f"{name}={_written(default)}" for name, default in known.items()), "")
-            raise UsageError(f"paper:{text}: {part!r} is not of the form option=value{example and f', as {example}'}.")
+            hint = example and f", e.g. {example}"
+            raise UsageError(f"paper:{text}: {part!r} is not of the form option=value{hint}.")
         if option not in known:
             raise unknown_name(f"option of paper:{key}", option, known, hint="" if known else "It has none.")
         if option in given:
@@ -126,14 +125,14 @@ def find_paper_model(text: str) -> PaperModel:
 
 
 def _parsed(text: str, default: Option, what: str) -> Option:
-    """Parse an option's value as one of the kind of its `default`."""
+    """Parse an option's value as the type of its `default`."""
     if isinstance(default, str):
         return text
     wanted = len(default) if isinstance(default, tuple) else 1
     kind = "a whole number from 1" if wanted == 1 else f"{wanted} whole numbers from 1"
     sizes = text.lower().split("x")
     if len(sizes) != wanted or not all(_SIZE.fullmatch(size) for size in sizes):
-        raise UsageError(f"{what}={text}: write {kind}, as {_written(default)}.")
+        raise UsageError(f"{what}={text}: write {kind}, e.g. {_written(default)}.")
     return tuple(map(int, sizes)) if isinstance(default, tuple) else int(sizes[0])
 
 
@@ -142,7 +141,7 @@ def _written(value: Option) -> str:
 
 
 def _cifar_resnet(blocks: tuple[int, ...], width: int, *, projection: bool) -> Callable[..., nn.Module]:
-    """Return the builder of a CIFAR ResNet with `blocks` per stage, whose base width is its only option."""
+    """Return the builder of a CIFAR ResNet with `blocks` per stage; its only option is the base width."""
     base = width
 
     def build(num_classes: int | None, in_channels: int, *, width: int = base) -> nn.Module:
@@ -203,4 +202,4 @@ PAPER_MODELS: dict[str, Architecture] = {
         ("head.3",),
     ),
 }
-"""Name → architecture. Builders import torch when they are called."""
+"""Name → architecture. Builders import torch when called."""

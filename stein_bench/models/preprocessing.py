@@ -1,4 +1,4 @@
-"""A network with its preprocessing as first layer, so that attacks work on inputs in [0, 1]."""
+"""A network with its preprocessing as the first layer, so that attacks work on inputs in [0, 1]."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Preprocessed(nn.Module):
     """``network((x - mean) / std)`` for inputs of any rank, with float32 logits.
 
     Args:
-        network: takes (n, C, *spatial), returns (n, K) logits, or holds them as `outputs.logits` knows.
-        mean: one value, or one per channel, of inputs in [0, 1].
+        network: takes (n, C, *spatial), returns (n, K) logits or an output that `outputs.logits` extracts them from.
+        mean: one value, or one per channel, for inputs in [0, 1].
         std: one value, or one per channel, above 0.
-        precision: ``fp32``, or ``bf16`` for running the network under bfloat16 autocast. The preprocessing
-            and the logits are float32 in both, and gradients flow in both.
+        precision: ``fp32``, or ``bf16`` to run the network under bfloat16 autocast. Preprocessing and logits are
+            float32 and gradients flow in either case.
 
     Raises:
         UsageError: for a `mean` or `std` that `check_preprocessing` refuses, or an unknown `precision`.
@@ -40,17 +40,17 @@ class Preprocessed(nn.Module):
             raise unknown_name("precision", precision, PRECISIONS)
         self.network = network
         self.precision = precision
-        # not persistent: the state dict stays the network's own
+        # not persistent, so that the state dict contains only the network
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return float32 logits (n, K) for `x` (n, C, *spatial) in [0, 1].
 
-        Raises `UsageError` where mean and std are for another number of channels.
+        Raises `UsageError` if mean and std are for another number of channels.
         """
         channels = x.shape[1]
-        # without this check, three means would turn one channel into three
+        # without this check, three means would broadcast one channel to three
         for values in (self.mean, self.std):
             if values.numel() not in (1, channels):
                 raise UsageError(f"mean and std are for {values.numel()} channels, the inputs have {channels}.")
@@ -67,7 +67,7 @@ class Preprocessed(nn.Module):
 def check_preprocessing(mean: Sequence[float], std: Sequence[float], channels: int | None = None) -> None:
     """Raise `UsageError` unless `mean` and `std` are finite, `std` above 0, each of 1 or `channels` values.
 
-    With `channels` None, the two only have to fit each other.
+    With `channels` None, only their lengths have to fit each other.
     """
     for name, values in (("mean", mean), ("std", std)):
         if len(values) == 0:

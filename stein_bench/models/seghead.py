@@ -1,4 +1,4 @@
-"""The source ``seghead:NAME``: any timm model with feature maps, under a segmentation head."""
+"""The source ``seghead:NAME``: any timm model with feature maps and a segmentation head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackboneWithHead:
-    """``seghead:NAME``: a model of timm as a backbone under a concatenation head, to be trained."""
+    """``seghead:NAME``: a timm model as the backbone of a concatenation head, to be trained."""
 
     timm_name: str
     pretrained: None = None
@@ -34,7 +34,7 @@ class BackboneWithHead:
         return RGB
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Build the network. See `ModelSource.build`; there are no weights that segment."""
+        """Build the network. See `ModelSource.build`; there are no pretrained segmentation weights."""
         if pretrained:
             raise UsageError(f"{self.spec} has no pretrained segmentation weights; give a weights file, or train it.")
         from stein_bench.models.segmentation import with_head
@@ -42,7 +42,7 @@ class BackboneWithHead:
         return with_head(self.timm_name, num_classes or 19, in_channels)
 
     def fingerprint(self) -> str:
-        """Return the hash of timm's version and of the code of the head."""
+        """Return the hash of the spec, timm's version and the code of the head."""
         import timm
 
         code = (Path(__file__).parent / "segmentation.py").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ class BackboneWithHead:
 
 
 def find_backbone_with_head(name: str) -> BackboneWithHead:
-    """Return the source of ``seghead:NAME``; raises `UsageError`, with the nearest names, where timm has none."""
+    """Return the source of ``seghead:NAME``; raises `UsageError`, with the nearest names, if timm has no such model."""
     names = timm_model_names()
     if name not in names:
         raise unknown_name("timm model", name, names, hint="`stein-bench list models` lists the known ones.")

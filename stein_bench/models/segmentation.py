@@ -1,4 +1,4 @@
-"""Segmentation networks: a timm backbone whose feature maps are concatenated under two 1×1 convolutions."""
+"""Segmentation networks: a timm backbone whose concatenated feature maps feed two 1×1 convolutions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HRNET = "hrnet_w18_small"
 HRNET_FEATURES: dict[str, Any] = {"feature_location": "", "out_indices": (1, 2, 3, 4)}
-"""Without these timm gives HRNets layers that only classification needs."""
+"""Without these options, timm's HRNets contain layers that only classification needs."""
 PUBLISHED_MOMENTUM = 0.01
 
 
@@ -37,8 +37,8 @@ class SegmentationNetwork(nn.Module):
     """A backbone with a `ConcatenationHead`: logits (n, classes, H, W) for images (n, C, H, W).
 
     Args:
-        backbone: returns feature maps, of which those of lower resolution are brought to the highest one bilinearly.
-        channels: of each of these maps.
+        backbone: returns feature maps, which are upsampled bilinearly to the highest resolution among them.
+        channels: number of channels of each map.
         classes: number of classes.
     """
 
@@ -49,7 +49,7 @@ class SegmentationNetwork(nn.Module):
         self.head = ConcatenationHead(sum(channels), classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return one logit per class and pixel, bilinear from the resolution of the largest feature map."""
+        """Return one logit per class and pixel, upsampled bilinearly from the size of the largest feature map."""
         maps = [_channels_first(found, count) for found, count in zip(self.backbone(x), self.channels, strict=True)]
         size = max((found.shape[-2:] for found in maps), key=lambda sides: sides[0] * sides[1])
         joined = torch.cat([_resized(found, size) for found in maps], dim=1)
@@ -57,7 +57,7 @@ class SegmentationNetwork(nn.Module):
 
 
 def _channels_first(found: Tensor, channels: int) -> Tensor:
-    # Some transformers of timm keep their feature maps as (n, H, W, C).
+    # Some of timm's transformers return feature maps as (n, H, W, C).
     return found if found.shape[1] == channels else found.movedim(-1, 1)
 
 
@@ -70,7 +70,7 @@ def _resized(found: Tensor, size: Sequence[int]) -> Tensor:
 def with_head(name: str, classes: int, in_channels: int) -> SegmentationNetwork:
     """Return timm's model `name` as a backbone with a `ConcatenationHead`, its weights drawn from the global RNG.
 
-    Raises `UsageError` where the model gives no feature maps.
+    Raises `UsageError` if the model has no feature maps, and `RunError` if building it fails with an `OSError`.
     """
     import timm
 
@@ -89,7 +89,7 @@ def hrnet(classes: int, in_channels: int, stem_stride: int) -> SegmentationNetwo
     """Return the HRNet of arXiv 2507.08261: 1,540,819 parameters with 19 classes.
 
     Its BN has momentum 0.01, and the two convolutions of its stem have a stride of 1, so that it works at full
-    resolution; `stem_stride` 2, timm's own, takes a sixteenth of the work and the memory.
+    resolution; `stem_stride` 2, timm's default, takes a sixteenth of the compute and memory.
     Raises `UsageError` for another stride.
     """
     if stem_stride not in (1, 2):

@@ -1,4 +1,4 @@
-"""Source files of a user's network: its own file and the files beside it that it imports."""
+"""Source files of a user's network: its own file and the nearby files that it imports."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ INSTALLED = ("site-packages", "dist-packages")
 
 
 def loaded_sha256() -> str:
-    """Return the SHA-256 over all Python files that are loaded now but belong to no installed distribution.
+    """Return the SHA-256 over all currently loaded Python files that belong to no installed distribution.
 
-    A network may be made of any of them, wherever they lie: development installs, folders on ``PYTHONPATH``.
+    A network may depend on any of them: development installs, folders on ``PYTHONPATH``.
     """
     own = Path(__file__).parents[1]
     library = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
@@ -36,10 +36,10 @@ def loaded_sha256() -> str:
 
 
 def code_sha256(file: Path, root: Path) -> str:
-    """Return the SHA-256 over `file` and all Python files under `root` that it imports, also indirectly.
+    """Return the SHA-256 over `file` and all Python files under `root` that it imports, directly or indirectly.
 
-    Imports are read from the source, so a file that is imported in another way (by `importlib`, say) does not
-    count. Installed packages do not count either, except for the one that `file` belongs to.
+    Imports are read from the source, so files imported in other ways (e.g. by `importlib`) are not covered. Nor
+    are installed packages, except the one that `file` belongs to.
     """
     whole = hashlib.sha256()
     for path in sorted(_reachable(file.resolve(), root.resolve())):
@@ -63,7 +63,7 @@ def _reachable(file: Path, root: Path) -> set[Path]:
 
 
 def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the dotted names that a file may import, relative ones made absolute (from `root`)."""
+    """Yield the dotted names that a file may import, as absolute names from `root`."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
@@ -76,12 +76,12 @@ def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
             package = _package(path, root, node.level)
             module = (*package, *(node.module.split(".") if node.module else ()))
             yield module
-            for alias in node.names:  # what is imported from a package may be a module of it
+            for alias in node.names:  # a name imported from a package may be one of its modules
                 yield (*module, alias.name)
 
 
 def _package(path: Path, root: Path, level: int) -> tuple[str, ...]:
-    """Return the dotted name that `level` leading dots stand for in the file `path`."""
+    """Return the dotted name of the package that `level` leading dots refer to in the file `path`."""
     if level == 0 or not path.is_relative_to(root):
         return ()
     parents = path.relative_to(root).parts[:-1]
@@ -89,7 +89,7 @@ def _package(path: Path, root: Path, level: int) -> tuple[str, ...]:
 
 
 def _sources(dotted: tuple[str, ...], root: Path) -> Iterator[Path]:
-    """Yield the files of a module or package, and of the packages around it, which run first."""
+    """Yield the files of a module or package and of its parent packages, which run first."""
     for depth in range(len(dotted)):
         base = root.joinpath(*dotted[:depth], dotted[depth])
         for candidate in (base.with_name(f"{base.name}.py"), base / "__init__.py"):

@@ -1,4 +1,4 @@
-"""From a model spec to the source that builds its networks."""
+"""Resolving a model spec to the source that builds its networks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ HINT = "`stein-bench list models` lists the known ones."
 
 
 def find_model(spec: str) -> ModelSource:
-    """Return the source of networks that `spec` names; no network is built and nothing is downloaded.
+    """Return the model source of `spec`; no network is built and nothing is downloaded.
 
     `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
     ``seghead:NAME``, ``paper:NAME[,OPTION=VALUE,…]``, ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's
-    file or module is imported. Raises `UsageError` for anything that is not found or fails, with the nearest names.
+    file or module is imported. Raises `UsageError` if it is not found (with the nearest names) or fails.
     """
     where, colon, attribute = spec.rpartition(":")
     if where.endswith(".py"):
@@ -47,7 +47,7 @@ def find_model(spec: str) -> ModelSource:
 
 def _find_bare(name: str) -> ModelSource:
     if name.endswith(".py"):
-        raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable making the network.")
+        raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable that returns the network.")
     if "/" in name:
         raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)

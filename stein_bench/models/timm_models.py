@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 WNID = re.compile(r"n\d{8}")
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
-# Whatever these packages raise while weights are fetched is about the network, not about the model.
+# Errors from these packages while weights are fetched concern the connection, not the model.
 DOWNLOADERS = ("huggingface_hub", "httpx", "requests", "urllib3")
 
 
@@ -33,7 +33,7 @@ class TimmModel:
 
     @property
     def pretrained(self) -> PretrainedConfig | None:
-        """The configuration of the tag's weights, of timm's default tag where none is given."""
+        """The configuration of the weights of the tag, or of timm's default tag."""
         config = _registered_config(self.name)
         if config is None or not config.has_weights:
             return None
@@ -43,10 +43,10 @@ class TimmModel:
         return _pretrained_config(config, label_space, origin)
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Build the network. Pretrained weights of another class count or channel count are adapted by timm.
+        """Build the network; timm adapts pretrained weights to another number of classes or channels.
 
-        That is: the classifier starts anew from random weights, and the first layer's weights are summed or
-        repeated over the channels. See `ModelSource.build`.
+        The classifier is then initialized at random, and the first layer's weights are summed or repeated over the
+        channels. See `ModelSource.build`.
         """
         if pretrained and self.pretrained is None:
             raise UsageError(f"{self.spec} has no pretrained weights.")
@@ -77,12 +77,12 @@ class HubModel:
 
     @property
     def pretrained(self) -> PretrainedConfig:
-        """The configuration of the model's weights; the first look downloads it."""
+        """The configuration of the model's weights; the first access downloads it."""
         config = self._config
         return _pretrained_config(config, self._label_space(config), f"hf-hub {self.hub_id}")
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Build the network that the hub describes. See `TimmModel.build`."""
+        """Build the network described on the hub. See `TimmModel.build`."""
         return _create(self.spec, self.spec, num_classes, in_channels, pretrained)
 
     def fingerprint(self) -> str:
@@ -119,7 +119,7 @@ class HubModel:
         return PretrainedCfg(**{key: value for key, value in described.items() if key in known})
 
     def _label_space(self, config: Any) -> str | None:
-        """ImageNet only where it is said: 1000 classes alone may be anybody's."""
+        """ImageNet only if stated: 1000 classes alone may be any others."""
         labels = config.label_names or ()
         says_so = self.hub_id.startswith("timm/") or "in1k" in self.name or "imagenet" in self.name.lower()
         says_so = says_so or (bool(labels) and all(WNID.fullmatch(str(label)) for label in labels))
@@ -127,9 +127,9 @@ class HubModel:
 
 
 def find_timm_model(name: str) -> TimmModel | None:
-    """Return timm's model of this `name`, or None where timm has none.
+    """Return timm's model of this `name`, or None if there is none.
 
-    Names that timm has renamed are found under their present name. Raises `UsageError` for a pretrained tag
+    Names that timm has deprecated are resolved to the current ones. Raises `UsageError` for a pretrained tag
     that the architecture does not have.
     """
     from timm.models import get_deprecated_models, is_model, list_pretrained
@@ -154,9 +154,9 @@ def timm_model_names(*, tagged: bool = False) -> list[str]:
 
 
 def find_hub_model(hub_id: str) -> HubModel:
-    """Return the model of a hub id, which is only looked up when it is needed.
+    """Return the model of a hub id, which is looked up on first use.
 
-    Raises `UsageError` where the id is not ``org/name`` or ``org/name@revision``.
+    Raises `UsageError` if the id is not ``org/name`` or ``org/name@revision``.
     """
     if not HUB_ID.fullmatch(hub_id):
         raise UsageError(f"{hub_id!r} is not a model of the Hugging Face hub: write hf-hub:ORG/NAME.")
@@ -177,8 +177,8 @@ def _create(spec: str, timm_name: str, num_classes: int | None, in_channels: int
 
 
 def _build_error(spec: str, error: Exception) -> SteinBenchError:
-    """Tell a model that does not exist from one that cannot be fetched now and from one that cannot be."""
-    if type(error).__name__ == "RepositoryNotFoundError":  # huggingface_hub's; the module of it has moved
+    """Return the error for a model that does not exist, cannot be downloaded now, or cannot be built."""
+    if type(error).__name__ == "RepositoryNotFoundError":  # of huggingface_hub; its module has moved
         return UsageError(f"there is no public model {spec} on the Hugging Face hub.")
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS:
         return RunError(f"cannot download {spec}: {reason(error)}")

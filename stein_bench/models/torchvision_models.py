@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TorchvisionModel:
-    """A classification model of torchvision, with its default weights as the pretrained ones."""
+    """A torchvision classification model; its pretrained weights are torchvision's default ones."""
 
     name: str
 
@@ -42,7 +42,7 @@ class TorchvisionModel:
         )
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Build the network; torchvision's take 3 channels only, and its weights their own classes only.
+        """Build the network; it takes only 3 channels, and pretrained weights only their own number of classes.
 
         See `ModelSource.build`.
         """
@@ -56,7 +56,7 @@ class TorchvisionModel:
         return digest("torchvision", str(torchvision.__version__))
 
     def classifier_layers(self) -> tuple[str, ...]:
-        """Return the last linear or convolutional layer, found on a network without storage."""
+        """Return the last linear or convolutional layer, found on a network without storage (meta device)."""
         import torch
         import torchvision
         from torch import nn
@@ -64,7 +64,7 @@ class TorchvisionModel:
         try:
             with quiet_library(), torch.device("meta"):
                 network = torchvision.models.get_model(self.name, weights=None)
-        except NotImplementedError:  # RegNet computes its widths with tensors, which needs their values
+        except NotImplementedError:  # RegNet computes its widths with tensors, whose values it needs
             return ("fc",)
         modules = network.named_modules()
         layers = [name for name, module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
@@ -84,10 +84,10 @@ class TorchvisionModel:
 def build_torchvision(
     name: str, num_classes: int | None, in_channels: int, **weights: Literal["DEFAULT"] | None
 ) -> nn.Module:
-    """Build a model of torchvision, with its own number of classes for None.
+    """Build a torchvision model, with its own number of classes if `num_classes` is None.
 
-    Raises `UsageError` where it takes another number of channels or cannot be built, and `RunError` where its weights
-    cannot be downloaded.
+    Raises `UsageError` if `in_channels` is not 3 or it cannot be built, and `RunError` if its weights cannot be
+    downloaded.
     """
     import torchvision
 
@@ -105,17 +105,16 @@ def build_torchvision(
 
 
 def find_torchvision_model(name: str) -> TorchvisionModel | None:
-    """Return torchvision's model of this `name`, or None where it has none.
+    """Return torchvision's model of this `name`, or None if there is none.
 
-    Raises `UsageError` for a model that is there but takes no single images, or gives boxes (detection, video,
-    optical flow, quantized).
+    Raises `UsageError` for unsupported kinds of torchvision models (detection, video, optical flow, quantized).
     """
     import torchvision
 
     if name in torchvision_model_names():
         return TorchvisionModel(name)
     if name in torchvision.models.list_models():
-        raise UsageError(f"torchvision:{name} is not supported: only image classification and segmentation are.")
+        raise UsageError(f"torchvision:{name} is not supported: only image classification and segmentation models are.")
     return None
 
 

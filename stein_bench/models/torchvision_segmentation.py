@@ -17,7 +17,7 @@ VOC = "voc-21"
 
 @dataclass(frozen=True)
 class TorchvisionSegmentation:
-    """A segmentation model of torchvision; of its outputs the entry ``out`` counts, and there is no auxiliary head."""
+    """A torchvision segmentation model; only the entry ``out`` of its output is used, not an auxiliary head's."""
 
     name: str
 
@@ -27,7 +27,7 @@ class TorchvisionSegmentation:
 
     @property
     def pretrained(self) -> PretrainedConfig:
-        """The configuration of torchvision's default weights, which tell the classes of Pascal VOC apart."""
+        """The configuration of torchvision's default weights, which predict the classes of Pascal VOC."""
         import torchvision
 
         weights = torchvision.models.get_model_weights(self.name).DEFAULT
@@ -44,7 +44,7 @@ class TorchvisionSegmentation:
         )
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
-        """Build the network; it takes 3 channels only, and its weights their own classes only.
+        """Build the network; it takes only 3 channels, and pretrained weights only their own number of classes.
 
         See `ModelSource.build`.
         """
@@ -58,14 +58,14 @@ class TorchvisionSegmentation:
         return digest("torchvision", str(torchvision.__version__))
 
     def classifier_layers(self) -> tuple[str, ...]:
-        """Return the layers that give the class scores: one, or the two of LR-ASPP, which are added."""
+        """Return the layers that output the class scores: one, or the two of LR-ASPP, whose outputs are added."""
         if self.name.startswith("lraspp"):
             return ("classifier.low_classifier", "classifier.high_classifier")
         return ("classifier.4",)
 
 
 def find_torchvision_segmentation(name: str) -> TorchvisionSegmentation | None:
-    """Return torchvision's segmentation model of this `name`, or None where it has none."""
+    """Return torchvision's segmentation model of this `name`, or None if there is none."""
     return TorchvisionSegmentation(name) if name in torchvision_segmentation_names() else None
 
 

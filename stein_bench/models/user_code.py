@@ -1,4 +1,4 @@
-"""Importing a user's file or module, with one-line errors that name the place."""
+"""Importing a user's file or module, with one-line errors that name file and line."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from stein_bench.models.interface import reason
 
 @contextmanager
 def running(folder: Path, doing: str, file: Path | None, shown: str) -> Iterator[None]:
-    """Run a user's code in the body: `folder` importable, its prints on stderr, its errors as `UsageError`.
+    """Run a user's code in the body: `folder` is importable, prints go to stderr, errors become `UsageError`.
 
-    `sys.path` is as before afterwards. The error says what was being done (`doing`), exception type and
-    message, and the line of the user's `file`, called `shown`, in which it came up.
+    `sys.path` is restored afterwards. The error states what was being done (`doing`), exception type and
+    message, and the line of the user's `file`, called `shown`, where it occurred.
     """
     try:
         with _importable(folder), redirect_stdout(sys.stderr):
@@ -31,10 +31,10 @@ def running(folder: Path, doing: str, file: Path | None, shown: str) -> Iterator
 
 
 def import_file(file: Path, shown: str) -> ModuleType:
-    """Return the module of a Python `file`, under a name of its own in `sys.modules`.
+    """Return the module of a Python `file`, under a unique name in `sys.modules`.
 
-    The name depends on path and content, so an edited file is imported anew, and an unchanged one is not
-    imported twice. Raises `UsageError` (which calls the file `shown`) where it is missing or fails.
+    The name depends on path and content, so an edited file is imported again, and an unchanged one only
+    once. Raises `UsageError` (which calls the file `shown`) if it is missing or fails.
     """
     if not file.is_file():
         raise UsageError(f"no such file: {shown}")
@@ -50,7 +50,7 @@ def import_file(file: Path, shown: str) -> ModuleType:
     sys.modules[name] = module
     try:
         with running(file.parent, f"importing {shown}", file, shown):
-            # not by the loader: it may run bytecode cached from another version of the same second
+            # not by the loader, which may run bytecode cached from another version saved in the same second
             exec(compile(source, str(file), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[name]
@@ -61,7 +61,7 @@ def import_file(file: Path, shown: str) -> ModuleType:
 def import_named(name: str, folder: Path) -> ModuleType:
     """Return the module with this dotted `name`, with `folder` importable.
 
-    Raises `UsageError` where there is none or where importing it fails.
+    Raises `UsageError` if there is none or importing it fails.
     """
     file = _origin(name, folder)
     with running(folder, f"importing {name}", file, file.name if file else name):
@@ -75,12 +75,12 @@ def import_named(name: str, folder: Path) -> ModuleType:
 
 
 def is_importable(name: str, folder: Path) -> bool:
-    """Say whether there is a top-level module `name`, in `folder` or installed, without running it."""
+    """Return whether there is a top-level module `name`, in `folder` or installed, without running it."""
     return _find(name, folder) is not None
 
 
 def _origin(name: str, folder: Path) -> Path | None:
-    """Return the file of the module `name`, found without running any of it; None where there is none."""
+    """Return the file of the module `name`, found without running any of it; None if there is none."""
     top, *rest = name.split(".")
     origin = _find(top, folder)
     if origin is None:
@@ -94,10 +94,10 @@ def _origin(name: str, folder: Path) -> Path | None:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let modules in `folder` be imported in the body, before installed ones of the same name."""
+    """Make modules in `folder` importable in the body, ahead of installed ones of the same name."""
     path = list(sys.path)
     sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()  # files written since the last import are to be found
+    importlib.invalidate_caches()  # to find files written since the last import
     try:
         yield
     finally:
@@ -108,7 +108,7 @@ def _find(top: str, folder: Path) -> Path | None:
     try:
         with _importable(folder):
             spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # ValueError: a module that is loaded but has no spec, as __main__
+    except (ImportError, ValueError):  # ValueError: a loaded module without a spec, such as __main__
         return None
     return Path(spec.origin or "") if spec else None
 

@@ -1,4 +1,4 @@
-"""Weights: reading, writing and loading them, and recognizing their format."""
+"""Reading, writing and loading weights, and recognizing their format."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file by name, its card where this tool wrote it, its SHA-256 and its path."""
+    """The tensors of a file by name, its card if stein-bench wrote it, its SHA-256 and its path."""
 
     state: dict[str, Tensor]
     card: WeightsCard | None
@@ -48,9 +48,9 @@ class Weights:
 
     @property
     def trained_with(self) -> str | None:
-        """The BN estimator that they were trained with: the card's; plain BN where nothing says otherwise.
+        """The BN estimator used in training: the card's, or plain BN if there is no card.
 
-        None where layers have the ``count`` of Stein layers and there is no card that names the estimator.
+        None if there is no card but layers have the ``count`` of Stein layers.
         """
         if self.card is not None:
             return self.card.bn
@@ -61,9 +61,9 @@ class Weights:
 def read_weights(path: str | Path) -> Weights:
     """Return the weights in a ``.safetensors`` file, or in a ``.pth``, ``.pt`` or ``.ckpt`` one, on the CPU.
 
-    The latter are unpickled with `weights_only` alone, which runs no code from the file. A checkpoint that
-    holds its weights under ``state_dict``, ``model``, ``model_state_dict`` or ``net`` is unwrapped, and the
-    ``module.`` that DataParallel puts before every name is taken off. Raises `UsageError` for anything else.
+    The latter are unpickled with `weights_only`, which runs no code from the file. A checkpoint with its
+    weights under ``state_dict``, ``model``, ``model_state_dict`` or ``net`` is unwrapped, and DataParallel's
+    ``module.`` before every name is removed. Raises `UsageError` for anything else.
     """
     file = Path(path).expanduser()
     if file.suffix != ".safetensors" and file.suffix not in PICKLED:
@@ -83,8 +83,8 @@ def read_weights(path: str | Path) -> Weights:
 def save_weights(path: str | Path, network: nn.Module, card: WeightsCard) -> str:
     """Write the network's state dict and its `card` to a ``.safetensors`` file; return the file's SHA-256.
 
-    The file appears whole or not at all. Tensors that share storage are written once per name. Equal weights
-    and cards give equal files. Raises `UsageError` where the file cannot be written.
+    The file is written atomically. Tensors that share storage are written once per name. Equal weights and cards
+    give equal files. Raises `UsageError` if the file cannot be written.
     """
     file = Path(path).expanduser()
     if file.suffix != ".safetensors":
@@ -106,11 +106,11 @@ def save_weights(path: str | Path, network: nn.Module, card: WeightsCard) -> str
 
 
 def load_weights(network: nn.Module, weights: Weights) -> None:
-    """Copy the weights into the network, all names and shapes being the same.
+    """Copy the weights into the network; names and shapes must match.
 
-    Buffers that old or plain weights lack keep their values: ``num_batches_tracked``, and the ``count`` of a
-    Stein layer. So may all but one name of a tensor that the network holds under several. Anything else
-    missing, unexpected or of another shape raises one `UsageError`, and the network is untouched.
+    Two buffers may be missing and then keep their values: ``num_batches_tracked``, and the ``count`` of a Stein
+    layer. Of a tensor that the network has under several names, one suffices. Anything else missing, unexpected or
+    of another shape raises one `UsageError`, and the network is unchanged.
     """
     own = _tensors(network)
     given = weights.state
@@ -133,16 +133,15 @@ def state_sha256(network: nn.Module) -> str:
     whole = hashlib.sha256()
     for name, tensor in sorted(_tensors(network).items()):
         whole.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        # bytes and not values, because NumPy has no bfloat16
+        # bytes, not values, because NumPy has no bfloat16
         whole.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return whole.hexdigest()
 
 
 def classifier_size(source: ModelSource, weights: Weights) -> int | None:
-    """Return the number of classes that the weights tell apart, or None where that cannot be told.
+    """Return the number of classes that the weights predict, or None if it is unknown.
 
-    It stands in the card, or is the number of rows of the classifier's weight where the source knows which
-    layer that is.
+    It is recorded in the card, or is the number of rows of the classifier's weight if the source names that layer.
     """
     if weights.card is not None:
         return weights.card.num_classes
@@ -170,7 +169,7 @@ def _unpickle(file: Path) -> object:
     except OSError:
         raise
     except Exception as error:
-        # torch speaks of a GLOBAL or class where a pickle asks for code; of operands also for plain garbage
+        # torch mentions a GLOBAL or class if a pickle requires code; operands also for plain garbage
         if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL|Unsupported class", str(error)):
             raise UsageError(
                 f"{file} holds more than tensors, so loading it could run code; save only its state_dict()."
@@ -179,7 +178,7 @@ def _unpickle(file: Path) -> object:
 
 
 def _state(found: object, path: str) -> dict[str, Tensor]:
-    """Return the state dict in what a file held."""
+    """Return the state dict within the object read from a file."""
     while isinstance(found, Mapping):
         inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -201,7 +200,7 @@ def _state(found: object, path: str) -> dict[str, Tensor]:
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return the network's state dict; raises `UsageError` where it holds anything but tensors."""
+    """Return the network's state dict; raises `UsageError` if it contains anything but tensors."""
     state: dict[str, Any] = network.state_dict()
     for name, value in state.items():
         if not isinstance(value, Tensor):
@@ -210,7 +209,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _dispensable(name: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
-    """Say whether the network can do without being given the tensor `name`."""
+    """Return whether the tensor `name` may be missing from the weights."""
     prefix, _, last = name.rpartition(".")
     if last == "num_batches_tracked":
         return True
@@ -221,7 +220,7 @@ def _dispensable(name: str, own: Mapping[str, Tensor], given: Mapping[str, Tenso
 
 
 def _place(tensor: Tensor) -> tuple[object, ...] | None:
-    """Return what only names of the same tensor have in common; None where it has no storage."""
+    """Return a key that identifies the tensor across its names; None if it has no storage."""
     if tensor.data_ptr() == 0:
         return None
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype

@@ -1,4 +1,4 @@
-"""γ and β that absorb a change of BN's statistics, so that a converted network computes the same function."""
+"""Let γ and β absorb a change of BN's statistics, so that a converted network computes the same function."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stein_bench.normalization.layers import SteinNorm
 
 @contextmanager
 def function_preserved(layer: nn.Module) -> Iterator[None]:
-    """Let γ and β absorb what the body changes in the moments that evaluation of `layer` uses."""
+    """Let γ and β absorb any change that the body makes to the moments `layer` uses with running statistics."""
     before = _evaluation_moments(layer)
     yield
     _compensate(layer, before, _evaluation_moments(layer))
 
 
 def _evaluation_moments(layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return mean and variance, float64, by which `layer` evaluates with running statistics."""
+    """Return the mean and variance, float64, that `layer` uses in evaluation with running statistics."""
     norm = cast(nn.BatchNorm2d, layer)
     mean, variance = layer.running_moments() if isinstance(layer, SteinNorm) else (norm.running_mean, norm.running_var)
     return cast(Tensor, mean).double(), cast(Tensor, variance).double()

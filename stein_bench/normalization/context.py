@@ -10,7 +10,7 @@ _PLAIN = (Tensor, nn.Parameter)
 
 
 def is_watched() -> bool:
-    """Return whether programs are compiled or traced now, or operations transformed or intercepted."""
+    """Return whether the current code is being compiled or traced, or its operations transformed or intercepted."""
     return (
         torch.compiler.is_compiling()
         or torch._C._is_tracing()
@@ -21,11 +21,11 @@ def is_watched() -> bool:
 
 
 def runs_plainly(*tensors: Tensor | None) -> bool:
-    """Return whether ordinary code on these tensors runs now, once and unseen.
+    """Return whether operations on these tensors run as plain eager code.
 
-    Not so while a program is compiled, exported or traced, within `torch.func` transforms and forward-mode
-    differentiation, and for tensors on devices other than CPU and CUDA: there only differentiable operations
-    that every tracer knows may be used, and nothing may be kept for later.
+    False while a program is compiled, exported or traced, within `torch.func` transforms and forward-mode
+    differentiation, and for tensor subclasses and devices other than CPU and CUDA. Then only differentiable
+    operations that every tracer supports may be used, and nothing may be cached.
     """
     if is_watched():
         return False

@@ -1,7 +1,7 @@
-"""Turn a model's batch normalization layers into Stein layers and back, with a summary of what was done.
+"""Convert a model's BN layers to Stein layers and back, with a summary of what was converted.
 
 A layer is converted in place, by changing its class: the module, its parameters, buffers, hooks and flags
-stay the same objects, so optimisers, hooks and modules used in several places keep working.
+stay the same objects, so optimizers, hooks and shared modules keep working.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from stein_bench.normalization.survey import SkippedLayer, check_compensable, st
 
 @dataclass(frozen=True)
 class ConvertedLayer:
-    """A layer that was converted: its `name` in the model (empty for the model itself) and its former class.
+    """A converted layer: its `name` in the model (empty for the model itself) and its previous class, `kind`.
 
-    `count` is the number N of elements per channel behind its running averages; None if unknown (N = ∞).
+    `count` is N, the elements per channel of the last training batch; None if unknown (N = ∞ is assumed).
     """
 
     name: str
@@ -36,7 +36,7 @@ class ConvertedLayer:
 
 @dataclass(frozen=True)
 class ConversionSummary:
-    """What a conversion did to which layer; every layer is named once, also when it is used several times."""
+    """The layers that a conversion converted and skipped; a layer used several times is listed once."""
 
     estimator: str
     stats: str
@@ -45,7 +45,7 @@ class ConversionSummary:
 
     @property
     def variance_not_shrunk(self) -> tuple[str, ...]:
-        """The names of converted layers of unknown count: under running statistics N is taken as infinite."""
+        """Names of converted layers of unknown count; running statistics assume N = ∞ for them."""
         return tuple(layer.name for layer in self.converted if layer.count is None)
 
 
@@ -57,22 +57,22 @@ def convert_batchnorm(
     preserve_function: bool = False,
     count: float | None = None,
 ) -> tuple[nn.Module, ConversionSummary]:
-    """Convert all batch normalization layers of `model`, in place; layers converted before change estimator.
+    """Convert all BN layers of `model` in place; existing Stein layers change their estimator.
 
     Args:
-        model: any module, also a single layer.
-        estimator: an estimator's name, such as ``stein`` or ``ridge:0.3``.
-        stats: what evaluation uses, ``running`` or ``batch``.
-        preserve_function: absorb the change of statistics into γ and β, so that evaluation with running
-            statistics computes the same function as before, to rounding: a starting point for fine-tuning.
-        count: elements per channel behind the running averages, for layers that do not know theirs.
+        model: any module, including a single layer.
+        estimator: an estimator name, such as ``stein`` or ``ridge:0.3``.
+        stats: the statistics source in evaluation, ``running`` or ``batch``.
+        preserve_function: let γ and β absorb the change of statistics, so that evaluation with running statistics
+            computes the same function as before, up to rounding; a starting point for fine-tuning.
+        count: elements per channel N, for layers of unknown count.
 
     Returns:
-        The model, and the summary of what was converted, what was not, and why.
+        The model, and a summary of what was converted, what was not, and why.
 
     Raises:
-        UsageError: estimator, `stats` or `count` is bad, or γ or β of a layer cannot absorb the change.
-            Nothing has been changed then.
+        UsageError: `estimator`, `stats` or `count` is invalid, or γ or β of a layer cannot absorb the change;
+            the model is then unchanged.
     """
     name = parse_estimator(estimator)
     _check_arguments(stats, count)
@@ -91,13 +91,13 @@ def convert_batchnorm(
 
 
 def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> nn.Module:
-    """Turn all Stein layers of `model` back into ordinary ones, in place, and return the model.
+    """Convert all Stein layers of `model` back to ordinary BN, in place, and return the model.
 
-    Without `preserve_function` the exact parameters and sample moments stay: the inverse of a conversion
-    without it, bit for bit. With it γ and β absorb the change of statistics, to rounding.
+    Without `preserve_function`, parameters and running sample moments are kept, which exactly inverts a conversion
+    without it. With it, γ and β absorb the change of statistics, up to rounding.
 
     Raises:
-        UsageError: γ or β of a layer cannot absorb the change. Nothing has been changed then.
+        UsageError: γ or β of a layer cannot absorb the change; the model is then unchanged.
     """
     layers = [layer for _, layer in stein_layers(model)]
     if preserve_function:
@@ -113,7 +113,7 @@ def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> n
 
 @contextmanager
 def batchnorm_stats(model: nn.Module, stats: str) -> Iterator[nn.Module]:
-    """Let all Stein layers of `model` evaluate with `stats` inside the context, and put theirs back after it.
+    """Make all Stein layers of `model` evaluate with `stats` inside the context, and restore their source afterwards.
 
     Raises:
         UsageError: `stats` is neither ``running`` nor ``batch``.
@@ -129,7 +129,7 @@ def batchnorm_stats(model: nn.Module, stats: str) -> Iterator[nn.Module]:
 
 
 def has_batchnorm(model: nn.Module) -> bool:
-    """Return whether `model` has a batch normalization layer, converted or one that can be converted."""
+    """Return whether `model` has a BN layer that is converted or can be."""
     return bool(survey(model)[0])
 
 
@@ -141,7 +141,7 @@ def _check_arguments(stats: str, count: float | None) -> None:
 
 
 def _become_stein(layer: nn.Module) -> SteinNorm:
-    """Return the same object as a Stein layer (of an estimator yet to be set)."""
+    """Return the same object as a Stein layer (whose estimator is still to be set)."""
     if not isinstance(layer, SteinNorm):
         layer.__class__ = stein_classes()[type(layer)]
     return cast(SteinNorm, layer)
@@ -153,7 +153,7 @@ def _set_unknown_count(layer: SteinNorm, count: float | None) -> None:
 
 
 def _known_count(layer: SteinNorm) -> float | None:
-    """Return N, or None if it is unknown (as it is on the meta device)."""
+    """Return N, or None if it is unknown (always so on the meta device)."""
     if layer.count is None or layer.count.is_meta:
         return None
     return float(layer.count) or None

@@ -1,7 +1,7 @@
-"""Shrunk running moments, kept for as long as the running averages they were derived from stay the same.
+"""A cache of shrunk running moments, valid while the running averages they were derived from are unchanged.
 
-What is here runs in every evaluation of every layer, on top of a kernel that may take no longer than 10 µs, so it
-is written to be fast.
+This code runs in every evaluation of every layer, in addition to a kernel that may take as little as 10 µs, so it is
+written to be fast.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Sources = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class DerivedMoments:
-    """Shrunk mean and variance, shape ``(C,)``, with what tells whether they are still right.
+    """Shrunk mean and variance, shape ``(C,)``, with what is needed to check whether they are still valid.
 
-    `copies` of the sources are compared by value on the CPU: that costs a few microseconds, and misses no change,
-    whichever way it was made. On CUDA a comparison would wait for the device. There the copies are views of the
-    sources' memory (which is not used again while they live), and the `sources` must be the same tensors in the
+    On the CPU the sources are compared by value with `copies`: that takes a few microseconds and detects every
+    change, however it was made. On CUDA a comparison would wait for the device. There the copies are views of the
+    sources' memory (so that it is not reused while they exist), and the `sources` must be the same tensors in the
     same memory with the same version counters; a write that bypasses the counter, through ``.data`` or by a
-    collective operation, goes unnoticed there.
+    collective operation, goes unnoticed.
     """
 
     settings: Any
@@ -37,7 +37,7 @@ class DerivedMoments:
     variance: Tensor
 
     def still_right(self, settings: Any, sources: Sources) -> bool:
-        """Return whether deriving them from `sources` under `settings` now would give the same."""
+        """Return whether deriving the moments from `sources` under `settings` now would give the same result."""
         if settings is not self.settings:
             return False
         if self.sources is None:
@@ -56,9 +56,9 @@ class DerivedMoments:
 
 
 def may_be_kept(sources: Sources) -> bool:
-    """Return whether moments derived from these tensors now may be used again later.
+    """Return whether moments derived from these tensors may be cached.
 
-    Not so for CUDA's inference tensors, which have no version counter.
+    False unless `runs_plainly`, and for CUDA inference tensors, which have no version counter.
     """
     mean, variance, count = sources
     if not runs_plainly(mean, variance, count):
@@ -67,7 +67,7 @@ def may_be_kept(sources: Sources) -> bool:
 
 
 def remember(settings: Any, sources: Sources, mean: Tensor, variance: Tensor) -> DerivedMoments:
-    """Return `mean` and `variance` with what tells later whether they are still right."""
+    """Return `mean` and `variance` with what is needed to check later whether they are still valid."""
     views = (sources[0].detach(), sources[1].detach(), sources[2].detach())
     if all(source.is_cpu for source in sources):
         copies = (views[0].clone(), views[1].clone(), views[2].clone())

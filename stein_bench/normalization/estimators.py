@@ -1,10 +1,10 @@
-"""Shrinkage estimates of the channels' means and variances: pure functions of (mean, variance, count).
+"""Shrinkage estimators of channel means and variances: pure functions of (mean, variance, count).
 
 All take `mean` and `variance` of shape ``(C,)`` (the sample mean m and the *biased* sample variance s of
-every channel) and `count`, the number N of elements per channel as a number or 0-d tensor (infinity:
-unknown, or no sampling noise), and return the estimates in the same shape. They are differentiable and compute
-in float32 or wider, whatever the inputs' type. All values and gradients are finite for finite input, also for
-zero means, dead channels (s = 0) and N = 1. With fewer than three channels no mean is shrunk.
+every channel) and `count`, the number N of elements per channel as a number or 0-d tensor (infinity if
+unknown or without sampling noise), and return the estimates in the same shape. They are differentiable and compute
+in float32 or wider, whatever the inputs' dtype. All values and gradients are finite for finite input, including
+zero means, dead channels (s = 0) and N = 1. With fewer than three channels only ridge and lasso shrink the mean.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from stein_bench.normalization.names import EstimatorName, parse_estimator
 Count = float | Tensor
 Estimator = Callable[[Tensor, Tensor, Count], tuple[Tensor, Tensor]]
 
-SMALLEST_VARIANCE = 1e-38  # below it, a variance counts as this much in the geometric mean
+SMALLEST_VARIANCE = 1e-38  # smaller variances count as this value in the geometric mean
 _SMALLEST_SCALE = 2.0**-126  # the smallest normal float32: dividing by less may give infinity
-SMALLEST_ENERGY = 1e-20  # what divides by that scale and is not zero has a larger sum of squares
+SMALLEST_ENERGY = 1e-20  # a nonzero vector over its `positive_scale` has a larger sum of squares
 
 
 def sample(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]:
@@ -68,7 +68,7 @@ def jsnorm(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor
 
 
 def james_stein(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]:
-    """Shrink the mean towards zero by its sampling noise, and scale the variance.
+    """Shrink the mean towards zero according to its sampling noise, and scale the variance.
 
     ``m' = (1 - (C-2)·τ²/Σm²)₊·m`` with ``τ² = mean_c(s)/N``, the positive-part estimator (James and Stein
     1961), and ``s' = N/(N+1)·s``, the best equivariant estimator (Stein 1964). With N = ∞ nothing is shrunk.
@@ -77,7 +77,7 @@ def james_stein(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, T
     shrunk_variance = variance / (1 + 1 / count)
     if mean.numel() < 3:
         return mean, shrunk_variance
-    scale = positive_scale(mean)  # any constant would do: it cancels, and keeps the squares in range
+    scale = positive_scale(mean)  # cancels out, and keeps the squares in range
     energy = (mean / scale).square().sum()
     noise = (mean.numel() - 2) * variance.mean() / count / scale / scale
     positive = energy > noise
@@ -98,7 +98,7 @@ def lasso(mean: Tensor, variance: Tensor, count: Count, *, strength: float) -> t
 
     λ is `strength`. Source: the lasso baseline of the code published with arXiv 2507.08261.
     """
-    if strength == 0:  # the slope of the soft threshold at a zero mean would be 0 where it should be 1
+    if strength == 0:  # else the gradient of the soft threshold at a zero mean would be 0 instead of 1
         return sample(mean, variance, count)
     mean = widen(mean)
     threshold = strength / (2 * count)
@@ -121,7 +121,7 @@ def estimator(name: str | EstimatorName) -> Estimator:
     """Return the estimator of that name as a function of (mean, variance, count).
 
     Raises:
-        UsageError: the name is not known, or its λ is bad.
+        UsageError: the name is unknown, or its λ is invalid.
     """
     parsed = parse_estimator(name) if isinstance(name, str) else name
     function = ESTIMATORS[parsed.family]
@@ -129,13 +129,13 @@ def estimator(name: str | EstimatorName) -> Estimator:
 
 
 def widen(values: Tensor) -> Tensor:
-    """Return `values` in float32, or as they are if they are that wide already."""
+    """Return `values` as float32, or unchanged if they are float32 or float64."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def relative_spread(values: Tensor) -> Tensor:
     """Return ``mean_c((a - mean_c(a))²)/Σa²`` of a vector a, a number in [0, 1/C]; 0 for the zero vector."""
-    unit = values / positive_scale(values)  # the ratio has no scale, so neither its value nor its gradient changes
+    unit = values / positive_scale(values)  # scale-invariant: neither the ratio nor its gradient changes
     energy = unit.square().sum()
     return unit.var(correction=0) / energy.clamp_min(SMALLEST_ENERGY)
 

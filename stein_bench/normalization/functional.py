@@ -1,9 +1,9 @@
-"""Normalization over the current batch: from elements to moments to normalized elements.
+"""Normalization with batch statistics: from elements to moments to normalized elements.
 
 `x` has shape ``(n, C, ...)``; statistics are per channel, over all other dimensions and, given a process group,
-over the batches of all its processes. Two paths compute the same. The fast one (`fused`) makes as few passes
-over the elements as ordinary batch normalization. The composed one here is made of ordinary differentiable
-operations, so that derivatives of any order and kind pass through the statistics, and programs can be traced.
+over the batches of all its processes. Two implementations compute the same. The fast one (`fused`) makes as few
+passes over the elements as ordinary BN. The one here is built from ordinary differentiable operations, so that
+derivatives of any order and kind pass through the statistics, and programs can be traced.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def normalize(
     eps: float,
     centre: Tensor,
 ) -> Tensor:
-    """Return ``(x - mean)/√(variance + eps)·γ + β`` in the type of `x`; `weight` is γ, `bias` is β.
+    """Return ``(x - mean)/√(variance + eps)·γ + β`` in the dtype of `x`; `weight` is γ, `bias` is β.
 
-    The result does not depend on `centre`, any vector ``(C,)`` near the elements: it is subtracted first, so that
-    nothing cancels later, and as it is a constant two sums over the elements give all gradients, not three.
+    `centre` is any vector ``(C,)`` near the elements and does not affect the result: it is subtracted first to avoid
+    cancellation, and because it is constant, two sums over the elements give all gradients instead of three.
     """
     scale = (variance + eps).rsqrt()
     if weight is not None:
@@ -69,10 +69,10 @@ def normalize_batch(
     eps: float,
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Count]:
-    """Normalize `x` by the estimates that `estimator` makes of the moments of this very batch.
+    """Normalize `x` with the estimates that `estimator` gives for the moments of this batch.
 
-    Returns the normalized tensor, and what running averages need, detached: the *sample* mean, the biased
-    sample variance, and N (a number, or a 0-d tensor if there is a process group).
+    Returns the normalized tensor and, detached, what running averages need: the *sample* mean, the biased sample
+    variance, and N (a number, or a 0-d tensor if there is a process group).
     """
     mean, variance = batch_moments(x)
     own_count = elements_per_channel(x)

@@ -1,8 +1,8 @@
-"""Normalization over the batch in as few passes over the elements as ordinary batch normalization makes.
+"""Normalization with batch statistics in as few passes over the elements as ordinary BN.
 
-Forward there is one reduction, to the moments, and one elementwise pass; backward one reduction, to the gradients
-of the moments, and the elementwise ``∂L/∂x = a·∂L/∂y + b·x + c`` with a, b and c per channel. For backward only the
-input and per-channel vectors are kept. The passes themselves are in `kernels`.
+The forward pass is one reduction, to the moments, and one elementwise pass; the backward pass is one reduction, to
+the gradients of the moments, and the elementwise ``∂L/∂x = a·∂L/∂y + b·x + c`` with a, b and c per channel. Only the
+input and per-channel vectors are saved for backward. The passes are implemented in `kernels`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def normalize_batch_fast(
     eps: float,
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Count]:
-    """Do what `functional.normalize_batch` does, fast, for plain tensors on CPU and CUDA."""
+    """Fast version of `functional.normalize_batch` for plain tensors on CPU and CUDA."""
     return cast(Any, _Normalization).apply(x, weight, bias, estimator, eps, group)  # type: ignore[no-any-return]
 
 
@@ -76,7 +76,7 @@ class _Normalization(torch.autograd.Function):
             return (None,) * 6
         x, weight, bias, mean, variance, shrunk_mean, scale = ctx.saved_tensors
         needs = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # a graph of this very computation is wanted
+        if torch.is_grad_enabled():  # the gradients must be differentiable (create_graph)
             grads = _composed_backward(grad, (x, weight, bias), needs, ctx)
         else:
             moments = Moments(mean, variance, shrunk_mean, scale, ctx.elements)
@@ -92,7 +92,7 @@ def normalize_forward(
     eps: float,
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor, Moments]:
-    """Return the normalized elements, in the type of `x`, and the moments; without derivatives."""
+    """Return the normalized elements, in the dtype of `x`, and the moments; not differentiable."""
     mean, variance = _batch_moments(x)
     own_count = elements_per_channel(x)
     count: Count = own_count
@@ -116,9 +116,9 @@ def normalize_backward(
     needs: tuple[bool, bool, bool],
     group: ProcessGroup | None = None,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients of x, γ and β, each None unless needed, from `grad`, that of the normalized elements.
+    """Return the gradients of x, γ and β, each None unless needed, given `grad`, that of the normalized elements.
 
-    Those of γ and β are in float32 or wider.
+    Those of γ and β are float32 or wider.
     """
     gamma_sum, sum_ = _reduce(grad, x, moments)
     grad_weight, grad_bias = gamma_sum if needs[1] else None, sum_ if needs[2] else None

@@ -1,4 +1,4 @@
-"""A model's BN layers: their statistics, which convert, and how strongly each estimator would shrink their moments."""
+"""A model's BN layers: which convert, their statistics, and how strongly each estimator would shrink their moments."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Range:
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """What an estimator makes of a layer's running moments.
+    """How strongly an estimator shrinks a layer's running moments.
 
     Attributes:
-        mean_kept: the share of the mean vector that is left, ``m'·m / m·m``: 1 is unchanged, 0 is shrunk to
-            zero; None for a zero mean, of which nothing can be kept.
-        variance_ratio: ``s'/s`` over the channels that vary: above 1 a channel's outputs get smaller; None if
-            none does.
+        mean_kept: share of the mean vector that remains, ``m'·m / m·m``: 1 is unchanged, 0 is shrunk to zero; None
+            for a zero mean.
+        variance_ratio: ``s'/s`` over the channels with s > 0: above 1 a channel's outputs get smaller; None if
+            there are none.
     """
 
     mean_kept: float | None
@@ -45,8 +45,8 @@ class LayerStatistics:
 
     Attributes:
         mean_rms: root mean square of the channels' means.
-        variance: of the channels' biased variances.
-        variance_geometric_mean: G, what `stein` pulls variances towards.
+        variance: range of the channels' biased variances.
+        variance_geometric_mean: G; `stein` pulls variances towards a multiple of it.
     """
 
     mean_rms: float
@@ -61,10 +61,10 @@ class LayerInspection:
     Attributes:
         name: in the model; empty for the model itself.
         kind: its class.
-        channels: their number C.
-        count: elements per channel N that shrinkage is computed for; None stands for N = ∞.
-        count_source: where N is from: the ``weights``, an assumed ``batch``, or ``unknown``.
-        statistics: None for a layer that keeps no running averages.
+        channels: number of channels C.
+        count: elements per channel N for which shrinkage is computed; None means N = ∞.
+        count_source: where N comes from: the ``weights``, an assumed ``batch``, or ``unknown``.
+        statistics: None for a layer without running averages.
         shrinkage: by estimator name; empty without statistics.
     """
 
@@ -79,7 +79,7 @@ class LayerInspection:
 
 @dataclass(frozen=True)
 class ModelInspection:
-    """All normalization layers of a model: those that convert, and the others with the reason why not."""
+    """All normalization layers of a model: those that convert, and the others with the reason."""
 
     layers: tuple[LayerInspection, ...]
     skipped: tuple[SkippedLayer, ...]
@@ -89,17 +89,17 @@ class ModelInspection:
 def inspect_batchnorm(
     model: nn.Module, estimators: Sequence[str], elements: dict[str, int] | None = None, batch_size: int = 0
 ) -> ModelInspection:
-    """Inspect all BN layers of `model`, in the order in which the model names them; nothing is changed.
+    """Inspect all BN layers of `model`, in the order of `named_modules`; nothing is changed.
 
     Args:
         model: plain or converted.
         estimators: names such as ``stein`` or ``ridge:0.3``.
-        elements: elements per channel and sample of layers by name, as `elements_per_sample` finds them; with
-            `batch_size` they give N where the layer does not know it.
-        batch_size: samples per training batch that are assumed there.
+        elements: elements per channel and sample by layer name, from `elements_per_sample`; times `batch_size` they
+            give N for layers of unknown count.
+        batch_size: samples per training batch, assumed for these layers.
 
     Raises:
-        UsageError: an estimator's name is not known.
+        UsageError: an estimator name is unknown.
     """
     functions = {name: estimator(name) for name in estimators}
     convertible, skipped = survey(model)

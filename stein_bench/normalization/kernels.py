@@ -1,9 +1,9 @@
-"""The four passes over the elements, by PyTorch's own kernels for batch normalization, on the CPU and on CUDA.
+"""The four passes over the elements, using PyTorch's own BN kernels, on the CPU and on CUDA.
 
 Two are forward: a reduction to the moments and an elementwise pass. Two are backward: a reduction to the gradients of
-the estimates, and ``∂L/∂x = a·∂L/∂y + b·(x - m) + c`` with a, b and c per channel. `x` has shape ``(n, C, …)`` and
-elements; vectors have shape ``(C,)`` and are float32 or wider. On CUDA half-precision elements are read as they are:
-its kernels accumulate in float32. Those of the CPU round sums of them, so that there they are widened first.
+the estimates, and ``∂L/∂x = a·∂L/∂y + b·(x - m) + c`` with a, b and c per channel. `x` has shape ``(n, C, …)`` and is
+not empty; vectors have shape ``(C,)`` and are float32 or wider. The CUDA kernels accumulate half-precision elements in
+float32. The CPU kernels round their sums, so there half-precision elements are widened first.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from stein_bench.normalization.estimators import widen
 from stein_bench.normalization.functional import per_channel
 
 SMALLEST_SLOPE = 2.0**-90
-"""Least a that CUDA's kernel, which multiplies everything by it, gets to see. What b and c are divided by it stays
-finite up to 2³⁷, and a·∂L/∂y is below all rounding where a was to be zero."""
+"""Smallest |a| passed to the CUDA kernel, which multiplies everything by a. Up to 2³⁷, b and c divided by it stay
+finite, and a·∂L/∂y is below rounding error if a should be zero."""
 
 
 def on_cuda(x: Tensor) -> bool:
-    """Return whether CUDA's kernels are used."""
+    """Return whether the CUDA kernels are used."""
     return x.is_cuda
 
 
@@ -35,7 +35,7 @@ def sample_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def normalize_elements(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, scale: Tensor, eps: float
 ) -> Tensor:
-    """Return ``(x - mean)·scale·γ + β`` in the type of `x`, `scale` being ``1/√(variance + eps)``."""
+    """Return ``(x - mean)·scale·γ + β`` in the dtype of `x`, with `scale` = ``1/√(variance + eps)``."""
     if on_cuda(x):
         return torch.batch_norm_elemt(x, weight, bias, mean, scale, eps)
     return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
@@ -55,31 +55,31 @@ def reduce_gradient(grad: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tup
 
 
 def combine_gradient(grad: Tensor, x: Tensor, mean: Tensor, slope: Tensor, spread: Tensor, shift: Tensor) -> Tensor:
-    """Return ``slope·∂L/∂y + spread·(x - mean) + shift`` in the type of `x`."""
+    """Return ``slope·∂L/∂y + spread·(x - mean) + shift`` in the dtype of `x`."""
     one = torch.ones_like(slope)
     if on_cuda(x):
         grad, x = _same_layout(grad, x)
         count = torch.ones(1, dtype=torch.int32, device=x.device)
         return torch.batch_norm_backward_elemt(grad, x, mean, one, *elemt_arguments(slope, spread, shift), count)
-    # The latter two terms are a batch normalization in evaluation, a single fused pass.
+    # The last two terms are a BN in evaluation mode, a single fused pass.
     grad_x = F.batch_norm(widen(x), mean, one, spread, shift, eps=0.0)
     return grad_x.addcmul_(widen(grad), per_channel(slope, x)).to(x.dtype)
 
 
 def elemt_arguments(slope: Tensor, spread: Tensor, shift: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the arguments weight, sum_dy and sum_dy_xmu with which one call of CUDA's kernel gives all three terms.
+    """Return the arguments weight, sum_dy and sum_dy_xmu with which one call of the CUDA kernel gives all three terms.
 
     `torch.batch_norm_backward_elemt` computes ``(∂L/∂y - sum_dy/N - (x - mean)·invstd²·sum_dy_xmu/N)·invstd·weight``.
-    With invstd = 1 and N = 1 that is the sum wanted, if weight = a, sum_dy = -c/a and sum_dy_xmu = -b/a. Where a is
-    zero (γ = 0) or next to it, it is replaced by `SMALLEST_SLOPE`: ∂L/∂y then vanishes beside the other two, and
-    nothing has to ask the device whether there are such channels.
+    With invstd = 1 and N = 1 this is the desired sum for weight = a, sum_dy = -c/a and sum_dy_xmu = -b/a. If a is zero
+    (γ = 0) or nearly so, it is replaced by `SMALLEST_SLOPE`: the term in ∂L/∂y is then negligible, and no
+    synchronization with the device is needed to find such channels.
     """
     factor = torch.where(slope.abs() < SMALLEST_SLOPE, SMALLEST_SLOPE, slope)
     return factor, -shift / factor, -spread / factor
 
 
 def _same_layout(grad: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both with the same strides, dense: CUDA's kernels choose their order of elements by one of the two."""
+    """Return both dense and with the same strides: the CUDA kernels take the element order from only one of the two."""
     dense = x.is_contiguous() or any(
         x.dim() == dimensions and x.is_contiguous(memory_format=layout)
         for dimensions, layout in ((4, torch.channels_last), (5, torch.channels_last_3d))

@@ -1,9 +1,9 @@
-"""Drop-in replacements for `nn.BatchNorm1d`, `2d` and `3d` that normalize by shrinkage estimates.
+"""Drop-in replacements for `nn.BatchNorm1d`, `2d`, `3d` and `nn.SyncBatchNorm` that normalize with shrinkage estimates.
 
-The buffers `running_mean` and `running_var` hold running *sample* moments, as in ordinary batch
-normalization, so that weights go both ways. One more buffer, `count`, holds the elements per channel of the
-last training batch; 0, which weights of plain layers get when they are loaded, means unknown. (Plain layers
-load a Stein layer's weights with ``strict=False``, or after conversion back.)
+The buffers `running_mean` and `running_var` hold running *sample* moments, as in ordinary BN, so that weights can be
+loaded in both directions. An additional buffer, `count`, holds the elements per channel of the last training batch; 0
+means unknown and is set when weights of a plain layer are loaded. (Plain layers load a Stein layer's weights with
+``strict=False``, or after conversion back.)
 """
 
 from __future__ import annotations
@@ -27,38 +27,38 @@ from stein_bench.normalization.names import EstimatorName, parse_estimator
 from stein_bench.normalization.synchronised import group_to_synchronise
 
 STATS = ("running", "batch")
-"""The statistics that evaluation can use: the running averages, or those of the evaluated batch."""
+"""Statistics sources in evaluation: the running averages, or the evaluated batch."""
 
 
 class SteinNorm(_BatchNorm):
-    """What all Stein layers share; to be mixed in before an ordinary batch normalization class.
+    """Base of all Stein layers: a mixin that precedes an ordinary BN class.
 
-    In training mode the batch's own statistics normalize, and running averages of the sample moments are
-    kept. In evaluation mode `stats` alone decides: ``"running"`` shrinks the running averages, with
-    N = `count` (infinity while unknown); ``"batch"`` shrinks the moments of the evaluated batch and changes
-    no buffer. A layer with ``track_running_stats=False`` has no running averages and always uses the batch.
+    Training mode normalizes with the batch statistics and updates running averages of the sample moments. In
+    evaluation mode only `stats` matters: ``"running"`` shrinks the running averages, with N = `count` (infinity if
+    unknown); ``"batch"`` shrinks the moments of the evaluated batch and changes no buffer. A layer with
+    ``track_running_stats=False`` has no running averages and always uses batch statistics.
 
     With the estimator ``sample`` the layer computes exactly what the ordinary layer computes.
 
-    A training batch of one element per channel has no variance: it leaves `running_var` and `count` alone.
+    A training batch with one element per channel has no variance and leaves `running_var` and `count` unchanged.
 
-    Args (all others go to the ordinary layer):
-        estimator: an estimator's name, such as ``stein`` or ``ridge:0.3``.
+    Args (all others are passed to the ordinary layer):
+        estimator: an estimator name, such as ``stein`` or ``ridge:0.3``.
         stats: ``running`` or ``batch``.
 
     Raises:
-        UsageError: `estimator` or `stats` is not known.
+        UsageError: `estimator` or `stats` is unknown.
     """
 
     count: Tensor | None
-    _derived: DerivedMoments | None = None  # what evaluation derived from the running averages, until they change
+    _derived: DerivedMoments | None = None  # cached for evaluation until the running averages change
 
     def __init__(self, *args: Any, estimator: str = "stein", stats: str = "running", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.adopt(estimator, stats)
 
     def adopt(self, estimator: str | EstimatorName, stats: str) -> None:
-        """Set estimator and statistics, and add what an ordinary layer lacks: the buffer `count`."""
+        """Set estimator and statistics source, and add the buffer `count` if the layer lacks it."""
         self.estimator = estimator
         self.stats = stats
         if "count" not in self._buffers:
@@ -66,13 +66,13 @@ class SteinNorm(_BatchNorm):
             self.register_buffer("count", None if tracked is None else torch.zeros_like(tracked))
 
     def release(self) -> None:
-        """Remove all that `adopt` added, so that only an ordinary layer's state is left."""
+        """Remove everything that `adopt` added, leaving the state of an ordinary layer."""
         del self.count, self._estimator, self._stats
         self.__dict__.pop("_derived", None)
 
     @property
     def estimator(self) -> str:
-        """The estimator's canonical name; setting it takes any spelling."""
+        """The estimator's canonical name; the setter accepts any spelling."""
         return str(self._estimator)
 
     @estimator.setter
@@ -81,7 +81,7 @@ class SteinNorm(_BatchNorm):
 
     @property
     def stats(self) -> str:
-        """The statistics that evaluation uses: ``running`` or ``batch``."""
+        """The statistics source in evaluation: ``running`` or ``batch``."""
         return self._stats
 
     @stats.setter
@@ -96,7 +96,7 @@ class SteinNorm(_BatchNorm):
 
     def reset_running_stats(self) -> None:
         super().reset_running_stats()
-        count = self._buffers.get("count")  # the ordinary constructor resets before there is one
+        count = self._buffers.get("count")  # missing when the ordinary constructor calls this
         if count is not None:
             count.zero_()
 
@@ -105,10 +105,10 @@ class SteinNorm(_BatchNorm):
         return self._normalize(input)
 
     def sample_moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sample moments that the running averages stand for: (mean, biased variance, N).
+        """Return the running sample moments: (mean, biased variance, N).
 
         Raises:
-            UsageError: the layer keeps no running averages.
+            UsageError: the layer has no running averages.
         """
         if self.running_mean is None or self.running_var is None:
             raise UsageError("this layer keeps no running averages (track_running_stats=False)")
@@ -123,10 +123,10 @@ class SteinNorm(_BatchNorm):
         """Return the mean and variance, float32 or wider, that evaluation with running statistics uses.
 
         Raises:
-            UsageError: the layer keeps no running averages.
+            UsageError: the layer has no running averages.
         """
         if self._is_ordinary and self.running_mean is not None and self.running_var is not None:
-            return widen(self.running_mean), widen(self.running_var)  # ordinary layers keep it unbiased
+            return widen(self.running_mean), widen(self.running_var)  # ordinary layers use the unbiased variance
         return estimator_function(self._estimator)(*self.sample_moments())
 
     @property
@@ -141,7 +141,7 @@ class SteinNorm(_BatchNorm):
             return self._normalize_by_batch(x, group)
         count = elements_per_channel(x)
         if count == 0:
-            return x.clone()  # nothing to normalize, and nothing to learn from
+            return x.clone()  # an empty batch: nothing to normalize or to track
         if self._is_ordinary and count > 1:
             return self._normalize_as_ordinary(x, count)
         return self._normalize_by_batch(x, None)
@@ -150,7 +150,7 @@ class SteinNorm(_BatchNorm):
         return self.training or self._stats == "batch" or self._buffers["running_mean"] is None
 
     def _group(self) -> ProcessGroup | None:
-        """Return the process group over whose batches the statistics are taken, or None for this batch alone."""
+        """Return the process group over which statistics are pooled, or None to use this batch alone."""
         return None
 
     def _normalize_by_running(self, x: Tensor) -> Tensor:
@@ -166,20 +166,20 @@ class SteinNorm(_BatchNorm):
         return F.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
 
     def _derived_moments(self) -> tuple[Tensor, Tensor]:
-        """Return `running_moments()`, computed anew only if something has changed since the last time."""
+        """Return `running_moments()`, recomputed only if something has changed since the last call."""
         buffers, kept = self._buffers, self._derived
         sources = cast(Sources, (buffers["running_mean"], buffers["running_var"], buffers["count"]))
         if kept is not None and not is_watched() and kept.still_right(self._estimator, sources):
             return kept.mean, kept.variance
         if sources[2] is None or not may_be_kept(sources):
             return self.running_moments()
-        # later evaluations may record gradients, for which tensors made in inference mode are of no use
+        # later evaluations may need gradients, which tensors created in inference mode do not support
         with torch.inference_mode(False), torch.no_grad():
             kept = self._derived = remember(self._estimator, sources, *self.running_moments())
         return kept.mean, kept.variance
 
     def _normalize_as_ordinary(self, x: Tensor, count: int) -> Tensor:
-        """Do what the ordinary layer does in training, bit for bit; without the averages in evaluation."""
+        """Do exactly what the ordinary layer does in training; in evaluation, leave the averages unchanged."""
         if not (self.training and self.track_running_stats) or self.num_batches_tracked is None:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
         self.num_batches_tracked.add_(1)
@@ -200,7 +200,7 @@ class SteinNorm(_BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, count: Count) -> None:
-        """Move the running averages towards the sample moments of a training batch of N = `count`."""
+        """Update the running averages with the sample moments of a training batch with N = `count`."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -221,7 +221,7 @@ class SteinNorm(_BatchNorm):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         if self.count is not None and prefix + "count" not in state_dict:
             running_mean = state_dict.get(prefix + "running_mean")
-            if running_mean is not None:  # moments of a plain layer: their count is unknown
+            if running_mean is not None:  # weights of a plain layer: the count is unknown
                 state_dict[prefix + "count"] = running_mean.new_zeros((), dtype=torch.long)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
@@ -245,10 +245,10 @@ class SteinBatchNorm3d(SteinNorm, nn.BatchNorm3d):
 class SteinSyncBatchNorm(SteinNorm, nn.SyncBatchNorm):
     """`nn.SyncBatchNorm` (input ``(n, C, ...)``) with a shrinkage estimator; see `SteinNorm`.
 
-    In training the statistics are those of the batches of all processes of `process_group` (the default group
-    for None) together, which may differ in size; N counts the elements of all. Gradients reach the elements
-    of every process. In evaluation each process is on its own, also with ``stats="batch"``. Without a process
-    group, or alone in it, the layer is that of a single process. It works on the CPU, too.
+    In training, statistics are pooled over the batches of all processes of `process_group` (the default group if
+    None), which may differ in size; N counts the elements of all. Gradients reach the elements of every process. In
+    evaluation nothing is pooled, even with ``stats="batch"``. Without a process group, or with a single process in
+    it, the layer behaves like an unsynchronized one. It also works on the CPU.
     """
 
     def _group(self) -> ProcessGroup | None:

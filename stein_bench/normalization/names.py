@@ -25,11 +25,11 @@ USING_COUNT: dict[str, str] = {
     "ridge": "means are not shrunk",
     "lasso": "means are not shrunk",
 }
-"""The estimator families that use N, the elements per channel, with what they leave undone where N is infinite."""
+"""Estimator families that depend on N, the elements per channel, with what they do not shrink if N is infinite."""
 
 PUBLISHED_ON_BATCH = ("stein", "stein-mean", "jsnorm", "james-stein")
-"""The families that the published code of arXiv 2507.08261 evaluates (or would) with the statistics of the test batch;
-plain BN, ridge and lasso use running ones there."""
+"""Families that the published code of arXiv 2507.08261 evaluates (or would evaluate) with batch statistics; plain BN,
+ridge and lasso use running statistics there."""
 
 DEFAULT_STRENGTH = 1e-3
 _WITH_STRENGTH = ("ridge", "lasso")
@@ -53,10 +53,10 @@ class EstimatorName:
 
 
 def parse_estimator(text: str) -> EstimatorName:
-    """Parse an estimator's name, such as ``stein``, ``ridge`` (λ = 1e-3) or ``ridge:0.3``.
+    """Parse an estimator name, such as ``stein``, ``ridge`` (λ = 1e-3) or ``ridge:0.3``.
 
     Raises:
-        UsageError: the name is not known, λ is not a finite number ≥ 0, or the estimator takes no λ.
+        UsageError: the name is unknown, λ is not a finite number ≥ 0, or the estimator takes no λ.
     """
     family, colon, strength = text.partition(":")
     if family not in ESTIMATOR_SUMMARIES:
@@ -83,5 +83,5 @@ def _strength(text: str, written: str) -> float:
 
 
 def published_source(bn: str) -> Literal["running", "batch"]:
-    """Return the statistics source under which the code of arXiv 2507.08261 evaluates a BN."""
+    """Return the statistics source with which the code of arXiv 2507.08261 evaluates an estimator."""
     return "batch" if parse_estimator(bn).family in PUBLISHED_ON_BATCH else "running"

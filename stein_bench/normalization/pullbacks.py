@@ -1,7 +1,7 @@
-"""Gradients of the estimators, written out by hand where automatic differentiation is too slow.
+"""Gradients of the estimators, hand-written where autograd is too slow.
 
 On vectors of a few hundred channels, recording and differentiating the thirty small operations of `stein` takes
-longer than the elementwise pass over a small layer. The other estimators are differentiated automatically.
+longer than the elementwise pass over a small layer. The other estimators use autograd.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _through_stein(
     best_scale, pull = variance_pull(variance.numel(), count)
     bounded = variance.clamp_min(SMALLEST_VARIANCE)
     geometric = bounded.log().mean().exp()
-    through_geometric = geometric * pull * variance_grad.mean() / bounded  # may be infinite where it is left out
+    through_geometric = geometric * pull * variance_grad.mean() / bounded  # may be infinite where masked below
     through_geometric = torch.where(variance >= SMALLEST_VARIANCE, through_geometric, 0)
     return _through_stein_mean(mean, mean_grad), best_scale * variance_grad + through_geometric
 
@@ -64,7 +64,7 @@ def _through_stein_mean(mean: Tensor, grad: Tensor) -> Tensor:
     if channels < 3:
         return grad
     factor = (channels - 2) * channels / (channels + 1)
-    unit = mean / positive_scale(mean)  # R has no scale
+    unit = mean / positive_scale(mean)  # R is scale-invariant
     energy = unit.square().sum().clamp_min(SMALLEST_ENERGY)
     centred = unit - unit.mean()
     spread = centred.square().mean() / energy
@@ -73,4 +73,4 @@ def _through_stein_mean(mean: Tensor, grad: Tensor) -> Tensor:
 
 
 PULLBACKS: dict[Any, Pullback] = {stein: _through_stein, stein_mean: _through_stein_mean_only}
-"""Estimator function -> its gradient, for those that are written out."""
+"""Estimator function -> its hand-written gradient."""

@@ -24,7 +24,7 @@ from stein_bench.normalization.layers import (
 
 @dataclass(frozen=True)
 class SkippedLayer:
-    """A normalization layer that was left as it is: its `name` in the model, its class, and the reason."""
+    """A normalization layer that was not converted: its `name` in the model, its class, and the reason."""
 
     name: str
     kind: str
@@ -34,7 +34,7 @@ class SkippedLayer:
 def stein_classes() -> dict[type[nn.Module], type[SteinNorm]]:
     """Return the ordinary layer classes that can be converted, with the Stein class of each.
 
-    timm's are among them only once timm's layers have been imported: without, no model has any.
+    timm's classes are included only if timm's layers have been imported; otherwise no model can have any.
     """
     classes: dict[type[nn.Module], type[SteinNorm]] = {
         nn.BatchNorm1d: SteinBatchNorm1d,
@@ -52,7 +52,7 @@ def stein_classes() -> dict[type[nn.Module], type[SteinNorm]]:
 
 
 def survey(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[SkippedLayer]]:
-    """Return the layers that can be converted (or are Stein layers already) with their names, and the others.
+    """Return the layers that can be converted (or are Stein layers already) with their names, and the skipped ones.
 
     A layer used in several places appears once, under its first name.
     """
@@ -87,13 +87,15 @@ def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
         else:
             continue
         where = repr(names[id(layer)] or type(layer).__name__)
-        raise UsageError(f"preserve_function cannot compensate layer {where}: it {problem}. Convert without it")
+        raise UsageError(
+            f"preserve_function cannot compensate layer {where}: it {problem}. Convert without preserve_function"
+        )
 
 
 def _outside_of_others(
     model: nn.Module, known: set[type[nn.Module]], skipped: list[SkippedLayer]
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Yield all named modules but the normalization layers that others make use of, which go to `skipped`."""
+    """Yield all named modules except normalization layers inside other layers, which are added to `skipped`."""
     reasons: dict[int, str] = {}
     for name, module in model.named_modules():
         if id(module) in reasons:
@@ -116,13 +118,13 @@ def _reason_to_skip(module: nn.Module, known: set[type[nn.Module]]) -> str | Non
     if "frozen" in kind.lower() and "batchnorm" in kind.lower():
         return "frozen: its statistics are constants"
     if isinstance(module, _InstanceNorm):
-        return "instance norm: its statistics are those of single samples"
+        return "instance norm: its statistics are per sample"
     if isinstance(module, nn.GroupNorm):
-        return "group norm: its statistics are those of single samples"
+        return "group norm: its statistics are per sample"
     if isinstance(module, torch.jit.ScriptModule):
         return "scripted: convert the model before scripting it" if "BatchNorm" in kind else None
     if type(module) in known:
-        return "its forward method is replaced on the object itself"
+        return "its forward method is replaced on the instance"
     if isinstance(module, _BatchNorm) or "running_mean" in module._buffers or "BatchNorm" in kind:
         return f"unknown class {type(module).__module__}.{type(module).__qualname__}"
     return None

@@ -1,6 +1,6 @@
-"""Moments over the batches of several processes, from the moments of each.
+"""Moments pooled over the batches of several processes, from the moments of each.
 
-Everything is differentiable, to any order: a gradient reaches the elements of every process.
+Everything is differentiable to any order; gradients reach the elements of every process.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 def pool_moments(mean: Tensor, variance: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return mean, biased variance and N over all processes of `group`, given each process's own.
+    """Return mean, biased variance and N over all processes of `group`, given those of each process.
 
-    `mean` and `variance` have shape ``(C,)``; `count` may differ between the processes, and may be 0. The sums
-    of squares are taken about the common mean, so nothing cancels. Every process must call this.
+    `mean` and `variance` have shape ``(C,)``; `count` may differ between processes and may be 0. Sums of squares
+    are taken about the pooled mean to avoid cancellation. Every process must call this.
     """
     own = torch.full((1,), count, dtype=torch.float64, device=mean.device)
     sums = sum_over(torch.cat([own, mean.double() * count]), group)
@@ -29,7 +29,7 @@ def pool_moments(mean: Tensor, variance: Tensor, count: float, group: Any) -> tu
 
 def sum_over(values: Tensor, group: Any) -> Tensor:
     """Return the sum of `values` over the processes of `group`, differentiable."""
-    from torch.distributed.nn.functional import all_reduce  # not there in builds without distributed support
+    from torch.distributed.nn.functional import all_reduce  # missing in builds without distributed support
 
     return cast(Tensor, all_reduce(values, group=group))  # type: ignore[no-untyped-call]
 

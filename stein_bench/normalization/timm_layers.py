@@ -1,4 +1,4 @@
-"""The Stein replacements for timm's layers with an activation. Imported only where timm's layers are in use."""
+"""Stein versions of timm's BN layers with an activation. Imported only if timm's layers are in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stein_bench.normalization.layers import SteinNorm, SteinSyncBatchNorm
 class SteinBatchNormAct2d(SteinNorm, BatchNormAct2d):
     """timm's batch normalization, dropout and activation in one layer, with a shrinkage estimator.
 
-    `drop` and `act` are the ordinary layer's; see `SteinNorm` for the rest.
+    `drop` and `act` are those of the ordinary layer; see `SteinNorm` for the rest.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ class SteinBatchNormAct2d(SteinNorm, BatchNormAct2d):
 class SteinSyncBatchNormAct(SteinSyncBatchNorm, SyncBatchNormAct):
     """timm's synchronised batch normalization, dropout and activation, with a shrinkage estimator.
 
-    As there, `drop` and `act` are attributes that a conversion from `BatchNormAct2d` sets, and may be missing.
+    As in timm, `drop` and `act` are set by conversion from `BatchNormAct2d` and may be missing.
     """
 
     def forward(self, x: Tensor) -> Tensor:

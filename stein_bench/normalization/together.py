@@ -1,4 +1,4 @@
-"""Batch normalization over the batches of several processes, for as long as they train together."""
+"""BN with moments pooled over the batches of several processes while they train together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from stein_bench.normalization.synchronised import group_to_synchronise
 
 @contextmanager
 def synchronised_batchnorm(model: nn.Module) -> Iterator[None]:
-    """Let all layers of `model` that can be converted train with the moments of all processes' batches together.
+    """Make the BN layers of `model` train with moments pooled over the batches of all processes.
 
-    The layers are `SteinSyncBatchNorm` inside the context, of the estimator ``sample`` where they were ordinary ones,
-    and what they were after it. Nothing changes for a process that is alone.
+    Inside the context all Stein layers are `SteinSyncBatchNorm`; a model without Stein layers is first converted with
+    the estimator ``sample``. Afterwards all layers are restored. With a single process nothing changes.
     """
     if group_to_synchronise(None) is None:
         yield
@@ -31,9 +31,9 @@ def synchronised_batchnorm(model: nn.Module) -> Iterator[None]:
     try:
         for layer, kind in former:
             layer.__class__ = _synchronised(kind)
-            setattr(layer, "process_group", None)  # noqa: B010  (declared by the class that the layer now has)
+            setattr(layer, "process_group", None)  # noqa: B010  (declared by the layer's new class)
         with warnings.catch_warnings():
-            # What replaces it from torch 2.15 on cannot be differentiated in 2.6.
+            # Its replacement, from torch 2.15 on, is not differentiable in 2.6.
             warnings.filterwarnings("ignore", message=r".*functional\.all_reduce is deprecated", category=FutureWarning)
             yield
     finally:

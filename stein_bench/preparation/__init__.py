@@ -1,1 +1,1 @@
-"""From a configuration to a plan in which everything is found and checked before anything is trained or attacked."""
+"""Preparation: turns a configuration into a plan, with everything checked before anything is trained or attacked."""

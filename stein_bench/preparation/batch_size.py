@@ -12,20 +12,20 @@ from stein_bench.guard import model_untouched
 MOST = 512
 """Larger batches are hardly faster."""
 SHARE = 0.25
-"""Of the free memory that a batch may take: other programs want some, and attacks keep several copies."""
+"""Share of the free memory that a batch may use: other programs need some, and attacks keep several copies."""
 PER_ACTIVATION = 3
-"""What is kept for the backward pass, its gradients and the kernels' workspace, in units of the first."""
+"""Memory for saved activations, their gradients and the kernels' workspace, in multiples of the activations."""
 UNKNOWN_FREE = 2 * 2**30
-"""Bytes assumed to be free where the system does not tell."""
+"""Bytes assumed to be free if the system does not report it."""
 
 
 def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> int:
-    """Return the batch size, a power of two up to `MOST`, with which attacks on `model` fit into memory.
+    """Return the batch size, a power of two up to `MOST`, at which attacks on `model` fit into memory.
 
     Args:
         model: on `device`, for inputs (n, *shape).
-        shape: of one sample.
-        device: whose memory counts.
+        shape: shape of one sample.
+        device: the device whose memory is used.
     """
     per_sample = activation_bytes(model, torch.zeros(2, *shape, device=device)) / 2
     fitting = int(SHARE * free_bytes(device) / (PER_ACTIVATION * max(per_sample, 1)))
@@ -33,7 +33,7 @@ def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.d
 
 
 def activation_bytes(model: nn.Module, inputs: Tensor) -> int:
-    """Return the bytes that a forward pass on `inputs` keeps for the gradient of the inputs, each storage once."""
+    """Return the bytes that a forward pass saves for the gradient of `inputs`, counting each storage once."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -44,13 +44,13 @@ def activation_bytes(model: nn.Module, inputs: Tensor) -> int:
         return tensor
 
     with model_untouched(model), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-        outputs = model(inputs.requires_grad_(True))  # held until all is counted, so that no memory is used twice
+        outputs = model(inputs.requires_grad_(True))  # kept alive until all is counted, so that no address is reused
     del outputs
     return sum(kept.values())
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return how much memory of `device` is free."""
+    """Return the free memory of `device` in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

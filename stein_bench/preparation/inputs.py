@@ -20,12 +20,12 @@ WeightsKind = Literal["pretrained", "none", "fit", "file"]
 def decide_resize(
     config: RunConfig, data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None
 ) -> Resize | None:
-    """Decide the size of the images: the data's own where a network is fitted, the model's for its weights."""
+    """Decide the image size: the data's own for a network to be trained, the model's for its existing weights."""
     if config.image_size is not None:
         return None if config.image_size == data.native_size else Resize(config.image_size)
     if weights is not None and weights.card is not None:
         sides = weights.card.input_shape[1:]
-        # A dense data set keeps the shape of its images, of which the height is enough.
+        # A dense data set keeps the aspect ratio of its images, so the height is enough.
         told = len(sides) == 2 and (sides[0] == sides[1] or data.task == "segmentation")
         return Resize(sides[0]) if told and data.native_size != sides[0] else None
     own = source.pretrained
@@ -39,7 +39,7 @@ def decide_resize(
 
 
 def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | None, channels: int) -> Scaling:
-    """Decide the input scaling: as told, else that of the weights, of the model's pretrained weights, or of the model.
+    """Decide the input scaling: as configured, else from the weights, the model's pretrained weights, or the model.
 
     Raises:
         UsageError: mean and std do not fit the number of channels.
@@ -62,10 +62,10 @@ def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | No
 
 
 def check_values(samples: Samples, progress: Progress) -> None:
-    """Read samples whose values may not fit into [0, 1] once, before anything is trained or attacked.
+    """Read all samples once if their values may lie outside [0, 1], before anything is trained or attacked.
 
     Raises:
-        UsageError: one is unreadable, or out of range.
+        UsageError: a sample is unreadable or out of range.
     """
     if samples.needs_survey:
         with phase(progress, f"reading the {samples.split} split", len(samples)):
@@ -74,5 +74,5 @@ def check_values(samples: Samples, progress: Progress) -> None:
 
 
 def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Adapt RGB values to another number of channels by their average."""
+    """Return `values`, averaged if their number does not match the channels."""
     return tuple(values) if len(values) in (1, channels) else (sum(values) / len(values),)

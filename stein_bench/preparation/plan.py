@@ -1,4 +1,4 @@
-"""From a configuration to a plan in which everything is found and checked, before anything is trained or attacked."""
+"""Turns a configuration into a plan, with everything checked before anything is trained or attacked."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Plan:
     """Everything a run needs, checked.
 
     Attributes:
-        config: what it was made from.
-        data, samples: the data set and the samples to evaluate, as the model gets them.
+        config: the configuration of the plan.
+        data, samples: the data set, and the samples to evaluate as the model receives them.
         source: builds the network, with `num_classes` outputs (None: the model's own number).
-        weights_kind, weights: which weights, and the file's where it is one.
+        weights_kind, weights: the kind of weights, and the weights if they come from a file.
         scaling: input scaling.
         variants: in command-line order, controls last.
         attacks: those of the battery first, then in command-line order.
-        task, device: what success means, where it runs.
+        task, device: the task, which defines loss and success, and the device of the run.
     """
 
     config: RunConfig
@@ -59,11 +59,11 @@ class Plan:
     device: torch.device
 
     def training_samples(self) -> Samples:
-        """Return the training split, as the model gets it."""
+        """Return the training split as the model receives it."""
         return self.data.samples("train", self.resize)
 
     def batch_size(self, network: nn.Module) -> int:
-        """Return the number of samples per batch: as asked for, or as many as fit into memory."""
+        """Return the number of samples per batch: as configured, or what fits into memory for ``auto``."""
         if self.config.batch_size == "auto":
             return fitting_batch_size(self.wrap(network), self.samples.shape, self.device)
         return self.config.batch_size
@@ -75,7 +75,7 @@ class Plan:
 
 
 def prepare(config: RunConfig) -> Plan:
-    """Find and check everything that `config` names; nothing is trained or attacked.
+    """Find and check everything that `config` names, without training or attacking.
 
     Raises:
         UsageError: something is unknown, missing or does not fit together.
@@ -102,9 +102,9 @@ def prepare(config: RunConfig) -> Plan:
 
 
 def decide_task(plan: Plan, network: nn.Module) -> Plan:
-    """Return `plan` with the task that the outputs of its untrained `network` make of the labels.
+    """Return `plan` with its task adapted to the outputs of its untrained `network`.
 
-    Two classes that one logit tells apart are the task ``binary``.
+    Two classes with a single logit are the task ``binary``.
 
     Raises:
         UsageError: the network rejects the inputs.
@@ -119,8 +119,8 @@ def check_model(plan: Plan, network: nn.Module) -> int:
     """Try an untrained `network` on two all-zero inputs and return its number of outputs.
 
     Raises:
-        UsageError: it rejects the inputs, its outputs do not fit the labels, an attack needs more classes, or
-            a variant needs BN and there is none.
+        UsageError: it rejects the inputs, its outputs do not fit the labels, an attack does not fit the model, or a
+            variant needs BN and there is none.
     """
     if any(v.bn != "sample" or v.stats != "running" for v in plan.variants) and not has_batchnorm(network):
         changed = next(v for v in plan.variants if v.bn != "sample" or v.stats != "running")
@@ -145,14 +145,14 @@ def check_model(plan: Plan, network: nn.Module) -> int:
 
 
 def _check_statistics(plan: Plan, network: nn.Module) -> None:
-    """Refuse running statistics for a network with a BN layer that has none: it would use the batch's."""
+    """Refuse running statistics if a BN layer of the network has none: it would use those of the batch."""
     if all(variant.stats == "batch" for variant in plan.variants):
         return
     for name, layer in network.named_modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is None:
             raise UsageError(
                 f"{plan.source.name}: BN layer {name or type(layer).__name__!r} keeps no running statistics "
-                "(track_running_stats=False) and always uses the batch's: evaluate it with --stats batch."
+                "(track_running_stats=False) and always uses those of the batch: evaluate it with --stats batch."
             )
 
 
@@ -168,10 +168,10 @@ def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
 
 @torch.no_grad()
 def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
-    """Return the outputs of `model` for two all-zero inputs of the shape of the samples.
+    """Return the outputs of `model` for two all-zero inputs with the samples' shape.
 
     Raises:
-        UsageError: it rejects them.
+        UsageError: the model rejects them.
     """
     shape = plan.samples.shape
     try:
@@ -181,13 +181,13 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
     except Exception as error:
         size = "×".join(map(str, shape))
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        hint = "Another --image-size may fit." if len(shape) == 3 else "It may be for images, not for volumes."
+        hint = "Another --image-size may fit." if len(shape) == 3 else "It may expect images, not volumes."
         raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}. {hint}") from error
     return outputs
 
 
 def _size(sides: Sequence[int]) -> str:
-    """Return the sides of an image, height first."""
+    """Return the size of an image as text, height first."""
     return "×".join(map(str, sides))
 
 
@@ -205,10 +205,10 @@ def _device(name: str) -> torch.device:
 
 
 def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:
-    """Decide which weights the model of `config` gets.
+    """Decide which kind of weights the model of `config` gets.
 
     Raises:
-        UsageError: there are none of the kind asked for, or they do not fit the data.
+        UsageError: there are none of the requested kind, or they do not fit the data.
     """
     asked = config.weights
     if asked not in WEIGHTS_KEYWORDS:
@@ -218,8 +218,8 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
         asked = "pretrained" if shared else "fit"
         if asked == "fit" and "train" not in data.splits:
             raise UsageError(
-                f"no weights fit: {source.name} has none for the labels of {data.name}, and there is no training "
-                "split to fit it on. Give --weights PATH, --weights pretrained, or data with a training split."
+                f"no suitable weights: {source.name} has none for the labels of {data.name}, and there is no training "
+                "split to fit it on. Use --weights PATH, --weights pretrained, or data with a training split."
             )
     if asked == "fit" and "train" not in data.splits:
         raise UsageError(f"--weights fit: {data.name} has no training split.")
@@ -230,9 +230,9 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
 
 
 def _shares_labels(data: DataSource, label_space: str | None) -> bool:
-    """Return whether the labels of `data` are certainly those of weights of that label space."""
+    """Return whether `data` certainly has the labels of that label space."""
     if data.label_space == CLASS_INDICES:
-        return "train" not in data.splits  # with a training split they may well be classes of the data's own
+        return "train" not in data.splits  # with a training split the classes may well be the data's own
     return data.label_space is not None and data.label_space == label_space
 
 
@@ -257,14 +257,14 @@ def _check_pretrained(data: DataSource, source: ModelSource) -> None:
 
 def _check_classes(data_classes: int, model_classes: int, model: str) -> None:
     if data_classes > model_classes:
-        raise UsageError(f"the data has {data_classes} classes, but the weights of {model} only {model_classes}.")
+        raise UsageError(f"the data has {data_classes} classes, but the weights of {model} have only {model_classes}.")
 
 
 def decide_classes(data: DataSource, source: ModelSource, kind: WeightsKind, weights: Weights | None) -> int | None:
-    """Return the number of outputs to build the model with; None: its own.
+    """Return the number of outputs to build the model with; None for its own.
 
     Raises:
-        UsageError: published weights know fewer classes than the data has.
+        UsageError: pretrained weights have fewer classes than the data.
     """
     if kind == "pretrained" and source.pretrained is not None:
         _check_classes(len(data.classes), source.pretrained.num_classes, source.name)
@@ -276,10 +276,10 @@ def decide_classes(data: DataSource, source: ModelSource, kind: WeightsKind, wei
 
 
 def _classes_in(state: Mapping[str, Tensor], data_classes: int) -> int:
-    """Guess the number of classes that unlabelled weights tell apart; loading them proves it right or wrong.
+    """Guess the number of classes of weights without a card; loading them fails if the guess is wrong.
 
-    The data may hold a subset of the classes, so that its own number is only taken where some layer has as many
-    rows; else it is the rows of the last linear layer.
+    The data may contain a subset of the classes, so its own number is used only if some layer has as many rows;
+    otherwise it is the number of rows of the last linear layer.
     """
     rows = [len(tensor) for name, tensor in state.items() if name.endswith("weight") and tensor.ndim == 2]
     return data_classes if data_classes in rows or not rows else rows[-1]

@@ -1,4 +1,4 @@
-"""Which variants of a model are evaluated: BN estimators, statistics sources, and the controls they need."""
+"""The variants of a model to evaluate: BN estimators, statistics sources, and the controls they need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NO_CONTROL = (
 
 @dataclass(frozen=True)
 class Variant:
-    """One BN estimator under one statistics source; a control was not requested but is needed to interpret another."""
+    """One BN estimator under one statistics source; a control is added only to interpret the others."""
 
     bn: str
     stats: Literal["running", "batch"]
@@ -33,7 +33,7 @@ class Variant:
 
 
 def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant, ...]:
-    """Return the variants to evaluate: those asked for in their order, then the controls.
+    """Return the variants to evaluate: those requested, in their order, then the controls.
 
     Raises:
         UsageError: an estimator is unknown, named twice or does not fit the weights, or `--controls` cannot be met.
@@ -53,10 +53,12 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
     asked = [Variant(bn, stats) for bn in names for stats in sources[bn]]
     wanted: list[Variant] = []
     if config.preset is not None:
-        pass  # what the published code compares, without the control that it lacks
+        pass  # as in the published code, which has no control
     elif config.controls:
         if trained_with != "sample":
-            raise UsageError(f"--controls needs plain-BN weights to compare with; those in {config.weights} are not.")
+            raise UsageError(
+                f"--controls needs plain-BN weights to compare with; those in {config.weights} are not plain BN."
+            )
         wanted = [Variant(bn, stats, control=True) for bn in ("sample", *names) for stats in STATS]
     elif trained_with == "sample" and any(v.bn != "sample" and v.stats == "batch" for v in asked):
         wanted = [Variant("sample", "batch", control=True)]
@@ -76,12 +78,12 @@ def _trained_with(weights: Weights | None, names: Sequence[str]) -> str:
     if len(names) == 1 and names[0] != "sample":
         return names[0]
     raise UsageError(
-        f"the weights in {weights.path} are those of Stein layers (they hold their `count`), and no card names the "
-        "estimator: evaluate them with one --bn, the one they were trained with."
+        f"the weights in {weights.path} are from Stein layers (they contain a `count`), and no card names the "
+        "estimator: evaluate them with a single --bn, the one they were trained with."
     )
 
 
 def lacks_control(variants: Sequence[Variant]) -> bool:
-    """Return whether a changed BN is evaluated under batch statistics without plain BN beside it."""
+    """Return whether another BN is evaluated under batch statistics without plain BN for comparison."""
     batch = [variant.bn for variant in variants if variant.stats == "batch"]
     return bool(batch) and "sample" not in batch

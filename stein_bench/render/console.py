@@ -1,4 +1,4 @@
-"""Printing to the terminal so that no figure is cut off."""
+"""Printing to the terminal without cutting anything off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 NARROWEST = 80
-"""Columns that every table may use, however narrow the terminal is."""
+"""Smallest width in columns, even if the terminal is narrower."""
 _UNLIMITED = 10_000
 
 
@@ -20,13 +20,13 @@ def print_uncut(
     unbroken: Sequence[RenderableType] = (),
     squeezed: RenderableType | None = None,
 ) -> None:
-    """Print to stdout, or to `console`; a console that is too narrow is widened: its lines run over, uncut.
+    """Print to stdout, or to `console`; on a console that is too narrow, lines overflow instead of being cut.
 
     Args:
         shown: what to print.
         console: where to.
-        unbroken: tables that get all the width they want, so that no cell of theirs is wrapped.
-        squeezed: a table that gets the width it needs when every cell is wrapped where it can be.
+        unbroken: tables that get their full width, so that none of their cells wraps.
+        squeezed: a table that gets the width it needs with every cell wrapped as far as possible.
     """
     console = console or Console()
     wide = console.options.update(width=_UNLIMITED)
@@ -38,7 +38,7 @@ def print_uncut(
 
 
 def note_list(lines: Iterable[str]) -> Table:
-    """Return the lines as a dim list of notes, each after a dash."""
+    """Return the lines as a dim list of notes with dashes."""
     notes = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
         notes.add_row("-", Text(line), style="dim")

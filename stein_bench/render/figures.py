@@ -1,4 +1,4 @@
-"""Figures of plain series: no report, no torch, no display. Nothing is distinguished by colour alone."""
+"""Figures of plain data series, without report, torch or display. Nothing is distinguished by colour alone."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from numpy.typing import NDArray
 from stein_bench.errors import UsageError
 
 INK = "#010203"
-"""Of texts and axes: black to the eye, and found again in an SVG whose page chooses another."""
+"""Colour of text and axes: visually black, but unique, so that an SVG in a page can have it replaced."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
-"""After Okabe and Ito (2008), darkened so that each has a contrast of 3 to white and to near-black alike."""
+"""After Okabe and Ito (2008), darkened so that each has a contrast of 3 to both white and near-black."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 SHORT_LABEL, LONG_LABEL = 20, 32
-"""Characters of the longest label of a legend in three and in two columns."""
+"""Longest label, in characters, of a legend with three and with two columns."""
 PLOT_SUFFIXES = (".png", ".svg")
 
 
 @dataclass(frozen=True)
 class Series:
-    """One line or one set of bars: a value in [0, 1] with its interval at each place.
+    """One line or one set of bars: a value with its interval at each position.
 
     Attributes:
         label: for the legend.
-        x: places: eps of a curve, the number of the group of bars.
+        x: positions: eps of a curve, or the number of the group of bars.
         y, low, high: values and their 95 % intervals.
     """
 
@@ -49,7 +49,7 @@ class Series:
 @contextmanager
 def _style() -> Iterator[None]:
     ink: dict[Any, Any] = dict.fromkeys(_INKED, INK)
-    # A $ in a name does not start mathematics.
+    # A $ in a name must not start math mode.
     more: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 11, "hatch.linewidth": 0.6, "text.parse_math": False}
     with mpl.rc_context({**ink, **more}):
         yield
@@ -59,14 +59,14 @@ _INKED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "yti
 
 
 def _columns(series: Sequence[Series]) -> int:
-    """Return how many labels of a legend fit beside one another."""
+    """Return how many legend labels fit side by side."""
     longest = max((len(one.label) for one in series), default=0)
     return 3 if longest <= SHORT_LABEL else 2 if longest <= LONG_LABEL else 1
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram of a figure: its x axis' label, the names of places on it, and what is drawn."""
+    """One panel of a figure: the label of its x axis, the tick labels by position, and the series."""
 
     xlabel: str
     ticks: Mapping[float, str]
@@ -74,7 +74,7 @@ class Panel:
 
 
 def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
-    """Draw a line with its band for each series, in one diagram per panel; a label looks the same in all of them."""
+    """Draw a line with an interval band for each series; a label has the same style in all panels."""
     looks = {label: i for i, label in enumerate(dict.fromkeys(one.label for panel in panels for one in panel.series))}
     with _style():
         figure = Figure(figsize=(6.4 + 4.8 * (len(panels) - 1), 4.2), layout="constrained")
@@ -98,7 +98,7 @@ def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
 
 
 def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Figure:
-    """Draw horizontal bars with their intervals, the series of each group one below the other, the first on top."""
+    """Draw horizontal bars with intervals, grouped; the series of a group are stacked vertically, the first on top."""
     rows = len(groups) * (len(series) + 1)
     with _style():
         figure = Figure(figsize=(6.4, 1.4 + 0.22 * rows), layout="constrained")
@@ -124,13 +124,13 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
 
 
 def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *, xlabel: str, zero: bool) -> Figure:
-    """Draw a panel per outcome with a dot and its interval for each row, the series of a row one below the other.
+    """Draw one panel per outcome with a dot and its interval for every row and series.
 
     Args:
-        panels: their titles and series; `Series.x` is the number of the row, from 0 on top.
+        panels: titles and series; `Series.x` is the row number, from 0 at the top.
         rows: names of the rows.
-        xlabel: what the values are, which are drawn in percent.
-        zero: whether a line marks no difference.
+        xlabel: label of the values, which are drawn in percent.
+        zero: whether to mark zero (no difference) with a line.
     """
     across = min(3, len(panels))
     down = -(-len(panels) // across)
@@ -160,7 +160,7 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
 
 
 def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
-    """Draw, layer by layer from input to output, the share of the mean kept and how variances change."""
+    """Draw, by layer from input to output, the share of the mean kept and the variance ratio."""
     with _style():
         figure = Figure(figsize=(6.4, 5.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True)
@@ -183,7 +183,7 @@ def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
 
 
 def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]) -> Figure:
-    """Draw rows of pictures (H, W, 3), each row with its title and each picture with its own."""
+    """Draw rows of pictures (H, W, 3), with a title for each row and each picture."""
     most = max(len(row) for _, row in rows)
     with _style():
         figure = Figure(figsize=(1.9 * most, 2.25 * len(rows)), layout="constrained")
@@ -198,9 +198,9 @@ def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]
 
 
 def svg_text(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element for a page: in the page's own ink, and with names that begin with `name`.
+    """Return a figure as an SVG element for a page, in the page's text colour and with ids that begin with `name`.
 
-    Equal figures make equal texts.
+    Equal figures give identical text.
     """
     stream = io.StringIO()
     _save(figure, stream, "svg", name, transparent=True)
@@ -213,7 +213,7 @@ def svg_text(figure: Figure, name: str) -> str:
 
 
 def save(figure: Figure, path: str | Path, option: str) -> None:
-    """Write a figure as .png or .svg on white; equal figures make equal files.
+    """Write a figure as .png or .svg on white; equal figures give identical files.
 
     Raises:
         UsageError: the file cannot be written; the message names the `option`.

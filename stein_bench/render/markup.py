@@ -33,21 +33,21 @@ _LATEX = {
 
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold, not even escaped."""
+"""Characters that XML 1.0 cannot contain, not even escaped."""
 
 
 def xml_text(text: str) -> str:
-    """Replace what no XML document can hold; the rest is escaped by who writes the document."""
+    """Replace characters that XML cannot contain; the XML writer escapes the rest."""
     return _NOT_XML.sub("\ufffd", text)
 
 
 def markdown_text(text: str) -> str:
-    """Escape a text so that Markdown shows it as it is, on one line."""
+    """Escape a text so that Markdown shows it literally, on one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
 def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return the lines of a Markdown table; `right` are the columns whose cells are aligned right."""
+    """Return the lines of a Markdown table; `right` are the right-aligned columns."""
     rule = ["---:" if i in right else "---" for i in range(len(headers))]
     lines = [headers, *rows]
     cells = ["| " + " | ".join(markdown_text(cell) for cell in line) + " |" for line in lines]
@@ -55,12 +55,12 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right:
 
 
 def latex_text(text: str) -> str:
-    """Escape a text so that LaTeX shows it as it is."""
+    """Escape a text so that LaTeX shows it literally, on one line."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def latex_table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return the lines of a LaTeX tabular with booktabs' rules; an empty row is a thin rule."""
+    """Return the lines of a LaTeX tabular with booktabs rules; an empty row becomes a thin rule."""
     columns = "".join("r" if i in right else "l" for i in range(len(headers)))
     lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _latex_row(headers), r"\midrule"]
     lines += [_latex_row(row) if row else r"\midrule" for row in rows]
@@ -72,7 +72,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 
 def csv_text(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a table as CSV (RFC 4180, but with newlines of this system's own kind: \\n)."""
+    """Return a table as CSV (RFC 4180, except that lines end with \\n)."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(headers)

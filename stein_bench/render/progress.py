@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar per phase where there is a terminal, else a line per finished phase."""
+"""Progress on stderr: a bar per phase on a terminal, else a line per finished phase."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Speed(ProgressColumn):
 
 
 class TerminalProgress:
-    """Draws bars on `console` (stderr); they stay when their phase ends. Use it as a context manager."""
+    """Draws bars on `console` (stderr); they stay after their phase ends. Use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -57,11 +57,11 @@ class TerminalProgress:
         self._bars.stop()
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Begin a bar of `total` samples, of which `done` were done before."""
+        """Start a bar of `total` samples, `done` of them already finished."""
         self._task = self._bars.add_task(phase, total=total, completed=done, note="")
 
     def advance(self, samples: int, note: str = "") -> None:
-        """Move the bar on and show a running figure."""
+        """Advance the bar and show `note` beside it."""
         if self._task is not None:
             self._bars.update(self._task, advance=samples, note=note)
 
@@ -92,17 +92,17 @@ class PlainProgress:
         return None
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Remember the phase."""
+        """Start a phase."""
         self._phase, self._total, self._done, self._note = phase, total, done, ""
         self._started = time.monotonic()
 
     def advance(self, samples: int, note: str = "") -> None:
-        """Count."""
+        """Count the samples and remember the latest `note`."""
         self._done += samples
         self._note = note
 
     def finish(self) -> None:
-        """Write the phase's line."""
+        """Write the line of the finished phase."""
         seconds = time.monotonic() - self._started
         figure = f", {self._note}" if self._note else ""
         self.note(f"{self._phase}: {self._done} of {self._total}{figure}, {seconds:.1f} s")
@@ -114,7 +114,7 @@ class PlainProgress:
 
 @contextmanager
 def terminal_progress(*, quiet: bool) -> Iterator[TerminalProgress | PlainProgress | Silent]:
-    """Yield the progress that fits stderr: bars on a terminal, lines elsewhere, nothing where `quiet`."""
+    """Yield the progress display for stderr: bars on a terminal, else lines, nothing if `quiet`."""
     if quiet:
         yield Silent()
         return

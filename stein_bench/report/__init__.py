@@ -1,1 +1,1 @@
-"""The JSON report: its schema, how it is written and read back, and how its parts are named and formatted."""
+"""The JSON report: its schema, writing and reading it, and the display names and formats of its parts."""

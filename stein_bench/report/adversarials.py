@@ -1,4 +1,4 @@
-"""Adversarial examples kept beside a report: which ones, the file that holds them, and reading it back. No torch."""
+"""Adversarial examples stored beside a report: which ones are kept, writing the file, and reading it. No torch."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SUFFIX = ".adversarials.npz"
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One sample and its adversarial input, with everything a picture needs.
+    """One sample and its adversarial input, with everything needed to draw them.
 
     Attributes:
         variant: label of the variant, e.g. ``stein/running``.
         attack: label of the attack.
         index, id: position of the sample in data order, and its name.
-        label, clean_prediction, adv_prediction: class indices: a single one, or a map of them for segmentation.
-        broken: whether the attack succeeded, verified: within the budget, and worse now than the clean input.
-        inputs, adv_inputs: (C, …) float32 in [0, 1], as the model got them.
+        label, clean_prediction, adv_prediction: class indices: one each, or maps for segmentation.
+        broken: whether the attack succeeded, verified: within the budget, and worse than on the clean input.
+        inputs, adv_inputs: (C, …) float32 in [0, 1], as given to the model.
     """
 
     variant: str
@@ -52,14 +52,14 @@ class _Group:
 
 
 class Keeper:
-    """Keeps, of every variant and attack, the first samples that broke; where too few did, others fill up.
+    """Keeps the first broken samples of every variant and attack, plus others if too few broke.
 
-    What is offered must come in data order, batch by batch; what is not needed is not held.
+    Examples must be offered in data order, batch by batch; those that are not needed are not kept in memory.
 
     Args:
         most: examples per variant and attack.
-        known: which samples broke in the finished batches of an interrupted run, by variant, attack and batch: their
-            adversarial inputs are gone.
+        known: which samples broke in the finished batches of an interrupted run, by variant, attack and batch; their
+            adversarial inputs are no longer available.
     """
 
     def __init__(self, most: int, known: Mapping[tuple[str, str, int], Bits] | None = None) -> None:
@@ -68,11 +68,11 @@ class Keeper:
         self._groups: dict[tuple[str, str], _Group] = {}
 
     def wants(self, variant: str, attack: str) -> bool:
-        """Return whether more samples that broke are to be kept."""
+        """Return whether more broken samples are needed."""
         return len(self._group(variant, attack).broken) < self._most
 
     def wants_again(self, variant: str, attack: str, batch: int) -> bool:
-        """Return whether a batch that an interrupted run had finished holds a sample that may have to be kept."""
+        """Return whether a batch that an interrupted run had finished contains a sample that may be needed."""
         broken, group = self._known.get((variant, attack, batch)), self._group(variant, attack)
         few = len(group.broken) + len(group.others) < self._most
         return broken is not None and self.wants(variant, attack) and (few or bool(broken.any()))
@@ -81,30 +81,30 @@ class Keeper:
         return self._groups.setdefault((variant, attack), _Group())
 
     def offer(self, example: Example) -> None:
-        """Keep an example, if it is needed."""
+        """Keep an example if it is needed."""
         group = self._group(example.variant, example.attack)
         kept = group.broken if example.broken else group.others
         if len(kept) < self._most:
             kept.append(example)
 
     def examples(self) -> list[Example]:
-        """Return what is kept, by variant and attack; in each those that broke first."""
+        """Return the kept examples by variant and attack, the broken ones of each first."""
         return [example for group in self._groups.values() for example in [*group.broken, *group.others][: self._most]]
 
 
 def adversarials_path(output: str | Path) -> Path:
-    """Return where the examples of the report `output` lie."""
+    """Return the path of the examples of the report `output`."""
     return Path(f"{str(output).removesuffix('.json')}{SUFFIX}")
 
 
 def write_adversarials(
     path: Path, examples: Sequence[Example], classes: Sequence[str], per_attack: int
 ) -> SavedAdversarials:
-    """Write examples as a compressed NumPy archive, lossless, and say what was written.
+    """Write examples as a compressed, lossless NumPy archive and return its entry in the report.
 
     The archive has ``inputs`` (m, C, …), ``labels``, ``ids`` and ``indices`` of the m samples, and for each of the n
     examples ``sample`` (its row in those), ``variant``, ``attack``, ``adv_inputs`` (C, …), ``clean_prediction``,
-    ``adv_prediction`` and ``broken``; ``classes`` are the names that labels index. Equal examples make equal files.
+    ``adv_prediction`` and ``broken``; ``classes`` are the class names by label. Equal examples give identical files.
     """
     samples = {example.index: example for example in examples}
     rows = {index: row for row, index in enumerate(sorted(samples))}
@@ -134,21 +134,21 @@ def write_adversarials(
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The examples of a report, and the names of the classes."""
+    """The examples of a report and the class names."""
 
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
 
     def class_name(self, index: int) -> str:
-        """Return the name of a class; its index where it has none."""
+        """Return the name of a class, or its index if it has none."""
         return self.classes[index] if 0 <= index < len(self.classes) else str(index)
 
 
 def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
-    """Read the examples that lie beside the report at `path`; None where it has none.
+    """Read the examples stored beside the report at `path`; None if it has none.
 
     Raises:
-        UsageError: the file is missing, is not the one that the report names, or cannot be read.
+        UsageError: the file is missing, is not the one that belongs to the report, or cannot be read.
     """
     saved = report.adversarials
     if saved is None:
@@ -161,12 +161,12 @@ def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
             f"cannot read {beside}, the adversarial examples of {path}: {error.strerror}. Keep it beside the report."
         ) from None
     if hashlib.sha256(content).hexdigest() != saved.sha256:
-        raise UsageError(f"{beside} is not the file that {path} was written with: its hash differs.")
+        raise UsageError(f"{beside} is not the file written with {path}: its hash differs.")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return _gallery(dict(arrays))
     except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
-        raise UsageError(f"{beside} does not hold adversarial examples.") from None
+        raise UsageError(f"{beside} does not contain adversarial examples.") from None
 
 
 def _gallery(arrays: dict[str, NDArray[np.generic]]) -> Gallery:

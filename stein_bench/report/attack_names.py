@@ -1,4 +1,4 @@
-"""Short display names of attacks that still tell them apart."""
+"""Short but distinct display names of attacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stein_bench.specs import ParameterValue, format_eps
 
 
 class Budgeted(Protocol):
-    """An attack with its budget, or the result of one."""
+    """An attack with its budget, or the result of an attack."""
 
     @property
     def label(self) -> str:
@@ -26,7 +26,7 @@ class Budgeted(Protocol):
 
 
 class Named(Budgeted, Protocol):
-    """An attack with its name and parameters, or the result of one."""
+    """An attack with its name and parameters, or the result of an attack."""
 
     @property
     def name(self) -> str:
@@ -40,8 +40,8 @@ class Named(Budgeted, Protocol):
 def titles(attacks: Sequence[Named]) -> dict[str, str]:
     """Return a short display name by label: name, norm unless Linf, and ε.
 
-    Where several attacks have that in common the parameters that tell them apart follow; where that is not enough it is
-    the label.
+    If several attacks share it, the parameters in which they differ are appended; if that is not enough, the label is
+    used.
     """
     more = distinctions(attacks)
     found = {attack.label: _title(attack) + more[attack.label] for attack in attacks}
@@ -50,7 +50,7 @@ def titles(attacks: Sequence[Named]) -> dict[str, str]:
 
 
 def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
-    """Return by label the parameters in which an attack differs from others of its name, norm and ε; mostly nothing."""
+    """Return by label the parameters in which an attack differs from others with its name, norm and ε; often empty."""
     by_title: dict[str, list[Named]] = {}
     for attack in attacks:
         by_title.setdefault(_title(attack), []).append(attack)
@@ -58,7 +58,7 @@ def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
 
 
 def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
-    """Return the name of the parameter that says how strong a corruption is, and its value for display."""
+    """Return the name of the parameter for a corruption's strength, and its value for display."""
     kind = "std" if "std" in params else "amount"
     return kind, format_eps(float(params[kind]))
 
@@ -69,7 +69,7 @@ def _title(attack: Named) -> str:
 
 
 def _apart(attack: Named, namesakes: Sequence[Named]) -> str:
-    """Return the parameters in which an attack differs from one of its namesakes."""
+    """Return the parameters in which an attack differs from at least one of its namesakes."""
     others = [other.params for other in namesakes]
     keys = [key for key, value in attack.params.items() if any(other.get(key) != value for other in others)]
     return "".join(f" {key}={attack.params[key]}" for key in keys)

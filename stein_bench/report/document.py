@@ -1,4 +1,4 @@
-"""The report: one versioned JSON document, its schema, and how it is written and read back."""
+"""The report: one versioned JSON document, its schema, and reading it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SCHEMA_VERSION = 1
 
 
 class Environment(Part):
-    """Where the run took place."""
+    """Hardware and software of the run."""
 
     python: str
     platform: str
     packages: dict[str, str] = Field(description="versions of the packages that affect the results")
     device: str = Field(description="name of the device the model ran on")
-    threads: int = Field(description="CPU threads torch used within an operation")
+    threads: int = Field(description="CPU threads that torch used within an operation")
     precision: Literal["fp32", "bf16"]
     git_commit: str | None = Field(description="commit of the working directory, if it is a git checkout")
 
@@ -34,7 +34,7 @@ class Run(Part):
     created: str = Field(description="start of the run, UTC, ISO 8601")
     command: str
     config: dict[str, Any]
-    config_sha256: Sha256 = Field(description="over every setting that can change a result")
+    config_sha256: Sha256 = Field(description="over every setting that can affect a result")
     seed: int
     environment: Environment
     wall_seconds: float
@@ -62,15 +62,15 @@ class ModelInfo(Part):
 
 
 class DataScaling(Part):
-    """How stored values became values in [0, 1]."""
+    """How the stored values were scaled to [0, 1]."""
 
     method: Literal["none", "range", "minmax"] = Field(
-        description="none: they were in [0, 1]; range: from low to high; minmax: each sample by its own extremes"
+        description="none: already in [0, 1]; range: from [low, high]; minmax: by each sample's own extremes"
     )
     low: float | None
     high: float | None
-    clipped_values: int = Field(description="values that were outside and are now 0 or 1, over all samples")
-    clipped_samples: int = Field(description="samples that hold such values")
+    clipped_values: int = Field(description="values outside, clipped to 0 or 1, over all samples")
+    clipped_samples: int = Field(description="samples that contain such values")
 
 
 class DataInfo(Part):
@@ -81,15 +81,15 @@ class DataInfo(Part):
     task: Literal["classification", "binary", "segmentation"]
     classes: int
     samples: int
-    shape: tuple[int, ...] = Field(description="of one sample as the model gets it, channels first")
+    shape: tuple[int, ...] = Field(description="of one sample as given to the model, channels first")
     sha256: Sha256 = Field(description="over the evaluated samples and labels, in order")
     scaling: DataScaling | None = Field(
-        default=None, exclude_if=is_none, description="left out for 8-bit images, which are divided by 255"
+        default=None, exclude_if=is_none, description="omitted for 8-bit images, which are divided by 255"
     )
 
 
 class Diagnostic(Part):
-    """A check on the run itself; the gate's policy decides what follows from it."""
+    """A sanity check of the run; the gate's policy decides on the consequences."""
 
     name: str
     variant: str | None
@@ -100,12 +100,12 @@ class Diagnostic(Part):
 
 
 class SavedAdversarials(Part):
-    """The file beside the report that holds some of its adversarial examples, lossless."""
+    """The file beside the report with some of its adversarial examples, lossless."""
 
-    file: str = Field(pattern=r"^[^/\\]+$", description="its name, in the folder of the report")
+    file: str = Field(pattern=r"^[^/\\]+$", description="its name, in the report's folder")
     sha256: Sha256 = Field(description="over its bytes")
     examples: int
-    per_attack: int = Field(description="at most that many per variant and attack: those that broke first, then others")
+    per_attack: int = Field(description="maximum number per variant and attack: broken samples first, then others")
 
 
 def _supported(version: object) -> object:
@@ -123,10 +123,10 @@ class Report(Document):
     data: DataInfo
     variants: list[VariantResult]
     diagnostics: list[Diagnostic]
-    adversarials: SavedAdversarials | None = Field(default=None, description="null where none were kept")
+    adversarials: SavedAdversarials | None = Field(default=None, description="null if none were stored")
 
     def dishonest(self) -> list[str]:
-        """Return one line for each result that cannot be trusted: failed or invalid attacks, non-finite outputs."""
+        """Return one line per untrustworthy result: failed or invalid attack, failed corruption, non-finite outputs."""
         lines = []
         for variant in self.variants:
             where = f"{variant.bn} ({variant.stats})"
@@ -158,7 +158,7 @@ def document_schema(kind: type[Document]) -> dict[str, Any]:
 
 
 def read_report(path: str | Path) -> Report:
-    """Read a report back.
+    """Read a report.
 
     Raises:
         UsageError: the file is missing, not JSON, of another schema version, or not a report.
@@ -170,10 +170,10 @@ D = TypeVar("D", bound=Part)
 
 
 def read_document(path: str | Path, kind: type[D], what: str) -> D:
-    """Read a JSON document of that `kind` back; `what` it is called in errors.
+    """Read a JSON document of that `kind`, called `what` in error messages.
 
     Raises:
-        UsageError: the file is missing, not JSON, of another schema version, or something else.
+        UsageError: the file is missing, not JSON, of another schema version, or not of that kind.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))

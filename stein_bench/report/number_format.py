@@ -22,7 +22,7 @@ def signed_interval(difference: float, interval: tuple[float, float]) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Write a p value with three decimals, `UNKNOWN` where there is no test."""
+    """Write a p value with three decimals, `UNKNOWN` if there is no test."""
     if p is None:
         return UNKNOWN
     return "<0.001" if p < 0.0005 else f"{p:.3f}"

@@ -1,4 +1,4 @@
-"""Per-sample outcomes as text: packed bits, and the hash that tells whether two reports hold the same samples."""
+"""Per-sample outcomes as text: packed bits, and a hash that identifies the samples of a report."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def unpack_bits(text: str, samples: int) -> Bits:
     """Undo `pack_bits` for `samples` booleans.
 
     Raises:
-        UsageError: the text is not base64 or has another length.
+        UsageError: the text is not base64 or has the wrong length.
     """
     try:
         packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
     except ValueError:
         raise UsageError("packed outcomes are not base64; the report is damaged.") from None
     if packed.size != (samples + 7) // 8:
-        raise UsageError(f"packed outcomes hold {packed.size} bytes, not those of {samples} samples.")
+        raise UsageError(f"packed outcomes hold {packed.size} bytes, which does not match {samples} samples.")
     return np.unpackbits(packed, count=samples).astype(np.bool_)
 
 
 def hash_ids(ids: Sequence[str]) -> str:
-    """Return the SHA-256 over the sample ids in order: two reports with equal hashes can be paired."""
+    """Return the SHA-256 over the sample ids in order: reports with equal hashes can be paired."""
     digest = hashlib.sha256()
     for sample_id in ids:
         digest.update(sample_id.encode("utf-8", "surrogatepass").replace(b"\0", b"\xff") + b"\0")  # 0xff is in no UTF-8

@@ -45,7 +45,7 @@ def device_name(device: torch.device) -> str:
 
 
 def git_commit() -> str | None:
-    """Return the commit of the working directory, marked ``-dirty`` where files differ; None outside git."""
+    """Return the commit of the working directory, marked ``-dirty`` if tracked files differ; None outside git."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return None

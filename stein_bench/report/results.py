@@ -1,4 +1,4 @@
-"""The results of one variant, as they appear in the report: clean, under attack, under noise, per sample."""
+"""The results of one variant as stored in the report: clean, under attack, under corruptions, per sample."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def is_none(value: object) -> bool:
-    """Say whether an optional part is absent, and so left out of the document."""
+    """Return whether an optional part is absent, and so omitted from the document."""
     return value is None
 
 
 class Part(BaseModel):
-    """Frozen, and without unknown keys."""
+    """A part of a document: frozen, unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -32,11 +32,11 @@ class Document(Part):
 
 
 class WeightsInfo(Part):
-    """Which weights: pretrained, none (random), fit (trained here on the training split) or file."""
+    """The weights: pretrained, none (random), fit (trained by stein-bench on the training split) or file."""
 
     kind: Literal["pretrained", "none", "fit", "file"]
     sha256: Sha256 | None = Field(
-        description="over names, types, shapes and values; null in `model` where variants differ"
+        description="over names, types, shapes and values; null in `model` if variants differ"
     )
 
 
@@ -49,7 +49,7 @@ class SkippedLayerInfo(Part):
 
 
 class Figure(Part):
-    """One metric beside the accuracy, with its 95 % interval; null where the samples do not determine it."""
+    """A metric with its 95 % interval; null if the samples do not determine it."""
 
     value: float | None
     ci95: tuple[float, float] | None
@@ -57,46 +57,46 @@ class Figure(Part):
 
 Metrics = Annotated[
     dict[str, Figure] | None,
-    Field(exclude_if=is_none, description="the task's metrics beside the accuracy; left out where it has none"),
+    Field(exclude_if=is_none, description="the task's metrics besides accuracy; omitted if it has none"),
 ]
 
 
 def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[str, Figure] | None) -> Figure:
-    """Return the figure that a result is compared by: the mIoU where there is one, else the accuracy."""
+    """Return the figure used for comparisons: the mIoU if there is one, else the accuracy."""
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 
 
 class SiteResult(Part):
-    """The samples of one site."""
+    """Results on the samples of one site."""
 
     samples: int
-    accuracy: Share = Field(description="under an attack the robust one, as of all samples")
+    accuracy: Share = Field(description="under an attack the robust accuracy, as over all samples")
     ci95: Interval
     metrics: Metrics = None
 
 
 Sites = Annotated[
     dict[str, SiteResult] | None,
-    Field(exclude_if=is_none, description="by site; left out if the data does not record sites"),
+    Field(exclude_if=is_none, description="by site; omitted if the data does not record sites"),
 ]
 
 
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
-    accuracy: Share = Field(description="share of samples that are right; of segmentation, of all labelled pixels")
+    accuracy: Share = Field(description="share of correct samples; for segmentation, of correct labelled pixels")
     ci95: Interval
     metrics: Metrics = None
     sites: Sites = None
     assumes_independence: bool = Field(
-        description="true under batch statistics, where samples of a batch depend on one another"
+        description="true under batch statistics, where samples of a batch depend on each other"
     )
     nonfinite_outputs: int
     seconds: float
 
 
 class Spread(Part):
-    """Mean, median and maximum over the samples that the attack broke."""
+    """Mean, median and maximum over the broken samples."""
 
     mean: float
     median: float
@@ -106,44 +106,44 @@ class Spread(Part):
 class Replay(Part):
     """The robust accuracy when the same adversarial inputs are evaluated in other batches.
 
-    Shares are right on the clean input in its own batch *and* on the adversarial one in the batch named; of
-    segmentation they are mIoU. `flipped` is the share of samples whose verdict differs from that in the batch in
-    which they were attacked.
+    Shares are of samples that are correct on the clean input in its own batch *and* on the adversarial input in the
+    batch named; for segmentation they are mIoU. `flipped` is the share of samples whose verdict differs from that in
+    the batch in which they were attacked.
     """
 
     joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
     shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
     shuffled_flipped: Share | None = Field(
-        description="of segmentation: the share of images whose mIoU moves by more than 0.01"
+        description="for segmentation: the share of images whose mIoU changes by more than 0.01"
     )
-    samples: int = Field(description="replayed shuffled: all, or the first that fit into memory")
-    single_samples: int = Field(description="replayed singly: at most 64")
-    single_joint: Share = Field(description="in the batch in which they were attacked, of those")
-    among_clean: Share = Field(description="each alone among the clean samples of its batch")
+    samples: int = Field(description="number replayed shuffled: all, or the first that fit into memory")
+    single_samples: int = Field(description="number replayed one at a time: at most 64")
+    single_joint: Share = Field(description="joint, of the samples replayed one at a time")
+    among_clean: Share = Field(description="each among the clean samples of its batch, the only adversarial input")
     among_clean_flipped: Share
-    alone: Share | None = Field(description="each by itself; null where a layer would have one element per channel")
+    alone: Share | None = Field(description="as a batch of one; null if a layer would have one element per channel")
     alone_flipped: Share | None
 
 
 class Distances(Part):
-    """The smallest perturbations found, in the attack's norm and beyond its eps, of samples right on the clean input.
+    """The smallest perturbations found, in the attack's norm and also beyond its eps, of correctly classified samples.
 
     They are upper bounds: another attack may find a nearer adversarial input.
     """
 
     found: int = Field(description="samples for which an adversarial input was found at any distance")
-    samples: int = Field(description="right on the clean input")
-    mean: float | None = Field(description="over those found, as are median and quantiles")
+    samples: int = Field(description="correct on the clean input")
+    mean: float | None = Field(description="over those found, like median and quantiles")
     median: float | None
     quantiles: dict[str, float]
     curve: list[tuple[float, Share]] = Field(
-        description="robust accuracy as a function of ε, at distances at which it falls: pairs of ε and the share of "
-        "all samples right on the clean input for which nothing was found within ε"
+        description="robust accuracy as a function of ε, at distances at which it drops: pairs of ε and the share of "
+        "all samples that are correct on the clean input and for which nothing was found within ε"
     )
 
 
 class AttackResult(Part):
-    """One attack on one variant. Shares are null where the attack failed."""
+    """One attack on one variant. Shares are null if the attack failed."""
 
     name: str
     backend: Literal["native", "torchattacks"]
@@ -154,54 +154,54 @@ class AttackResult(Part):
     status: Literal["ok", "failed", "skipped", "invalid"]
     message: str
     robust_accuracy: Share | None = Field(
-        description="share right on the clean and on the adversarial input; of segmentation the share of labelled "
-        "pixels that are right when every image is the adversarial or the clean one, whichever has the lower mIoU"
+        description="share correct on the clean and on the adversarial input; for segmentation the share of labelled "
+        "pixels that are correct when every image is the adversarial or the clean one, whichever has the lower mIoU"
     )
     ci95: Interval | None
     metrics: Metrics = None
     sites: Sites = None
     assumes_independence: bool
-    attack_success_rate: Share | None = Field(description="share broken among the clean-correct samples")
-    invalid: int = Field(description="samples outside budget, box or finite values: never successes")
+    attack_success_rate: Share | None = Field(description="share of the correctly classified samples that it broke")
+    invalid: int = Field(description="samples outside the budget or [0, 1], or not finite: never successes")
     over_budget: int = Field(description="samples beyond eps, of attacks that do not respect it: not successes at eps")
     perturbation_linf: Spread | None
     perturbation_l2: Spread | None
-    distances: Distances | None = Field(default=None, description="of minimum-norm attacks")
-    replay: Replay | None = Field(default=None, description="under batch statistics: stability of the verdicts")
+    distances: Distances | None = Field(default=None, description="minimum-norm attacks only")
+    replay: Replay | None = Field(default=None, description="batch statistics only: stability of the verdicts")
     forward_passes: int = Field(
-        description="of the attack, in samples; verification not counted. A transfer "
-        "attack's go through its surrogate: none of them is the evaluated model's"
+        description="of the attack, in samples, without verification; those of a transfer attack are "
+        "passes through its surrogate, none through the evaluated model"
     )
     backward_passes: int
     seconds: float
 
 
 class CorruptionResult(Part):
-    """One kind of random noise on one variant, in several draws. Only the corrupted input counts."""
+    """One corruption on one variant, in several draws. Only the corrupted input counts."""
 
     name: str
     params: dict[str, bool | int | float | str]
     label: str = Field(description="identity within the report, as in outcomes")
     status: Literal["ok", "failed"]
     message: str
-    accuracy: Share | None = Field(description="share right on the corrupted input, mean over the draws")
-    ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as further samples")
+    accuracy: Share | None = Field(description="share correct on the corrupted input, mean over the draws")
+    ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as additional samples")
     metrics: Metrics = None
     sites: Sites = None
     assumes_independence: bool
     accuracies: list[Share] = Field(description="of each draw")
-    worst_accuracy: Share | None = Field(description="share right under every draw")
+    worst_accuracy: Share | None = Field(description="share correct under every draw")
     worst_ci95: Interval | None
     forward_passes: int
     seconds: float
 
 
 class PackedCounts(Part):
-    """Pixels of every image by class: little-endian uint32 arrays, images × classes, base64-encoded, in data order.
+    """Pixel counts per image and class: little-endian uint32 arrays, images × classes, base64-encoded, in data order.
 
-    A pair is the pixels of a class that are predicted as it, and the labelled pixels that are predicted as the class.
-    Under attack an image has the counts of its adversarial input, or of the clean one where that has the lower mIoU or
-    the adversarial input does not count.
+    A pair has the pixels of each class that are predicted as that class, and all labelled pixels predicted as it. Under
+    attack an image has the counts of its adversarial input, or those of the clean one if that has the lower mIoU or the
+    adversarial input does not count.
     """
 
     classes: list[Annotated[int, Field(ge=0, lt=100_000)]] = Field(
@@ -219,13 +219,13 @@ class Outcomes(Part):
     samples: int
     sample_ids_sha256: Sha256
     clean_correct: str | None = Field(
-        default=None, exclude_if=is_none, description="left out where samples are not right or wrong as a whole"
+        default=None, exclude_if=is_none, description="omitted if samples are not simply right or wrong"
     )
     robust: dict[str, str] = Field(default_factory=dict, description="by attack label; failed attacks have none")
     corrupted_correct: dict[str, list[str]] = Field(
         default_factory=dict, description="by corruption label, one entry per draw of the noise"
     )
-    class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="of segmentation only")
+    class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="segmentation only")
 
 
 class Effect(Part):
@@ -238,7 +238,7 @@ class Effect(Part):
     )
     difference: float
     ci95: tuple[float, float] | None = Field(description="of the paired difference; null for the interaction")
-    p: Share | None = Field(description="two-sided, paired; null below ten batches where batches are flipped")
+    p: Share | None = Field(description="two-sided, paired; null with fewer than ten batches if the test flips batches")
 
 
 class BudgetResult(Part):
@@ -256,8 +256,8 @@ class LayerShrinkage(Part):
     """Effect of the variant's estimator on the running moments of one layer."""
 
     layer: str = Field(description="its name in the model")
-    count: int | None = Field(description="elements per channel N that it is computed for; null stands for infinity")
-    mean_kept: float | None = Field(description="share of the mean vector that is left; null for a zero mean")
+    count: int | None = Field(description="elements per channel N that it is computed for; null means infinity")
+    mean_kept: float | None = Field(description="share of the mean vector that is kept; null for a zero mean")
     variance_ratio: tuple[float, float, float] | None = Field(
         description="shrunk over sample variance: minimum, median and maximum over the channels that vary"
     )
@@ -268,16 +268,16 @@ class VariantResult(Part):
 
     bn: str
     stats: Literal["running", "batch"]
-    control: bool = Field(description="true if it was added for comparison, not requested")
+    control: bool = Field(description="true if added for comparison only")
     converted_layers: int
     skipped_layers: list[SkippedLayerInfo]
     layers_of_unknown_count: int = Field(
         description="converted layers whose weights do not record the elements per channel N of a training batch: "
-        "under running statistics N is taken as infinite, which disables the part of the estimator that depends on it"
+        "under running statistics N is treated as infinite, which disables the part of the estimator that depends on it"
     )
     conversion: Literal["before-training", "after-training", "none"]
     function_preserved: bool = Field(
-        description="γ and β absorbed the change of statistics: under running statistics the same function as before"
+        description="γ and β absorbed the change: under running statistics the function is the same as before"
     )
     weights: WeightsInfo
     clean: Clean
@@ -286,22 +286,22 @@ class VariantResult(Part):
         default_factory=list, description="random noise: not attacks, and not part of the worst case"
     )
     worst_case_accuracy: Share | None = Field(
-        description="share that survives every attack; null if one failed or there is none. Of segmentation the share "
-        "of labelled pixels that are right when every image is under the attack that leaves it the lowest mIoU"
+        description="share that survives every attack; null if one failed or there is none. For segmentation the share "
+        "of labelled pixels that are correct when every image is under the attack that gives it the lowest mIoU"
     )
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None
     worst_case_sites: Sites = None
     budgets: list[BudgetResult] = Field(
         default_factory=list,
-        description="the worst case of each norm and eps, where there are several; empty if an attack failed",
+        description="the worst case of each norm and eps, if there are several; empty if an attack failed",
     )
     shrinkage: list[LayerShrinkage] = Field(
         default_factory=list,
-        description="by layer from input to output, of running moments also where batches are normalized by their own",
+        description="by layer from input to output; of the running moments, also under batch statistics",
     )
     effects: list[Effect] = Field(
         default_factory=list,
-        description="on the first variant of a BN that was evaluated, like plain BN, under both sources: what it does",
+        description="on the first variant of a BN that, like plain BN, was evaluated under both statistics sources",
     )
     outcomes: Outcomes

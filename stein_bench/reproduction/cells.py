@@ -18,7 +18,7 @@ Stats = Literal["running", "batch"]
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the cells of an experiment are kept.
+    """Where the cells of an experiment are stored.
 
     Attributes:
         path: the folder.

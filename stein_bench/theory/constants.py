@@ -13,12 +13,12 @@ from stein_bench.theory.settings import LipschitzSettings
 
 SCHEMA_VERSION = 1
 AGREEMENT = 5e-3
-"""A power iteration that differs by less from the same constant found without iterating has found it."""
+"""Largest relative difference at which a power iteration agrees with the direct computation."""
 
 
 @dataclass(frozen=True)
 class LipschitzStudy:
-    """What was asked for and what was found; `network` is None for random batches."""
+    """Settings and results; `network` is None for random batches."""
 
     settings: LipschitzSettings
     network: Network | None
@@ -30,7 +30,7 @@ class LipschitzStudy:
         return self.settings.bn[1:]
 
     def ratios(self, bn: str) -> list[float | None]:
-        """Return the constant of every layer with that estimator over plain BN's; None where plain BN's is 0."""
+        """Return the ratio of every layer's constant with that estimator to plain BN's; None if plain BN's is 0."""
         found = []
         for layer in self.layers:
             constants = {constant.bn: constant.norm for constant in layer.constants}
@@ -38,19 +38,19 @@ class LipschitzStudy:
         return found
 
     def smaller_slopes(self, bn: str) -> int:
-        """Return in how many layers ``max |γ|/√(s'+ε)`` is smaller than plain BN's."""
+        """Return the number of layers in which ``max |γ|/√(s'+ε)`` is smaller than plain BN's."""
         slopes = [{constant.bn: constant.slope for constant in layer.constants} for layer in self.layers]
         return sum(slope[bn] < slope["sample"] for slope in slopes)
 
     def agreement(self) -> tuple[int, int]:
-        """Return in how many cases the power iteration found what the reduction says, and of how many."""
+        """Return the number of constants for which power iteration and direct computation agree, and the total."""
         constants = list(self._constants())
         return sum(found(constant) for constant in constants), len(constants)
 
     def conclusion(self) -> str:
-        """Return one plain sentence about every estimator that was compared with plain BN."""
+        """Return a one-sentence conclusion on all estimators that were compared with plain BN."""
         if not self.others:
-            return "Only plain BN was evaluated: name another estimator with --bn."
+            return "Only plain BN was evaluated: add another estimator with --bn."
         parts = []
         for bn in self.others:
             ratios = [ratio for ratio in self.ratios(bn) if ratio is not None]
@@ -80,7 +80,7 @@ class LipschitzStudy:
 
 
 def found(constant: LayerConstant) -> bool:
-    """Return whether the power iteration found the constant that the reduction says."""
+    """Return whether the power iteration agrees with the direct computation."""
     return abs(constant.norm - constant.reduced) <= AGREEMENT * constant.reduced + 1e-9
 
 

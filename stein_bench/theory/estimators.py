@@ -11,11 +11,11 @@ from torch import Tensor
 from stein_bench.normalization.estimators import estimator, geometric_mean, variance_pull
 
 BatchedEstimator = Callable[[Tensor, Tensor, int, Tensor], tuple[Tensor, Tensor]]
-"""(means (n, C), biased variances (n, C), N, noise variance of the means (C,)) to the estimates (n, C)."""
+"""Maps (means (n, C), biased variances (n, C), N, noise variance of the means (C,)) to the estimates (n, C)."""
 
 
 def batched_estimator(name: str) -> BatchedEstimator:
-    """Return the estimator of that canonical name, made for many batches at once.
+    """Return the estimator of that canonical name, vectorized over batches.
 
     Only ``stein-theorem`` uses the true noise variance of the means, σ²/N.
     """
@@ -33,9 +33,9 @@ def batched_estimator(name: str) -> BatchedEstimator:
 
 
 def plain_james_stein(mean: Tensor, noise: Tensor) -> Tensor:
-    """Return ``(1 - (C-2)·τ²/Σm²)·m``, τ² being the mean of `noise`; m itself for fewer than three channels.
+    """Return ``(1 - (C-2)·τ²/Σm²)·m`` with τ² the mean of `noise`; m itself for fewer than three channels.
 
-    Source: James and Stein 1961, for known noise; nothing keeps the factor from falling below zero.
+    Source: James and Stein 1961, for known noise; the factor may be negative.
     """
     if mean.shape[-1] < 3:
         return mean
@@ -44,19 +44,20 @@ def plain_james_stein(mean: Tensor, noise: Tensor) -> Tensor:
 
 
 def gamma_variance(variance: Tensor, count: int, share: float) -> Tensor:
-    """Return ``N/(N+1)·s + share·M·G``, with M and G as `stein` has them (share 1) and the theorem allows."""
+    """Return ``N/(N+1)·s + share·M·G``, with M and G as in `stein`, which has share 1."""
     best_scale, pull = variance_pull(variance.shape[-1], count)
     return best_scale * variance + share * pull * geometric_mean(variance)
 
 
 def largest_pull(channels: int, count: int) -> tuple[float, float]:
-    """Return the largest M with which ``N/(N+1)·s + M·G`` dominates ``N/(N+1)·s``: as proved, and exactly.
+    """Return the largest M with which ``N/(N+1)·s + M·G`` dominates ``N/(N+1)·s``: the proved and the exact one.
 
-    For Gaussian elements, squared error summed over C ≥ 2 channels, and any variances. With shape α = (N-1)/2 of
+    For Gaussian elements, squared error summed over C ≥ 2 channels, and any variances. With α = (N-1)/2, the shape of
     the gamma distribution of s, the risk changes by ``2M·E[G]·Σσ²·k + M²·C·E[G²]``, k < 0, which for a given G is
-    largest where all variances are equal; there it is negative exactly for M below
-    ``4(C-1)·N/(N+1)/(2C)·(Γ(α+1/C)/Γ(α+2/C))^C``. As Γ(x+t)/Γ(x) ≤ x^t for 0 < t < 1, ``4(C-1)·(N/(N+1))/((N-1)·C+2)``
-    is never more: the M that `stein` has, at which the proof ends. Half of the exact one is best at equal variances.
+    largest if all variances are equal; then it is negative exactly for M below
+    ``4(C-1)·N/(N+1)/(2C)·(Γ(α+1/C)/Γ(α+2/C))^C``. Because Γ(x+t)/Γ(x) ≤ x^t for 0 < t < 1, the M of `stein`,
+    ``4(C-1)·(N/(N+1))/((N-1)·C+2)``, never exceeds this bound; it is the largest M that the proof covers. At equal
+    variances half the exact bound is optimal.
     """
     best_scale, proved = variance_pull(channels, count)
     shape = (count - 1) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def figure(value: float) -> str:
-    """Write a ratio so that it shows on which side of 1 it is, in at most seven characters.
+    """Format a ratio, in at most seven characters, so that it shows on which side of 1 it is.
 
     >>> figure(1.5), figure(0.9994), figure(0.999963), figure(405000)
     ('1.5', '0.9994', '1-4e-5', '4.0e5')

@@ -1,4 +1,4 @@
-"""Confidence intervals of a ratio of two risks that were estimated from the same batches."""
+"""Confidence intervals for the ratio of two risks estimated from the same batches."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stein_bench.theory.names import Verdict
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio of mean losses, with what its intervals need.
+    """A ratio of mean losses, with the statistics that its intervals need.
 
     Attributes:
         ratio: mean loss of the estimator over that of the sample estimator.
         error: standard error of the ratio (delta method).
         skewness: of its per-batch influences.
-        draws: batches.
-        same: both have the same loss in every batch.
+        draws: number of batches.
+        same: whether both have the same loss in every batch.
     """
 
     ratio: float
@@ -31,10 +31,10 @@ class RatioEstimate:
     same: bool
 
     def interval(self, miss: float) -> tuple[float, float]:
-        """Return the two-sided interval that misses the true ratio with probability `miss` (for many draws).
+        """Return the two-sided interval that misses the true ratio with probability `miss` (asymptotically).
 
-        Losses are skewed, the more the fewer channels and elements there are. Hall's transformation removes
-        the skewness of the studentized mean (P. Hall 1992, J. R. Statist. Soc. B 54, 221-228); its quantile is
+        Losses are skewed, the more so the fewer channels and elements there are. Hall's transformation corrects
+        for the skewness of the studentized mean (P. Hall 1992, J. R. Statist. Soc. B 54, 221-228); the quantile is
         Student's.
         """
         quantile = student_quantile(1 - miss / 2, self.draws - 1)
@@ -44,7 +44,7 @@ class RatioEstimate:
         )
 
     def verdict(self, miss: float) -> Verdict:
-        """Return whether the estimator has the smaller risk, wrong with probability at most `miss`."""
+        """Return the verdict on which risk is smaller; it is wrong with probability at most `miss`."""
         if self.same:
             return "same"
         low, high = self.interval(miss)
@@ -64,9 +64,9 @@ def estimate_ratio(losses: Tensor, reference: Tensor) -> RatioEstimate:
 def estimate_known_ratio(losses: Tensor, reference: Tensor, expected: float, controls: Tensor) -> RatioEstimate:
     """Estimate the ratio of the mean of `losses` to `expected`, the known mean of `reference`, paired by batch.
 
-    `controls`, (n, k), are quantities of the same batches whose expectation is 0 (control variates), that of the
-    reference's loss among them. What chance made of them is taken out by regression, which narrows the interval: to
-    nothing where `losses` is a combination of them, and then the ratio is exact.
+    `controls`, (n, k), are control variates: quantities of the same batches with expectation 0, among them the
+    reference's loss minus `expected`. Regression on them removes sampling error and narrows the interval; if `losses`
+    is a linear combination of them, the ratio is exact.
     """
     if torch.equal(losses, reference):
         return RatioEstimate(1.0, 0.0, 0.0, losses.numel(), True)
@@ -85,7 +85,7 @@ def _estimate(ratio: Tensor, influence: Tensor, fitted: int, same: bool) -> Rati
 
 
 def _unskewed(value: float, skewness: float, draws: int) -> float:
-    """Return the T at which Hall's transformation ``((1+kT)³-1)/(3k) + k/2``, k = skewness/(3√n), is `value`."""
+    """Return the T at which Hall's transformation ``((1+kT)³-1)/(3k) + k/2``, k = skewness/(3√n), equals `value`."""
     k = skewness / (3 * math.sqrt(draws))
     if abs(k) < 1e-9:
         return value
@@ -95,7 +95,7 @@ def _unskewed(value: float, skewness: float, draws: int) -> float:
 
 
 def student_quantile(chance: float, freedom: float) -> float:
-    """Return the quantile of Student's t by its expansion in 1/ν, right to 1 % from 39 degrees of freedom on."""
+    """Return the quantile of Student's t by its expansion in 1/ν, accurate to 1 % from 39 degrees of freedom on."""
     z = NormalDist().inv_cdf(chance)
     terms = (
         (z**3 + z) / 4,

@@ -1,6 +1,6 @@
-"""The local Lipschitz constant of a normalization layer's map under batch statistics: its Jacobian's spectral norm.
+"""The local Lipschitz constant of a normalization layer under batch statistics: the spectral norm of its Jacobian.
 
-The map takes all elements of a batch to all normalized elements; distances are Euclidean, over the batch as a whole.
+The layer maps all elements of a batch to all normalized elements; distances are Euclidean over the whole batch.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from stein_bench.normalization.estimators import Count, Estimator, widen
 from stein_bench.normalization.functional import batch_moments, elements_per_channel, normalize_batch
 
 TOLERANCE = 1e-4
-"""An iteration has converged where the residual of its eigenvector of JᵀJ is this share of the eigenvalue."""
+"""An iteration has converged if the residual of its eigenvector of JᵀJ is at most this share of the eigenvalue."""
 MOST_ITERATIONS = 300
 
 
 @dataclass(frozen=True)
 class PowerIteration:
-    """What one start of the power iteration on JᵀJ found.
+    """The result of one start of the power iteration on JᵀJ.
 
     Attributes:
-        norm: square root of the Rayleigh quotient: never more than the spectral norm of J.
-        iterations: products with JᵀJ.
+        norm: square root of the Rayleigh quotient, a lower bound on the spectral norm of J.
+        iterations: number of products with JᵀJ.
         residual: ``‖JᵀJv - λv‖/λ``; some singular value of J differs from `norm` by at most half that share.
-        converged: `residual` is at most the tolerance.
+        converged: whether `residual` is at most the tolerance.
     """
 
     norm: float
@@ -37,9 +37,9 @@ class PowerIteration:
 
 
 def normalization_map(weight: Tensor | None, estimator: Estimator, eps: float) -> Callable[[Tensor], Tensor]:
-    """Return the layer's map of a batch (n, C, ...) under batch statistics, made of differentiable operations.
+    """Return the layer's map of a batch (n, C, ...) under batch statistics, built from differentiable operations.
 
-    β is left out: it moves the outputs and changes no derivative.
+    β is omitted: it shifts the outputs and changes no derivative.
     """
     return lambda x: normalize_batch(x, weight, None, estimator, eps)[0]
 
@@ -52,9 +52,10 @@ def spectral_norm(
     tolerance: float = TOLERANCE,
     most: int = MOST_ITERATIONS,
 ) -> PowerIteration:
-    """Iterate ``v ← JᵀJv/‖JᵀJv‖`` from a random v, J being the Jacobian of `function` at `x`.
+    """Iterate ``v ← JᵀJv/‖JᵀJv‖`` from a random v, with J the Jacobian of `function` at `x`.
 
-    One graph serves all iterations: Jᵀu is a derivative of uᵀf(x), and Jv the derivative of that, linear in u, by u.
+    All iterations share one graph: Jᵀu is the gradient of uᵀf(x), and as it is linear in u, Jv is the gradient of
+    vᵀ(Jᵀu) with respect to u.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -78,10 +79,10 @@ def spectral_norm(
 
 @torch.no_grad()
 def reduced_norm(x: Tensor, weight: Tensor | None, estimator: Estimator, eps: float) -> float:
-    """Return the same constant from a matrix of order 2C, in float64, without iterating over the elements.
+    """Compute the same constant directly, in float64, from a matrix of order 2C.
 
-    Estimates depend on the elements only through m and s, whose derivatives lie, per channel, in the plane of the
-    constant vector ``u = 1/√N`` and of ``w = (x-m)/√(N·s)``. Within the planes J is that matrix; on all that is
+    Estimates depend on the elements only through m and s, whose derivatives lie, per channel, in the plane spanned by
+    the constant vector ``u = 1/√N`` and ``w = (x-m)/√(N·s)``. Within these planes J is that matrix; on everything
     orthogonal to them it multiplies channel c by ``a = γ/√(s'+ε)``.
     """
     mean, variance = (moment.double() for moment in batch_moments(x.double()))
@@ -97,16 +98,16 @@ def reduced_norm(x: Tensor, weight: Tensor | None, estimator: Estimator, eps: fl
 
 
 def channel_slopes(variance: Tensor, weight: Tensor | None, eps: float) -> Tensor:
-    """Return ``γ/√(s'+ε)`` of every channel: the derivative of its elements where the estimates did not move."""
+    """Return ``γ/√(s'+ε)`` of every channel: the derivative if the estimates did not depend on the elements."""
     scale = (widen(variance) + eps).rsqrt()
     return scale if weight is None else scale * weight.to(scale.dtype)
 
 
 def plain_norm(variance: Tensor, weight: Tensor | None, eps: float, count: int) -> float:
-    """Return the constant of plain BN in closed form: ``max_c |γ|/√(s+ε)`` times what a projection leaves.
+    """Return the constant of plain BN in closed form, the largest over the channels.
 
-    Each channel's Jacobian is ``γ/√(s+ε)·(I - uuᵀ - s/(s+ε)·wwᵀ)``: with N ≥ 3 elements its norm is the factor before
-    the bracket; with two, only w is left, times ε/(s+ε); with one, nothing.
+    Each channel's Jacobian is ``γ/√(s+ε)·(I - uuᵀ - s/(s+ε)·wwᵀ)``. For N ≥ 3 its norm is ``|γ|/√(s+ε)``; for N = 2
+    only w remains, and the norm is that times ε/(s+ε); for N = 1 it is 0.
     """
     slope = channel_slopes(variance.double(), weight, eps).abs()
     if count > 2:
@@ -137,7 +138,7 @@ def _plane_matrix(
 
 
 def _moments_jacobian(estimator: Estimator, mean: Tensor, variance: Tensor, count: Count) -> Tensor:
-    """Return the derivative of (m', s') by (m, s), (2C, 2C)."""
+    """Return the Jacobian ∂(m', s')/∂(m, s), shape (2C, 2C)."""
 
     def both(moments: Tensor) -> Tensor:
         mean, variance = moments.chunk(2)

@@ -44,8 +44,9 @@ class LayerConstant:
     Attributes:
         bn: the estimator.
         starts: power iterations on JᵀJ, from different random vectors.
-        reduced: the same constant by `reduced_norm`; `closed_form` is that of plain BN, else None.
-        slope: ``max_c |γ|/√(s'+ε)``, what the constant would be if mean and variance did not move with the elements.
+        reduced: the same constant by `reduced_norm`.
+        closed_form: the same constant by `plain_norm` for plain BN, else None.
+        slope: ``max_c |γ|/√(s'+ε)``, the constant if mean and variance did not depend on the elements.
     """
 
     bn: str
@@ -56,7 +57,7 @@ class LayerConstant:
 
     @property
     def norm(self) -> float:
-        """The largest norm that a start found."""
+        """The largest norm over the starts."""
         return self._best.norm
 
     @property
@@ -74,7 +75,7 @@ class Layer:
     """One layer with its batch.
 
     Attributes:
-        name: in the network; None for a random batch.
+        name: its name in the network; None for a random batch.
         channels, elements: C, and N elements per channel.
         spread: of the true means of a random batch; None in a network.
         eps: the layer's ε.
@@ -91,7 +92,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Network:
-    """The network whose layers were looked at: its spec, data, weights and the samples of the batch."""
+    """The network whose layers were analyzed: its spec, data, weights and the number of samples in the batch."""
 
     model: str
     source: str
@@ -117,7 +118,7 @@ def random_layers(settings: LipschitzSettings, *, progress: Progress | None = No
 
 
 def _gaussian_batch(channels: int, elements: int, population: Population, seed: int) -> Tensor:
-    """Return (N, C) float64, the same draws for all spreads."""
+    """Return a batch (N, C), float64, from the same draws for all spreads."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "lipschitz", channels, elements))
     draws = torch.randn(elements, channels, generator=generator, dtype=torch.float64)
     return true_means(channels, population) + draws * true_variances(channels, population).sqrt()
@@ -146,15 +147,15 @@ def layer_constants(
 def network_layers(
     config: RunConfig, settings: LipschitzSettings, *, progress: Progress | None = None
 ) -> tuple[Network, list[Layer]]:
-    """Return the constants of a network's BN layers, each at what it is given when one batch of data runs through.
+    """Return the constants of a network's BN layers, each at its input when one batch of data runs through the network.
 
     The network is the one that `stein-bench evaluate` would evaluate; it runs with the estimator it was trained with,
-    under batch statistics. A layer with an activation of its own (timm has some) is looked at without it; one that is
-    used in several places, in the first.
+    under batch statistics. A layer with a built-in activation (timm has some) is analyzed without it; a layer that is
+    used several times, at its first use.
 
     Raises:
-        UsageError: something is wrong with the input, or there is no BN layer.
-        RunError: the training failed.
+        UsageError: the input is invalid, or there is no BN layer.
+        RunError: training failed.
     """
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))

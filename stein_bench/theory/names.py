@@ -18,16 +18,16 @@ CONTAMINATIONS: dict[str, str] = {
     "gaussian": "a Gaussian added to every element",
     "uniform": "a uniform variable added",
     "rademacher": "plus or minus the strength, each with probability 1/2, added",
-    "truncated-gaussian": "a Gaussian cut off at two of its standard deviations, added",
-    "clipped-cauchy": "the published noise, added: Cauchy, clipped to the range of the clean elements",
+    "truncated-gaussian": "a Gaussian truncated at two sigma, added",
+    "clipped-cauchy": "the published noise: Cauchy, added and clipped to the range of the clean elements",
 }
-"""One line per contamination, in the order in which tables show them. The middle four are sub-Gaussian."""
+"""One line per contamination, in table order. The middle four are sub-Gaussian."""
 
 EXTRA_ESTIMATORS: dict[str, str] = {
-    "stein-theorem": "plain James-Stein mean with the noise known; variance as stein with M/2 for M",
+    "stein-theorem": "plain James-Stein mean with known noise; stein's variance with M/2 instead of M",
     "unbiased": "sample mean, unbiased sample variance",
 }
-"""Estimators that no layer uses: what the theorems speak of."""
+"""Estimators of the theorems that no layer uses."""
 
 DEFAULT_ESTIMATORS = ("stein", "stein-theorem", "stein-mean", "jsnorm", "james-stein", "ridge", "lasso")
 
@@ -36,7 +36,7 @@ def risk_estimator(text: str) -> str:
     """Return the canonical name of an estimator, such as ``ridge:0.001`` for ``ridge``.
 
     Raises:
-        UsageError: neither the layers nor the theorems know it.
+        UsageError: the name is unknown, or its λ is invalid.
     """
     if text in EXTRA_ESTIMATORS:
         return text

@@ -1,4 +1,4 @@
-"""The channels of a simulated layer, their true means and variances, and the risks known in closed form."""
+"""True means and variances of a simulated layer's channels, and the risks known in closed form."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stein_bench.theory.settings import Population
 
 
 def true_means(channels: int, population: Population) -> Tensor:
-    """Return the means (C,), float64: normal quantiles, scaled to that very spread, around the offset."""
+    """Return the means (C,), float64: normal quantiles, scaled to exactly the given spread, around the offset."""
     return population.offset + population.spread * _scores(channels)
 
 
 def true_variances(channels: int, population: Population) -> Tensor:
-    """Return the variances (C,), float64, of mean 1: log-normal quantiles, in another order than the means."""
+    """Return the variances (C,), float64, with mean 1: log-normal quantiles, in a different order from the means."""
     if population.variance_spread == 0:
         return torch.ones(channels, dtype=torch.float64)
     order = torch.randperm(channels, generator=torch.Generator().manual_seed(0))
@@ -47,13 +47,13 @@ FOURTH_MOMENTS: dict[str, float] = {
     "rademacher": 1.0,
     "truncated-gaussian": _FOURTH / _SECOND**2,
 }
-"""E[ξ⁴] of each contamination that is added and not clipped, scaled to standard deviation 1."""
+"""E[ξ⁴] of each contamination that is not clipped, scaled to standard deviation 1 (0 for none)."""
 
 
 def sample_risks(variances: Tensor, count: int, contamination: str, strength: float) -> tuple[float, float] | None:
     """Return the risks of the sample mean and the biased sample variance, summed over channels, in closed form.
 
-    None for a contamination that is clipped. With contaminated variance w = σ² + τ² and fourth central moment μ₄,
+    None for the clipped contamination. With contaminated variance w = σ² + τ² and fourth central moment μ₄,
     the mean has risk w/N, the variance ``(N-1)/N³·((N-1)·μ₄ - (N-3)·w²) + ((N-1)/N·w - σ²)²`` per channel.
     """
     if contamination not in FOURTH_MOMENTS:
@@ -86,10 +86,10 @@ def gamma_variance_risk(variances: Tensor, count: int, scale: float, pull: float
 
 
 def plain_james_stein_risk(means: Tensor, noise: float) -> float:
-    """Return the risk of the plain James-Stein mean where every channel's noise variance is `noise` and known.
+    """Return the risk of the plain James-Stein mean if every channel's noise variance is known to be `noise`.
 
-    ``τ²·(C - (C-2)²·E[1/(C-2+2K)])`` with K Poisson distributed with mean Σμ²/(2τ²) (James and Stein 1961): 2τ² where
-    all means are zero, near C·τ² far from there; for C ≥ 3.
+    ``τ²·(C - (C-2)²·E[1/(C-2+2K)])`` with K Poisson distributed with mean Σμ²/(2τ²) (James and Stein 1961): 2τ² if
+    all means are zero, close to C·τ² if they are large; for C ≥ 3.
     """
     channels = means.numel()
     rate = float(means.square().sum()) / (2 * noise)
@@ -102,7 +102,7 @@ def plain_james_stein_risk(means: Tensor, noise: float) -> float:
 
 
 def known_risk(estimator: str, means: Tensor, variances: Tensor, count: int, contamination: str) -> dict[str, float]:
-    """Return what is known in closed form of an estimator's risk of mean and variance, without contamination."""
+    """Return an estimator's risks by target where a closed form is known; none is under contamination."""
     if contamination != "none":
         return {}
     best_scale, pull = map(float, variance_pull(variances.numel(), count))

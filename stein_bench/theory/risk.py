@@ -1,4 +1,4 @@
-"""Monte Carlo of the squared-error risk of estimates of channel means and variances, against the sample ones."""
+"""Monte Carlo risk (squared error) of channel mean and variance estimators, compared with the sample ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RiskEstimate:
 
     Attributes:
         risk, error: the mean over the batches drawn, and its standard error.
-        closed_form: the risk where it is known exactly, else None.
+        closed_form: the exact risk if it is known, else None.
     """
 
     risk: float
@@ -41,7 +41,7 @@ class RiskEstimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An estimator of one target against the sample one, over the same batches."""
+    """An estimator of one target compared with the sample one on the same batches."""
 
     estimator: str
     target: Target
@@ -55,9 +55,9 @@ class Cell:
 
     Attributes:
         channels, elements, spread, contamination: the setting.
-        draws: batches drawn.
+        draws: number of batches drawn.
         sample: risk of the sample estimators by target.
-        comparisons: each estimator, each target.
+        comparisons: one per estimator and target.
     """
 
     channels: int
@@ -72,8 +72,8 @@ class Cell:
 def simulate_risk(settings: RiskSettings, *, progress: Progress | None = None) -> list[Cell]:
     """Simulate all settings of the grid, in the order contamination, C, N, spread.
 
-    The same seed gives the same result, whatever the number of threads. All spreads of one setting get the same
-    draws. An interrupt ends the work after the blocks at hand.
+    The same seed gives the same result, whatever the number of threads. All spreads of one setting use the
+    same draws. An interrupt takes effect after the current blocks.
     """
     groups = list(product(settings.contaminations, settings.channels, settings.elements))
     by_cost = sorted(groups, key=lambda group: -_cost(settings, *group))
@@ -100,7 +100,7 @@ class _StoppedError(Exception):
 
 
 class _Watch:
-    """What all threads report to between two blocks: it counts their batches, and ends them when one has failed."""
+    """Called by all threads after each block: counts their batches, and stops them once one has failed."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -123,7 +123,7 @@ def _batches(settings: RiskSettings, groups: list[tuple[str, int, int]]) -> int:
 
 @contextmanager
 def _one_thread_each() -> Iterator[int]:
-    """Let torch use one thread in each of as many workers as there are cores for; yield their number."""
+    """Limit torch to one thread per worker, and yield the number of workers for the usable cores."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -158,7 +158,7 @@ def _simulate_group(
 
 
 Losses = dict[tuple[str, Target], Tensor]
-"""(estimator, target) to the loss in every batch, (n,) float64."""
+"""Maps (estimator, target) to the loss in every batch, (n,) float64."""
 
 
 def _losses(estimators: tuple[str, ...], moments: Moments, count: int, truth: Moments) -> Losses:
@@ -205,7 +205,7 @@ def _controls(
 ) -> dict[Target, Tensor]:
     """Return, for each target, two quantities of every batch whose expectation is 0, scaled to order 1: (n, 2).
 
-    They are the loss of the sample estimator less its known risk, and an error that is linear in the moments.
+    They are the loss of the sample estimator minus its known risk, and an error that is linear in the moments.
     """
     count = batches.elements
     noise = batches.strength**2 if batches.contamination != "none" else 0.0

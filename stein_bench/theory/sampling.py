@@ -1,11 +1,11 @@
-"""Moments of simulated batches: exactly where their distribution is known, else from the elements themselves.
+"""Moments of simulated batches: drawn directly if their distribution is known, else computed from drawn elements.
 
-Elements are Gaussian with variance σ² per channel and independent, contamination is added to them. Given the
+Elements are independent Gaussians with variance σ² per channel, and contamination is added to them. Given the
 contamination of a channel, with mean ξ̄ and biased variance v over its N elements, the channel's sample mean is
 normal, ``μ + ξ̄ + σ·Z/√N``, and independent of its biased sample variance, of which ``N·s/σ²`` is noncentral χ² with
-N-1 degrees of freedom and noncentrality N·v/σ²: that is ``(Z' + √(N·v)/σ)² + χ²(N-2)``. So only the contamination has
-to be drawn element by element, where it has no moments that are known better; and clipping, which no such law
-survives. Each block of batches has a generator of its own, so that a block depends on nothing else.
+N-1 degrees of freedom and noncentrality N·v/σ²: that is ``(Z' + √(N·v)/σ)² + χ²(N-2)``. So elements
+are drawn one by one only for contamination whose ξ̄ and v have no simple distribution, and under clipping, for which
+this does not hold. Each block of batches has its own generator, so that it does not depend on the other blocks.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Batches:
     """What to draw: batches of C channels with N elements each.
 
     Attributes:
-        variances: (C,) float64, the true ones; their number is C.
+        variances: true variances, (C,) float64.
         elements: N.
         contamination, strength: see `RiskSettings`.
-        populations: of means; all are given the same draws.
-        draws, seed: how many batches, and the seed they are derived from.
+        populations: populations of means, all with the same draws.
+        draws, seed: number of batches, and the seed.
     """
 
     variances: Tensor
@@ -56,7 +56,7 @@ def draw_moments(batches: Batches, report: Callable[[int], None] = lambda _: Non
 
     Args:
         batches: what to draw.
-        report: called with the size of every block that is done; what it raises ends the work.
+        report: called with the size of every finished block; an exception that it raises ends the work.
     """
     blocks: list[list[Moments]] = []
     for number, size in enumerate(_block_sizes(batches)):
@@ -73,7 +73,7 @@ def draw_moments(batches: Batches, report: Callable[[int], None] = lambda _: Non
 
 
 def _block_sizes(batches: Batches) -> Iterator[int]:
-    """Yield how many batches each block has: a function of C, N and the contamination alone, but for the last."""
+    """Yield the number of batches per block; except for the last, it depends only on C, N and the contamination."""
     channels = batches.variances.numel()
     size = _BLOCK_MOMENTS // channels
     if batches.contamination in BY_ELEMENT:
@@ -88,7 +88,7 @@ def _draw_added(batches: Batches, size: int, seed: int) -> list[Moments]:
     shape = (size, batches.variances.numel())
     variances = batches.variances
     if batches.contamination == "gaussian":
-        variances = variances + batches.strength**2  # the sum of two Gaussians is one
+        variances = variances + batches.strength**2  # the sum of two Gaussians is Gaussian
     shift, scatter = _contamination_moments(batches, shape, seed, rng)
     deviation = variances.sqrt()
     noise = shift + deviation / math.sqrt(count) * torch.from_numpy(rng.standard_normal(shape))
@@ -101,7 +101,7 @@ def _draw_added(batches: Batches, size: int, seed: int) -> list[Moments]:
 def _contamination_moments(
     batches: Batches, shape: tuple[int, int], seed: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance over a channel's elements of what is added to them beside a Gaussian."""
+    """Return mean and biased variance over a channel's elements of the non-Gaussian contamination, else zeros."""
     count, strength = batches.elements, batches.strength
     if batches.contamination in ("none", "gaussian"):
         nothing = torch.zeros(shape, dtype=torch.float64)
@@ -115,7 +115,7 @@ def _contamination_moments(
 
 
 def _draw_clipped(batches: Batches, size: int, seed: int) -> list[Moments]:
-    """Draw elements, add the noise and clip to the range that the clean elements of the batch have, all channels."""
+    """Draw elements, add the noise and clip to the range of the batch's clean elements over all channels."""
     generator = torch.Generator().manual_seed(seed)
     shape = (size, batches.variances.numel(), batches.elements)
     centred = torch.randn(shape, generator=generator) * batches.variances.sqrt().float().unsqueeze(1)
@@ -134,5 +134,5 @@ def _moments(elements: Tensor) -> Moments:
     mean = elements.mean(-1, keepdim=True)
     centred = elements - mean
     variance = centred.square().mean(-1).double()
-    correction = centred.mean(-1).double()  # what float32 lost of the mean
+    correction = centred.mean(-1).double()  # rounding error of the float32 mean
     return mean.squeeze(-1).double() + correction, (variance - correction.square()).clamp_min(0)

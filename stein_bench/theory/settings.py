@@ -13,21 +13,21 @@ from stein_bench.theory.names import CONTAMINATIONS, DEFAULT_ESTIMATORS, contami
 
 LARGEST_CHANNELS = 2**16
 LARGEST_BATCH = 2**25
-"""Elements of a batch (C·N) that are held in memory at once, where they have to be drawn one by one."""
+"""Most elements of a batch (C·N) that are held in memory if they have to be drawn one by one."""
 FEWEST_DRAWS = 40
-"""Of a setting: with less, no interval can be trusted."""
+"""Per setting: intervals from fewer draws cannot be trusted."""
 MOMENTS_PER_DRAW = 100
 ELEMENTS_PER_DRAW = 2**14
 
 
 @dataclass(frozen=True)
 class Population:
-    """The true moments of the channels, in units of the standard deviation σ that channels have without a spread.
+    """The true moments of the channels, in units of σ, their standard deviation if all variances are equal.
 
     Attributes:
-        spread: standard deviation over channels of their means, ≥ 0.
-        offset: what all means have in common.
-        variance_spread: standard deviation over channels of the logarithm of their variances, whose mean is 1.
+        spread: standard deviation of the means over channels, ≥ 0.
+        offset: added to all means.
+        variance_spread: standard deviation of the log-variances over channels; the mean variance is 1.
     """
 
     spread: float = 0.0
@@ -37,17 +37,17 @@ class Population:
 
 @dataclass(frozen=True)
 class RiskSettings:
-    """A grid of settings, and how well to simulate each.
+    """A grid of settings, and how precisely to simulate each.
 
     Attributes:
         channels, elements: C, and N ≥ 2 elements per channel.
         spreads: of the true means, in σ (see `Population`).
         contaminations: keys of `CONTAMINATIONS`.
-        estimators: names, canonical; the sample estimators are what they are compared with.
-        strength: of the contamination, in σ: its standard deviation, or the scale·√2 of the Cauchy noise.
+        estimators: canonical names; they are compared with the sample estimators.
+        strength: of the contamination, in σ: its standard deviation, or √2 times the scale of the Cauchy noise.
         offset, variance_spread: see `Population`.
-        draws: batches simulated per setting; fewer where C or N is large, see `draws_of`.
-        seed: of everything random.
+        draws: batches simulated per setting; fewer if C or N is large, see `draws_of`.
+        seed: of all random draws.
 
     Raises:
         UsageError: a value is out of range or given twice; the message names the option.
@@ -86,9 +86,9 @@ class RiskSettings:
         self._check_memory()
 
     def draws_of(self, channels: int, elements: int, by_element: bool) -> int:
-        """Return how many batches to draw of a setting: `draws`, or as many as its cost allows.
+        """Return how many batches to draw for a setting: `draws`, or as many as its cost allows.
 
-        The loss is summed over channels, so that with more channels fewer batches tell as much.
+        The loss is summed over channels, so that with more channels fewer batches are needed.
         """
         most = self.draws * MOMENTS_PER_DRAW // channels
         if by_element:
@@ -100,17 +100,18 @@ class RiskSettings:
         batch = max(self.channels) * max(self.elements)
         if by_element and batch > LARGEST_BATCH:
             raise UsageError(
-                f"{max(self.channels)} channels × {max(self.elements)} elements are more than {LARGEST_BATCH:,}, which "
-                f"have to be drawn one by one under {by_element[0]}; choose fewer, or --contamination none."
+                f"{max(self.channels)} channels × {max(self.elements)} elements are more than the limit of "
+                f"{LARGEST_BATCH:,}, as they have to be drawn one by one under {by_element[0]}; choose fewer, or "
+                "--contamination none."
             )
 
 
 BY_ELEMENT = ("uniform", "truncated-gaussian", "clipped-cauchy")
-"""Contaminations under which the distribution of a batch's moments is only known through its elements."""
+"""Contaminations under which a batch's moments can only be computed from drawn elements."""
 
 
 def parse_list(option: str, text: str) -> tuple[float, ...]:
-    """Parse the comma-separated numbers of an option, none of them infinite.
+    """Parse the comma-separated, finite numbers of an option.
 
     Raises:
         UsageError: one is not a finite number; the message names the option.
@@ -124,7 +125,7 @@ def parse_whole_list(option: str, text: str) -> tuple[int, ...]:
     """Parse the comma-separated whole numbers of an option.
 
     Raises:
-        UsageError: one is none; the message names the option.
+        UsageError: one is not a whole number; the message names the option.
     """
     numbers = parse_list(option, text)
     for number in numbers:
@@ -141,7 +142,7 @@ def check_range(option: str, values: Sequence[float], least: float, most: float)
 
 
 def check_distinct(option: str, values: Sequence[object]) -> None:
-    """Raise a UsageError that names `option` if there is no value or one is there twice."""
+    """Raise a UsageError that names `option` if there is no value or one is given twice."""
     if not values:
         raise UsageError(f"--{option}: at least one value is needed.")
     for index, value in enumerate(values):
@@ -150,19 +151,19 @@ def check_distinct(option: str, values: Sequence[object]) -> None:
 
 
 def canonical_estimators(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the canonical names of the estimators asked for, or the default ones.
+    """Return the canonical names of the requested estimators, or the default ones.
 
     Raises:
-        UsageError: a name is not known.
+        UsageError: a name is unknown.
     """
     return tuple(map(risk_estimator, names or DEFAULT_ESTIMATORS))
 
 
 def known_contaminations(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the contaminations asked for, or all.
+    """Return the requested contaminations, or all.
 
     Raises:
-        UsageError: a name is not known.
+        UsageError: a name is unknown.
     """
     return tuple(map(contamination, names or CONTAMINATIONS))
 
@@ -172,13 +173,13 @@ DEFAULT_BN = ("sample", "stein", "jsnorm", "james-stein")
 
 @dataclass(frozen=True)
 class LipschitzSettings:
-    """Which layers, and how long to look for their constants.
+    """Which estimators and layers to analyze, and with how many power iterations.
 
     Attributes:
-        bn: estimators, canonical; plain BN (``sample``) comes first, added where it is not named.
+        bn: canonical estimator names; plain BN (``sample``) comes first and is added if missing.
         channels, elements, spreads, variance_spread: of random batches; see `Population`.
         starts: power iterations per layer and estimator, from different random vectors.
-        seed: of everything random.
+        seed: of all random draws.
 
     Raises:
         UsageError: a value is out of range or given twice; the message names the option.
@@ -206,15 +207,15 @@ class LipschitzSettings:
         check_range("seed", (self.seed,), 0, 2**63 - 1)
         if max(self.channels) * max(self.elements) > LARGEST_BATCH // 4:
             raise UsageError(
-                f"{max(self.channels)} channels × {max(self.elements)} elements are more than {LARGEST_BATCH // 4:,}; "
-                "choose fewer."
+                f"{max(self.channels)} channels × {max(self.elements)} elements are more than the limit of "
+                f"{LARGEST_BATCH // 4:,}; choose fewer."
             )
 
 
 def canonical_bn(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the canonical names of the BN estimators asked for, or the default ones.
+    """Return the canonical names of the requested BN estimators, or the default ones.
 
     Raises:
-        UsageError: a name is not known.
+        UsageError: a name is unknown.
     """
     return tuple(str(parse_estimator(name)) for name in names or DEFAULT_BN)

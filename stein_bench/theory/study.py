@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 INTERVAL_MISS = 0.05
 """Each interval misses its ratio with this probability."""
 FAMILY_MISS = 0.05
-"""One verdict or more of a whole grid is wrong with at most this probability (Bonferroni)."""
+"""At least one verdict of a whole grid is wrong with at most this probability (Bonferroni)."""
 _AGREE = 5.0
 
 
@@ -36,14 +36,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class RiskStudy:
-    """A simulated grid: what was asked for and what was found."""
+    """A simulated grid: settings and results."""
 
     settings: RiskSettings
     cells: tuple[Cell, ...]
 
     @cached_property
     def comparisons(self) -> int:
-        """The number of verdicts that are not trivial."""
+        """The number of nontrivial verdicts (not ``same``)."""
         return sum(not item.ratio.same for cell in self.cells for item in cell.comparisons)
 
     @property
@@ -52,7 +52,7 @@ class RiskStudy:
         return FAMILY_MISS / max(self.comparisons, 1)
 
     def verdict(self, comparison: Comparison) -> Verdict:
-        """Return the verdict on one comparison; all verdicts of the grid hold together with probability 95 %."""
+        """Return the verdict on one comparison; all verdicts of the grid hold jointly with probability 95 %."""
         return comparison.ratio.verdict(self.verdict_miss)
 
     def tally(self, estimator: str, target: Target, cells: Iterable[Cell] | None = None) -> Tally:
@@ -63,7 +63,7 @@ class RiskStudy:
         return Tally(estimator, target, verdicts, min(ratios), median(ratios), max(ratios))
 
     def conclusion(self) -> str:
-        """Return one plain sentence about the first estimator."""
+        """Return a one-sentence conclusion on the first estimator."""
         name, settings = self.settings.estimators[0], len(self.cells)
         tallies = [self.tally(name, target) for target in TARGETS]
         if any(tally.verdicts["does not"] for tally in tallies):
@@ -71,7 +71,7 @@ class RiskStudy:
         elif all(tally.verdicts["dominates"] == settings for tally in tallies):
             opening = f"{name} has the smaller risk in every setting here"
         else:
-            opening = f"{name} is nowhere shown to be worse than the sample estimators here"
+            opening = f"{name} is not shown to be worse than the sample estimators in any setting here"
         parts = [
             f"its {tally.target} has the smaller risk in {tally.verdicts['dominates']} of {settings} settings and the "
             f"larger in {tally.verdicts['does not']}{_by_how_much(tally)}"
@@ -80,7 +80,7 @@ class RiskStudy:
         return f"{opening}: {'; '.join(parts)}."
 
     def closed_forms(self) -> tuple[int, int]:
-        """Return how many simulated risks agree with their closed form (within 5 standard errors), and of how many."""
+        """Return the number of simulated risks within 5 standard errors of their closed form, and the total."""
         known = [risk for cell in self.cells for risk in _risks(cell) if risk.closed_form is not None]
         return sum(agrees(risk) for risk in known), len(known)
 
@@ -131,7 +131,7 @@ class RiskStudy:
 
 
 def agrees(risk: RiskEstimate) -> bool:
-    """Return whether a simulated risk is within 5 standard errors of its closed form, and rounding."""
+    """Return whether a simulated risk is within 5 standard errors of its closed form, up to rounding."""
     if risk.closed_form is None:
         return False
     return abs(risk.risk - risk.closed_form) <= _AGREE * risk.error + 1e-9 * risk.closed_form

@@ -56,7 +56,7 @@ class TrainedData(Part):
 class StartedFrom(Part):
     """The trained weights that training started from.
 
-    `bn` is the normalization they were trained with, `function_preserved` whether γ and β absorbed the change to
+    `bn` is the BN estimator they were trained with, `function_preserved` whether γ and β absorbed the change to
     another one, `sha256` the hash over weights and buffers before training, after any conversion.
     """
 

@@ -66,7 +66,7 @@ def test_a_report_passes_against_itself_and_shows_the_smallest_detectable_drop(i
     assert result.exit_code == 0
     assert result.stdout.startswith("Gate passed: no proven regression")
     # Eight tests: log2(160) = 7.3.
-    assert "Smallest detectable drop: 8 % (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
+    assert "Smallest detectable drop: 8 points (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
 
 
 def test_both_statistics_sources_fit_80_columns(invoke, save):
@@ -76,7 +76,7 @@ def test_both_statistics_sources_fit_80_columns(invoke, save):
     text = invoke("gate", path, "--baseline", path).stdout
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
-    assert "batch statistics couple samples" in flat(text)
+    assert "under batch statistics samples depend on each other" in flat(text)
 
 
 def namesakes(*params):
@@ -291,7 +291,7 @@ def test_undetectable_drops_are_reported():
         gate(batch_dependent, batch_dependent)
     )
     page = gate_markdown(gate(both, both))
-    assert "detectable drop: 7 % (4 tests of 100 samples, α = 0.05). Comparisons without p could show none." in page
+    assert "detectable drop: 7 points (4 tests of 100 samples, α = 0.05). Comparisons without p could not detect any drop." in page
 
 
 def test_it_imports_no_torch(save, before):

@@ -91,7 +91,7 @@ def test_a_variant_that_is_alone_under_its_source_is_marked():
 
 
 def test_one_report_with_one_variant_has_nothing_to_be_compared_with():
-    with pytest.raises(UsageError, match="A holds one variant"):
+    with pytest.raises(UsageError, match="A contains one variant"):
         compare(named(report(variant())))
     with pytest.raises(UsageError, match="no report"):
         compare([])
@@ -180,7 +180,7 @@ def test_a_preset_comes_without_tests():
 
 def test_a_preserved_function_is_said_to_be_no_result():
     result = compare(named(report(variant(), variant("stein", function_preserved=True))))
-    assert "stein/running may be the same function" in result.notes[0]
+    assert "stein/running may compute the same function" in result.notes[0]
 
 
 def test_more_than_two_reports_are_ranked_by_their_worst_case():
@@ -340,7 +340,7 @@ def test_exit_codes(invoke, save, tmp_path):
     nothing = invoke("compare", save(report(variant()), "s.json"), other)
     assert (nothing.exit_code, MARK in nothing.stdout) == (3, True)
     for arguments, code, text in (
-        ([other], 2, "d holds one variant"),
+        ([other], 2, "d contains one variant"),
         ([tmp_path / "no.json", a], 2, "cannot read"),
         ([a, b, "--format", "csv"], 2, "neither table nor json"),
         ([a, b, "--csv", a], 2, "would overwrite an input file"),

@@ -221,9 +221,9 @@ REFUSED = [
         report(variant(attacks={FGSM: bits(40), PGD: attack(PGD, bits(50), status="invalid", message="outside")})),
         "the report: sample (running), pgd: invalid: outside",
     ),
-    (report(variant(), variant()), "the report: sample/running: there are 2 variants of this name"),
-    (replaced(report(), variants=[]), "the report: it holds a variant without samples, or no variant"),
-    (report(variant(clean=bits(0, 0), attacks={})), "the report: it holds a variant without samples, or no variant"),
+    (report(variant(), variant()), "the report: sample/running: there are 2 variants with this name"),
+    (replaced(report(), variants=[]), "the report: it contains no variant, or a variant without samples"),
+    (report(variant(clean=bits(0, 0), attacks={})), "the report: it contains no variant, or a variant without samples"),
 ]
 
 
@@ -253,7 +253,7 @@ def test_an_accuracy_that_its_outcomes_contradict_is_refused():
     honest = variant()
     edited = replaced(honest, clean=replaced(honest.clean, accuracy=0.95))
     assert found(gate(report(edited), report(honest)), "refused") == [
-        "the report: sample/running, clean: the accuracy 0.95 is not that of its own outcomes"
+        "the report: sample/running, clean: the accuracy 0.95 contradicts its own outcomes"
     ]
     robbed = replaced(honest, outcomes=replaced(honest.outcomes, robust={}))
     assert len(found(gate(report(robbed), report(honest)), "refused")) == 2
@@ -296,7 +296,7 @@ def test_under_batch_statistics_the_batch_size_is_part_of_the_identity():
     assert found(gate(batch(0, 20), batch(0, 10)), "refused") == ["sample/batch: other batch size: 20, not 10"]
     for unknown in ({}, {"batch-size": "auto"}, {"batch-size": True}, {"batch-size": 0}):
         strange = replaced(batch(0), run=replaced(batch(0).run, config=unknown))
-        assert "does not tell the batch size" in found(gate(strange, batch(0)), "refused")[0]
+        assert "does not record the batch size" in found(gate(strange, batch(0)), "refused")[0]
 
 
 def test_under_running_statistics_the_batch_size_makes_no_difference():

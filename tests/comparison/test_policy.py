@@ -68,7 +68,7 @@ def test_underscores_and_fractions_are_accepted(tmp_path):
         ("diagnostics: maybe", "diagnostics: input should be 'ignore', 'warn' or 'fail' (got 'maybe')."),
         ("list-samples: -1", "list-samples: input should be greater than or equal to 0 (got -1)."),
         ("rules: 3", "rules: input should be a valid tuple (got 3)."),
-        ("rules: [{variant: stein/*}]", "rules.1: has no effect: give it a tolerance, a minimum or ignore: true."),
+        ("rules: [{variant: stein/*}]", "rules.1: has no effect: add a tolerance, a minimum or ignore: true."),
         ("rules: [{minimum: 0.1}, {minimum: -1}]", "rules.2.minimum: input should be greater than or equal to 0"),
         ("rules: [{minimum: .nan}]", "rules.1.minimum: input should be"),
         ("- 1", "expected option names with values, got a list."),

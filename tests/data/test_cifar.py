@@ -84,7 +84,7 @@ def test_a_root_without_the_folder_is_refused_when_opened(tmp_path):
         open_data(f"cifar10:{tmp_path}")
     with pytest.raises(UsageError, match="cifar-100-python: no such folder"):
         open_data(f"cifar100:{tmp_path / 'none'}")
-    with pytest.raises(UsageError, match="cifar10: lacks its folder"):
+    with pytest.raises(UsageError, match="cifar10: no folder given"):
         open_data("cifar10:")
 
 

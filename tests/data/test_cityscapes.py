@@ -133,13 +133,16 @@ def damage(root: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("no-labels-folder", "has no folder gtFine; cityscapes:ROOT is the folder with leftImg8bit/ and gtFine/ in it"),
-        ("no-val", "leftImg8bit: has no folder val, whose images are evaluated"),
+        (
+            "no-labels-folder",
+            "has no folder gtFine; cityscapes:ROOT is the folder that contains leftImg8bit/ and gtFine/",
+        ),
+        ("no-val", "leftImg8bit: has no folder val, which contains the images to evaluate"),
         ("empty-val", r"holds no CITY/\*_leftImg8bit\.png"),
         ("missing-label", r"lindau_000000_000019_gtFine_labelIds\.png: no such file; every image needs its label IDs"),
         ("training-ids", r"lindau_000000_000019_gtFine_labelIds\.png: no such file"),
         ("size", r"labelIds\.png: 64×32 pixels, but its image has 128×64; they must agree"),
-        ("colour", r"labelIds\.png: mode RGB, not one label ID of 8 bits per pixel"),
+        ("colour", r"labelIds\.png: mode RGB, not one 8-bit label ID per pixel"),
         ("strange-id", r"the label ID 77 is not one of Cityscapes' \(0 to 33\); is this another label file\?"),
         ("no-image", r"labelIds\.png: not a readable image"),
     ],

@@ -219,7 +219,7 @@ def test_a_file_that_is_no_image_and_one_of_16_bits_are_named(tmp_path):
     assert "a/0.png: not a readable image (" in refusal(tmp_path)
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "a" / "0.png")
     samples = open_data(f"imagefolder:{tmp_path}").samples("test")
-    with pytest.raises(UsageError, match=r"a/0\.png: more than 8 bits a pixel \(mode I;16\)"):
+    with pytest.raises(UsageError, match=r"a/0\.png: more than 8 bits per channel \(mode I;16\)"):
         samples.batch([0, 1])
 
 
@@ -247,11 +247,11 @@ def test_hash_follows_file_bytes_labels_and_resize(tmp_path):
 
 
 def test_folders_without_images_are_refused(tmp_path):
-    assert "holds no folders; put the images of each class in a folder of its own" in refusal(tmp_path)
+    assert "holds no folders; put the images of each class in a separate folder" in refusal(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.txt").write_text("")
-    assert "the class folders of the test split hold no image (.bmp, .jpeg" in refusal(tmp_path)
+    assert "the class folders of the test split contain no images (.bmp, .jpeg" in refusal(tmp_path)
     draw(tmp_path / "a" / "0.png")
     assert open_data(f"imagefolder:{tmp_path}").classes == ("a", "b")
 

@@ -246,12 +246,12 @@ def test_the_default_shape_is_the_papers(dataset):
     ("more", "message"),
     [
         (",shap=1x1x1", r"^unknown option of nifti 'shap'\. Did you mean 'shape'\?$"),
-        (",shape=8x8", r": shape=8x8; write three whole numbers, as shape=128x128x64$"),
+        (",shape=8x8", r": shape=8x8; write three whole numbers, e\.g\. shape=128x128x64$"),
         (",shape=0x8x8", r": shape=0x8x8; write three whole numbers"),
-        (",shape", r": 'shape' is not of the form option=value, as shape=128x128x64$"),
+        (",shape", r": 'shape' is not of the form option=value, e\.g\. shape=128x128x64$"),
         (",shape=8x8x8,shape=8x8x8", r" gives 'shape' twice$"),
-        (",scaling=maxmin", r": scaling=maxmin; write none, minmax or LOW:HIGH, as 0:1$"),
-        (",scaling=1:1", r": scaling=1:1; LOW must be below HIGH, both finite, as 0:1$"),
+        (",scaling=maxmin", r": scaling=maxmin; write none, minmax or LOW:HIGH, e\.g\. 0:1$"),
+        (",scaling=1:1", r": scaling=1:1; LOW must be below HIGH, both finite, e\.g\. 0:1$"),
         (",scaling=0:inf", r": scaling=0:inf; LOW must be below HIGH"),
     ],
 )
@@ -280,9 +280,9 @@ BROKEN_TABLES = [
         r"t\.csv, line 2: label 'x' is not a whole number; write class indices from 0$",
     ),
     ("path,label,split\na.nii,1.0,test\n", r"line 2: label '1\.0' is not a whole number"),
-    ("path,label,split\na.nii,-1,test\n", r"line 2: label -1 is not a class index; they go from 0 to below 100000$"),
+    ("path,label,split\na.nii,-1,test\n", r"line 2: label -1 is not a class index \(0 to 99999\)$"),
     ("path,label,split\na.nii,0,tset\n", r"line 2: split 'tset' is neither train nor test$"),
-    ("path,label,split\na.nii,0\n", r"line 2: has 2 cells, but the header 3 columns$"),
+    ("path,label,split\na.nii,0\n", r"line 2: has 2 cells, but the header has 3 columns$"),
     ("path,label,split\n,0,test\n", r"line 2: path is empty$"),
     ("path,label,split,site\na.nii,0,test,\n", r"line 2: site is empty$"),
     ("path,label,split\na.nii,0,test\nb.nii,1,test\n\nc.nii,1,test\n", r"line 5: no such file: .*c\.nii$"),
@@ -290,7 +290,7 @@ BROKEN_TABLES = [
         "path,label,split\na.nii,0,test\n./a.nii,1,test\n",
         r"lines 2 and 3 name the same file, \./a\.nii; name each once$",
     ),
-    ("path,label,split\na.nii,0,test\na.nii,0,train\n", r"; a model must not train on what it is tested on$"),
+    ("path,label,split\na.nii,0,test\na.nii,0,train\n", r"; a model must not train on its test data$"),
     (
         "path,label,split\na.nii,1,test\nb.nii,2,test\n",
         r"no row has the label 0, the smallest is 1; number classes from 0$",
@@ -356,13 +356,13 @@ def broken_file(folder, kind):
 BROKEN_FILES = [
     ("garbage", r"0\.nii\.gz: not a readable NIfTI file \("),
     ("cut", r"0\.nii\.gz: not a readable NIfTI file \("),
-    ("nan", r"0\.nii\.gz: 2 values are not finite; replace them, by 0 for example$"),
+    ("nan", r"0\.nii\.gz: 2 values are not finite; replace them, e\.g\. by 0$"),
     ("no orientation", r"0\.nii\.gz: has no orientation \(sform and qform are unset or singular\)"),
     ("singular", r"0\.nii\.gz: has no orientation"),
     ("colours", r"0\.nii\.gz: holds values of type .*; real numbers are needed$"),
     ("complex", r"0\.nii\.gz: holds values of type complex64; real numbers are needed$"),
     ("plane", r"0\.nii\.gz: is 6×5; one 3-D volume is needed$"),
-    ("another kind", r"0\.mgz: does not have the name of a NIfTI file; \.nii or \.nii\.gz is needed$"),
+    ("another kind", r"0\.mgz: is not named as a NIfTI file; \.nii or \.nii\.gz is needed$"),
 ]
 
 

@@ -79,7 +79,7 @@ def test_a_training_file_adds_the_training_split_and_its_classes(tmp_path, good)
 def test_without_a_training_file_the_missing_split_is_explained(good):
     source = open_data(f"npz:{good}")
     assert source.splits == ("test",)
-    with pytest.raises(UsageError, match="no split 'train'; name a training file as npz:PATH,train=PATH"):
+    with pytest.raises(UsageError, match="no split 'train'; name a training file: npz:PATH,train=PATH"):
         source.samples("train")
 
 
@@ -146,7 +146,7 @@ BAD_ARRAYS = {
     "objects": ({"images": IMAGES.astype(object)}, "`images` is object; store whole numbers"),
     "object labels": ({"labels": LABELS.astype(object)}, "`labels` is object; store class indices"),
     "float labels": ({"labels": LABELS / 2}, "`labels` is float64; store class indices as whole numbers"),
-    "too few labels": ({"labels": LABELS[:5]}, "`labels` is 5, but there are 6 images; one label each"),
+    "too few labels": ({"labels": LABELS[:5]}, "`labels` is 5, but there are 6 images; give one label per image"),
     "one-hot labels": ({"labels": np.eye(3, dtype=int)[LABELS]}, "`labels` is 6×3, but there are 6 images"),
     "negative labels": ({"labels": LABELS - 1}, "`labels` has the value -1; class indices start at 0"),
     "huge labels": (

@@ -53,7 +53,7 @@ def test_controls_complete_the_four_cells_after_what_was_asked_for(model: str, d
     stream = io.StringIO()
     print_report(report, Console(file=stream, width=80))
     text = stream.getvalue()
-    assert "What stein does" in text
+    assert "Effects of stein" in text
     assert "networks trained from several seeds are the replicates" in " ".join(text.split())
     assert max(map(len, text.splitlines())) <= 80
     for effect in effects.values():

@@ -159,11 +159,11 @@ def test_a_missing_or_edited_file_is_said_plainly(model: str, data: str, tmp_pat
     file = tmp_path / "report.adversarials.npz"
     content = file.read_bytes()
     file.write_bytes(content[:-1] + b"!")
-    with pytest.raises(UsageError, match=r"is not the file that .*report\.json was written with"):
+    with pytest.raises(UsageError, match=r"is not the file written with .*report\.json"):
         read_adversarials(report, output)
     file.write_bytes(b"no archive")
     named = report.adversarials.model_copy(update={"sha256": hashlib.sha256(b"no archive").hexdigest()})
-    with pytest.raises(UsageError, match="does not hold adversarial examples"):
+    with pytest.raises(UsageError, match="does not contain adversarial examples"):
         read_adversarials(report.model_copy(update={"adversarials": named}), output)
     file.unlink()
     with pytest.raises(UsageError, match="Keep it beside the report"):

@@ -233,7 +233,7 @@ def test_a_report_whose_accuracy_is_not_that_of_its_counts_is_refused(net: str, 
     document["variants"][0]["clean"]["accuracy"] = report.variants[0].clean.accuracy
     result = gate(Report.model_validate(document), report)
     assert result.verdict == "refused"
-    assert "is not that of its own outcomes" in result.messages("error")[0]
+    assert "contradicts its own outcomes" in result.messages("error")[0]
     document["variants"][0]["outcomes"]["class_counts"]["target"] = "AAAA"
     with pytest.raises(UsageError, match=r"packed counts hold|not base64|damaged"):
         gate(Report.model_validate(document), report)

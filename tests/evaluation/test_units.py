@@ -42,7 +42,7 @@ def test_text_that_is_not_base64_is_called_damaged(text):
 
 @pytest.mark.parametrize("samples", [0, 8, 17, 1000])
 def test_bits_of_another_number_of_samples_are_refused(samples):
-    with pytest.raises(UsageError, match=f"hold 2 bytes, not those of {samples} samples"):
+    with pytest.raises(UsageError, match=f"hold 2 bytes, which does not match {samples} samples"):
         unpack_bits(pack_bits(np.ones(9, np.bool_)), samples)
 
 

@@ -233,7 +233,7 @@ def test_the_papers_network_runs_on_volumes_and_its_layers_are_inspected(volumes
     assert f"paper:cnn3d,shape={size}" in result.stderr
     result = invoke("evaluate", "test_resnet", "--data", data)
     assert result.exit_code == 2
-    assert result.stderr.rstrip().endswith("It may be for images, not for volumes.")
+    assert result.stderr.rstrip().endswith("It may expect images, not volumes.")
 
 
 def test_a_training_volume_out_of_range_is_refused_before_the_training(volumes: Any, tmp_path: Path) -> None:

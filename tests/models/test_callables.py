@@ -206,7 +206,7 @@ def test_the_fingerprint_follows_what_a_module_of_a_package_runs(write, changed)
         ("net.py:mak", r"^net\.py has no 'mak'\. Did you mean 'make'\?$"),
         ("net.py:zzzzzz", r"^net\.py has no 'zzzzzz'\. It defines Net, make\.$"),
         ("net.py:torch", r"^net\.py:torch is a module, which cannot be called\.$"),
-        ("net.py:made", r"^net\.py:made is a network; name a class or function that makes one\.$"),
+        ("net.py:made", r"^net\.py:made is a network; name a class or function that returns one\.$"),
     ],
 )
 def test_a_callable_that_is_not_there_is_one_line(write, spec, message):

@@ -123,7 +123,7 @@ def test_volumes_of_another_shape_are_refused_with_the_option_that_fits():
     message = r"inputs of 1×128×128×64, not 1×8×8×4\. Give volumes of that shape, or write paper:cnn3d,shape=8x8x4$"
     with pytest.raises(UsageError, match=message):
         network(torch.rand(1, 1, 8, 8, 4))
-    with pytest.raises(UsageError, match=r"not 1×32×32\. Give volumes, as --data nifti:CSV\.$"):
+    with pytest.raises(UsageError, match=r"not 1×32×32\. Give volumes, e\.g\. --data nifti:CSV\.$"):
         network(torch.rand(1, 1, 32, 32))
 
 
@@ -141,12 +141,12 @@ def test_options_that_are_the_default_do_not_make_another_model():
         ("resnt9", r"^unknown model of the paper 'resnt9'\. Did you mean 'resnet9'"),
         ("", r"^unknown model of the paper ''\. Known: resnet9, "),
         ("resnet9,widht=16", r"^unknown option of paper:resnet9 'widht'\. Did you mean 'width'\?$"),
-        ("resnet9,width", r"^paper:resnet9,width: 'width' is not of the form option=value, as width=64\.$"),
-        ("resnet9,", r"^paper:resnet9,: '' is not of the form option=value, as width=64\.$"),
-        ("resnet9,width=0", r"^paper:resnet9,width=0: write a whole number from 1, as 64\.$"),
-        ("resnet9,width=²", r"^paper:resnet9,width=²: write a whole number from 1, as 64\.$"),
+        ("resnet9,width", r"^paper:resnet9,width: 'width' is not of the form option=value, e\.g\. width=64\.$"),
+        ("resnet9,", r"^paper:resnet9,: '' is not of the form option=value, e\.g\. width=64\.$"),
+        ("resnet9,width=0", r"^paper:resnet9,width=0: write a whole number from 1, e\.g\. 64\.$"),
+        ("resnet9,width=²", r"^paper:resnet9,width=²: write a whole number from 1, e\.g\. 64\.$"),
         ("resnet9,width=8,width=8", r"^paper:resnet9,width=8,width=8 gives 'width' twice\.$"),
-        ("cnn3d,shape=8x8", r"^paper:cnn3d,shape=8x8: write 3 whole numbers from 1, as 128x128x64\.$"),
+        ("cnn3d,shape=8x8", r"^paper:cnn3d,shape=8x8: write 3 whole numbers from 1, e\.g\. 128x128x64\.$"),
     ],
 )
 def test_a_wrong_name_or_option_is_one_line(spec, message):
@@ -164,7 +164,7 @@ def test_there_are_no_pretrained_weights():
     [
         (
             "paper:resnet9,width=3000",
-            r" would have 10,\d{3},\d{3},\d{3} parameters; options may make at most 1,000,000,000\.$",
+            r" would have 10,\d{3},\d{3},\d{3} parameters; at most 1,000,000,000 are allowed\.$",
         ),
         (
             "paper:cnn3d,shape=999999999x999999999x999999999",

@@ -106,7 +106,7 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
         ),
         (
             "torchvision:raft_large",
-            r"^torchvision:raft_large is not supported: only image classification and segmentation are",
+            r"^torchvision:raft_large is not supported: only image classification and segmentation models are",
         ),
         ("fasterrcnn_resnet50_fpn", r"^torchvision:fasterrcnn_resnet50_fpn is not supported: only image class"),
         ("hf-hub:resnet18", r"^'resnet18' is not a model of the Hugging Face hub: write hf-hub:ORG/NAME\.$"),

@@ -222,7 +222,7 @@ def test_weights_of_stein_layers_without_a_card_are_of_the_one_bn_that_is_named(
     assert built.summary is not None
     assert built.summary.converted[0].count == 640
     for bn in ({}, {"bn": ["sample"]}, {"bn": ["stein", "jsnorm"]}):
-        with pytest.raises(UsageError, match="with one --bn, the one they were trained with"):
+        with pytest.raises(UsageError, match="with a single --bn, the one they were trained with"):
             prepare(make_config({**options, **bn}))
 
 
@@ -233,5 +233,5 @@ def test_a_network_with_stein_layers_of_its_own_is_refused(data: str, tmp_path: 
         "from net import make as plain\nfrom stein_bench import convert_batchnorm\n\n\n"
         'def make(num_classes=3):\n    return convert_batchnorm(plain(num_classes), "stein")[0]\n'
     )
-    with pytest.raises(UsageError, match="has Stein layers already"):
+    with pytest.raises(UsageError, match="already has Stein layers"):
         plan(f"{tmp_path / 'own.py'}:make", data)

@@ -308,4 +308,4 @@ def test_the_task_s_metrics_and_sites_are_on_the_page(save, invoke, tmp_path):
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     assert "AUC %" in text
     assert "87.5 (80.0–90.0)" in text
-    assert "<b>A</b> (n = 7): 50.0 % right" in text
+    assert "<b>A</b> (n = 7): 50.0 % correct" in text

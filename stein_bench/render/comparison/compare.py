@@ -1,4 +1,4 @@
-"""A comparison as a grid of texts, and that grid as a table, Markdown, LaTeX or CSV."""
+"""A comparison as a grid of text, shown as a table, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ MARK = "†"
 
 
 MOST_FOR_NAMES = 11
-"""Names that are longer than this may be broken where the table would be too wide."""
+"""Names longer than this may wrap if the table would be too wide."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of texts: what every format shows.
+    """A table of text, shared by all formats.
 
     Attributes:
         heading: what is compared.
         headers, rows: the cells; `marked` are the numbers of the rows that cannot be compared.
-        right: the columns whose cells are aligned right.
-        notes: what must be known to read it, the reasons of the marked rows first.
+        right: the right-aligned columns.
+        notes: how to read it, after the reasons for the marked rows.
     """
 
     heading: tuple[str, ...]
@@ -45,7 +45,7 @@ class Grid:
 
 
 def grid(result: PairTable | Leaderboard) -> Grid:
-    """Lay a comparison out as a grid."""
+    """Return a comparison as a grid."""
     return _pairs(result) if isinstance(result, PairTable) else _board(result)
 
 
@@ -91,10 +91,10 @@ def _pairs(result: PairTable) -> Grid:
 def _counted(graded: bool, names: tuple[str, str]) -> str:
     if graded:
         return (
-            f"−/+: images whose own mIoU is lower and higher in {names[1]}; p: two-sided, by exchanging images, "
+            f"−/+: images whose own mIoU is lower and higher in {names[1]}; p: two-sided permutation test over images, "
             "adjusted (Holm)"
         )
-    return f"−/+: samples right in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)"
+    return f"−/+: samples correct in {names[0]} only and in {names[1]} only; p: two-sided, exact, adjusted (Holm)"
 
 
 def _pair_cells(row: PairRow) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _pair_cells(row: PairRow) -> tuple[str, ...]:
 
 
 def _variants(row: PairRow, *, with_stats: bool) -> str:
-    """Return the pair's name: one where both are of one name or there is only one."""
+    """Return the pair's name: a single name if both are the same or only one exists."""
     names = list(dict.fromkeys(name for name in (row.first, row.second) if name))
     sources = {name.rpartition("/")[2] for name in names}
     if len(sources) > 1:
@@ -135,7 +135,7 @@ def _board(result: Leaderboard) -> Grid:
         (
             "mIoU with every image under the attack that lowers it most",
             "bootstrap over images",
-            "by exchanging images",
+            "permutation test over images",
         )
         if result.graded
         else ("share of samples that survive every ranked attack", "Wilson", "exact")
@@ -173,7 +173,7 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
     board = isinstance(result, Leaderboard)
     names = (1, 2) if board else (0, 1)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    # The leaderboard's p are left to the other formats: the stars say what follows from them.
+    # The terminal's leaderboard omits p, which other formats have: the stars mark what is significant.
     columns = [i for i in range(len(laid.headers)) if not board or i < len(laid.headers) - 1]
     for i in columns:
         header = laid.headers[i].replace(" ", "\n") if board and i in laid.right else laid.headers[i]
@@ -192,7 +192,7 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
 def print_compare(result: PairTable | Leaderboard, console: Console | None = None) -> None:
     """Print the table to stdout, or to `console`; see `print_uncut`.
 
-    A leaderboard grows with its attacks.
+    A leaderboard gets wider with the number of attacks.
     """
     table = compare_table(result)
     print_uncut(table, console, squeezed=table)
@@ -207,7 +207,7 @@ def compare_markdown(result: PairTable | Leaderboard) -> str:
 
 
 def compare_latex(result: PairTable | Leaderboard) -> str:
-    """Return a comparison as a LaTeX tabular; it needs the package booktabs."""
+    """Return a comparison as a LaTeX tabular, which needs the package booktabs."""
     laid = grid(result)
     comments = [f"% {' '.join(line.split())}" for line in laid.heading]
     lines = [*comments, r"% needs \usepackage{booktabs}", *latex_table(laid.headers, laid.rows, laid.right)]
@@ -224,7 +224,7 @@ BOARD_COLUMNS = ("rank", "report", "model", "variant", "clean", "worst_case", "w
 
 
 def compare_csv(result: PairTable | Leaderboard) -> str:
-    """Return a comparison as CSV, its numbers in full; empty cells are what is not there."""
+    """Return a comparison as CSV in full precision; missing values are empty."""
     if isinstance(result, PairTable):
         return csv_text(PAIR_COLUMNS, [list(_pair_values(row)) for row in result.rows])
     labels = [column.label for column in result.columns]

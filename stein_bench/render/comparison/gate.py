@@ -11,15 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.gate_result import Comparison, GateResult
-from stein_bench.render.comparison.gate_wording import detectable, headline, newly_broken, p_of_change
+from stein_bench.render.comparison.gate_wording import DEPENDENT, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.console import print_uncut
 from stein_bench.report.number_format import percent, signed_interval
 
 MOST_ROWS = 12
-"""Beyond this many rows the unchanged ones are counted, not shown."""
+"""With more rows than this, unchanged ones are counted, not shown."""
 
 IN_ROWS = ("regression", "unproven", "improved")
-"""What the rows of the table say already."""
+"""Kinds of findings that the rows of the table already show."""
 
 _STYLES = {"error": "bold red", "warning": "yellow", "notice": "dim"}
 _MARKS = {"error": "✗", "warning": "!", "notice": "-"}
@@ -28,7 +28,7 @@ _STATUS = {"regression": "bold red", "unproven": "yellow", "improved": "green", 
 
 
 def gate_table(result: GateResult) -> RenderableType:
-    """Return the verdict, what changed (worst first), and what else is to be known."""
+    """Return the verdict, what changed (worst first), and notes."""
     rows = shown(result)
     sources = {c.variant.rpartition("/")[2] for c in rows}
     verdict = Text(f"Gate {headline(result)}", style=_VERDICTS[result.verdict])
@@ -57,7 +57,7 @@ def shown(result: GateResult) -> list[Comparison]:
 
 def _rows(comparisons: list[Comparison]) -> Table:
     several_sources = len({c.variant.rpartition("/")[2] for c in comparisons}) > 1
-    gap = 0 if several_sources else 1  # beside the separator's one column
+    gap = 0 if several_sources else 1  # in addition to the separator's one column
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("BN", min_width=6, overflow="fold")
     if several_sources:
@@ -88,14 +88,13 @@ def _notes(result: GateResult, hidden: int) -> Iterator[tuple[str, str, str]]:
             yield _MARKS[finding.level], finding.message, _STYLES[finding.level]
     for c in result.comparisons:
         if c.status in ("regression", "unproven") and c.newly_broken:
-            told = "worse in {}, {}: images {}" if c.graded else "newly wrong in {}, {}: samples {}"
-            yield "-", told.format(c.variant, c.title, newly_broken(c)), ""
+            yield "-", newly_broken(c, f"{c.variant}, {c.title}"), ""
     if hidden:
         yield "-", f"{hidden} more accuracies are unchanged", "dim"
     if any(c.assumes_independence for c in result.comparisons):
-        yield "-", "batch statistics couple samples: p is of whole batches, intervals assume independence", "dim"
+        yield "-", DEPENDENT, "dim"
     if result.comparisons:
         graded = any(c.graded for c in result.comparisons)
         counted = "images whose mIoU fell and rose" if graded else "samples newly wrong and newly right"
-        yield "-", f"−/+: {counted}; p: one-sided, of that change, adjusted (Holm)", "dim"
+        yield "-", f"−/+: {counted}; p: one-sided, for that change, adjusted (Holm)", "dim"
         yield "-", detectable(result), ""

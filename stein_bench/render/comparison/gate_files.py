@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.gate_result import Comparison, Finding, GateResult
 from stein_bench.render.comparison.gate import IN_ROWS
-from stein_bench.render.comparison.gate_wording import detectable, headline, newly_broken, p_of_change
+from stein_bench.render.comparison.gate_wording import DEPENDENT, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.markup import markdown_table, markdown_text, xml_text
 from stein_bench.report.number_format import percent, signed_interval
 
@@ -16,7 +16,7 @@ _VERDICTS = {"passed": "✅", "failed": "❌", "refused": "⛔"}
 
 
 def gate_markdown(result: GateResult) -> str:
-    """Return the verdict as a Markdown page, as for a job summary or a comment; unchanged rows are folded in."""
+    """Return the verdict as Markdown, e.g. for a job summary or a comment; unchanged rows are collapsed."""
     lines = [f"### {_VERDICTS[result.verdict]} stein-bench gate {headline(result)}", ""]
     changed = [c for c in result.comparisons if c.status != "unchanged"]
     if changed:
@@ -24,10 +24,12 @@ def gate_markdown(result: GateResult) -> str:
     noted = [finding for finding in result.findings if finding.kind not in IN_ROWS]
     lines += [f"- {_ICONS[finding.level]} {markdown_text(finding.message)}" for finding in noted]
     lines += [
-        f"- newly wrong in {markdown_text(c.variant)}, {markdown_text(c.title)}: samples {newly_broken(c)}"
+        f"- {newly_broken(c, f'{markdown_text(c.variant)}, {markdown_text(c.title)}')}"
         for c in changed
         if c.status != "improved" and c.newly_broken
     ]
+    if any(c.assumes_independence for c in result.comparisons):
+        lines.append(f"- {DEPENDENT}")
     lines += [""] if lines[-1] else []
     unchanged = [c for c in result.comparisons if c.status == "unchanged"]
     if unchanged:
@@ -35,7 +37,7 @@ def gate_markdown(result: GateResult) -> str:
         lines += ["</details>", ""]
     if result.comparisons:
         lines += [
-            f"{detectable(result)} p is one-sided, for the change beside it, adjusted for all tests (Holm).",
+            f"{detectable(result)} p is one-sided, for the change in its row, adjusted for all tests (Holm).",
             "",
         ]
     now, before = result.report, result.baseline
@@ -59,9 +61,9 @@ def _markdown_rows(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def gate_junit(result: GateResult) -> str:
-    """Return the verdict as JUnit XML: a test case for every comparison, held floor and other finding.
+    """Return the verdict as JUnit XML: a test case for every comparison, satisfied floor and other finding.
 
-    Regressions, missed floors and missing results are failures, refusals are errors, warnings pass with a text.
+    Regressions, missed floors and missing results are failures, refusals are errors, warnings pass with a message.
     """
     suite = ET.Element("testsuite", name="stein-bench gate")
     told = {(f.variant, f.accuracy): f for f in result.findings if f.kind in ("regression", "unproven")}
@@ -94,9 +96,9 @@ def _case(suite: ET.Element, classname: str, name: str, finding: Finding | None)
 
 
 def gate_annotations(result: GateResult) -> str:
-    """Return the workflow commands that make GitHub show every error and warning beside the change.
+    """Return the workflow commands that make GitHub annotate the run with every error and warning.
 
-    Source: GitHub's documentation of workflow commands; %, line ends and, in properties, : and , are escaped.
+    Source: GitHub's documentation of workflow commands; % and line ends are escaped, in properties also : and ,.
     """
     return "".join(
         f"::{finding.level} title=stein-bench gate%3A {finding.kind}::{_escaped(finding.message)}\n"

@@ -17,14 +17,20 @@ _NAMES = {
 }
 
 
+DEPENDENT = (
+    "under batch statistics samples depend on each other: p is over whole batches, intervals assume independence"
+)
+"""Caveat for comparisons with `assumes_independence`."""
+
+
 def p_of_change(comparison: Comparison) -> str:
-    """Write the adjusted one-sided p in the direction in which the accuracy changed."""
+    """Write the adjusted one-sided p for the direction in which the accuracy changed."""
     up = comparison.difference > 0
     return p_value(comparison.p_gain_adjusted if up else comparison.p_drop_adjusted)
 
 
 def headline(result: GateResult) -> str:
-    """Return the verdict and its reasons, counted, without a full stop."""
+    """Return the verdict with counts of its reasons, without a full stop."""
     if result.verdict == "refused":
         return "refused: these reports cannot be compared honestly"
     errors = _counted([finding.kind for finding in result.findings if finding.level == "error"])
@@ -35,7 +41,7 @@ def headline(result: GateResult) -> str:
 
 
 def one_line(result: GateResult) -> str:
-    """Return the verdict on one line; of a refusal its reasons."""
+    """Return the verdict on one line; for a refusal, its reasons."""
     if result.verdict == "refused":
         return f"refused: {'; '.join(result.messages('error'))}"
     return headline(result)
@@ -45,14 +51,16 @@ def _counted(kinds: Sequence[str]) -> str:
     return ", ".join(f"{n} {_NAMES[kind][n > 1]}" for kind, n in Counter(kinds).items())
 
 
-def newly_broken(comparison: Comparison) -> str:
-    """Return the positions of the samples that were right before, as far as they are listed."""
+def newly_broken(comparison: Comparison, where: str) -> str:
+    """Name the samples (or images with an mIoU each) that got worse, as far as they are listed; `where` is as shown."""
     listed = ", ".join(map(str, comparison.newly_broken))
-    return listed + (", …" if comparison.lost > len(comparison.newly_broken) else "")
+    if comparison.lost > len(comparison.newly_broken):
+        listed += ", …"
+    return f"worse in {where}: images {listed}" if comparison.graded else f"newly wrong in {where}: samples {listed}"
 
 
 def detectable(result: GateResult) -> str:
-    """Return the sentence about the smallest drop that this comparison could have shown."""
+    """Return a sentence on the smallest drop that this comparison could have detected."""
     if not result.comparisons:
         return "Nothing was compared."
     drops = sorted({c.detectable_drop for c in result.comparisons if c.detectable_drop is not None})
@@ -61,9 +69,9 @@ def detectable(result: GateResult) -> str:
     if not drops:
         return f"No drop could have been significant ({about})."
     sizes = list(dict.fromkeys(f"{100 * drop:.2f}".rstrip("0").rstrip(".") for drop in drops))
-    text = f"Smallest detectable drop: {_range(sizes)} % ({about})."
+    text = f"Smallest detectable drop: {_range(sizes)} points ({about})."
     if any(c.detectable_drop is None for c in result.comparisons):
-        text += " Comparisons without p could show none."
+        text += " Comparisons without p could not detect any drop."
     return text
 
 

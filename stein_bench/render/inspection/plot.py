@@ -14,11 +14,11 @@ from stein_bench.evaluation.inspection import Inspection
 from stein_bench.normalization.inspection import LayerInspection
 
 NAMED_LAYERS = 70
-"""More layers than this are numbered, not named: names would overlap."""
+"""With more layers than this, they are numbered, since names would overlap."""
 
 
 def plot_shrinkage(inspection: Inspection, path: str | Path) -> None:
-    """Draw how much of its mean each layer keeps, and how its variances change, under each estimator.
+    """Draw the share of the mean that each layer keeps, and its variance ratios, under each estimator.
 
     Raises:
         UsageError: there is nothing to draw, or the file cannot be written.
@@ -29,7 +29,7 @@ def plot_shrinkage(inspection: Inspection, path: str | Path) -> None:
     figure = Figure(figsize=(max(8.0, min(0.24 * len(layers), 24.0)), 7.5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     for index, name in enumerate(layers[0].shrinkage):
-        # Curves often lie on one another: the first are wide and pale, so that the later ones show on top of them.
+        # Curves often coincide: earlier ones are wider, so that they remain visible below the later ones.
         style = {"color": f"C{index % 10}", "marker": "osD^vP"[index % 6], "linewidth": max(4 - 0.7 * index, 0.8)}
         _draw_estimator(top, bottom, layers, name, {**style, "markersize": max(8 - index, 3), "alpha": 0.8})
     top.set_ylabel("share of the mean kept")

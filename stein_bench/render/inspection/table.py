@@ -15,16 +15,16 @@ from stein_bench.normalization.inspection import LayerInspection, Range, Shrinka
 from stein_bench.render.console import note_list
 
 PREFERRED = ("stein", "jsnorm", "james-stein", "ridge:0.001", "lasso:0.001", "stein-mean")
-"""The order in which estimators get a column while there is room."""
+"""Estimators in the order in which they get a column, while there is room."""
 _FIXED, _COLUMN, _LONGEST_NAME = 33, 13, 28
 
 
 def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`; one too narrow is widened: nothing is cut off.
+    """Print the table to stdout, or to `console`; if it is too narrow, lines overflow instead of being cut.
 
     Args:
         inspection: what to show.
-        asked: estimators that get a column in any case; empty: those that fit.
+        asked: estimators to show in any case; if empty, those that fit.
         console: where to print.
     """
     console = console or Console()
@@ -90,7 +90,7 @@ def _skipped(inspection: Inspection) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("not converted", overflow="fold")
     table.add_column("class", overflow="fold")
-    table.add_column("why", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for layer in inspection.found.skipped:
         table.add_row(layer.name, layer.kind, layer.reason)
     return table
@@ -101,14 +101,14 @@ def _notes(inspection: Inspection, left_out: Sequence[str]) -> Iterator[str]:
     if not layers:
         yield "no BN layer that could be converted"
         return
-    yield "under each estimator: its mean and its variance (median channel) in percent of the sample's"
+    yield "under each estimator: its mean and variance (median channel) in percent of the sample estimator's"
     if left_out:
         yield f"not shown: {', '.join(left_out)}; see --bn NAME, --format json"
     if any(layer.count_source == "batch" for layer in layers):
-        yield f"* N is not in the weights: elements per channel of a training batch of {inspection.batch_size}, assumed"
+        yield f"* N is not in the weights; assumed: elements per channel in a training batch of {inspection.batch_size}"
     if any(layer.count_source == "unknown" for layer in layers):
-        yield "N = ∞: unknown; estimators that use it do not shrink there"
+        yield "N = ∞: N is unknown; estimators that use it do not shrink these layers"
     if any(layer.statistics is None for layer in layers):
         yield "–: the layer keeps no running averages"
     if inspection.weights_kind == "none":
-        yield "untrained: means are 0 and variances 1. Give --weights pretrained, fit or a file"
+        yield "untrained: means are 0 and variances 1; use --weights pretrained, fit or a file"

@@ -20,14 +20,14 @@ COLUMNS = (
 )
 READING = (
     "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: the estimator's effect "
-    "under batch minus that under running statistics. In points of {what}, with two-sided paired p (– : fewer than "
-    "ten batches to flip). One trained network per BN cannot separate the estimator from the training seed: networks "
-    "trained from several seeds are the replicates."
+    "under batch minus that under running statistics. In points of {what}, with two-sided paired p (–: no test, "
+    "fewer than ten batches). One trained network per BN cannot separate the estimator from the training seed: "
+    "networks trained from several seeds are the replicates."
 )
 
 
 def effect_tables(report: Report) -> list[RenderableType]:
-    """Return a table per BN whose effects are known, and how to read them."""
+    """Return a table per BN with known effects, and how to read them."""
     known = [variant for variant in report.variants if variant.effects]
     tables: list[RenderableType] = [_table(variant) for variant in known]
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
@@ -45,7 +45,7 @@ def _table(variant: VariantResult) -> RenderableType:
         by_outcome.setdefault(effect.outcome, {})[effect.name] = effect
     for outcome, effects in by_outcome.items():
         table.add_row(names.get(outcome, outcome), *(_cell(effects[name]) for name, _ in COLUMNS))
-    return Group(Text(f"What {variant.bn} does", style="bold"), Text(), table, Text())
+    return Group(Text(f"Effects of {variant.bn}", style="bold"), Text(), table, Text())
 
 
 def _cell(effect: Effect) -> str:

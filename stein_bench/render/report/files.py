@@ -13,7 +13,7 @@ from stein_bench.render.report.table import about
 from stein_bench.report.document import Report
 
 Named = tuple[str, Report]
-"""What a report is called, and the report."""
+"""The name of a report, and the report."""
 
 CSV_COLUMNS = (
     "report", "model", "data", "variant", "control", "accuracy", "measure", "value", "low", "high", "status",
@@ -46,13 +46,13 @@ def _markdown(report: Report) -> Iterator[str]:
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
         what = f"{check.variant}: {check.message}" if check.variant else check.message
-        yield f"- {check.name} {'failed' if check.status == 'fail' else 'warns'}: {markdown_text(what)}"
+        yield f"- {check.name} {'failed' if check.status == 'fail' else 'warned'}: {markdown_text(what)}"
     yield f"- {len(report.diagnostics) - len(bad)} of {len(report.diagnostics)} sanity checks passed"
     yield f"- run {report.run.id} of {report.run.created}: {markdown_text(report.run.command)}"
 
 
 def report_csv(reports: Sequence[Named]) -> str:
-    """Return every result of the reports as a line of CSV, numbers in full; empty cells are what is not there.
+    """Return the results of the reports as CSV, a row each, in full precision; missing values are empty.
 
     Raises:
         UsageError: packed outcomes are damaged.
@@ -72,9 +72,9 @@ def _values(name: str, report: Report, row: ResultRow) -> Iterator[object]:
 
 
 def report_junit(reports: Sequence[Named]) -> str:
-    """Return the sanity checks of the reports as JUnit XML, a test suite each.
+    """Return the sanity checks of the reports as JUnit XML, one test suite per report.
 
-    A failed check is a failure, a warning passes with a text, a result that cannot be trusted is an error.
+    A failed check is a failure, a warning passes with its message, an untrustworthy result is an error.
     """
     root = ET.Element("testsuites")
     for name, report in reports:

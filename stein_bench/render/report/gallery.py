@@ -16,17 +16,17 @@ from stein_bench.report.adversarials import Example, Gallery
 Picture = NDArray[np.uint8]
 
 MOST_PICTURED = 24
-"""Examples that a page shows; the file holds the others."""
+"""Number of examples that a page shows; the file contains the others."""
 LARGEST_SIDE = 256
-"""Pixels; larger pictures are reduced on a page."""
+"""In pixels; larger pictures are downscaled on a page."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One example in pictures.
+    """One example as pictures.
 
     Attributes:
-        title: the sample, and what became of it.
+        title: the sample and, unless it is segmented, its label.
         pictures: name and pixels (H, W, 3) of each.
         broken: whether the attack succeeded.
     """
@@ -39,7 +39,7 @@ class Shot:
 
 
 def shots(gallery: Gallery, most: int = MOST_PICTURED) -> list[Shot]:
-    """Return the first examples of every variant and attack in pictures, about `most` in all."""
+    """Return the first examples of every variant and attack as pictures, about `most` in total."""
     groups: dict[tuple[str, str], list[Example]] = {}
     for example in gallery.examples:
         groups.setdefault((example.variant, example.attack), []).append(example)
@@ -78,13 +78,13 @@ def _maps(
 
 
 def pixels(values: NDArray[np.floating]) -> Picture:
-    """Return (C, H, W) in [0, 1] as (H, W, 3): three channels as colours, one or any other number as grey."""
+    """Return (C, H, W) in [0, 1] as (H, W, 3): the first three channels as RGB; with fewer, their mean as grey."""
     channels = values[:3] if len(values) >= 3 else np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
     return np.asarray(np.clip(np.moveaxis(channels, 0, 2) * 255 + 0.5, 0, 255), np.uint8)
 
 
 def overlaid(picture: Picture, classes: NDArray[np.int64]) -> Picture:
-    """Lay a map of classes over a picture, half transparent; pixels without one (below 0, or 255) stay as they are."""
+    """Overlay a class map on a picture, half transparent; pixels without a class (below 0, or 255) are unchanged."""
     colours = np.array([_class_colour(number) for number in range(256)], np.float64)
     known = (classes >= 0) & (classes != 255)
     laid = 0.45 * picture + 0.55 * colours[np.where(known, classes, 0) % 256]
@@ -99,7 +99,7 @@ def _class_colour(number: int) -> tuple[float, float, float]:
 
 
 def data_uri(picture: Picture) -> str:
-    """Return a picture as a PNG within a URI, reduced to `LARGEST_SIDE`."""
+    """Return a picture as a PNG data URI, downscaled to `LARGEST_SIDE`."""
     image = Image.fromarray(picture)
     if max(image.size) > LARGEST_SIDE:
         image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
@@ -109,5 +109,5 @@ def data_uri(picture: Picture) -> str:
 
 
 def drawn(found: Sequence[Shot]) -> list[tuple[str, tuple[tuple[str, Picture], ...]]]:
-    """Return shots as the rows of a figure."""
+    """Return shots as the rows of `figures.pictures`."""
     return [(f"{shot.variant}, {shot.attack.partition(':')[0]}, {shot.title}", shot.pictures) for shot in found]

@@ -9,7 +9,7 @@ from stein_bench.comparison.document import ALPHA
 from stein_bench.report.document import Report
 
 SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "below": "−"}
-"""One character each, so that they need no colour."""
+"""One character each, readable without colour."""
 _MEANINGS: dict[Mark, str] = {
     "best-above": "best, and significantly above plain BN",
     "best": "best, not significantly",
@@ -20,16 +20,16 @@ Marked = Mapping[tuple[str, str], Mark]
 
 
 def legend(report: Report) -> list[str]:
-    """Explain the marks of a report that are there."""
+    """Explain the marks that a report uses."""
     found = contrasts(report)
     return list(legend_of(marks(report, found), found, segmented=report.data.task == "segmentation"))
 
 
 def legend_of(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:
-    """Explain the marks that are there."""
+    """Explain the marks that are used."""
     used = [mark for mark in SIGNS if mark in marked.values()]
     if used:
         told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
         tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
-        how = "paired tests by exchanging images" if segmented else "exact paired tests"
+        how = "paired permutation tests over images" if segmented else "exact paired tests"
         yield f"{told} (same statistics and samples; {how}, Holm over {tests}, p < {ALPHA:g})"

@@ -1,4 +1,4 @@
-"""Tables of a report beside the accuracies: the task's metrics, and results by site."""
+"""Further tables of a report: the task's metrics, and results by site."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ TITLES = {
     "published_sensitivity": "publ. sens.", "published_f1": "publ. F1",
 }  # fmt: skip
 MOST_WITH_INTERVALS = 4
-"""More metrics than these are shown without their intervals, which are in the report: 80 columns hold no more."""
+"""With more metrics than this, intervals are omitted to fit 80 columns; the report has them."""
 MOST_BRIEF = 5
-"""Columns of a table of metrics; further ones are another table."""
+"""Columns of a table of metrics; further metrics get another table."""
 MAIN = ("miou",)
-"""What the main table shows."""
+"""Metrics that the main table shows."""
 SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
-"""How metrics are called in a table and in a narrow one; others by their name."""
+"""Display names of metrics in the wider table by site; others keep their name."""
 
 AUC_UNDER_ATTACK = (
-    "Under attack every sample has the worse of its clean and adversarial score; attacks stop at a wrong decision, so "
-    "this AUC is an upper bound"
+    "Under attack every sample counts with the worse of its clean and adversarial score; attacks stop once a sample is "
+    "misclassified, so this AUC is an upper bound"
 )
-"""What the AUC of a result under attack is."""
+"""The meaning of the AUC of a result under attack."""
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """What is known of one variant in one outcome: clean, an attack, a corruption, or the worst case.
+    """Metrics and sites of one variant in one outcome: clean, an attack, a corruption, or the worst case.
 
-    The clean outcome and the worst one `summarises` the variant, where a table of everything would be too long.
+    `summarises`: whether the outcome (clean or worst case) is shown if a table of all outcomes would be too long.
     """
 
     outcome: str
@@ -49,7 +49,7 @@ class MetricRow:
 
 
 def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
-    """Yield a row for everything that the variant has metrics or sites of, in the order of the report."""
+    """Yield a row for every outcome of the variant, in the order of the report; metrics and sites may be empty."""
     yield MetricRow("clean", variant.clean.metrics or {}, variant.clean.sites or {}, True)
     for attack in variant.attacks:
         name = f"{attack.name.removeprefix('torchattacks.')} {attack.norm} {format_eps(attack.eps)}"
@@ -63,7 +63,7 @@ def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
 
 
 def scaling_note(scaling: DataScaling) -> str:
-    """Return how stored values became values in [0, 1], and what was clipped, in one sentence."""
+    """Return a sentence on how the stored values were scaled to [0, 1] and what was clipped."""
     if scaling.method == "minmax" or scaling.low is None or scaling.high is None:
         return "every sample was scaled to [0, 1] by its own minimum and maximum"
     clipped = f"{scaling.clipped_values:,} values of {scaling.clipped_samples} samples were outside and clipped"
@@ -71,7 +71,7 @@ def scaling_note(scaling: DataScaling) -> str:
 
 
 def metric_tables(report: Report) -> list[RenderableType]:
-    """Return a table of the metrics and one by site, where there are any."""
+    """Return tables of the metrics and one by site, if there are any."""
     rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
     names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
     tables: list[RenderableType] = []
@@ -120,7 +120,7 @@ def _table(headers: list[str], *, sites: bool = False, narrow: bool = False) -> 
 
 
 def _cell(figure: Figure | None, *, brief: bool = False) -> str:
-    """Write value and interval one below the other: they are many side by side; without the interval if `brief`."""
+    """Write the value with its interval below, to save width; without the interval if `brief`."""
     if figure is None or figure.value is None:
         return "–"
     interval = "" if figure.ci95 is None or brief else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"

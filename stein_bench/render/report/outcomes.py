@@ -1,4 +1,4 @@
-"""The results of a report, row by row, as every format shows them, and the series for figures."""
+"""The results of a report as rows, shared by all formats, and as series for figures."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class ResultRow:
     """One figure of one variant.
 
     Attributes:
-        variant: its label; `control` says that it was added for comparison.
-        accuracy, title: ``clean``, ``worst-case`` or the label of an attack or corruption; and short, for display.
-        figure: value and interval: an accuracy, of a segmentation the mIoU; None where there is no result.
+        variant: its label; `control`: whether it was added for comparison.
+        accuracy, title: ``clean``, ``worst-case`` or the label of an attack or corruption; and its display name.
+        figure: value and interval: accuracy, for segmentation the mIoU; None without a result.
         status: ``ok``, or why the figure does not count.
         mark: see `contrasts.marks`.
-        contrast: against plain BN under the same statistics, where it can be made.
+        contrast: against plain BN under the same statistics, if possible.
     """
 
     variant: str
@@ -79,7 +79,7 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
 
 
 def row_texts(row: ResultRow) -> tuple[str, str, str, str, str]:
-    """Return a row in words: variant, what it is of, value with interval and mark, difference with interval, and p."""
+    """Return a row as text: variant, outcome, value with interval and mark, difference with interval, and p."""
     value = row.status
     if row.figure is not None and row.figure.value is not None:
         low, high = row.figure.ci95 or (row.figure.value, row.figure.value)
@@ -92,15 +92,15 @@ def row_texts(row: ResultRow) -> tuple[str, str, str, str, str]:
 
 
 def measure(report: Report) -> str:
-    """Return what the figures of `result_rows` are."""
+    """Return the name of the measure in `result_rows`."""
     return "mIoU" if report.data.task == "segmentation" else "accuracy"
 
 
 def curves(report: Report, prefix: str = "") -> dict[str, list[Series]]:
-    """Return by norm the figures against eps, from eps 0 (clean) on: a series per variant, its worst case by budget.
+    """Return by norm one series per variant: its worst case by budget against eps, starting at eps 0 (clean).
 
-    They are accuracies, of a segmentation mIoUs (`measure`), as in `result_rows`.
-    Empty where there is one budget only, of which nothing can be drawn against eps.
+    Values are as in `result_rows`: accuracies, or mIoUs for segmentation (`measure`).
+    Empty if there is only one budget, which makes no curve.
     """
     found: dict[str, list[Series]] = {}
     for variant in report.variants:
@@ -116,19 +116,19 @@ def curves(report: Report, prefix: str = "") -> dict[str, list[Series]]:
 
 
 def eps_ticks(series: Sequence[Series]) -> dict[float, str]:
-    """Return the names of all places on the x axis of a curve."""
+    """Return the tick labels of a curve's x axis by position."""
     return {eps: format_eps(eps) if eps else "0" for eps in sorted({x for one in series for x in one.x})}
 
 
 def bar_groups(rows: Sequence[tuple[str, ResultRow]]) -> tuple[list[str], list[Series]]:
-    """Return the groups (clean, each attack, worst case, each corruption) and a series per variant.
+    """Return the groups (clean, each attack, worst case, each corruption) and one series per variant.
 
     Args:
-        rows: with what goes before the variant's name in the legend.
+        rows: each with a prefix to the variant's name in the legend.
     """
     counted = [(prefix, row, row.figure) for prefix, row in rows if row.figure and row.figure.value is not None]
     groups = {row.accuracy: row.title for _, row, _ in counted}
-    uses = Counter(groups.values())  # reports may have different attacks of one title
+    uses = Counter(groups.values())  # reports may have different attacks with the same title
     groups = {key: title if uses[title] == 1 else key for key, title in groups.items()}
     order = list(groups)
     series = []
@@ -150,7 +150,7 @@ def _series(label: str, points: Sequence[tuple[float, float, tuple[float, float]
 
 
 def shrinkage_series(report: Report) -> tuple[list[Series], list[Series]]:
-    """Return, by BN estimator, the share of the mean kept and the ratio of variances against the layer's number."""
+    """Return, by BN estimator, the share of the mean kept and the variance ratio against the layer's number."""
     kept, ratios = [], []
     for variant in {v.bn: v for v in reversed(report.variants) if v.shrinkage}.values():
         means = [(i, s.mean_kept) for i, s in enumerate(variant.shrinkage, 1) if s.mean_kept is not None]

@@ -1,4 +1,4 @@
-"""Reports as one self-contained page: nothing in it is loaded from anywhere, and every text in it is escaped."""
+"""Reports as one self-contained page: it loads nothing, and every text in it is escaped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LAST = {"fail": 0, "warn": 1, "pass": 2}
 
 @dataclass(frozen=True)
 class Source:
-    """A report, what it is called, and its adversarial examples: or why they cannot be shown."""
+    """A report, its name, and its adversarial examples or the reason why they cannot be shown."""
 
     name: str
     report: Report
@@ -68,14 +68,14 @@ def html_page(sources: Sequence[Source]) -> str:
 
 
 def page_environment() -> Environment:
-    """Return where the pages' templates are found, and how they are filled: escaping everything."""
+    """Return the environment of the page templates, which escapes everything."""
     return Environment(
         loader=PackageLoader("stein_bench.render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
 
 
 def tidy(text: str) -> str:
-    """Return a page without white space at the ends of its lines."""
+    """Return a page without trailing white space."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
@@ -119,8 +119,8 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
 
 
 def figure_part(svg: str, alt: str, caption: str) -> dict[str, Any]:
-    """Return what the template draws a picture from: its SVG text, what it shows in words, and its caption."""
-    # The figures are our own; every name in them was escaped when they were drawn.
+    """Return a figure for the template: its SVG text, its alternative text, and its caption."""
+    # The SVG is generated here; every name in it was escaped when it was drawn.
     return {"svg": Markup(svg), "alt": alt, "caption": caption}
 
 
@@ -133,8 +133,8 @@ def _curve(report: Report, norm: str, series: Sequence[Series], anchor: str) -> 
         for one in series
     )
     caption = (
-        f"Worst-case {what} within each {norm} budget, ε = 0 is clean; bands: 95 % intervals. Only the "
-        "points were measured."
+        f"Worst-case {what} within each {norm} budget; ε = 0 is clean; bands: 95 % intervals. Only the "
+        "markers were measured."
     )
     return figure_part(svg_text(drawn, f"{anchor}-curve-{norm}"), f"Line chart of {what} against ε. {told}.", caption)
 
@@ -168,14 +168,14 @@ def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
 
 
 def _metrics(report: Report) -> dict[str, Any] | None:
-    """Return the task's metrics beside the headline, by outcome; of a site the accuracy as well."""
+    """Return the task's metrics by outcome; for a site its accuracy as well."""
     found = [(variant_name(variant), row) for variant in report.variants for row in metric_rows(variant)]
     names = list(dict.fromkeys(name for _, row in found for name in row.metrics))
     rows = [[name, row.outcome, "all", *(_percent(row.metrics.get(metric)) for metric in names)] for name, row in found]
     for name, row in found:
         for site, of in row.sites.items():
             metrics = (_percent((of.metrics or {}).get(metric)) for metric in names)
-            rows.append([name, row.outcome, f"{site} (n = {of.samples}): {percent(of.accuracy)} % right", *metrics])
+            rows.append([name, row.outcome, f"{site} (n = {of.samples}): {percent(of.accuracy)} % correct", *metrics])
     sites, titled = any(row.sites for _, row in found), {**TITLES, "miou": "mIoU"}
     headers = ["BN, statistics", "outcome", "site", *(f"{titled.get(name, name)} %" for name in names)]
     if not sites:
@@ -219,10 +219,10 @@ def _gallery_note(source: Source) -> tuple[str, str]:
     if source.problem:
         return source.problem, "alert"
     if source.gallery is None:
-        return "None were kept; evaluate with --save-adversarials N.", "dim"
+        return "None were stored; evaluate with --save-adversarials N.", "dim"
     return (
-        "The first that broke, of every variant and attack; the difference is magnified as said, grey is none. They "
-        "are chosen because they broke, and show no rate.", "dim",
+        "The first broken samples of every variant and attack; the difference is magnified as stated, grey is none. "
+        "They were selected because they broke, so they do not reflect a rate.", "dim",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Notes for a report with the settings of the published code."""
+"""Notes on reports with the settings of the published code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stein_bench.report.document import Report
 
 
 def preset_notes(report: Report) -> Iterator[str]:
-    """Yield the notes of the published preset: what is confounded, and what its metrics really are."""
+    """Yield the notes on the published preset: what is confounded, and what its metrics are."""
     if report.run.preset is None:
         return
     batch = [variant.bn for variant in report.variants if variant.stats == "batch"]
@@ -17,8 +17,8 @@ def preset_notes(report: Report) -> Iterator[str]:
     if batch and running:
         yield (
             f"preset {report.run.preset}: confounded, as in the published code: {', '.join(batch)} with the statistics "
-            f"of the test batch, {', '.join(running)} with running ones; a gap between them is not the estimator's "
-            "alone, and it is not tested"
+            f"of the test batch, {', '.join(running)} with running ones; a gap between them cannot be attributed to "
+            "the estimator alone, and is not tested"
         )
     else:
         yield f"preset {report.run.preset}: settings of the published code, for comparison with the paper"

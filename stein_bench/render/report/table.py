@@ -36,7 +36,7 @@ from stein_bench.specs import format_eps
 
 
 def report_table(report: Report) -> RenderableType:
-    """Return a heading, a table with one row per variant and attack, what follows from it, and the notes it needs."""
+    """Return a heading, a table with one row per variant and attack, the conclusion, and the notes."""
     found = contrasts(report)
     marked, concluded = marks(report, found), conclude(report, found)
     effects = effect_tables(report)
@@ -65,7 +65,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def about(report: Report) -> str:
-    """Say what was evaluated: samples, weights and, where it is one, the statistics source."""
+    """Return what was evaluated: samples, weights and, if there is only one, the statistics source."""
     data = report.data
     shape = "×".join(map(str, data.shape))
     text = f"{data.name} ({data.split}, {data.samples} samples of {shape}), weights: {report.model.weights.kind}"
@@ -85,7 +85,7 @@ def _sources(report: Report) -> set[str]:
 
 def _rows(report: Report, marked: Marked) -> Table:
     several_sources = len(_sources(report)) > 1
-    gap = 0 if several_sources else 1  # beside the separator's one column
+    gap = 0 if several_sources else 1  # in addition to the separator's one column
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("BN", min_width=6, overflow="fold")
     if several_sources:
@@ -129,7 +129,7 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
 
 
 def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
-    """Return the budgets whose worst case is neither one attack's at that ε nor that of the whole battery."""
+    """Return the budgets whose worst case is neither that of the only attack at that ε nor the whole battery's."""
     found, whole = [], len(variant.attacks)
     for budget in variant.budgets:
         same = [a for a in variant.attacks if (a.norm, a.eps) == (budget.norm, budget.eps)]
@@ -155,7 +155,7 @@ def _robust(attack: AttackResult) -> str:
 
 
 def _rate(share: float, interval: tuple[float, float], metrics: Mapping[str, Figure] | None) -> str:
-    """Write the headline of a result: its accuracy, or the mIoU where there is one."""
+    """Write the headline of a result: its accuracy, or the mIoU if there is one."""
     figure = headline(share, interval, metrics)
     if figure.ci95 is None:
         return percent(figure.value or 0.0)
@@ -181,15 +181,15 @@ def _notes(report: Report) -> Iterator[str]:
     for bn in dict.fromkeys(v.bn for v in report.variants if v.conversion == "after-training"):
         if any(v.bn == bn and v.function_preserved for v in report.variants):
             yield (
-                f"{bn}: converted after training with the function preserved: under running statistics the same "
-                "function by construction: a starting point for fine-tuning, not a result"
+                f"{bn}: converted after training with the function preserved, so under running statistics it is the "
+                "same function by construction: a starting point for fine-tuning, not a result"
             )
         else:
             yield f"{bn}: converted after training, which changes the function; the weights were not trained with it"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.layers_of_unknown_count and v.stats == "running"):
         if bn.partition(":")[0] in USING_COUNT:
             yield (
-                f"{bn}: the weights do not record the elements per channel N of training; N is taken as infinite, so "
+                f"{bn}: the weights do not record the elements per channel N of training; N is treated as infinite, so "
                 f"{USING_COUNT[bn.partition(':')[0]]}"
             )
     draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
@@ -203,7 +203,7 @@ def _notes(report: Report) -> Iterator[str]:
     for surrogate in dict.fromkeys(surrogates):
         yield f"transfer: crafted on {surrogate}, only shown to the evaluated model"
     if any(shared_budgets(variant) for variant in report.variants):
-        yield "worst case with an ε: over the attacks within it; without one: over all of them, the largest ε included"
+        yield "worst case with an ε: over the attacks within that ε; without: over all attacks, up to the largest ε"
     yield from _interval_notes(report)
     if report.data.task == "binary":
         yield f"AUC: of the logit; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
@@ -241,9 +241,9 @@ def _interval_notes(report: Report) -> Iterator[str]:
         return
     yield (
         "mIoU: mean over the classes that occur, over all images together, void pixels excluded; under attack an image "
-        "has the worse of its clean and its adversarial outcome, in the worst case the worst of all"
+        "counts with the worse of its clean and adversarial outcomes, in the worst case with the worst of all"
     )
-    few = f"; too narrow with as few as {report.data.samples}" if report.data.samples < FEW_IMAGES else ""
+    few = f"; too narrow with only {report.data.samples} images" if report.data.samples < FEW_IMAGES else ""
     yield f"in brackets: 95 % bootstrap intervals over images{few}"
 
 
@@ -259,7 +259,7 @@ def _distance(norm: str, distances: Distances) -> str:
     unit, digits = ("/255", 255) if norm == "Linf" else ("", 1)
     median, mean = (f"{digits * (value or 0):.3g}{unit}" for value in (distances.median, distances.mean))
     return (
-        f"nearest adversarial inputs found: {norm} median {median}, mean {mean}, of {distances.found} of "
+        f"nearest adversarial inputs found: {norm} median {median}, mean {mean}, for {distances.found} of "
         f"{distances.samples} samples"
     )
 

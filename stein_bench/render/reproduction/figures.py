@@ -14,14 +14,14 @@ SOURCES = ("running", "batch")
 
 
 def figure_of_means(rows: Sequence[Row], what: str) -> Figure:
-    """Draw the mean of every variant with its standard deviation over the seeds, a panel per outcome."""
+    """Draw the mean of every variant with its standard deviation over the seeds, one panel per outcome."""
     names = list(dict.fromkeys(row.bn for row in rows))
     panels = [(title, _means(own, names)) for title, own in _by_outcome(rows).items()]
     return dots(panels, names, xlabel=f"{what}, %: mean ± sd over seeds", zero=False)
 
 
 def figure_of_contrasts(rows: Sequence[Row], what: str) -> Figure | None:
-    """Draw every estimator's effect with its paired t interval, a panel per outcome; None without an interval."""
+    """Draw every estimator's effect with its paired t interval, one panel per outcome; None without an interval."""
     drawn = [row for row in rows if any(c.kind == "estimator" and c.ci95 for c in row.contrasts)]
     if not drawn:
         return None

@@ -64,8 +64,8 @@ def _figures(document: Reproduction, part: str) -> Iterator[dict[str, Any]]:
     if contrasts is not None:
         yield _drawn(
             contrasts, f"{part}-contrasts", f"Dot chart of differences from plain BN. {told_contrasts(rows)}.",
-            "Effect of each estimator; an interval that covers the line shows no difference. Intervals are for each "
-            "contrast alone, not adjusted for their number.",
+            "Effect of each estimator; an interval that includes the line shows no difference. Intervals are for each "
+            "contrast alone, not adjusted for the number of contrasts.",
         )  # fmt: skip
 
 

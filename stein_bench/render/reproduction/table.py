@@ -23,9 +23,9 @@ from stein_bench.reproduction.summary import ACCURACY
 CONFOUNDED = "‡"
 MOST_LISTED = 6
 HEADLINE = {"segmentation": "miou"}
-"""The metric whose contrasts are shown, if not accuracy; the document has those of all metrics."""
+"""The metric whose contrasts are shown, if it is not accuracy; the document has the contrasts of all metrics."""
 FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
-"""Columns of figures and of contrasts that fit a terminal beside the variant's name."""
+"""Numbers of value and of contrast columns that fit a terminal beside the variant's name."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
 
     def across(self, most: int) -> Iterator[Sheet]:
-        """Yield the table in pieces of at most `most` columns beside the first."""
+        """Yield the table in parts of at most `most` columns beside the first."""
         for start in range(1, len(self.headers), most):
             piece = slice(start, start + most)
             heading = self.heading if start == 1 else f"{self.heading} (continued)"
@@ -219,7 +219,7 @@ def reproduction_markdown(document: Reproduction) -> str:
 
 
 def reproduction_latex(document: Reproduction) -> str:
-    """Return the document as LaTeX tabulars; they need the package booktabs."""
+    """Return the document as LaTeX tabulars, which need the package booktabs."""
     lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
     for sheet, _ in sheets(document):
         right = range(1, len(sheet.headers))

@@ -73,20 +73,20 @@ def _mark(constant: LayerConstant) -> str:
 
 def _notes(study: LipschitzStudy) -> Iterator[str]:
     yield (
-        "constant: spectral norm of the Jacobian J of the whole batch's outputs by its inputs, by power iteration on "
-        f"JᵀJ; the largest of {study.settings.starts} starts"
+        "constant: spectral norm of the Jacobian J of the whole batch's outputs with respect to its inputs, by power "
+        f"iteration on JᵀJ; the largest of {study.settings.starts} starts"
     )
     agreeing, known = study.agreement()
-    yield f"{agreeing} of {known} agree within 0.5 % with the same constant from a matrix of order 2C" + (
-        "; * the others, which are lower bounds" if agreeing < known else ""
+    yield f"{agreeing} of {known} agree within 0.5 % with the same constant computed from a matrix of order 2C" + (
+        "; * marks the others, which are lower bounds" if agreeing < known else ""
     )
     yield "plain BN's is known in closed form, max |γ|/√(s+ε) for N ≥ 3"
     if study.others:
-        smaller = ", ".join(f"{name}'s in {study.smaller_slopes(name)}" for name in study.others)
-        yield f"with mean and variance held fixed it would be max |γ|/√(s'+ε), and smaller than plain BN's: {smaller}"
+        smaller = ", ".join(f"{name} in {study.smaller_slopes(name)}" for name in study.others)
+        yield f"with mean and variance held fixed it would be max |γ|/√(s'+ε), smaller than plain BN's for {smaller}"
     if any(ratio is None for name in study.others for ratio in study.ratios(name)):
-        yield "(in brackets): the constant itself, where plain BN's is 0"
+        yield "(in brackets): the constant itself, if plain BN's is 0"
     yield (
-        "the constant of one layer does not bound the network's: weights before it that are k times as large make it k "
-        "times smaller, and with plain BN the network's function stays the same"
+        "the constant of one layer does not bound the network's: scaling the weights before it by k makes it k times "
+        "smaller, while with plain BN the network's function stays the same"
     )

@@ -20,13 +20,13 @@ from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.study import RiskStudy
 
 COLOURS = "PuOr_r"
-"""Diverging, and told apart by colour-blind readers too: purple is below 1, orange above."""
+"""Diverging and safe for colour-blind readers: purple is below 1, orange above."""
 SAFE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Lines: the colours of Okabe and Ito, which colour-blind readers tell apart."""
+"""Line colours: those of Okabe and Ito, safe for colour-blind readers."""
 
 
 def plot_risk(study: RiskStudy, path: str | Path) -> None:
-    """Draw the ratios of risks as a map per estimator and target: contamination and C down, spread and N across.
+    """Draw the risk ratios as one map per estimator and target: contamination and C down, spread and N across.
 
     Raises:
         UsageError: the file cannot be written.
@@ -94,7 +94,7 @@ def _label(axis: Axes, study: RiskStudy) -> None:
 
 
 def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
-    """Draw each layer's constant, and below it the ratio to plain BN's, for every estimator.
+    """Draw each layer's constant and, below it, the ratio to plain BN's, for every estimator.
 
     Raises:
         UsageError: the file cannot be written.
@@ -140,7 +140,7 @@ def plot_lipschitz(study: LipschitzStudy, path: str | Path) -> None:
 
 
 def _positive(values: Sequence[float | None]) -> list[float]:
-    """Return what a logarithmic axis can show; a gap for the rest."""
+    """Return the values for a logarithmic axis, with gaps for those it cannot show."""
     return [math.nan if value is None or value <= 0 else value for value in values]
 
 

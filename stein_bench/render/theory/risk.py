@@ -17,7 +17,7 @@ from stein_bench.theory.risk import Cell
 from stein_bench.theory.study import INTERVAL_MISS, RiskStudy, Tally
 
 MOST_DETAILED = 12
-"""With more settings than this, they are summed up."""
+"""With more settings than this, they are summarized."""
 
 SHORT = {
     "none": "none",
@@ -27,7 +27,7 @@ SHORT = {
     "truncated-gaussian": "trunc.",
     "clipped-cauchy": "Cauchy",
 }
-"""Contaminations as column heads."""
+"""Contaminations as column headers."""
 
 
 def print_risk(study: RiskStudy, console: Console | None = None) -> None:
@@ -113,13 +113,13 @@ def _table(*leads: str) -> Table:
 
 def _notes(study: RiskStudy) -> Iterator[str]:
     settings = study.settings
-    yield "ratio: squared-error risk, summed over channels, over that of the sample mean or the biased sample variance"
+    yield "ratio: squared-error risk, summed over channels, relative to the sample mean or biased sample variance"
     if len(study.cells) <= MOST_DETAILED:
-        yield "the interval holds for its ratio alone; 1-4e-5 means 1 less 0.00004"
+        yield "each interval holds for its ratio alone; 1-4e-5 means 1 minus 0.00004"
     else:
         yield (
             f"settings: C = {_grid(settings.channels)} by N = {_grid(settings.elements)} by spread by contamination; "
-            "--output has each with its interval, --plot draws all"
+            "--output has every setting with its interval, --plot draws all"
         )
     yield (
         f"verdicts hold simultaneously: the probability that any of the {study.comparisons:,} is wrong is at most 5 % "

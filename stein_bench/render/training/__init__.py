@@ -1,1 +1,1 @@
-"""A training as a table and learning curves."""
+"""A training run as a table and learning curves."""

@@ -1,4 +1,4 @@
-"""Learning curves of a training, drawn without a display."""
+"""Learning curves of a training run, drawn without a display."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stein_bench.training.card import EpochRecord, TrainingCard
 
 
 def plot_curves(card: TrainingCard, path: str | Path) -> None:
-    """Draw loss and accuracy of every epoch, and which epoch was kept.
+    """Draw loss and accuracy by epoch, and mark the epoch whose weights were kept.
 
     Raises:
         UsageError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""The summary of a training."""
+"""The summary of a training run."""
 
 from __future__ import annotations
 
