@@ -177,16 +177,16 @@ class Segmentation:
     name = "segmentation"
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean cross-entropy over the labelled pixels of each image in nats, shape (n,); 0 without any."""
+        """Return the mean cross-entropy over the labeled pixels of each image in nats, shape (n,); 0 without any."""
         losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE).flatten(1)
         return losses.sum(dim=1) / (labels != IGNORE).flatten(1).sum(dim=1).clamp_min(1)
 
     def correct(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return whether any labelled pixel of the image is correct."""
+        """Return whether any labeled pixel of the image is correct."""
         return (logits.argmax(dim=1) == labels).flatten(1).any(dim=1)
 
     def quality(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the image's own mIoU, over the classes in its labels or predictions; 0 without a labelled pixel."""
+        """Return the image's own mIoU, over the classes in its labels or predictions; 0 without a labeled pixel."""
         intersection, prediction, target = (part.double() for part in _counts(logits, labels))
         union = prediction + target - intersection
         classes = (union > 0).sum(dim=1)
@@ -216,15 +216,15 @@ class Segmentation:
 
 
 def _counts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return intersection, prediction and target: labelled pixels of each image by class, each (n, K) int64."""
+    """Return intersection, prediction and target: labeled pixels of each image by class, each (n, K) int64."""
     images, classes = logits.shape[:2]
-    predicted, labelled = logits.argmax(dim=1), labels != IGNORE
+    predicted, labeled = logits.argmax(dim=1), labels != IGNORE
     first = torch.arange(images, device=logits.device).view(-1, 1, 1) * classes
 
     def counted(values: Tensor, chosen: Tensor) -> Tensor:
         return torch.bincount((values + first)[chosen], minlength=images * classes).view(images, classes)
 
-    return counted(labels, labelled & (predicted == labels)), counted(predicted, labelled), counted(labels, labelled)
+    return counted(labels, labeled & (predicted == labels)), counted(predicted, labeled), counted(labels, labeled)
 
 
 TASKS: dict[str, Task] = {"binary": Binary(), "classification": Classification(), "segmentation": Segmentation()}

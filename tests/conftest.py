@@ -64,7 +64,7 @@ def net(tmp_path: Path) -> str:
 
 @pytest.fixture
 def invoke():
-    """Run the command line in 80 columns without colour."""
+    """Run the command line in 80 columns without color."""
 
     def run(*arguments, **environment):
         runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **environment})

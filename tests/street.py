@@ -1,4 +1,4 @@
-"""A small data set in the official layout of Cityscapes: blocks whose colour tells the class, noise, void borders."""
+"""A small data set in the official layout of Cityscapes: blocks whose color tells the class, noise, void borders."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class _BestBatch:
 class _Search:
     """The search state of each active sample; every field has one row per sample."""
 
-    centre: Tensor
+    center: Tensor
     labels: Tensor
     targets: Tensor
     current: Tensor
@@ -135,7 +135,7 @@ class _Search:
         nothing = torch.full((len(inputs),), -torch.inf, device=inputs.device)
         none = torch.zeros(len(inputs), device=inputs.device)
         return cls(
-            centre=inputs, labels=labels, targets=targets, current=current, previous=current, gradient=current,
+            center=inputs, labels=labels, targets=targets, current=current, previous=current, gradient=current,
             losses=nothing, best=current, best_gradient=current, best_losses=nothing, step=none + 2 * eps,
             rises=none, just_halved=none > 0, losses_at_mark=nothing,
         )  # fmt: skip
@@ -174,6 +174,6 @@ class _Search:
     def move(self, norm: str, eps: float, *, momentum: float) -> None:
         """Step along the gradient and along the last move (equation (2) of the paper)."""
         ahead = self.current + per_sample(self.step, self.current) * direction(self.gradient, norm)
-        ahead = project(ahead, self.centre, norm, eps)
+        ahead = project(ahead, self.center, norm, eps)
         mixed = self.current + momentum * (ahead - self.current) + (1 - momentum) * (self.current - self.previous)
-        self.previous, self.current = self.current, project(mixed, self.centre, norm, eps)
+        self.previous, self.current = self.current, project(mixed, self.center, norm, eps)

@@ -2,7 +2,7 @@
 
 An image is not simply broken, like a sample with a single label: its mIoU falls gradually. So an attack runs all its
 steps on the whole batch, every point it evaluates is scored, and its result is the point with the image's lowest mIoU.
-(`Task.correct` is false once no labelled pixel is correct; only then is there nothing to gain.)
+(`Task.correct` is false once no labeled pixel is correct; only then is there nothing to gain.)
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def best_seen(
 def segpgd_loss(logits: Tensor, labels: Tensor, shift: float) -> Tensor:
     """Return the weighted cross-entropy of each image, (n,): 1 - `shift` on correct pixels, `shift` on the others.
 
-    The mean is over labelled pixels. Source: Gu, Zhao, Tresp, Torr, "SegPGD: an effective and efficient adversarial
+    The mean is over labeled pixels. Source: Gu, Zhao, Tresp, Torr, "SegPGD: an effective and efficient adversarial
     attack for evaluating and boosting segmentation robustness" (2022), equation (4).
     """
     losses = F.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORE)

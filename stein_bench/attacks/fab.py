@@ -44,26 +44,26 @@ def fab(
         targets: target class of each sample.
         steps: number of steps; each costs two forward passes and a backward pass.
     """
-    centre = current = inputs
+    center = current = inputs
     findings = Findings(inputs, batch_dependent=batch_dependent)
     whole, most = inputs, -1
     for _ in range(steps):
         slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
-        points = _step(current, centre, slope, gap, norm)
+        points = _step(current, center, slope, gap, norm)
         right = still_right(model, task, points, labels)
-        found = ~right & (length(points - centre, norm) <= eps)
+        found = ~right & (length(points - center, norm) <= eps)
         if batch_dependent:
             # Points beyond eps would change the predictions of those within, so the whole batch is projected.
-            pulled = project(points, centre, norm, eps)
+            pulled = project(points, center, norm, eps)
             broken = int((~still_right(model, task, pulled, labels)).sum())
             if broken > most:
                 whole, most = pulled, broken
         remaining = findings.drop_broken(points, ~found)
         if findings.done:
             return findings.adv_inputs
-        current = torch.where(per_sample(right, points), points, centre + BACKWARD * (points - centre))
+        current = torch.where(per_sample(right, points), points, center + BACKWARD * (points - center))
         if remaining is not None:
-            current, centre, labels, targets = (part[remaining] for part in (current, centre, labels, targets))
+            current, center, labels, targets = (part[remaining] for part in (current, center, labels, targets))
     return whole if batch_dependent else findings.adv_inputs
 
 
@@ -95,15 +95,15 @@ def nearest_fab(
     return best
 
 
-def _step(current: Tensor, centre: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
+def _step(current: Tensor, center: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
     """Return the next iterate: the projections of iterate and clean input onto the plane, mixed by their lengths."""
-    gap_at_centre = gap + ((centre - current) * slope).flatten(1).sum(dim=1)
+    gap_at_center = gap + ((center - current) * slope).flatten(1).sum(dim=1)
     near = onto_plane(current, slope, gap, norm)
-    home = onto_plane(centre, slope, gap_at_centre, norm)
+    home = onto_plane(center, slope, gap_at_center, norm)
     near_length, home_length = length(near, norm), length(home, norm)
     bias = (near_length / (near_length + home_length).clamp_min(TINY)).clamp_max(LARGEST_BIAS)
     bias = per_sample(bias, current)
-    mixed = (1 - bias) * (current + OVERSHOOT * near) + bias * (centre + OVERSHOOT * home)
+    mixed = (1 - bias) * (current + OVERSHOOT * near) + bias * (center + OVERSHOOT * home)
     return mixed.clamp(0, 1)
 
 

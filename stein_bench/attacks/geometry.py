@@ -31,24 +31,24 @@ def direction(gradient: Tensor, norm: str) -> Tensor:
     return gradient / per_sample(length(gradient, norm).clamp_min(TINY), gradient)
 
 
-def project(points: Tensor, centre: Tensor, norm: str, eps: float) -> Tensor:
-    """Project `points` onto the ball of radius eps around `centre`, then clip to [0, 1].
+def project(points: Tensor, center: Tensor, norm: str, eps: float) -> Tensor:
+    """Project `points` onto the ball of radius eps around `center`, then clip to [0, 1].
 
     For Linf this is the exact projection onto the intersection; for L2 the clipping only shortens.
     """
-    delta = points - centre
+    delta = points - center
     if norm == "Linf":
         delta = delta.clamp(-eps, eps)
     else:
         delta = delta * per_sample((eps / length(delta, norm).clamp_min(TINY)).clamp_max(1.0), delta)
-    return (centre + delta).clamp(0, 1)
+    return (center + delta).clamp(0, 1)
 
 
 def random_start(shape: Sequence[int], seeds: Sequence[int], norm: str, eps: float, restart: int = 0) -> Tensor:
     """Return one perturbation per seed, uniform in the ball, of `shape` (n, C, …), on the CPU.
 
     Each sample has its own generator, seeded by the sample's seed and the number of the restart, so that neither
-    batch size nor order matters. In L2 a normalised Gaussian gives the direction and U^(1/d) the radius.
+    batch size nor order matters. In L2 a normalized Gaussian gives the direction and U^(1/d) the radius.
     """
     starts = torch.empty(tuple(shape))
     for start, seed in zip(starts, seeds, strict=True):

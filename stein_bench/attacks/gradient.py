@@ -62,7 +62,7 @@ def pgd(
         start: perturbation to start from (see `random_start`), or None for the clean inputs.
         batch_dependent: whether a prediction depends on the other samples of the batch.
     """
-    centre = inputs
+    center = inputs
     current = inputs if start is None else project(inputs + start, inputs, norm, eps)
     findings = Findings(inputs, batch_dependent=batch_dependent)
     for _ in range(steps):
@@ -71,8 +71,8 @@ def pgd(
         if findings.done:
             return findings.adv_inputs
         if remaining is not None:
-            current, gradient, centre, labels = (part[remaining] for part in (current, gradient, centre, labels))
-        current = project(current + alpha * direction(gradient, norm), centre, norm, eps)
+            current, gradient, center, labels = (part[remaining] for part in (current, gradient, center, labels))
+        current = project(current + alpha * direction(gradient, norm), center, norm, eps)
     return findings.finish(current)
 
 
@@ -95,7 +95,7 @@ def mifgsm(
     the paper's μ (1 there; 0 means no momentum).
     Source: Dong et al., "Boosting adversarial attacks with momentum" (2018), algorithm 1 and equation (8).
     """
-    centre, current = inputs, inputs
+    center, current = inputs, inputs
     velocity = torch.zeros_like(inputs)
     findings = Findings(inputs, batch_dependent=batch_dependent)
     for _ in range(steps):
@@ -105,8 +105,8 @@ def mifgsm(
             return findings.adv_inputs
         if remaining is not None:
             current, gradient, velocity = current[remaining], gradient[remaining], velocity[remaining]
-            centre, labels = centre[remaining], labels[remaining]
+            center, labels = center[remaining], labels[remaining]
         size = gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
         velocity = decay * velocity + gradient / per_sample(size, gradient)
-        current = project(current + alpha * direction(velocity, norm), centre, norm, eps)
+        current = project(current + alpha * direction(velocity, norm), center, norm, eps)
     return findings.finish(current)

@@ -35,7 +35,7 @@ DeepFool stops where the sample, evaluated alone, crosses the boundary; rounding
 
 
 def library_class(name: str) -> type[Any]:
-    """Return the torchattacks class of a catalogue name such as ``torchattacks.PGD``."""
+    """Return the torchattacks class of a catalog name such as ``torchattacks.PGD``."""
     import torchattacks  # takes seconds to import, and most runs do not need it
 
     found: type[Any] = getattr(torchattacks, name.removeprefix("torchattacks."))

@@ -182,7 +182,7 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "square": _square,
     "autoattack": autoattack,
 }
-"""Every native attack of the catalogue; each maps a call to candidate adversarial inputs."""
+"""Every native attack of the catalog; each maps a call to candidate adversarial inputs."""
 
 
 def run_native(name: str, call: Call) -> Tensor:

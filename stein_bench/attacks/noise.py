@@ -86,4 +86,4 @@ NOISES: dict[str, Noise] = {
     "noise-salt-and-pepper": _salt_and_pepper,
     "noise-clipped-cauchy": _clipped_cauchy,
 }
-"""Every corruption of the catalogue, by name."""
+"""Every corruption of the catalog, by name."""

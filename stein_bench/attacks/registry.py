@@ -35,7 +35,7 @@ class Attack:
 
     Attributes:
         spec: what the user wrote.
-        info: its catalogue entry.
+        info: its catalog entry.
         norm, eps: the budget that defines success; a corruption has none ("" and 0).
         params: parameters apart from the budget, including the defaults of native attacks; for a transfer attack also
             `SURROGATE`, once it has one.
@@ -68,7 +68,7 @@ class Attack:
 
     @property
     def name(self) -> str:
-        """Its name in the catalogue."""
+        """Its name in the catalog."""
         return self.info.name
 
     @property

@@ -53,13 +53,13 @@ def square(
     start, propose, draws = _LINF if norm == "Linf" else _L2
     chances = _chances(seeds, max(queries - 1, 1), draws(shape), "windows").to(inputs.device)
     best = (view + start(view, seeds, eps)).clamp(0, 1)
-    findings, centre = Findings(inputs, batch_dependent=batch_dependent), view
+    findings, center = Findings(inputs, batch_dependent=batch_dependent), view
     lowest = torch.full((len(inputs),), torch.inf, device=inputs.device)
     candidate = best
     for query in range(queries):
         if query:
             side = window_side(shape[1:], share, query, norm)
-            candidate = project(centre + propose(best - centre, side, eps, chances[:, query - 1]), centre, norm, eps)
+            candidate = project(center + propose(best - center, side, eps, chances[:, query - 1]), center, norm, eps)
         shown = candidate.view(-1, *inputs.shape[1:])
         logits = model(shown)
         margins = margin(logits, labels)
@@ -71,7 +71,7 @@ def square(
         if findings.done:
             return findings.adv_inputs
         if remaining is not None:
-            best, centre, chances = best[remaining], centre[remaining], chances[remaining]
+            best, center, chances = best[remaining], center[remaining], chances[remaining]
             lowest, labels = lowest[remaining], labels[remaining]
     return findings.finish(best.view(-1, *inputs.shape[1:]))
 
@@ -168,7 +168,7 @@ def _l2_proposal(delta: Tensor, side: int, eps: float, chances: Tensor) -> Tenso
 def bump(side: int, dimensions: int, axis: int) -> Tensor:
     """Return the pattern η of unit length for a window of that side: a bump in one half, its negative in the other.
 
-    The halves lie along `axis`. A bump grows from its border to its centre: at depth M it is the sum over k ≤ M of
+    The halves lie along `axis`. A bump grows from its border to its center: at depth M it is the sum over k ≤ M of
     1/(n + 1 - k)², n being half of its first side. Source: Andriushchenko et al. (2020), section 3.4, equation (2).
     """
     half = side // 2
@@ -176,8 +176,8 @@ def bump(side: int, dimensions: int, axis: int) -> Tensor:
         sign * _bump((side,) * (dimensions - 1) + (rows,)) for sign, rows in ((1, half), (-1, side - half)) if rows
     ]
     pattern = torch.cat(parts, dim=-1).movedim(-1, axis)
-    normalised: Tensor = pattern / pattern.norm()
-    return normalised
+    normalized: Tensor = pattern / pattern.norm()
+    return normalized
 
 
 def _bump(sides: tuple[int, ...]) -> Tensor:

@@ -172,7 +172,10 @@ def _weak(report: Report) -> str:
     strong = [
         name for name in names if name in CATALOG and CATALOG[name].access == "white-box" and name not in ONE_STEP
     ]
-    return "" if strong else f"no iterated white-box attack was run, and {', '.join(names)} alone show little"
+    if strong:
+        return ""
+    show = "shows" if len(names) == 1 else "show"
+    return f"no iterated white-box attack was run, and {', '.join(names)} alone {show} little"
 
 
 def _level(report: Report) -> str:

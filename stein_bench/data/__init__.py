@@ -1,4 +1,4 @@
-"""Data: from a spec such as ``digits`` or ``npz:PATH`` to ordered, labelled samples in [0, 1].
+"""Data: from a spec such as ``digits`` or ``npz:PATH`` to ordered, labeled samples in [0, 1].
 
 Names are imported when first used, so that `stein_bench.data.catalog` can be read without importing torch.
 """

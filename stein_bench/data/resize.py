@@ -1,4 +1,4 @@
-"""Resizing and centre cropping, of stored arrays (torch) and of image files (Pillow)."""
+"""Resizing and center cropping, of stored arrays (torch) and of image files (Pillow)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ordered, labelled samples of one split, and their batches."""
+"""Ordered, labeled samples of one split, and their batches."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ OWN = "own"
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Ordered labelled images or volumes: one split of a data set.
+    """Ordered labeled images or volumes: one split of a data set.
 
     `labels` is int64 (n,), indexing `classes`; `ids` are n stable, unique names. `label_space` is what labels
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The

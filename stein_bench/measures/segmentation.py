@@ -36,7 +36,7 @@ CHANGED = 0.01
 
 @dataclass(frozen=True, eq=False)
 class Segmented(Outcome):
-    """Images with pixel counts per class; the accuracy is over all labelled pixels, the headline is the mIoU.
+    """Images with pixel counts per class; the accuracy is over all labeled pixels, the headline is the mIoU.
 
     Intervals come from the bootstrap over images. An image is worse in one outcome than in another if its own
     mIoU is lower.
@@ -57,11 +57,11 @@ class Segmented(Outcome):
         return type(self)(self.counts.select(indices))
 
     def right(self) -> tuple[float, int]:
-        """Return the number of correct and of labelled pixels."""
+        """Return the number of correct and of labeled pixels."""
         return float(self.counts.intersection.sum()), int(self.counts.target.sum())
 
     def accuracy(self) -> Rate:
-        """Return the share of labelled pixels that are correct, with its interval over images."""
+        """Return the share of labeled pixels that are correct, with its interval over images."""
         return self.mean_accuracy([self])
 
     def headline(self) -> Figure:
@@ -79,7 +79,7 @@ class Segmented(Outcome):
     def mean_accuracy(cls, draws: Sequence[Self]) -> Rate:
         right, of = sum(draw.right()[0] for draw in draws) / len(draws), draws[0].right()[1]
         if of == 0:
-            raise RunError("none of the evaluated images has a labelled pixel: nothing can be measured.")
+            raise RunError("none of the evaluated images has a labeled pixel: nothing can be measured.")
         found = draws[0]._intervals if len(draws) == 1 else intervals([draw.counts for draw in draws])
         low, high = (0.0, 1.0) if found is None else found[PIXEL_ACCURACY]
         return Rate(right, of, float(low), float(high))

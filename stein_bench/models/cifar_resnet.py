@@ -79,7 +79,7 @@ class CifarResNet(nn.Module):
             self.add_module(name, nn.Sequential(*(BasicBlock(c, outside, s, projection=projection) for c, s in pairs)))
             inside = outside
         self.linear = nn.Linear(inside, num_classes)
-        self._initialise()
+        self._initialize()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, num_classes) for images (n, in_channels, H, W) of any size."""
@@ -89,8 +89,8 @@ class CifarResNet(nn.Module):
         logits: Tensor = self.linear(features.mean(dim=(2, 3)))
         return logits
 
-    def _initialise(self) -> None:
-        """Initialise the convolutions for ReLU by fan-out, as in He et al. 2015 (arXiv 1502.01852)."""
+    def _initialize(self) -> None:
+        """Initialize the convolutions for ReLU by fan-out, as in He et al. 2015 (arXiv 1502.01852)."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

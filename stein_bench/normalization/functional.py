@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.normalization.estimators import Count, Estimator, widen
-from stein_bench.normalization.synchronised import pool_moments
+from stein_bench.normalization.synchronized import pool_moments
 
 ProcessGroup = Any
 """A `torch.distributed` process group; torch builds without distributed support have no such class."""
@@ -44,21 +44,21 @@ def normalize(
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
-    centre: Tensor,
+    center: Tensor,
 ) -> Tensor:
     """Return ``(x - mean)/√(variance + eps)·γ + β`` in the dtype of `x`; `weight` is γ, `bias` is β.
 
-    `centre` is any vector ``(C,)`` near the elements and does not affect the result: it is subtracted first to avoid
+    `center` is any vector ``(C,)`` near the elements and does not affect the result: it is subtracted first to avoid
     cancellation, and because it is constant, two sums over the elements give all gradients instead of three.
     """
     scale = (variance + eps).rsqrt()
     if weight is not None:
         scale = scale * weight
-    centre = centre.detach()
-    shift = (centre - mean) * scale
+    center = center.detach()
+    shift = (center - mean) * scale
     if bias is not None:
         shift = shift + bias
-    return ((widen(x) - per_channel(centre, x)) * per_channel(scale, x) + per_channel(shift, x)).to(x.dtype)
+    return ((widen(x) - per_channel(center, x)) * per_channel(scale, x) + per_channel(shift, x)).to(x.dtype)
 
 
 def normalize_batch(
@@ -80,7 +80,7 @@ def normalize_batch(
     if group is not None:
         mean, variance, count = pool_moments(mean, variance, own_count, group)
     shrunk_mean, shrunk_variance = estimator(mean, variance, count)
-    y = normalize(x, shrunk_mean, shrunk_variance, weight, bias, eps, centre=mean)
+    y = normalize(x, shrunk_mean, shrunk_variance, weight, bias, eps, center=mean)
     return y, mean.detach(), variance.detach(), count
 
 

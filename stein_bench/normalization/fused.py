@@ -25,7 +25,7 @@ from stein_bench.normalization.kernels import (
     sample_moments,
 )
 from stein_bench.normalization.pullbacks import pull_back
-from stein_bench.normalization.synchronised import pool_moments, sum_over
+from stein_bench.normalization.synchronized import pool_moments, sum_over
 
 
 class Moments(NamedTuple):

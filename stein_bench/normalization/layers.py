@@ -24,7 +24,7 @@ from stein_bench.normalization.estimators import estimator as estimator_function
 from stein_bench.normalization.functional import ProcessGroup, elements_per_channel, normalize_batch
 from stein_bench.normalization.fused import normalize_batch_fast
 from stein_bench.normalization.names import EstimatorName, parse_estimator
-from stein_bench.normalization.synchronised import group_to_synchronise
+from stein_bench.normalization.synchronized import group_to_synchronize
 
 STATS = ("running", "batch")
 """Statistics sources in evaluation: the running averages, or the evaluated batch."""
@@ -252,7 +252,7 @@ class SteinSyncBatchNorm(SteinNorm, nn.SyncBatchNorm):
     """
 
     def _group(self) -> ProcessGroup | None:
-        return group_to_synchronise(self.process_group) if self.training else None
+        return group_to_synchronize(self.process_group) if self.training else None
 
 
 def stein_layers(model: nn.Module) -> Iterator[tuple[str, SteinNorm]]:

@@ -66,9 +66,9 @@ def _through_stein_mean(mean: Tensor, grad: Tensor) -> Tensor:
     factor = (channels - 2) * channels / (channels + 1)
     unit = mean / positive_scale(mean)  # R is scale-invariant
     energy = unit.square().sum().clamp_min(SMALLEST_ENERGY)
-    centred = unit - unit.mean()
-    spread = centred.square().mean() / energy
-    slope = (centred / channels - spread * unit) * (2 / energy)
+    centered = unit - unit.mean()
+    spread = centered.square().mean() / energy
+    slope = (centered / channels - spread * unit) * (2 / energy)
     return grad * (1 - factor * spread) - slope * (factor * (grad * unit).sum())
 
 

@@ -22,7 +22,7 @@ class SteinBatchNormAct2d(SteinNorm, BatchNormAct2d):
 
 
 class SteinSyncBatchNormAct(SteinSyncBatchNorm, SyncBatchNormAct):
-    """timm's synchronised batch normalization, dropout and activation, with a shrinkage estimator.
+    """timm's synchronized batch normalization, dropout and activation, with a shrinkage estimator.
 
     As in timm, `drop` and `act` are set by conversion from `BatchNormAct2d` and may be missing.
     """

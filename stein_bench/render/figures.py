@@ -1,4 +1,4 @@
-"""Figures of plain data series, without report, torch or display. Nothing is distinguished by colour alone."""
+"""Figures of plain data series, without report, torch or display. Nothing is distinguished by color alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stein_bench.errors import UsageError
 
 INK = "#010203"
-"""Colour of text and axes: visually black, but unique, so that an SVG in a page can have it replaced."""
+"""Color of text and axes: visually black, but unique, so that an SVG in a page can have it replaced."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
 """After Okabe and Ito (2008), darkened so that each has a contrast of 3 to both white and near-black."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -82,10 +82,10 @@ def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for one in panel.series:
                 look = looks[one.label]
-                colour, marker, dash = (kinds[look % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+                color, marker, dash = (kinds[look % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
                 y, low, high = ([100 * value for value in values] for values in (one.y, one.low, one.high))
-                (drawn[one.label],) = axes.plot(one.x, y, color=colour, marker=marker, linestyle=dash)
-                axes.fill_between(one.x, low, high, color=colour, alpha=0.18, linewidth=0)
+                (drawn[one.label],) = axes.plot(one.x, y, color=color, marker=marker, linestyle=dash)
+                axes.fill_between(one.x, low, high, color=color, alpha=0.18, linewidth=0)
             axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
             axes.set_xlabel(panel.xlabel)
             axes.set_ylim(-3, 103)
@@ -104,15 +104,15 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
         figure = Figure(figsize=(6.4, 1.4 + 0.22 * rows), layout="constrained")
         axes = figure.subplots()
         for number, one in enumerate(series):
-            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+            color, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
             places = [x * (len(series) + 1) + number for x in one.x]
             axes.barh(
-                places, [100 * y for y in one.y], height=0.85, color=colour, alpha=0.75, hatch=hatch, label=one.label
+                places, [100 * y for y in one.y], height=0.85, color=color, alpha=0.75, hatch=hatch, label=one.label
             )
             middle, reach = ([50 * (h + s * w) for w, h in zip(one.low, one.high, strict=True)] for s in (1, -1))
             axes.errorbar(middle, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
-        centres = [group * (len(series) + 1) + (len(series) - 1) / 2 for group in range(len(groups))]
-        axes.set_yticks(centres, list(groups))
+        centers = [group * (len(series) + 1) + (len(series) - 1) / 2 for group in range(len(groups))]
+        axes.set_yticks(centers, list(groups))
         axes.invert_yaxis()
         axes.set_xlim(0, 103)
         axes.set_xlabel(xlabel)
@@ -141,12 +141,12 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
             axes.set_axis_off()
         for axes, (title, series) in zip(grid, panels, strict=False):
             for number, one in enumerate(series):
-                colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+                color, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
                 places = [x + 0.26 * (number - (len(series) - 1) / 2) for x in one.x]
                 for y, low, high, place in zip(one.y, one.low, one.high, places, strict=True):
-                    axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=1.6)
-                    axes.plot([100 * y], [place], color=colour, marker=marker, markersize=5)
-                axes.plot([], [], color=colour, marker=marker, label=one.label)
+                    axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=1.6)
+                    axes.plot([100 * y], [place], color=color, marker=marker, markersize=5)
+                axes.plot([], [], color=color, marker=marker, label=one.label)
             if zero:
                 axes.axvline(0, color=INK, alpha=0.5, linewidth=0.8)
             axes.set_title(title, fontsize=10)
@@ -165,12 +165,12 @@ def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
         figure = Figure(figsize=(6.4, 5.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True)
         for number, one in enumerate(kept):
-            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
-            top.plot(one.x, one.y, color=colour, marker=marker, linestyle=dash, markersize=4, label=one.label)
+            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            top.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4, label=one.label)
         for number, one in enumerate(ratios):
-            colour, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
-            bottom.plot(one.x, one.y, color=colour, marker=marker, linestyle=dash, markersize=4)
-            bottom.fill_between(one.x, one.low, one.high, color=colour, alpha=0.18, linewidth=0)
+            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            bottom.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4)
+            bottom.fill_between(one.x, one.low, one.high, color=color, alpha=0.18, linewidth=0)
         top.set_ylabel("share of the mean kept")
         bottom.set_ylabel("variance, shrunk / sample")
         bottom.set_xlabel("BN layer, from input to output")
@@ -198,7 +198,7 @@ def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]
 
 
 def svg_text(figure: Figure, name: str) -> str:
-    """Return a figure as an SVG element for a page, in the page's text colour and with ids that begin with `name`.
+    """Return a figure as an SVG element for a page, in the page's text color and with ids that begin with `name`.
 
     Equal figures give identical text.
     """

@@ -30,7 +30,7 @@ class Named(Budgeted, Protocol):
 
     @property
     def name(self) -> str:
-        """Its name in the catalogue."""
+        """Its name in the catalog."""
 
     @property
     def params(self) -> Mapping[str, ParameterValue]:

@@ -84,7 +84,7 @@ Sites = Annotated[
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
-    accuracy: Share = Field(description="share of correct samples; for segmentation, of correct labelled pixels")
+    accuracy: Share = Field(description="share of correct samples; for segmentation, of correct labeled pixels")
     ci95: Interval
     metrics: Metrics = None
     sites: Sites = None
@@ -154,7 +154,7 @@ class AttackResult(Part):
     status: Literal["ok", "failed", "skipped", "invalid"]
     message: str
     robust_accuracy: Share | None = Field(
-        description="share correct on the clean and on the adversarial input; for segmentation the share of labelled "
+        description="share correct on the clean and on the adversarial input; for segmentation the share of labeled "
         "pixels that are correct when every image is the adversarial or the clean one, whichever has the lower mIoU"
     )
     ci95: Interval | None
@@ -199,7 +199,7 @@ class CorruptionResult(Part):
 class PackedCounts(Part):
     """Pixel counts per image and class: little-endian uint32 arrays, images × classes, base64-encoded, in data order.
 
-    A pair has the pixels of each class that are predicted as that class, and all labelled pixels predicted as it. Under
+    A pair has the pixels of each class that are predicted as that class, and all labeled pixels predicted as it. Under
     attack an image has the counts of its adversarial input, or those of the clean one if that has the lower mIoU or the
     adversarial input does not count.
     """
@@ -287,7 +287,7 @@ class VariantResult(Part):
     )
     worst_case_accuracy: Share | None = Field(
         description="share that survives every attack; null if one failed or there is none. For segmentation the share "
-        "of labelled pixels that are correct when every image is under the attack that gives it the lowest mIoU"
+        "of labeled pixels that are correct when every image is under the attack that gives it the lowest mIoU"
     )
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None

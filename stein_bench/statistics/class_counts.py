@@ -30,7 +30,7 @@ class ClassCounts:
 
     Attributes:
         intersection: pixels of a class that are predicted as that class.
-        prediction: labelled pixels that are predicted as a class.
+        prediction: labeled pixels that are predicted as a class.
         target: pixels of a class.
     """
 
@@ -81,7 +81,7 @@ METRICS = ("miou", "pixel_accuracy", "precision", "recall", "f1", "jaccard")
 
 
 def metrics(totals: Floats) -> Floats:
-    """Return the `METRICS` of counts (…, 3·K) as an array (…, 6); NaN if no pixel is labelled.
+    """Return the `METRICS` of counts (…, 3·K) as an array (…, 6); NaN if no pixel is labeled.
 
     With I, P and T the counts of a class over the whole set, and means over the classes that occur in targets or
     predictions (a class in neither is left out):
@@ -124,7 +124,7 @@ def miou(totals: Floats) -> Floats:
 
 
 def image_miou(counts: ClassCounts) -> Floats:
-    """Return the mIoU of each image on its own, (n,); NaN for an image without labelled pixels."""
+    """Return the mIoU of each image on its own, (n,); NaN for an image without labeled pixels."""
     return miou(counts.stacked())
 
 
@@ -172,7 +172,7 @@ def permutation_test(first: ClassCounts, second: ClassCounts, unit: int = 1) -> 
     of all swaps, including the observed one, with a difference at least as large. All are tried if there are few, else
     `PERMUTATIONS` random ones and the observed one.
     Source: R. A. Fisher, The Design of Experiments (1935), chapter III; E. W. Noreen, Computer-Intensive Methods for
-    Testing Hypotheses (1989), for approximate randomisation with a statistic of the whole set.
+    Testing Hypotheses (1989), for approximate randomization with a statistic of the whole set.
 
     Args:
         first, second: counts of the same images, in the same order.

@@ -118,12 +118,12 @@ def _draw_clipped(batches: Batches, size: int, seed: int) -> list[Moments]:
     """Draw elements, add the noise and clip to the range of the batch's clean elements over all channels."""
     generator = torch.Generator().manual_seed(seed)
     shape = (size, batches.variances.numel(), batches.elements)
-    centred = torch.randn(shape, generator=generator) * batches.variances.sqrt().float().unsqueeze(1)
+    centered = torch.randn(shape, generator=generator) * batches.variances.sqrt().float().unsqueeze(1)
     noise = NOISES[f"noise-{batches.contamination}"](torch.zeros(shape), batches.strength, generator)
     drawn = []
     for population in batches.populations:
         means = true_means(shape[1], population)
-        clean = centred + means.float().unsqueeze(1)
+        clean = centered + means.float().unsqueeze(1)
         lowest, highest = clean.amin((1, 2), keepdim=True), clean.amax((1, 2), keepdim=True)
         drawn.append(_moments((clean + noise).clamp(lowest, highest)))
     return drawn
@@ -132,7 +132,7 @@ def _draw_clipped(batches: Batches, size: int, seed: int) -> list[Moments]:
 def _moments(elements: Tensor) -> Moments:
     """Return mean and biased variance over the last dimension, in float64."""
     mean = elements.mean(-1, keepdim=True)
-    centred = elements - mean
-    variance = centred.square().mean(-1).double()
-    correction = centred.mean(-1).double()  # rounding error of the float32 mean
+    centered = elements - mean
+    variance = centered.square().mean(-1).double()
+    correction = centered.mean(-1).double()  # rounding error of the float32 mean
     return mean.squeeze(-1).double() + correction, (variance - correction.square()).clamp_min(0)

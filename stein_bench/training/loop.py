@@ -18,7 +18,7 @@ from stein_bench.distributed import own_part, rank, sum_over_processes, world_si
 from stein_bench.errors import RunError
 from stein_bench.guard import copied_state, forked_rng, model_untouched, repeatable_backends
 from stein_bench.models.outputs import logits as model_logits
-from stein_bench.normalization.together import synchronised_batchnorm
+from stein_bench.normalization.together import synchronized_batchnorm
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
@@ -138,7 +138,7 @@ class Training:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Resume from the `state` of another `Training`."""
-        with synchronised_batchnorm(self.model):
+        with synchronized_batchnorm(self.model):
             self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
@@ -164,9 +164,9 @@ class Training:
         progress = progress or Silent()
         per_epoch = len(self.data.train)
         total, done = self.recipe.epochs * per_epoch, len(self.history) * per_epoch
-        # before the layers are synchronised: DistributedDataParallel refuses them on the CPU, where they work
+        # before the layers are synchronized: DistributedDataParallel refuses them on the CPU, where they work
         parallel = averaging_gradients(self.model, self._callable, self._trial_loss)
-        with repeatable_backends(), synchronised_batchnorm(self.model), phase(progress, title, total, done):
+        with repeatable_backends(), synchronized_batchnorm(self.model), phase(progress, title, total, done):
             while not self.finished:
                 epoch = len(self.history)
                 with forked_rng(derive_seed(self.seed, "fit", epoch, rank())):

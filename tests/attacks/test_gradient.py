@@ -103,13 +103,13 @@ def test_pgd_keeps_the_first_misclassified_iterate() -> None:
 )
 def test_projection_stays_in_ball_and_box_and_is_idempotent(norm: str, eps: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    centre = torch.rand(4, 3, 5, 5, generator=generator)
-    points = centre + torch.randn(4, 3, 5, 5, generator=generator)
-    projected = project(points, centre, norm, eps)
+    center = torch.rand(4, 3, 5, 5, generator=generator)
+    points = center + torch.randn(4, 3, 5, 5, generator=generator)
+    projected = project(points, center, norm, eps)
     assert projected.min() >= 0
     assert projected.max() <= 1
-    assert (perturbation_norm(projected.double() - centre.double(), norm) <= eps * (1 + 1e-5) + 1e-6).all()
-    assert torch.allclose(project(projected, centre, norm, eps), projected, atol=1e-6)
+    assert (perturbation_norm(projected.double() - center.double(), norm) <= eps * (1 + 1e-5) + 1e-6).all()
+    assert torch.allclose(project(projected, center, norm, eps), projected, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])

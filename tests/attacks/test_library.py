@@ -63,7 +63,7 @@ def spec_of(name: str) -> str:
     return f"{name}:{quick}" if quick else name
 
 
-def test_the_catalogue_has_every_class_of_the_library() -> None:
+def test_the_catalog_has_every_class_of_the_library() -> None:
     classes = {
         name for name in torchattacks.__all__
         if isinstance(getattr(torchattacks, name), type) and issubclass(getattr(torchattacks, name), LibraryAttack)

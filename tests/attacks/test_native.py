@@ -42,7 +42,7 @@ def network(classes: int = 5, shape: tuple[int, ...] = (3, 8, 8)) -> nn.Module:
     return nn.Sequential(body, nn.Linear(features, classes)).eval()
 
 
-def test_every_native_attack_of_the_catalogue_has_a_function_and_the_other_way_round() -> None:
+def test_every_native_attack_of_the_catalog_has_a_function_and_the_other_way_round() -> None:
     assert [info.name for info in NATIVE] == list(NATIVE_ATTACKS)
 
 

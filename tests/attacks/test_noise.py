@@ -22,7 +22,7 @@ def noise_of(name: str, std: float = 0.02, number: int = 0) -> np.ndarray:
     return (corrupt(name, {"std": std}, GREY, [3], number) - GREY).flatten().double().numpy()
 
 
-def test_every_corruption_of_the_catalogue_has_a_function_and_the_other_way_round() -> None:
+def test_every_corruption_of_the_catalog_has_a_function_and_the_other_way_round() -> None:
     assert [info.name for info in NOISE] == list(NOISES)
     assert all(info.is_corruption and info.access == "none" for info in NOISE)
 

@@ -291,7 +291,9 @@ def test_undetectable_drops_are_reported():
         gate(batch_dependent, batch_dependent)
     )
     page = gate_markdown(gate(both, both))
-    assert "detectable drop: 7 points (4 tests of 100 samples, α = 0.05). Comparisons without p could not detect any drop." in page
+    assert "detectable drop: 7 points (4 tests of 100 samples, α = 0.05). Comparisons without p could not" in page
+    assert "- under batch statistics samples depend on each other: p is from tests of whole batches" in page
+    assert "depend on each other" not in gate_markdown(gate(report(variant()), report(variant())))
 
 
 def test_it_imports_no_torch(save, before):

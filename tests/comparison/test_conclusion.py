@@ -127,7 +127,7 @@ def test_one_step_alone_shows_no_robustness():
         variant(bn, clean=CLEAN, attacks={FGSM: bits(wrong, 400)}) for bn, wrong in (("sample", 200), ("stein", 100))
     ]
     assert sentence(*one) == (
-        "No conclusion about robustness: no iterated white-box attack was run, and fgsm alone show little."
+        "No conclusion about robustness: no iterated white-box attack was run, and fgsm alone shows little."
     )
     assert "no iterated white-box attack was run" in sentence(one[0])
 
@@ -151,9 +151,9 @@ def test_several_variants_are_told_in_one_sentence():
     lost = pair(100, bn="stein-mean")[1]
     checks = [diagnostic(name="clean-accuracy", variant="stein-mean/running")]
     assert sentence(plain, better, worse, same, lost, diagnostics=checks) == (
-        "In the worst case, compared with plain BN under the same statistics, significantly higher: stein (+12.5 points); "
-        "significantly lower: jsnorm (−12.5 points); no difference shown: ridge:0.001 (+0.2 points); no conclusion: "
-        "stein-mean (it has lost its clean accuracy)."
+        "In the worst case, compared with plain BN under the same statistics, "
+        "significantly higher: stein (+12.5 points); significantly lower: jsnorm (−12.5 points); "
+        "no difference shown: ridge:0.001 (+0.2 points); no conclusion: stein-mean (it has lost its clean accuracy)."
     )
 
 
@@ -190,6 +190,6 @@ def test_with_controls_no_cell_is_picked_out():
     running, batch = pair(150), pair(320, 200, stats="batch")
     variants = [batch[1], *(replaced(v, control=True) for v in (*running, batch[0]))]
     assert sentence(*variants) == (
-        "In the worst case, compared with plain BN under the same statistics, significantly higher: stein/running (+12.5 "
-        "points); significantly lower: stein/batch (−30.0 points)."
+        "In the worst case, compared with plain BN under the same statistics, "
+        "significantly higher: stein/running (+12.5 points); significantly lower: stein/batch (−30.0 points)."
     )

@@ -57,9 +57,9 @@ def test_pairs_come_as_the_model_gets_them(root):
     assert (images.dtype, labels.dtype, labels.shape) == (torch.float32, torch.int64, (4, 64, 128))
     assert (labels[:, :2] == IGNORE).all()
     table = training_ids()
-    for label_id, colour in zip(LABEL_IDS, COLOURS, strict=True):
+    for label_id, color in zip(LABEL_IDS, COLOURS, strict=True):
         pixels = images.movedim(1, -1)[labels == int(table[label_id])]
-        assert pixels.mean(dim=0).mul(255).numpy() == pytest.approx(colour, abs=5)  # RGB, not BGR
+        assert pixels.mean(dim=0).mul(255).numpy() == pytest.approx(color, abs=5)  # RGB, not BGR
 
 
 def test_images_are_256_by_512_unless_a_height_is_given_and_labels_are_never_mixed(root):
@@ -68,7 +68,7 @@ def test_images_are_256_by_512_unless_a_height_is_given_and_labels_are_never_mix
     small = source.samples("test", Resize(16)).batch([0])[1]
     assert small.shape == (1, 16, 32)
     whole = source.samples("test", Resize(64)).batch([0])[1]
-    assert torch.equal(small, whole[:, 2::4, 2::4])  # the pixel at the centre of each 4×4 block
+    assert torch.equal(small, whole[:, 2::4, 2::4])  # the pixel at the center of each 4×4 block
     assert set(small.unique().tolist()) <= set(whole.unique().tolist())
 
 
@@ -122,7 +122,7 @@ def damage(root: Path, how: str) -> None:
         label_of(root).rename(label_of(root).with_name("x_gtFine_labelTrainIds.png"))
     elif how == "size":
         Image.open(label_of(root)).resize((64, 32)).save(label_of(root))
-    elif how == "colour":
+    elif how == "color":
         Image.open(image_of(root)).save(label_of(root))
     elif how == "strange-id":
         Image.fromarray(np.full((64, 128), 77, np.uint8)).save(label_of(root))
@@ -142,7 +142,7 @@ def damage(root: Path, how: str) -> None:
         ("missing-label", r"lindau_000000_000019_gtFine_labelIds\.png: no such file; every image needs its label IDs"),
         ("training-ids", r"lindau_000000_000019_gtFine_labelIds\.png: no such file"),
         ("size", r"labelIds\.png: 64×32 pixels, but its image has 128×64; they must agree"),
-        ("colour", r"labelIds\.png: mode RGB, not one 8-bit label ID per pixel"),
+        ("color", r"labelIds\.png: mode RGB, not one 8-bit label ID per pixel"),
         ("strange-id", r"the label ID 77 is not one of Cityscapes' \(0 to 33\); is this another label file\?"),
         ("no-image", r"labelIds\.png: not a readable image"),
     ],

@@ -341,7 +341,7 @@ def broken_file(folder, kind):
         stored = bytearray(gzip.decompress(write(path, good).read_bytes()))
         stored[280:328] = bytes(48)  # srow_x, srow_y, srow_z
         path.write_bytes(gzip.compress(stored))
-    elif kind == "colours":
+    elif kind == "colors":
         write(path, np.zeros(SIDES, [("R", "u1"), ("G", "u1"), ("B", "u1")]))
     elif kind == "complex":
         write(path, good.astype(np.complex64))
@@ -359,7 +359,7 @@ BROKEN_FILES = [
     ("nan", r"0\.nii\.gz: 2 values are not finite; replace them, e\.g\. by 0$"),
     ("no orientation", r"0\.nii\.gz: has no orientation \(sform and qform are unset or singular\)"),
     ("singular", r"0\.nii\.gz: has no orientation"),
-    ("colours", r"0\.nii\.gz: holds values of type .*; real numbers are needed$"),
+    ("colors", r"0\.nii\.gz: holds values of type .*; real numbers are needed$"),
     ("complex", r"0\.nii\.gz: holds values of type complex64; real numbers are needed$"),
     ("plane", r"0\.nii\.gz: is 6×5; one 3-D volume is needed$"),
     ("another kind", r"0\.mgz: is not named as a NIfTI file; \.nii or \.nii\.gz is needed$"),

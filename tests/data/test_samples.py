@@ -192,7 +192,7 @@ def test_files_and_arrays_are_resized_alike_up_to_rounding_to_8_bits(interpolati
     assert np.abs(as_array.numpy() * 255 - as_file).max() < 1.1
 
 
-def test_crop_without_scaling_takes_the_centre_exactly():
+def test_crop_without_scaling_takes_the_center_exactly():
     images = torch.arange(6 * 10).reshape(1, 1, 6, 10) / 60
     assert torch.equal(resize_tensor(images, Resize(6)), images[..., 2:8])
 

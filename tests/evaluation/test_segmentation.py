@@ -22,6 +22,7 @@ from stein_bench.data import Resize, open_data
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.measures import Segmented
+from stein_bench.render.comparison.gate_files import gate_markdown
 from stein_bench.report.adversarials import read_adversarials
 from stein_bench.report.document import Report, read_report, report_schema
 from stein_bench.statistics.class_counts import METRICS, ClassCounts, image_miou, metrics
@@ -37,7 +38,7 @@ MEAN = torch.tensor([0.3, 0.5, 0.2])
 
 
 def make(num_classes=19):
-    """The nearest colour, by way of a BN layer whose running mean is no zero."""
+    """The nearest color, by way of a BN layer whose running mean is no zero."""
     first, norm, last = nn.Conv2d(3, 3, 1, bias=False), nn.BatchNorm2d(3), nn.Conv2d(3, num_classes, 1)
     with torch.no_grad():
         first.weight.copy_(torch.eye(3)[..., None, None])
@@ -219,6 +220,7 @@ def test_the_gate_tells_a_lower_miou_from_an_equal_one(net: str, city: str) -> N
     assert clean.difference == pytest.approx(clean.now - clean.before)
     assert clean.before == pytest.approx(report.variants[0].clean.metrics["miou"].value)
     assert "10 of 12 images worse" in result.messages("error")[0]
+    assert "- worse in sample/running, clean mIoU: images 0, 1, 2," in gate_markdown(result)
     slight = gate(worse(report, 1), report)
     assert slight.comparisons[0].status in ("unproven", "unchanged")
     floor = Policy.model_validate({"rules": [{"accuracy": "clean", "minimum": 0.9999}]})

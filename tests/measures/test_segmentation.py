@@ -48,7 +48,7 @@ def test_the_worst_case_is_the_lowest_miou_image_by_image():
     assert right_pixels(worst) == [4, 2, 6]
 
 
-def test_the_accuracy_is_of_all_labelled_pixels_and_the_headline_the_miou():
+def test_the_accuracy_is_of_all_labeled_pixels_and_the_headline_the_miou():
     one = outcome(20, 10, 6)
     rate = one.accuracy()
     assert (rate.value, rate.n) == (pytest.approx(36 / 60), 60)
@@ -57,11 +57,11 @@ def test_the_accuracy_is_of_all_labelled_pixels_and_the_headline_the_miou():
     assert one.metrics()["pixel_accuracy"].value == pytest.approx(36 / 60)
 
 
-def test_one_image_has_no_interval_and_no_labelled_pixel_is_a_failed_run():
+def test_one_image_has_no_interval_and_no_labeled_pixel_is_a_failed_run():
     assert outcome(10).headline().ci95 is None
     assert (outcome(10).accuracy().low, outcome(10).accuracy().high) == (0, 1)
     nothing = Segmented(ClassCounts(*(np.zeros((2, 3), np.int64) for _ in range(3))))
-    with pytest.raises(RunError, match="has a labelled pixel"):
+    with pytest.raises(RunError, match="has a labeled pixel"):
         nothing.accuracy()
 
 

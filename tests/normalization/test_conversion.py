@@ -118,7 +118,7 @@ def test_preserved_functions_are_equal_to_rounding(kind, estimator):
         torch.testing.assert_close(value, state[name], rtol=1e-12, atol=1e-12)
 
 
-def test_synchronised_layers_convert():
+def test_synchronized_layers_convert():
     model = nn.SyncBatchNorm.convert_sync_batchnorm(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
     group = model[1].process_group
     convert_batchnorm(model)
@@ -127,16 +127,16 @@ def test_synchronised_layers_convert():
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_timms_synchronised_layers_convert_with_their_activation(training):
+def test_timms_synchronized_layers_convert_with_their_activation(training):
     plain = BatchNormAct2d(4, act_layer=nn.SiLU)
-    synchronised = convert_sync_batchnorm(copy.deepcopy(plain))
-    assert type(synchronised) is SyncBatchNormAct
-    convert_batchnorm(synchronised, "sample")
-    assert type(synchronised) is SteinSyncBatchNormAct
+    synchronized = convert_sync_batchnorm(copy.deepcopy(plain))
+    assert type(synchronized) is SyncBatchNormAct
+    convert_batchnorm(synchronized, "sample")
+    assert type(synchronized) is SteinSyncBatchNormAct
     x = activations((6, 4, 3, 2))
-    assert torch.equal(synchronised.train(training)(x), plain.train(training)(x))
-    del synchronised.act
-    assert (synchronised(x) < -0.5).any()
+    assert torch.equal(synchronized.train(training)(x), plain.train(training)(x))
+    del synchronized.act
+    assert (synchronized(x) < -0.5).any()
 
 
 def test_conversion_on_the_meta_device_needs_no_values():

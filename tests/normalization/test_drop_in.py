@@ -225,9 +225,9 @@ def test_the_kept_activations_are_input_and_vectors(kind, mode):
 
 def test_parameters_keep_their_identity_for_optimisers():
     model = nn.Sequential(nn.BatchNorm2d(4))
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     convert_batchnorm(model, "stein")
     before = model[0].weight.clone()
     model(activations((6, 4, 3, 2))).pow(3).sum().backward()
-    optimiser.step()
+    optimizer.step()
     assert not torch.equal(model[0].weight, before)

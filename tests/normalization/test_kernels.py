@@ -42,8 +42,8 @@ def backward_elemt(grad, x, mean, invstd, weight, sum_dy, sum_dy_xmu, count):
     assert grad.stride() == x.stride()
     assert count.dtype == torch.int32
     share = 1 / count.sum()
-    centred = widen(x) - per_channel(mean, x)
-    through_variance = centred * per_channel(invstd**2 * sum_dy_xmu * share, x)
+    centered = widen(x) - per_channel(mean, x)
+    through_variance = centered * per_channel(invstd**2 * sum_dy_xmu * share, x)
     inner = widen(grad) - per_channel(sum_dy * share, x) - through_variance
     return (inner * per_channel(invstd * weight, x)).to(x.dtype)
 

@@ -157,7 +157,7 @@ def test_a_model_that_rejects_the_size_says_so() -> None:
         check_model(made, build_untrained(made))
 
 
-def test_class_index_folders_are_labelled_by_the_models_own_classes(tmp_path: Path) -> None:
+def test_class_index_folders_are_labeled_by_the_models_own_classes(tmp_path: Path) -> None:
     for name in ("0", "1", "999"):
         (tmp_path / "val" / name).mkdir(parents=True)
         Image.new("RGB", (160, 160)).save(tmp_path / "val" / name / "0.png")

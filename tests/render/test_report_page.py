@@ -220,21 +220,21 @@ def test_reports_are_compared_on_one_page(whole, save, invoke, tmp_path):
     assert "other: jsnorm/running" in (tmp_path / "b.svg").read_text(encoding="utf-8")
 
 
-def luminance(colour):
-    values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    values = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("ground", ["#ffffff", "#141414"])
-def test_colours_stand_out_in_light_and_dark(ground):
+def test_colors_stand_out_in_light_and_dark(ground):
     """WCAG 2.2, 1.4.11: 3 to 1 for graphics."""
-    for colour in figures.COLOURS:
-        lighter, darker = sorted((luminance(colour), luminance(ground)), reverse=True)
-        assert (lighter + 0.05) / (darker + 0.05) >= 3, colour
+    for color in figures.COLOURS:
+        lighter, darker = sorted((luminance(color), luminance(ground)), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 3, color
 
 
-def test_series_differ_in_more_than_colour():
+def test_series_differ_in_more_than_color():
     assert len({len(kinds) for kinds in (figures.COLOURS, figures.MARKERS, figures.DASHES, figures.HATCHES)}) == 1
     assert all(len(set(kinds)) == len(kinds) for kinds in (figures.MARKERS, figures.DASHES, figures.HATCHES))
 

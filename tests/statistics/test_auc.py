@@ -18,10 +18,10 @@ LABELLED = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, ma
 
 @given(LABELLED)
 @settings(max_examples=150, deadline=None)
-def test_the_area_is_that_of_an_independent_implementation(labelled):
+def test_the_area_is_that_of_an_independent_implementation(labeled):
     """Small whole scores: many ties, which count half."""
-    scores = np.array([float(score) for score, _ in labelled])
-    positive = np.array([flag for _, flag in labelled])
+    scores = np.array([float(score) for score, _ in labeled])
+    positive = np.array([flag for _, flag in labeled])
     found = auc(scores, positive)
     if positive.all() or not positive.any():
         assert found is None

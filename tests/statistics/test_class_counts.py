@@ -55,7 +55,7 @@ def random_counts(seed, images=6, classes=3, quality=0.6):
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.floats(0, 0.9))
 @settings(max_examples=40, deadline=None)
-def test_metrics_are_scikit_learns_over_all_labelled_pixels(seed, used, void):
+def test_metrics_are_scikit_learns_over_all_labeled_pixels(seed, used, void):
     predicted, labels, classes = maps(np.random.default_rng(seed), used=used, void=void)
     valid = labels != IGNORE
     if not valid.any():

@@ -94,11 +94,11 @@ def test_moments_are_distributed_as_those_of_elements_drawn_one_by_one(kind: str
     clean = torch.randn(4000, 4, elements, generator=generator) * variances.sqrt().float().unsqueeze(1)
     noise = NOISES[f"noise-{kind}"](torch.zeros_like(clean), 0.9, generator)
     variance, mean = torch.var_mean((clean + noise).double(), dim=2, correction=0)
-    centres = means.mean(0)
+    centers = means.mean(0)
     for channel in range(4):
-        assert stats.ks_2samp(means[:, channel] - centres[channel], mean[:, channel]).pvalue > 1e-4
+        assert stats.ks_2samp(means[:, channel] - centers[channel], mean[:, channel]).pvalue > 1e-4
         assert stats.ks_2samp(scatters[:, channel], variance[:, channel]).pvalue > 1e-4
-        product = (means[:, channel] - centres[channel]).square() * scatters[:, channel]  # dependence of the two
+        product = (means[:, channel] - centers[channel]).square() * scatters[:, channel]  # dependence of the two
         assert stats.ks_2samp(product, mean[:, channel].square() * variance[:, channel]).pvalue > 1e-4
 
 

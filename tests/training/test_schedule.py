@@ -74,7 +74,7 @@ def test_one_cycle_cycles_the_momentum_only_if_set():
         assert optimizer.param_groups[0]["momentum"] == expected
 
 
-def minimised(chosen, steps=4):
+def minimized(chosen, steps=4):
     """Follow the gradient of x²/2 from 1."""
     x = nn.Parameter(torch.ones(1, dtype=torch.float64))
     optimizer = make_optimizer([x], chosen)
@@ -93,7 +93,7 @@ def test_sgd_matches_the_textbook(nesterov):
         gradient = x + 0.2 * x
         velocity = 0.8 * velocity + gradient
         x -= 0.1 * (gradient + 0.8 * velocity if nesterov else velocity)
-    found = minimised(recipe(momentum=0.8, nesterov=nesterov, weight_decay=0.2))
+    found = minimized(recipe(momentum=0.8, nesterov=nesterov, weight_decay=0.2))
     assert found == pytest.approx(x, rel=1e-12)
 
 
@@ -106,5 +106,5 @@ def test_adamw_matches_the_paper():
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         x -= 0.1 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-    found = minimised(recipe(optimizer="adamw", weight_decay=0.2))
+    found = minimized(recipe(optimizer="adamw", weight_decay=0.2))
     assert found == pytest.approx(x, rel=1e-9)

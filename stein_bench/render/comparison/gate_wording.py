@@ -18,7 +18,8 @@ _NAMES = {
 
 
 DEPENDENT = (
-    "under batch statistics samples depend on each other: p is over whole batches, intervals assume independence"
+    "under batch statistics samples depend on each other: p is from tests of whole batches, "
+    "intervals assume independence"
 )
 """Caveat for comparisons with `assumes_independence`."""
 

@@ -85,14 +85,14 @@ def pixels(values: NDArray[np.floating]) -> Picture:
 
 def overlaid(picture: Picture, classes: NDArray[np.int64]) -> Picture:
     """Overlay a class map on a picture, half transparent; pixels without a class (below 0, or 255) are unchanged."""
-    colours = np.array([_class_colour(number) for number in range(256)], np.float64)
+    colors = np.array([_class_color(number) for number in range(256)], np.float64)
     known = (classes >= 0) & (classes != 255)
-    laid = 0.45 * picture + 0.55 * colours[np.where(known, classes, 0) % 256]
+    laid = 0.45 * picture + 0.55 * colors[np.where(known, classes, 0) % 256]
     return np.asarray(np.where(known[..., None], laid, picture), np.uint8)
 
 
-def _class_colour(number: int) -> tuple[float, float, float]:
-    """Return a colour whose hue and lightness both differ between neighbours."""
+def _class_color(number: int) -> tuple[float, float, float]:
+    """Return a color whose hue and lightness both differ between neighbors."""
     hue, light = (number * 0.618034) % 1, (90, 150, 210)[number % 3]
     wave = [0.5 + 0.5 * np.cos(2 * np.pi * (hue - shift / 3)) for shift in range(3)]
     return tuple(float(min(255, light * (0.35 + 0.85 * share))) for share in wave)  # type: ignore[return-value]

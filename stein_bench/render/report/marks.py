@@ -9,7 +9,7 @@ from stein_bench.comparison.document import ALPHA
 from stein_bench.report.document import Report
 
 SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "below": "−"}
-"""One character each, readable without colour."""
+"""One character each, readable without color."""
 _MEANINGS: dict[Mark, str] = {
     "best-above": "best, and significantly above plain BN",
     "best": "best, not significantly",

@@ -39,13 +39,13 @@ AUC_UNDER_ATTACK = (
 class MetricRow:
     """Metrics and sites of one variant in one outcome: clean, an attack, a corruption, or the worst case.
 
-    `summarises`: whether the outcome (clean or worst case) is shown if a table of all outcomes would be too long.
+    `summarizes`: whether the outcome (clean or worst case) is shown if a table of all outcomes would be too long.
     """
 
     outcome: str
     metrics: Mapping[str, Figure]
     sites: Mapping[str, SiteResult]
-    summarises: bool
+    summarizes: bool
 
 
 def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
@@ -81,7 +81,7 @@ def metric_tables(report: Report) -> list[RenderableType]:
         for variant, row in _leading([(v, row) for v, row in rows if row.metrics.keys() & set(part)]):
             table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name), brief=brief) for name in part))
         tables.append(table)
-    by_site = [(variant, row) for variant, row in rows if row.sites and row.summarises]
+    by_site = [(variant, row) for variant, row in rows if row.sites and row.summarizes]
     if by_site:
         table = _table(["accuracy %", *(f"{SHORT.get(name, name)} %" for name in names)], sites=True)
         for variant, row in _leading(by_site):

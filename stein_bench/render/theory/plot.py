@@ -20,9 +20,9 @@ from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.study import RiskStudy
 
 COLOURS = "PuOr_r"
-"""Diverging and safe for colour-blind readers: purple is below 1, orange above."""
+"""Diverging and safe for color-blind readers: purple is below 1, orange above."""
 SAFE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Line colours: those of Okabe and Ito, safe for colour-blind readers."""
+"""Line colors: those of Okabe and Ito, safe for color-blind readers."""
 
 
 def plot_risk(study: RiskStudy, path: str | Path) -> None:

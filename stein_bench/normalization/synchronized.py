@@ -34,7 +34,7 @@ def sum_over(values: Tensor, group: Any) -> Tensor:
     return cast(Tensor, all_reduce(values, group=group))  # type: ignore[no-untyped-call]
 
 
-def group_to_synchronise(group: Any) -> Any | None:
+def group_to_synchronize(group: Any) -> Any | None:
     """Return the process group to pool over (the default one for None), or None if this process is alone."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):

@@ -1,4 +1,4 @@
-"""Synchronised layers: several processes, each with a part of the batch, compute what one computes with all of it."""
+"""Synchronized layers: several processes, each with a part of the batch, compute what one computes with all of it."""
 
 import socket
 from contextlib import closing
@@ -13,7 +13,7 @@ from torch import nn
 
 from stein_bench.normalization.layers import SteinBatchNorm2d, SteinSyncBatchNorm
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
-from stein_bench.normalization.synchronised import group_to_synchronise
+from stein_bench.normalization.synchronized import group_to_synchronize
 
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
@@ -139,19 +139,19 @@ def test_alone_it_is_the_ordinary_stein_layer(estimator):
     assert torch.equal(alone[1], expected[1])
 
 
-def test_a_group_of_one_process_is_not_synchronised(tmp_path):
+def test_a_group_of_one_process_is_not_synchronized(tmp_path):
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("torch was built without gloo")
-    assert group_to_synchronise(None) is None
+    assert group_to_synchronize(None) is None
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        assert group_to_synchronise(None) is None
+        assert group_to_synchronize(None) is None
         assert SteinSyncBatchNorm(3)(torch.randn(4, 3)).isfinite().all()
     finally:
         dist.destroy_process_group()
 
 
-def test_arguments_and_weights_are_those_of_the_ordinary_synchronised_layer():
+def test_arguments_and_weights_are_those_of_the_ordinary_synchronized_layer():
     layer = SteinSyncBatchNorm(3, 1e-3, 0.2, process_group=None, estimator="jsnorm")
     assert (layer.eps, layer.momentum, layer.estimator) == (1e-3, 0.2, "jsnorm")
     layer.load_state_dict(nn.SyncBatchNorm(3).state_dict())
