@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from benchmarks.cifar_networks import load
 from benchmarks.rivals import RIVALS, SHARE, STEPS
+from stein_bench.attacks.attack import attack_seeds, resolve_attack
 from stein_bench.attacks.geometry import random_start
-from stein_bench.attacks.registry import attack_seeds, resolve_attack
 from stein_bench.attacks.verify import verify
 from stein_bench.data import open_data
 from stein_bench.data.samples import Samples, batches

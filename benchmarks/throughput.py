@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmarks.cifar_networks import MODELS, SCALING, load
 from benchmarks.rivals import torchattacks_pgd
-from stein_bench.attacks.registry import attack_seeds, resolve_attack, resolve_attacks
+from stein_bench.attacks.attack import attack_seeds, resolve_attack, resolve_attacks
 from stein_bench.data import open_data
 from stein_bench.data.samples import Samples
 from stein_bench.data.samples import batches as load_batches

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.catalog import NATIVE
-from stein_bench.attacks.registry import Attack
 from stein_bench.errors import UsageError
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
+from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.catalog import ITERATED, ONE_STEP
-from stein_bench.attacks.registry import Attack
 from stein_bench.measures import Outcome
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Diagnostic

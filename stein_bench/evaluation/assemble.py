@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stein_bench.attacks.registry import Attack
+from stein_bench.attacks.attack import Attack
 from stein_bench.evaluation.networks import Built
 from stein_bench.evaluation.units import CLEAN, DISTANCE, REPLAY, Phase, Unit, draws, gather, of_setting, replay_phase
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong

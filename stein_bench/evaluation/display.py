@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stein_bench.attacks.registry import Attack
+from stein_bench.attacks.attack import Attack
 from stein_bench.evaluation.replay import SINGLES
 from stein_bench.evaluation.units import CLEAN, REPLAY, Unit, draws, replay_phase
 from stein_bench.measures import MEASURES, Outcome

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
-from stein_bench.attacks.registry import Attack, attack_seeds
 from stein_bench.attacks.verify import verify
 from stein_bench.data.samples import Samples, batches
 from stein_bench.errors import RunError

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks.registry import Attack
+from stein_bench.attacks.attack import Attack
 from stein_bench.data.samples import Samples, read_chunks
 from stein_bench.distributed import own_part, rank, sum_over_processes, world_size
 from stein_bench.errors import RunError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from stein_bench.attacks.registry import Attack, resolve_attack
+from stein_bench.attacks.attack import Attack, resolve_attack
 from stein_bench.data.samples import Samples
 from stein_bench.distributed import own_device
 from stein_bench.errors import UsageError

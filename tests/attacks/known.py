@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks.registry import Attack, resolve_attack
+from stein_bench.attacks.attack import Attack, resolve_attack
 from stein_bench.tasks import Classification
 
 TASK = Classification()

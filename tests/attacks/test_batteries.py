@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stein_bench.attacks.attack import resolve_attack, resolve_attacks
 from stein_bench.attacks.batteries import FOLDER, battery_names, find_battery
 from stein_bench.attacks.noise import NOISES
-from stein_bench.attacks.registry import resolve_attack, resolve_attacks
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.catalog import CATALOG
-from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.attacks.verify import verify
 from stein_bench.guard import model_untouched

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.dense import best_seen, segpgd_loss
-from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.verify import verify
 from stein_bench.tasks import IGNORE, TASKS
 

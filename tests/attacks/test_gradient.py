@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from stein_bench.attacks.attack import attack_seeds, resolve_attack
 from stein_bench.attacks.geometry import project, random_start
 from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
-from stein_bench.attacks.registry import attack_seeds, resolve_attack
 from stein_bench.attacks.verify import perturbation_norm
 from stein_bench.tasks import Classification
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.active import Batch, in_turn
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.native import NATIVE_ATTACKS
-from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.loop import CountingModel

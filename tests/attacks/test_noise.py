@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+from stein_bench.attacks.attack import resolve_attack, resolve_attacks
 from stein_bench.attacks.catalog import NOISE
 from stein_bench.attacks.noise import NOISES, corrupt
-from stein_bench.attacks.registry import resolve_attack, resolve_attacks
 from stein_bench.errors import UsageError
 
 GREY = torch.full((1, 3, 200, 200), 0.5)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from stein_bench.attacks import native
 from stein_bench.attacks.apgd import apgd, checkpoints
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.fab import fab, onto_plane
 from stein_bench.attacks.geometry import length, random_start
 from stein_bench.attacks.losses import dlr, loss_gradient, margin, ranked_targets, targeted_dlr, targeted_margin
-from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.square import bump, square, window_side
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.loop import CountingModel

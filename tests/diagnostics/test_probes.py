@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks.registry import resolve_attacks
+from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.diagnostics.consistency import consistency
 from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
 from stein_bench.evaluation.assemble import replay_result

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stein_bench.attacks.attack import attack_seeds
 from stein_bench.attacks.catalog import CATALOG, TRANSFERS
 from stein_bench.attacks.geometry import random_start
 from stein_bench.attacks.gradient import pgd
-from stein_bench.attacks.registry import attack_seeds
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.networks import build_network

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stein_bench.attacks.registry import resolve_attacks
+from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.errors import UsageError
 from stein_bench.reproduction.experiment import FOLDER, PRESETS, SYSTEMS, experiment_file, read_experiment
 from stein_bench.training.recipes import find_recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stein_bench.attacks.registry import resolve_attack
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.guard import copied_state
 from stein_bench.models.weights import state_sha256
 from stein_bench.normalization.convert import convert_batchnorm

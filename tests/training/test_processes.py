@@ -35,7 +35,7 @@ RUN = {"epochs": 2, "limit": 200, "batch_size": 33, "bn": "stein", "recipe": "ci
 
 def run_case(bn: str, attack: str | None, changes: dict[str, Any]) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """Train the small network, without dropout, on 7 batches of 29 or 28 samples; return state and history."""
-    from stein_bench.attacks.registry import resolve_attack
+    from stein_bench.attacks.attack import resolve_attack
     from stein_bench.normalization.convert import convert_batchnorm
     from stein_bench.training.loop import Adversary
 

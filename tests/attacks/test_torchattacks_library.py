@@ -12,8 +12,8 @@ import torchattacks
 from torch import Tensor, nn
 from torchattacks.attack import Attack as LibraryAttack
 
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.catalog import CATALOG
-from stein_bench.attacks.registry import resolve_attack
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError

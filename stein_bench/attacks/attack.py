@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
-from stein_bench.attacks.library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.native import run_native
+from stein_bench.attacks.torchattacks_library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.seeds import derive_seed

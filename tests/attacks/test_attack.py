@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stein_bench.attacks.registry import resolve_attack, resolve_attacks
+from stein_bench.attacks.attack import resolve_attack, resolve_attacks
 from stein_bench.errors import UsageError
 
 
