@@ -388,4 +388,4 @@ def test_attacks_that_make_the_perturbation_small_report_how_far_they_had_to_go(
     text = " ".join(console.file.getvalue().split())
     median = f"{255 * fab.distances.median:.3g}/255"
     assert f"fab 2/255: nearest adversarial inputs found: Linf median {median}, mean" in text
-    assert f"of {fab.distances.found} of {fab.distances.samples} samples" in text
+    assert f"for {fab.distances.found} of {fab.distances.samples} samples" in text
