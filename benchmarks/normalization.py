@@ -1,4 +1,4 @@
-"""Speed of Stein layers: median ratios to the time of ordinary BN on the same shape.
+"""Speed of Stein layers: median ratios to the time of plain BN on the same shape.
 
 Every round runs each variant, in alternating order, so that other load on the machine affects all alike, and ratios are
 taken within a round. The column `again` compares the ordinary layer with itself, which shows the noise. Run from the

@@ -1,4 +1,4 @@
-"""The targeted fast adaptive boundary attack: steps to the linearised boundary, pulled back towards the clean input."""
+"""The targeted fast adaptive boundary attack: steps to the linearized boundary, pulled back towards the clean input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stein_bench.tasks import Task
 LARGEST_BIAS = 0.1
 """Largest weight of the step from the clean input, α_max of the paper."""
 OVERSHOOT = 1.05
-"""Extrapolation beyond the linearised boundary, η of the paper."""
+"""Extrapolation beyond the linearized boundary, η of the paper."""
 BACKWARD = 0.9
 """How much of the perturbation a point beyond the boundary keeps for the next step, β of the paper."""
 ENDLESS = 1e9

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @app.command("compare", no_args_is_help=True)
 def compare_(
-    reports: Annotated[list[str], typer.Argument(metavar="REPORT...", help="Reports of evaluate.", show_default=False)],
+    reports: Annotated[
+        list[str], typer.Argument(metavar="REPORT...", help="Reports written by evaluate.", show_default=False)
+    ],
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
     latex: Annotated[str | None, typer.Option(metavar="PATH", help="Write a LaTeX table (booktabs) here.")] = None,
@@ -29,8 +31,8 @@ def compare_(
 ) -> int:
     """Compare reports sample by sample.
 
-    The variants of one report against its first, two reports against each other (difference, interval, p), or more
-    as a leaderboard sorted by worst-case accuracy. Rows that cannot be compared (other samples, another
+    One report: its variants against the first. Two reports: one against the other (difference, interval, p). More: a
+    leaderboard, sorted by worst-case accuracy. Rows that cannot be compared (other samples, another
     statistics source, untrustworthy results) are marked with the reason.
 
     Examples:

@@ -73,7 +73,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="running|batch",
-            help="Statistics used in evaluation; repeat for both. Default: running.",
+            help="Statistics source in evaluation; repeat for both. Default: running.",
             autocompletion=completing(lambda: ("running", "batch")),
             rich_help_panel=RUN,
         ),
@@ -139,8 +139,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--preserve-function",
-            help="When trained weights are converted, let γ and β absorb the change: the same function, a "
-            "starting point for fine-tuning.",
+            help="When trained weights are converted, let γ and β absorb the change, so that the network computes the "
+            "same function: a starting point for fine-tuning.",
             rich_help_panel=RUN,
         ),
     ] = None,

@@ -24,7 +24,10 @@ def gate_(
     baseline: Annotated[str, typer.Option(metavar="BASE", help="The report to compare with.", show_default=False)],
     policy: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="YAML file with tolerances, minimums and failure rules: configs/gate.yaml."),
+        typer.Option(
+            metavar="FILE",
+            help="YAML file with tolerances, minimums and failure rules; configs/gate.yaml is a commented example.",
+        ),
     ] = None,
     junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write JUnit XML here.")] = None,
     json: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,

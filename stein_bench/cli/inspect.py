@@ -55,7 +55,7 @@ def inspect_(
     ] = None,
     quiet: Annotated[bool | None, quiet_option(None)] = None,
 ) -> int:
-    """Inspect a model's BN layers: their statistics, which convert, how strongly each estimator would shrink them.
+    """Inspect a model's BN layers: statistics, which can be converted, how strongly each estimator would shrink them.
 
     The network is the one that `evaluate` would use with these options, trained if necessary (once; cached).
 

@@ -47,10 +47,10 @@ class Document(StrEnum):
 @app.command()
 def schema(
     document: Annotated[
-        Document, typer.Argument(help="The report of evaluate, or the document of reproduce.")
+        Document, typer.Argument(help="The report that evaluate writes, or the document that reproduce writes.")
     ] = Document.report,
 ) -> None:
-    """Print the JSON Schema of the report, or of the document of reproduce."""
+    """Print the JSON Schema of the report, or of the document written by reproduce."""
     import json
 
     if document is Document.report:

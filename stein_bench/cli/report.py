@@ -44,7 +44,9 @@ def report_(
     reports: Annotated[
         list[str],
         typer.Argument(
-            metavar="REPORT...", help="Reports of evaluate, or one document of reproduce.", show_default=False
+            metavar="REPORT...",
+            help="Reports from evaluate, or one document from reproduce.",
+            show_default=False,
         ),
     ],
     html: Annotated[str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.")] = None,
@@ -60,7 +62,7 @@ def report_(
         ),
     ] = None,
 ) -> int:
-    """Show reports of evaluate as an HTML page, as files for other programs, or as a table.
+    """Show reports from evaluate as an HTML page, as files for other programs, or as a table.
 
     Without an output file, the table goes to stdout. The page works offline and shows adversarial examples if
     `evaluate --save-adversarials N` stored some beside the report.
@@ -91,7 +93,9 @@ def report_(
 
 def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], drawings: list[tuple[str, str]]) -> int:
     if drawings or outputs["--junit"] is not None:
-        raise UsageError("a document of reproduce supports --html, --markdown and --csv only; use reproduce --plot.")
+        raise UsageError(
+            "a document written by reproduce supports --html, --markdown and --csv only; use reproduce --plot."
+        )
     write_reproduction(document, outputs)
     if not any(outputs.values()):
         from stein_bench.render.reproduction.table import print_reproduction

@@ -106,7 +106,7 @@ def reproduce(
     ] = None,
     csv: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Write every figure of every seed as CSV here.", rich_help_panel=OUT),
+        typer.Option(metavar="PATH", help="Write every value of every seed as CSV here.", rich_help_panel=OUT),
     ] = None,
     html: Annotated[
         str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.", rich_help_panel=OUT)

@@ -25,7 +25,7 @@ def reproduction_among(paths: Sequence[str]) -> Reproduction | None:
     if not found:
         return None
     if len(paths) > 1:
-        raise UsageError(f"{found[0]} is a document of reproduce, which must be the only file.")
+        raise UsageError(f"{found[0]} was written by reproduce and must be the only file.")
     return read_reproduction(found[0])
 
 

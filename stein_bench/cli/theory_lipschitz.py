@@ -63,7 +63,7 @@ def lipschitz(
     variance_spread: Annotated[
         float | None,
         typer.Option(
-            metavar="X", help="Standard deviation over channels of log σ². Default: 1.", rich_help_panel=RANDOM
+            metavar="X", help="Standard deviation of log σ² over the channels. Default: 1.", rich_help_panel=RANDOM
         ),
     ] = None,
     bn: Annotated[
@@ -76,7 +76,7 @@ def lipschitz(
             autocompletion=completing(bn_names),
         ),
     ] = None,
-    starts: Annotated[int, typer.Option(metavar="N", help="Power iterations per constant.")] = 2,
+    starts: Annotated[int, typer.Option(metavar="N", help="Random starts of the power iteration per constant.")] = 2,
     seed: Seed = 0,
     format: Format = "table",
     output: Output = None,

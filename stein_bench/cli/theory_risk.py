@@ -44,8 +44,8 @@ def risk(
             "--estimator",
             "--bn",
             metavar="NAME",
-            help="Estimators, as in `list bn`, and stein-theorem (that of the theorem) and unbiased; repeat for "
-            "several. Default: all but unbiased.",
+            help="Estimators: those of `list bn`, stein-theorem (the one the theorem is about) and unbiased; "
+            "repeat for several. Default: all but unbiased.",
             autocompletion=completing(risk_estimators),
             rich_help_panel=GRID,
         ),
@@ -59,7 +59,9 @@ def risk(
     variance_spread: Annotated[
         float,
         typer.Option(
-            metavar="X", help="Standard deviation over channels of log σ²; 0: equal variances.", rich_help_panel=GRID
+            metavar="X",
+            help="Standard deviation of log σ² over the channels; 0: equal variances.",
+            rich_help_panel=GRID,
         ),
     ] = 0.0,
     draws: Annotated[

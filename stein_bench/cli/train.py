@@ -116,7 +116,7 @@ def train(
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Continue an interrupted training with this --output.", rich_help_panel=OUT),
+        typer.Option("--resume", help="Continue an interrupted training run with this --output.", rich_help_panel=OUT),
     ] = None,
     format: Annotated[str | None, format_option("What goes to stdout; json: the card. Default: table.")] = None,
     quiet: Annotated[bool | None, quiet_option()] = None,

@@ -51,7 +51,7 @@ def conclude(report: Report, found: Sequence[Contrast] | None = None) -> Conclus
         return Conclusion(f"No conclusion: a result cannot be trusted ({untrusted[0].rstrip('.')}{more}).")
     lost = collapsed(report)
     if all(variant_name(variant) in lost for variant in report.variants):
-        return Conclusion("No conclusion: every variant has lost its clean accuracy; robust accuracy is meaningless.")
+        return Conclusion("No conclusion: every clean accuracy has collapsed; robust accuracy is meaningless.")
     changed = [variant for variant in report.variants if variant.bn != PLAIN]  # controls as well: none is singled out
     caveats = tuple(_caveats(report, found))
     if not changed:
@@ -101,13 +101,13 @@ def _claim(report: Report, variant: VariantResult, found: Sequence[Contrast], lo
 def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], lost: set[str], reference: str) -> str:
     """Return why a variant cannot be compared with plain BN; empty if it can."""
     name = variant_name(variant)
-    for label, what in ((name, "it"), (reference, "plain BN")):
+    for label, what in ((name, "its clean accuracy"), (reference, "the clean accuracy of plain BN")):
         if label in lost:
-            return f"{what} has lost its clean accuracy"
+            return f"{what} has collapsed"
     if reference not in {variant_name(other) for other in report.variants}:
         return f"there is no plain BN under {variant.stats} statistics to compare it with"
     if report.run.preset:
-        return f"the preset {report.run.preset} compares more than one thing at once, without a test"
+        return f"the preset {report.run.preset} is confounded, so nothing is tested"
     if variant.function_preserved and variant.stats == "running":
         return "it computes the same function as the network it was converted from, by construction"
     if not any(key != CLEAN for key in own):
@@ -181,7 +181,7 @@ def _weak(report: Report) -> str:
 def _level(report: Report) -> str:
     """Return the sentence on the robustness of plain BN if there is no other variant to compare it with."""
     variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
-    where = f"under {variant.stats} statistics"
+    where = f"with {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
     clean = f"{_percent(figure)} clean"
     if variant.worst_case_accuracy is None:
@@ -193,7 +193,7 @@ def _level(report: Report) -> str:
     limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that it may be far lower" if doubt else ""
     if not limits and (why := _weak(report)):
         limits = f"; {why}"
-    return f"{report.model.name}: {clean}, {hold} {_outcome(report)} {where}{limits}."
+    return f"{report.model.name}: {clean}, {hold} {_outcome(report)}, {where}{limits}."
 
 
 def _percent(figure: Figure) -> str:

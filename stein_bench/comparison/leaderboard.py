@@ -76,7 +76,8 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     for name in dict.fromkeys(subject.name for subject in found if subject.variant.function_preserved):
         yield (
-            f"{name} may compute the same function as the network it was converted from, by construction: not a result"
+            f"{name} was converted with its function preserved; without fine-tuning it computes the original network's "
+            "function under running statistics: not a result"
         )
 
 

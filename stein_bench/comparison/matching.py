@@ -95,6 +95,6 @@ def _missing(now: Subject, before: Subject, policy: Policy, refusals: list[str])
             reason = f"has no result: {here[label].status}: {here[label].message}".rstrip(": ")
             yield Missing(now.name, label, f"{now.name}, {names[label]} {reason}")
         elif instead:
-            refusals.append(f"{now.name}: another attack: {instead[0]}, not {label}")
+            refusals.append(f"{now.name}: the attack has other parameters: {instead[0]}, not {label}")
         else:
             yield Missing(now.name, label, f"{now.name}, {names[label]}: the attack is missing from the report")

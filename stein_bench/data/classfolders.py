@@ -35,8 +35,8 @@ def split_folders(root: Path) -> dict[str, dict[str, Path]]:
         return {"train": by_split["train"], "test": test}
     if by_split.keys() == classes.keys():
         raise UsageError(
-            f"{root}: holds {_listed(classes)}, but not train/ and one of val/, validation/, test/ that both "
-            "hold class folders; add what is missing, or name one split as imagefolder:PATH/SPLIT"
+            f"{root}: holds {_listed(classes)}; it needs train/ and one of val/, validation/ or test/, each "
+            "with class folders: add what is missing, or name one split as imagefolder:PATH/SPLIT"
         )
     return {"test": classes}
 

@@ -1,4 +1,4 @@
-"""The data order: a permutation with a fixed seed, so that a limit does not select one class."""
+"""The data order: a permutation with a fixed seed, so that `--limit` does not pick a single class."""
 
 from __future__ import annotations
 

@@ -62,8 +62,9 @@ def reversal(name: str, variant: str, attack: str | None, result: Paired, what: 
         status = "fail"
     message = f"{what}: {100 * gained:+.1f} points of robust {'mIoU' if result.graded else 'accuracy'}"
     if status != "pass":
-        p = f"left out below {LEAST_BATCHES} batches" if result.p_gain is None else f"{result.p_gain:.2g}"
-        message += f" (one-sided p {p}); {advice}"
+        untested = f"no test: fewer than {LEAST_BATCHES} batches"
+        p = untested if result.p_gain is None else f"one-sided p {result.p_gain:.2g}"
+        message += f" ({p}); {advice}"
     return Diagnostic(name=name, variant=variant, attack=attack, status=status, value=gained, message=message)
 
 
@@ -144,7 +145,7 @@ def batch_diagnostics(variant: VariantResult) -> list[Diagnostic]:
             continue
         replay = attack.replay
         flips = {
-            "shuffled among adversarials": replay.shuffled_flipped,
+            "shuffled among adversarial inputs": replay.shuffled_flipped,
             "among clean samples": replay.among_clean_flipped,
             "alone": replay.alone_flipped,
         }

@@ -146,7 +146,7 @@ def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnosti
     yield _compared("probe-iterated-vs-one-step", variant, probe, one_step, iterated, what, "gradients may be masked")
     larger = _left(clean, model, probe, _pgd(model, probe, probe.norm, _doubled(probe), STEPS))
     what = f"pgd-{STEPS}, eps {_doubled(probe):.3g} against {probe.eps:.3g}"
-    advice = "the model may react to large perturbations, or the attack needs more steps"
+    advice = "the model may detect large perturbations, or the attack needs more steps"
     yield _compared("probe-larger-eps", variant, probe, iterated, larger, what, advice)
     noise = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
     noisy = _left(clean, model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))

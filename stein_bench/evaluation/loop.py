@@ -1,6 +1,6 @@
-"""The evaluation loop: yields phase by phase the finished units (variant, phase, batch) with per-sample outcomes.
+"""The evaluation loop: yields the finished units (variant, phase, batch) phase by phase, with per-sample outcomes.
 
-Progress, saving and resuming rely only on these units, not on the inside of the loop.
+Progress, saving and resuming rely only on these units, not on the internals of the loop.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
 
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
-    """Train `network` with the built-in recipe, or load the result of an identical training from the cache."""
+    """Train `network` with the built-in recipe, or load the result of an identical training run from the cache."""
     recipe = fit_recipe()
     samples = plan.training_samples()
     check_values(samples, progress)
@@ -144,7 +144,7 @@ def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress)
 
 
 def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: nn.Module) -> str:
-    """Hash everything that affects the result of a training.
+    """Hash everything that affects the result of a training run.
 
     For the architecture these are its source's fingerprint, its structure and its initial weights, so that an old
     network is never reused after an edit to a user's file or with another library version.

@@ -1,4 +1,4 @@
-"""The metrics of the published code of arXiv 2507.08261 on Cityscapes under its names, with their standard names."""
+"""The Cityscapes metrics of the published code (arXiv 2507.08261): its names for them, and the standard ones."""
 
 from __future__ import annotations
 

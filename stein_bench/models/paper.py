@@ -129,7 +129,7 @@ def _parsed(text: str, default: Option, what: str) -> Option:
     if isinstance(default, str):
         return text
     wanted = len(default) if isinstance(default, tuple) else 1
-    kind = "a whole number from 1" if wanted == 1 else f"{wanted} whole numbers from 1"
+    kind = "a whole number of at least 1" if wanted == 1 else f"{wanted} whole numbers of at least 1"
     sizes = text.lower().split("x")
     if len(sizes) != wanted or not all(_SIZE.fullmatch(size) for size in sizes):
         raise UsageError(f"{what}={text}: write {kind}, e.g. {_written(default)}.")

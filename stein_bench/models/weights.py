@@ -185,14 +185,16 @@ def _state(found: object, path: str) -> dict[str, Tensor]:
             break
         found = inner
     if not isinstance(found, Mapping):
-        raise UsageError(f"{path} holds an object of type {type(found).__name__}, not tensors by name.")
+        raise UsageError(
+            f"{path} holds an object of type {type(found).__name__}, not a state_dict (names mapped to tensors)."
+        )
     if not found:
         raise UsageError(f"{path} holds no weights.")
     state: dict[str, Tensor] = {}
     for name, value in found.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             kind = type(value).__name__
-            raise UsageError(f"{path} is not tensors by name: its entry {name!r} is of type {kind}.")
+            raise UsageError(f"{path} is not a state_dict: its entry {name!r} is of type {kind}.")
         state[name] = value
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}

@@ -91,7 +91,7 @@ def convert_batchnorm(
 
 
 def restore_batchnorm(model: nn.Module, *, preserve_function: bool = False) -> nn.Module:
-    """Convert all Stein layers of `model` back to ordinary BN, in place, and return the model.
+    """Convert all Stein layers of `model` back to plain BN, in place, and return the model.
 
     Without `preserve_function`, parameters and running sample moments are kept, which exactly inverts a conversion
     without it. With it, γ and β absorb the change of statistics, up to rounding.

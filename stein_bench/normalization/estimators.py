@@ -26,7 +26,7 @@ SMALLEST_ENERGY = 1e-20  # a nonzero vector over its `positive_scale` has a larg
 
 
 def sample(mean: Tensor, variance: Tensor, count: Count) -> tuple[Tensor, Tensor]:
-    """Return m and s unchanged: ordinary batch normalization, no shrinkage."""
+    """Return m and s unchanged: plain batch normalization, no shrinkage."""
     del count
     return widen(mean), widen(variance)
 

@@ -2,7 +2,7 @@
 
 `x` has shape ``(n, C, ...)``; statistics are per channel, over all other dimensions and, given a process group,
 over the batches of all its processes. Two implementations compute the same. The fast one (`fused`) makes as few
-passes over the elements as ordinary BN. The one here is built from ordinary differentiable operations, so that
+passes over the elements as plain BN. The one here is built from ordinary differentiable operations, so that
 derivatives of any order and kind pass through the statistics, and programs can be traced.
 """
 

@@ -1,4 +1,4 @@
-"""Normalization with batch statistics in as few passes over the elements as ordinary BN.
+"""Normalization with batch statistics in as few passes over the elements as plain BN.
 
 The forward pass is one reduction, to the moments, and one elementwise pass; the backward pass is one reduction, to
 the gradients of the moments, and the elementwise ``∂L/∂x = a·∂L/∂y + b·x + c`` with a, b and c per channel. Only the

@@ -1,4 +1,4 @@
-"""A model's BN layers: which convert, their statistics, and how strongly each estimator would shrink their moments."""
+"""A model's BN layers: statistics, which can be converted, and how strongly each estimator would shrink them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Drop-in replacements for `nn.BatchNorm1d`, `2d`, `3d` and `nn.SyncBatchNorm` that normalize with shrinkage estimates.
 
-The buffers `running_mean` and `running_var` hold running *sample* moments, as in ordinary BN, so that weights can be
+The buffers `running_mean` and `running_var` hold running *sample* moments, as in plain BN, so that weights can be
 loaded in both directions. An additional buffer, `count`, holds the elements per channel of the last training batch; 0
 means unknown and is set when weights of a plain layer are loaded. (Plain layers load a Stein layer's weights with
 ``strict=False``, or after conversion back.)
@@ -31,7 +31,7 @@ STATS = ("running", "batch")
 
 
 class SteinNorm(_BatchNorm):
-    """Base of all Stein layers: a mixin that precedes an ordinary BN class.
+    """Base of all Stein layers: a mixin that precedes a plain BN class.
 
     Training mode normalizes with the batch statistics and updates running averages of the sample moments. In
     evaluation mode only `stats` matters: ``"running"`` shrinks the running averages, with N = `count` (infinity if

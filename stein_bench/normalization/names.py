@@ -9,7 +9,7 @@ from typing import Literal
 from stein_bench.errors import UsageError, unknown_name
 
 ESTIMATOR_SUMMARIES: dict[str, str] = {
-    "sample": "sample mean and variance: ordinary batch normalization",
+    "sample": "sample mean and variance: plain batch normalization",
     "stein": "shrunk mean and variance of arXiv 2507.08261",
     "stein-mean": "shrunk mean of arXiv 2507.08261, sample variance (its ablation)",
     "jsnorm": "mean and variance shrunk by their spread over channels (arXiv 2312.00313)",

@@ -1,4 +1,4 @@
-"""The cells of an experiment: trainings and evaluations, and the files that store them."""
+"""The cells of an experiment: training runs and evaluations, and the files that store them."""
 
 from __future__ import annotations
 

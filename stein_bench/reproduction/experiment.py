@@ -52,7 +52,7 @@ class Experiment(Settings):
         bn: estimators; plain BN, if included, comes first as the reference.
         stats: statistics sources of every BN; with ``published`` each has the one of the published code.
         parts: the tables.
-        seeds, seed: number of trainings per BN, and the first one's seed.
+        seeds, seed: number of training runs per BN, and the first one's seed.
         device, precision: as in `evaluate`.
     """
 

@@ -67,7 +67,7 @@ class StartedFrom(Part):
 
 
 class TrainingCard(Part):
-    """The full record of a training. Resuming an interrupted training requires an equal `identity`."""
+    """The full record of a training run. Resuming an interrupted run requires an equal `identity`."""
 
     document: Literal["stein-bench training"] = "stein-bench training"
     version: Literal[1] = 1

@@ -1,4 +1,4 @@
-"""Checkpoints of unfinished trainings, kept beside their output for `--resume`."""
+"""Checkpoints of unfinished training runs, kept beside their output for `--resume`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     """Return the state in the checkpoint of the training with this `identity`; only tensors and plain values are read.
 
     Raises:
-        UsageError: it belongs to a different training (the message names the differences) or cannot be read.
+        UsageError: it belongs to a different training run (the message names the differences) or cannot be read.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     except Exception:  # noqa: BLE001  (whatever torch raises for a file that it did not write)
         readable = False
     if not readable:
-        raise UsageError(f"{path} is not the checkpoint of an interrupted training: move it away.") from None
+        raise UsageError(f"{path} is not the checkpoint of an interrupted training run: move it away.") from None
     check_identity(path, found, identity)
     return dict(state)
 
@@ -65,7 +65,7 @@ def check_identity(path: Path, found: dict[str, Any], identity: dict[str, Any]) 
         return
     changed = sorted(key for key in own.keys() | found.keys() if found.get(key) != own.get(key))
     raise UsageError(
-        f"{path} belongs to a different training (differs in {', '.join(changed)}): repeat the original command, "
+        f"{path} belongs to a different training run (differs in {', '.join(changed)}): repeat the original command, "
         "choose another output, or delete the file to start again."
     )
 

@@ -1,4 +1,4 @@
-"""The configuration of a training, from a YAML file and command-line options with the same names."""
+"""The configuration of a training run, from a YAML file and command-line options with the same names."""
 
 from __future__ import annotations
 

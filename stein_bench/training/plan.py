@@ -1,4 +1,4 @@
-"""Training plans: everything that a training needs is resolved and checked before it starts."""
+"""Training plans: everything that a training run needs is resolved and checked before it starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PRETRAINED = "pretrained"
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything a training needs, checked.
+    """Everything a training run needs, checked.
 
     Attributes:
         config: the configuration that it was made from.

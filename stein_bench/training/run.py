@@ -28,7 +28,7 @@ from stein_bench.training.splits import epoch_batches
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The weights file of a finished training, and its card."""
+    """The weights file of a finished training run, and its card."""
 
     path: Path
     card: TrainingCard
@@ -78,7 +78,7 @@ def _check_processes(plan: TrainingPlan) -> None:
 
 
 def _identity(plan: TrainingPlan, network: nn.Module) -> dict[str, Any]:
-    """Return everything that determines the result of a training."""
+    """Return everything that determines the result of a training run."""
     base = plan.base
     matters = {
         "model": [base.source.spec, base.source.fingerprint()],
@@ -126,7 +126,7 @@ def _restore(training: Training, plan: TrainingPlan, identity: dict[str, Any], p
     if not path.exists():
         return
     if not plan.config.resume:
-        raise UsageError(f"{path} holds an interrupted training: add --resume to continue, or delete it to restart.")
+        raise UsageError(f"{path} holds an interrupted training run: add --resume to continue, or delete it.")
     training.load_state(load_checkpoint(path, identity, plan.device))
     progress.note(f"resuming after epoch {len(training.history)} of {plan.recipe.epochs}")
 

@@ -180,7 +180,7 @@ def test_a_preset_comes_without_tests():
 
 def test_a_preserved_function_is_said_to_be_no_result():
     result = compare(named(report(variant(), variant("stein", function_preserved=True))))
-    assert "stein/running may compute the same function" in result.notes[0]
+    assert "stein/running was converted with its function preserved" in result.notes[0]
 
 
 def test_more_than_two_reports_are_ranked_by_their_worst_case():

@@ -214,7 +214,7 @@ REFUSED = [
     (report(variant(stats="batch")), "other source of statistics: sample/batch, not sample/running"),
     (
         only(attacks={FGSM: bits(40), (PGD, 4 / 255): bits(30)}),
-        f"sample/running: another attack: {label(PGD, 4 / 255)}",
+        f"sample/running: the attack has other parameters: {label(PGD, 4 / 255)}",
     ),
     (report(variant(attacks={FGSM: bits(40), PGD: attack(PGD)})), "the report: sample (running), pgd: failed: Runtime"),
     (

@@ -113,7 +113,7 @@ def test_a_class_without_training_folder_is_refused(tmp_path):
 def test_half_a_pair_of_splits_is_not_taken_for_classes(tmp_path, folders):
     for folder in folders:
         draw(tmp_path / folder / "0.png")
-    assert "but not train/ and one of val/, validation/, test/ that both hold class folders" in refusal(tmp_path)
+    assert "it needs train/ and one of val/, validation/ or test/, each with class folders" in refusal(tmp_path)
 
 
 def test_a_missing_training_split_is_explained(tmp_path):

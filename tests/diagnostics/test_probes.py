@@ -163,7 +163,7 @@ def test_other_budgets_are_not_compared_and_few_coupled_batches_only_warn() -> N
     robust = {a.label: RightOrWrong(bits(r)) for a, r in zip(attacks, [50, 90], strict=True)}
     (result,) = consistency("v", attacks, robust, 50)
     assert result.status == "warn"
-    assert "left out below 10 batches" in result.message
+    assert "no test: fewer than 10 batches" in result.message
 
 
 def kept(size: int = 20) -> Kept:

@@ -22,7 +22,7 @@ def test_the_table_names_layers_statistics_and_shrinkage(model: str, data: str) 
     assert row[:3] == ["1", "16", "6,400*"]
     assert len(row) == 11  # three estimators fit beside so short a name
     assert all(float(figure) >= 0 for figure in row[3:])
-    assert "1 BN layers convert, 0 do not" in result.stdout
+    assert "1 BN layers convertible, 0 not" in result.stdout
     assert "stein" in result.stdout
     assert "* N is not in the weights" in result.stdout
     assert "fit sample" in result.stderr

@@ -143,10 +143,10 @@ def test_options_that_are_the_default_do_not_make_another_model():
         ("resnet9,widht=16", r"^unknown option of paper:resnet9 'widht'\. Did you mean 'width'\?$"),
         ("resnet9,width", r"^paper:resnet9,width: 'width' is not of the form option=value, e\.g\. width=64\.$"),
         ("resnet9,", r"^paper:resnet9,: '' is not of the form option=value, e\.g\. width=64\.$"),
-        ("resnet9,width=0", r"^paper:resnet9,width=0: write a whole number from 1, e\.g\. 64\.$"),
-        ("resnet9,width=²", r"^paper:resnet9,width=²: write a whole number from 1, e\.g\. 64\.$"),
+        ("resnet9,width=0", r"^paper:resnet9,width=0: write a whole number of at least 1, e\.g\. 64\.$"),
+        ("resnet9,width=²", r"^paper:resnet9,width=²: write a whole number of at least 1, e\.g\. 64\.$"),
         ("resnet9,width=8,width=8", r"^paper:resnet9,width=8,width=8 gives 'width' twice\.$"),
-        ("cnn3d,shape=8x8", r"^paper:cnn3d,shape=8x8: write 3 whole numbers from 1, e\.g\. 128x128x64\.$"),
+        ("cnn3d,shape=8x8", r"^paper:cnn3d,shape=8x8: write 3 whole numbers of at least 1, e\.g\. 128x128x64\.$"),
     ],
 )
 def test_a_wrong_name_or_option_is_one_line(spec, message):

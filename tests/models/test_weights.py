@@ -155,7 +155,7 @@ def _evil(file):
         (
             "w.pth",
             lambda file: torch.save([1], file),
-            r"holds an object of type list, not tensors by name\.$",
+            r"holds an object of type list, not a state_dict \(names mapped to tensors\)\.$",
         ),
         ("w.pth", lambda file: torch.save({}, file), r"w\.pth holds no weights\.$"),
         ("w.pth", lambda file: torch.save({"lr": 1}, file), r"its entry 'lr' is of type int\.$"),

@@ -125,7 +125,7 @@ def test_controls_are_starred_and_the_star_is_explained(make_report, make_varian
 def test_nothing_is_explained_that_is_not_there(make_report):
     lines = rendered(make_report()).splitlines()
     assert [line.strip() for line in lines if line.startswith(("- ", "! "))] == [
-        "- in brackets: 95 % Wilson intervals",
+        "- in parentheses: 95 % Wilson intervals",
         "- 1 of 1 sanity checks passed",
     ]
 
@@ -174,8 +174,8 @@ def test_a_collapsed_variant_is_the_first_line_and_a_replay_has_all_four_figures
     ]  # fmt: skip
     text = rendered(make_report([make_variant("stein", "batch", [make_attack(replay=replay)])], checks))
     assert text.startswith("! stein/batch: clean accuracy has collapsed to 10.0 %\n")
-    assert text.count("collapsed") == 1
+    assert text.count("collapsed to") == 1
     assert "! check failed: stein/batch: flips" in flat(text)
-    expected = "joint 50.0, shuffled 40.0 (n=10); joint 37.5, among clean 25.0, alone – (n=8)"
-    assert f"stein (batch), pgd 8/255 replayed: {expected}" in flat(text)
+    expected = "as attacked 50.0, shuffled 40.0 (n=10); as attacked 37.5, among clean 25.0, alone – (n=8)"
+    assert f"stein (batch), pgd 8/255 replayed, robust %: {expected}" in flat(text)
     assert "1 of 3 sanity checks passed" in text

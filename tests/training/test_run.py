@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_training_is_refused(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(net, tmp_path, bn="stein", progress=Interrupting(1))
-    with pytest.raises(UsageError, match=rf"belongs to a different training \(differs in {named}"):
+    with pytest.raises(UsageError, match=rf"belongs to a different training run \(differs in {named}"):
         train(net, tmp_path, **{"bn": "stein", "resume": True, **change})
 
 
@@ -108,7 +108,7 @@ def test_a_finished_training_is_returned_by_resume_and_repeated_without(net: str
     again = train(net, tmp_path, resume=True)
     assert again.card == first.card
     assert first.path.stat().st_mtime_ns == written
-    with pytest.raises(UsageError, match=r"w\.json belongs to a different training \(differs in .*seed\)"):
+    with pytest.raises(UsageError, match=r"w\.json belongs to a different training run \(differs in .*seed\)"):
         train(net, tmp_path, resume=True, seed=3)
     train(net, tmp_path, seed=3)
     assert first.path.stat().st_mtime_ns != written
@@ -119,7 +119,7 @@ def test_a_finished_training_is_returned_by_resume_and_repeated_without(net: str
 
 def test_a_file_that_is_not_a_checkpoint_is_refused(net: str, tmp_path: Path) -> None:
     checkpoint_path(tmp_path / "w.safetensors").write_text("nonsense")
-    with pytest.raises(UsageError, match="is not the checkpoint of an interrupted training"):
+    with pytest.raises(UsageError, match="is not the checkpoint of an interrupted training run"):
         train(net, tmp_path, resume=True)
 
 

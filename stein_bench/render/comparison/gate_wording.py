@@ -13,7 +13,7 @@ _NAMES = {
     "missing": ("missing result", "missing results"),
     "floor": ("missed minimum", "missed minimums"),
     "unproven": ("unproven drop", "unproven drops"),
-    "diagnostic": ("failed diagnostic", "failed diagnostics"),
+    "diagnostic": ("failed sanity check", "failed sanity checks"),
 }
 
 

@@ -42,7 +42,7 @@ def _parts(inspection: Inspection, shown: Sequence[str], left_out: Sequence[str]
     heading = Text(inspection.model, style="bold")
     heading.append(
         f", weights: {inspection.weights_kind}, trained with {inspection.trained_with}; "
-        f"{len(found.layers)} BN layers convert, {len(found.skipped)} do not",
+        f"{len(found.layers)} BN layers convertible, {len(found.skipped)} not",
         style="not bold",
     )
     notes = note_list(_notes(inspection, left_out))

@@ -160,8 +160,9 @@ def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
         return None
     told = "; ".join(f"{one.label}: {min(one.y):.3g} to {max(one.y):.3g}" for one in kept if one.y)
     caption = (
-        "Effect of each estimator on the running moments: the share of the mean that is kept, and shrunk over sample "
-        "variance (median, and range over channels). Under batch statistics the batch's own moments are shrunk."
+        "Effect of each estimator on the running moments: the share of the mean that is kept, and the ratio of "
+        "shrunk to sample variance (median and range over channels). "
+        "Under batch statistics the batch's own moments are shrunk."
     )
     alt = f"Two line charts by BN layer, from input to output. Share of the mean that is kept: {told}."
     return figure_part(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
@@ -221,8 +222,9 @@ def _gallery_note(source: Source) -> tuple[str, str]:
     if source.gallery is None:
         return "None were stored; evaluate with --save-adversarials N.", "dim"
     return (
-        "The first broken samples of every variant and attack; the difference is magnified as stated, grey is none. "
-        "They were selected because they broke, so they do not reflect a rate.", "dim",
+        "The first broken samples of every variant and attack; the difference is magnified as stated, gray means no "
+        "difference. They were selected because the attack broke them, so they say nothing about its success rate.",
+        "dim",
     )  # fmt: skip
 
 

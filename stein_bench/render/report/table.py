@@ -237,14 +237,14 @@ FEW_IMAGES = 30
 
 def _interval_notes(report: Report) -> Iterator[str]:
     if report.data.task != "segmentation":
-        yield "in brackets: 95 % Wilson intervals"
+        yield "in parentheses: 95 % Wilson intervals"
         return
     yield (
         "mIoU: mean over the classes that occur, over all images together, void pixels excluded; under attack an image "
         "counts with the worse of its clean and adversarial outcomes, in the worst case with the worst of all"
     )
     few = f"; too narrow with only {report.data.samples} images" if report.data.samples < FEW_IMAGES else ""
-    yield f"in brackets: 95 % bootstrap intervals over images{few}"
+    yield f"in parentheses: 95 % bootstrap intervals over images{few}"
 
 
 def _check(check: Diagnostic) -> str:
@@ -268,7 +268,7 @@ def _replayed(replay: Replay) -> str:
     shuffled = "–" if replay.shuffled is None else percent(replay.shuffled)
     alone = "–" if replay.alone is None else percent(replay.alone)
     return (
-        f"replayed: joint {percent(replay.joint)}, shuffled {shuffled} (n={replay.samples}); joint "
-        f"{percent(replay.single_joint)}, among clean {percent(replay.among_clean)}, alone {alone} "
+        f"replayed, robust %: as attacked {percent(replay.joint)}, shuffled {shuffled} (n={replay.samples}); "
+        f"as attacked {percent(replay.single_joint)}, among clean {percent(replay.among_clean)}, alone {alone} "
         f"(n={replay.single_samples})"
     )

@@ -85,7 +85,7 @@ def _notes(study: LipschitzStudy) -> Iterator[str]:
         smaller = ", ".join(f"{name} in {study.smaller_slopes(name)}" for name in study.others)
         yield f"with mean and variance held fixed it would be max |γ|/√(s'+ε), smaller than plain BN's for {smaller}"
     if any(ratio is None for name in study.others for ratio in study.ratios(name)):
-        yield "(in brackets): the constant itself, if plain BN's is 0"
+        yield "(in parentheses): the constant itself, if plain BN's is 0"
     yield (
         "the constant of one layer does not bound the network's: scaling the weights before it by k makes it k times "
         "smaller, while with plain BN the network's function stays the same"
