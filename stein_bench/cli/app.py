@@ -46,7 +46,7 @@ class OneLineErrors(TyperGroup):
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
             elif hasattr(error, "format_message"):
-                code = _complain(error.format_message(), getattr(error, "exit_code", 2))
+                code = _complain(error.format_message().replace("Value error, ", ""), getattr(error, "exit_code", 2))
             else:
                 raise
         if not standalone_mode:

@@ -111,10 +111,10 @@ class Experiment(Settings):
 
 
 def experiment_file(name: str, preset: str) -> Path:
-    """Return the file of a built-in system or of the user's own experiment.
+    """Return the file of a built-in experiment or of the user's own experiment.
 
     Raises:
-        UsageError: there is no such system, preset or file.
+        UsageError: there is no such experiment, preset or file.
     """
     if name in SYSTEMS:
         if preset not in PRESETS:
@@ -123,7 +123,7 @@ def experiment_file(name: str, preset: str) -> Path:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml"):
         return path
-    raise unknown_name("system", name, SYSTEMS, "Name one of cifar10, ppmi, cityscapes, or a YAML file.")
+    raise unknown_name("experiment", name, SYSTEMS, "Name one of cifar10, ppmi, cityscapes, or a YAML file.")
 
 
 def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:

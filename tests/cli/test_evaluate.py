@@ -355,6 +355,12 @@ def test_listed_attacks_show_what_they_support_and_why_not() -> None:
     assert "not available" in invoke("list", "attacks", "JSMA").stdout
 
 
+def test_a_wrong_choice_is_named_without_the_parsers_words() -> None:
+    result = invoke("list", "atacks")
+    assert result.exit_code == 2
+    assert "invalid value for 'what': 'atacks' is not one of" in one_line(result)
+
+
 def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     settings = {"model": model, "data": data, "attack": ["fgsm"], "eps": "4/255", "limit": 12}

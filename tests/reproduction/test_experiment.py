@@ -87,7 +87,7 @@ def test_parts_can_be_chosen() -> None:
 @pytest.mark.parametrize(
     ("name", "preset", "message"),
     [
-        ("cifar", "controlled", "unknown system 'cifar'.*'cifar10'"),
+        ("cifar", "controlled", "unknown experiment 'cifar'.*'cifar10'"),
         ("cifar10", "publshed", "unknown preset 'publshed'.*'published'"),
         ("missing.yaml", "controlled", "cannot read the experiment 'missing.yaml'"),
     ],
