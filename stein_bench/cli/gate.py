@@ -39,10 +39,10 @@ def gate_(
 ) -> int:
     """Pass or fail a report against its baseline: did the model get less robust?
 
-    Every accuracy (clean, under each attack, worst case) is compared sample by sample. The gate fails if one fell
-    by more than its tolerance and an exact paired test, adjusted for the number of comparisons, proves it; if an
-    attack is missing; or if a minimum of the policy is missed. Under GitHub Actions it writes annotations and the job
-    summary.
+    Every accuracy (clean, under each attack, worst case) is compared sample by sample. The gate fails if one has
+    fallen by more than its tolerance and an exact paired test, adjusted for the number of comparisons, shows the drop
+    to be significant; if an attack is missing; or if a minimum of the policy is missed. Under GitHub Actions it
+    writes annotations and the job summary.
 
     Examples:
 
