@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from stein_bench.errors import UsageError, unknown_name
+from stein_bench.errors import UsageError, unknown_name, without_prefix
 from stein_bench.specs import parse_numbers
 
 Stats = Literal["running", "batch"]
@@ -258,7 +258,7 @@ def error_message(error: ValidationError) -> str:
 
 
 def _reason_of(detail: Mapping[str, Any]) -> str:
-    message = str(detail["msg"]).removeprefix("Value error, ").rstrip(".")
+    message = without_prefix(detail["msg"]).rstrip(".")
     return message[0].lower() + message[1:]
 
 

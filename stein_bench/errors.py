@@ -26,6 +26,11 @@ class RunError(SteinBenchError):
     exit_code = FAILED
 
 
+def without_prefix(message: str) -> str:
+    """Return a message of pydantic without the words that it puts before the text of a `ValueError`."""
+    return message.replace("Value error, ", "", 1)
+
+
 def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
     """Return `` Did you mean 'a' or 'b'?`` (with a leading space) for the names nearest to `name`, or ``""``."""
     by_lower = {candidate.lower(): candidate for candidate in known}

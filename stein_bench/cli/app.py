@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from stein_bench import __version__
-from stein_bench.errors import SteinBenchError
+from stein_bench.errors import SteinBenchError, without_prefix
 from stein_bench.exit_codes import INTERRUPTED
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
@@ -46,7 +46,7 @@ class OneLineErrors(TyperGroup):
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
             elif hasattr(error, "format_message"):
-                code = _complain(error.format_message().replace("Value error, ", ""), getattr(error, "exit_code", 2))
+                code = _complain(without_prefix(error.format_message()), getattr(error, "exit_code", 2))
             else:
                 raise
         if not standalone_mode:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from stein_bench.config import read_yaml_mapping
-from stein_bench.errors import UsageError, suggestion, unknown_name
+from stein_bench.errors import UsageError, suggestion, unknown_name, without_prefix
 from stein_bench.specs import parse_number
 
 
@@ -162,6 +162,6 @@ def read_policy(path: str | Path) -> Policy:
 def _first_error(error: ValidationError, path: str | Path) -> str:
     detail: Any = error.errors()[0]
     where = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in detail["loc"])
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = without_prefix(detail["msg"])
     given = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
     return f"{path}: {where}: {message[:1].lower()}{message[1:]}{given}."

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, without_prefix
 from stein_bench.report.results import Document, Part, Sha256, VariantResult, WeightsInfo, is_none
 
 SCHEMA_VERSION = 1
@@ -186,5 +186,5 @@ def read_document(path: str | Path, kind: type[D], what: str) -> D:
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(str(part) for part in detail["loc"]) or "the document"
-        message = str(detail["msg"]).removeprefix("Value error, ")
+        message = without_prefix(detail["msg"])
         raise UsageError(f"{path} is not a {what}: {where}: {message}.") from None

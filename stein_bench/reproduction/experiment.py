@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from stein_bench.config import Device, Precision, Settings, Stats, hyphenate, read_yaml_mapping
-from stein_bench.errors import UsageError, unknown_name
+from stein_bench.errors import UsageError, unknown_name, without_prefix
 from stein_bench.normalization.names import parse_estimator, published_source
 
 FOLDER = Path(__file__).parent / "experiments"
@@ -175,7 +175,7 @@ def _first_error(error: ValidationError, path: Path, given: Mapping[str, Any]) -
     location = [str(part) for part in detail["loc"]] or ["experiment"]
     name = next((part for part in reversed(location) if part.replace("-", "_") in given), None)
     where = f"--{hyphenate(name)}" if name is not None else f"{path}: {'.'.join(location)}"
-    message = str(detail["msg"]).removeprefix("Value error, ")
+    message = without_prefix(detail["msg"])
     shown = repr(detail["input"])
     value = f" (got {shown})" if len(shown) < 60 else ""
     return f"{where}: {message[0].lower()}{message[1:]}{value}."
