@@ -9,7 +9,7 @@ from PIL import Image
 
 LABEL_IDS = (7, 11, 21, 23, 26)
 """road, building, vegetation, sky, car; everything else in the maps is void."""
-COLOURS = np.array([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]])
+COLORS = np.array([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]])
 VOID_IDS = (0, 1, 4, 9, 33 - 4)
 """Label IDs of which no class is made: unlabeled, ego vehicle, static, parking, caravan."""
 
@@ -23,7 +23,7 @@ def write_pair(root: Path, folder: str, city: str, frame: str, rng: np.random.Ge
     labels[:2] = VOID_IDS[1]
     labels[-2:] = VOID_IDS[4]
     for kind, array, end in (
-        ("leftImg8bit", (COLOURS[blocks] + noise).clip(0, 255).astype(np.uint8), "leftImg8bit"),
+        ("leftImg8bit", (COLORS[blocks] + noise).clip(0, 255).astype(np.uint8), "leftImg8bit"),
         ("gtFine", labels, "gtFine_labelIds"),
     ):
         path = root / kind / folder / city

@@ -66,7 +66,7 @@ class AttackInfo:
         return "torchattacks" if self.method.startswith("torchattacks.") else "native"
 
     @property
-    def serves(self) -> tuple[str, ...]:
+    def supported_tasks(self) -> tuple[str, ...]:
         """The tasks it supports: classification attacks that work with two classes also support binary."""
         binary = ("binary",) if "classification" in self.tasks and self.min_classes <= 2 else ()
         return (*self.tasks, *binary)

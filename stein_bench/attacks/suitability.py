@@ -14,10 +14,11 @@ from stein_bench.errors import UsageError
 def check_tasks(attacks: Sequence[Attack], task: str) -> None:
     """Raise a `UsageError` if an attack does not support the task."""
     for attack in attacks:
-        if task not in attack.info.serves:
-            able = [info.name for info in NATIVE if task in info.serves]
+        if task not in attack.info.supported_tasks:
+            able = [info.name for info in NATIVE if task in info.supported_tasks]
+            tasks = ", ".join(attack.info.supported_tasks)
             raise UsageError(
-                f"attack {attack.info.name} serves {', '.join(attack.info.serves)}, but the data is for {task}. "
+                f"attack {attack.info.name} supports {tasks}, but the data is for {task}. "
                 f"For {task}: {', '.join(able)}."
             )
 

@@ -35,10 +35,10 @@ from stein_bench.errors import UsageError
 
 
 def digit_pixels(stored: np.ndarray) -> Tensor:
-    """Convert uint8 (b, 8, 8) with values 0 … 16 to float32 (b, 3, 32, 32): value/16 in 4×4 blocks, grey."""
+    """Convert uint8 (b, 8, 8) with values 0 … 16 to float32 (b, 3, 32, 32): value/16 in 4×4 blocks, gray."""
     blocks = stored.repeat(4, axis=1).repeat(4, axis=2)
-    grey = torch.from_numpy(blocks).float().div_(16)
-    return grey[:, None].expand(-1, 3, -1, -1).contiguous()
+    gray = torch.from_numpy(blocks).float().div_(16)
+    return gray[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class FileStore:
     """A `Store` of image files: `paths` relative to `root`, in data order.
 
     Without a `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as in torchvision;
-    alpha is dropped; grey and palette images become RGB.
+    alpha is dropped; gray and palette images become RGB.
     """
 
     root: Path

@@ -19,7 +19,7 @@ from stein_bench.errors import UsageError
 
 INK = "#010203"
 """Color of text and axes: visually black, but unique, so that an SVG in a page can have it replaced."""
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#b8608f", "#8c6d1f", "#7f7f7f")
 """After Okabe and Ito (2008), darkened so that each has a contrast of 3 to both white and near-black."""
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
@@ -82,7 +82,7 @@ def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for one in panel.series:
                 look = looks[one.label]
-                color, marker, dash = (kinds[look % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+                color, marker, dash = (kinds[look % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
                 y, low, high = ([100 * value for value in values] for values in (one.y, one.low, one.high))
                 (drawn[one.label],) = axes.plot(one.x, y, color=color, marker=marker, linestyle=dash)
                 axes.fill_between(one.x, low, high, color=color, alpha=0.18, linewidth=0)
@@ -104,7 +104,7 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
         figure = Figure(figsize=(6.4, 1.4 + 0.22 * rows), layout="constrained")
         axes = figure.subplots()
         for number, one in enumerate(series):
-            color, hatch = COLOURS[number % len(COLOURS)], HATCHES[number % len(HATCHES)]
+            color, hatch = COLORS[number % len(COLORS)], HATCHES[number % len(HATCHES)]
             places = [x * (len(series) + 1) + number for x in one.x]
             axes.barh(
                 places, [100 * y for y in one.y], height=0.85, color=color, alpha=0.75, hatch=hatch, label=one.label
@@ -141,7 +141,7 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
             axes.set_axis_off()
         for axes, (title, series) in zip(grid, panels, strict=False):
             for number, one in enumerate(series):
-                color, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+                color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
                 places = [x + 0.26 * (number - (len(series) - 1) / 2) for x in one.x]
                 for y, low, high, place in zip(one.y, one.low, one.high, places, strict=True):
                     axes.plot([100 * low, 100 * high], [place, place], color=color, linewidth=1.6)
@@ -165,10 +165,10 @@ def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
         figure = Figure(figsize=(6.4, 5.4), layout="constrained")
         top, bottom = figure.subplots(2, 1, sharex=True)
         for number, one in enumerate(kept):
-            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
             top.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4, label=one.label)
         for number, one in enumerate(ratios):
-            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLOURS, MARKERS, DASHES))
+            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
             bottom.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4)
             bottom.fill_between(one.x, one.low, one.high, color=color, alpha=0.18, linewidth=0)
         top.set_ylabel("share of the mean kept")

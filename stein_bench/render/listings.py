@@ -58,12 +58,12 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
     for info in CATALOG.values():
         summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
         keeps = "" if info.is_corruption else "yes" if info.respects_eps else "no"
-        rows.append((info.name, ", ".join(info.norms), info.access, keeps, _serves(info), summary))
+        rows.append((info.name, ", ".join(info.norms), info.access, keeps, _supports(info), summary))
     return ("attack", "norms", "access", "respects ε", "tasks", "description"), rows
 
 
-def _serves(info: AttackInfo) -> str:
-    tasks = ", ".join(info.serves)
+def _supports(info: AttackInfo) -> str:
+    tasks = ", ".join(info.supported_tasks)
     inputs = "images" if info.backend == "torchattacks" else "any inputs"
     return f"{tasks} of {inputs}" + (f", at least {info.min_classes} classes" if info.min_classes > 2 else "")
 

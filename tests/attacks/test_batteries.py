@@ -39,7 +39,7 @@ def test_standard_is_autoattack_and_full_holds_it_and_every_corruption() -> None
     assert {"autoattack", *NOISES} <= names
 
 
-def test_every_battery_serves_one_task_and_segmentation_its_own() -> None:
+def test_every_battery_supports_one_task_and_segmentation_its_own() -> None:
     served = {
         name: set.intersection(*(set(a.info.tasks) for a in resolve_attacks(find_battery(name).attacks)))
         for name in battery_names()

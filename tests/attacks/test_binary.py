@@ -131,6 +131,6 @@ def lambda_module(function: object) -> nn.Module:
     return module
 
 
-def test_the_catalog_says_which_attacks_serve_two_classes() -> None:
-    assert all("binary" in CATALOG[name].serves for name in ("pgd", "square", "autoattack", "noise-gaussian"))
-    assert not any("binary" in CATALOG[name].serves for name in ("apgd-dlr", "apgd-t", "segpgd"))
+def test_the_catalog_says_which_attacks_support_two_classes() -> None:
+    assert all("binary" in CATALOG[name].supported_tasks for name in ("pgd", "square", "autoattack", "noise-gaussian"))
+    assert not any("binary" in CATALOG[name].supported_tasks for name in ("apgd-dlr", "apgd-t", "segpgd"))

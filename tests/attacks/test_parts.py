@@ -230,7 +230,7 @@ def test_inputs_without_spatial_axes_are_searched_too() -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 4, 12])
-def test_autoattack_serves_any_number_of_classes(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autoattack_supports_any_number_of_classes(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Targets are min(9, K - 1); below four classes the plain difference stands in for the targeted ratio."""
     used: list[tuple[str, int]] = []
     for name in ("targeted_dlr", "targeted_margin"):

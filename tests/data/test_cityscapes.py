@@ -15,7 +15,7 @@ from stein_bench.data import Resize, batches, open_data
 from stein_bench.data.cityscapes import training_ids
 from stein_bench.errors import UsageError
 from stein_bench.tasks import IGNORE
-from tests.street import COLOURS, LABEL_IDS, write_tree
+from tests.street import COLORS, LABEL_IDS, write_tree
 
 OFFICIAL = {
     "road": (7, 0), "sidewalk": (8, 1), "building": (11, 2), "wall": (12, 3), "fence": (13, 4), "pole": (17, 5),
@@ -57,7 +57,7 @@ def test_pairs_come_as_the_model_gets_them(root):
     assert (images.dtype, labels.dtype, labels.shape) == (torch.float32, torch.int64, (4, 64, 128))
     assert (labels[:, :2] == IGNORE).all()
     table = training_ids()
-    for label_id, color in zip(LABEL_IDS, COLOURS, strict=True):
+    for label_id, color in zip(LABEL_IDS, COLORS, strict=True):
         pixels = images.movedim(1, -1)[labels == int(table[label_id])]
         assert pixels.mean(dim=0).mul(255).numpy() == pytest.approx(color, abs=5)  # RGB, not BGR
 

@@ -200,9 +200,9 @@ def test_a_damaged_member_is_refused(tmp_path, good):
 
 
 def test_training_and_test_file_must_go_together(tmp_path, good):
-    grey = save(tmp_path / "grey.npz", images=IMAGES[..., :1], labels=LABELS)
-    assert "need the same number of axes and channels" in refusal(f"{good},train={grey}")
-    assert "`images` is 6×5×4×1 and in" in refusal(f"{good},train={grey}")
+    gray = save(tmp_path / "gray.npz", images=IMAGES[..., :1], labels=LABELS)
+    assert "need the same number of axes and channels" in refusal(f"{good},train={gray}")
+    assert "`images` is 6×5×4×1 and in" in refusal(f"{good},train={gray}")
     assert "names the test file itself" in refusal(f"{good},train={good}")
     one = save(tmp_path / "one.npz", images=IMAGES, labels=LABELS, classes=["a", "b", "c"])
     two = save(tmp_path / "two.npz", images=IMAGES, labels=LABELS, classes=["a", "c", "b"])

@@ -32,7 +32,7 @@ NET = '''
 import torch
 from torch import nn
 
-COLOURS = torch.tensor([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]]) / 255
+COLORS = torch.tensor([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]]) / 255
 CLASSES = [0, 2, 8, 10, 13]
 MEAN = torch.tensor([0.3, 0.5, 0.2])
 
@@ -45,8 +45,8 @@ def make(num_classes=19):
         norm.running_mean.copy_(MEAN)
         last.weight.zero_()
         last.bias.fill_(-100.0)
-        last.weight[CLASSES] = 40 * COLOURS[..., None, None]
-        last.bias[CLASSES] = 40 * (COLOURS @ MEAN - (COLOURS**2).sum(dim=1) / 2)
+        last.weight[CLASSES] = 40 * COLORS[..., None, None]
+        last.bias[CLASSES] = 40 * (COLORS @ MEAN - (COLORS**2).sum(dim=1) / 2)
     return nn.Sequential(first, norm, last)
 
 
@@ -269,7 +269,7 @@ def test_a_model_of_torchvision_is_converted_and_attacked(city: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attack": "autoattack"}, "attack autoattack serves classification"),
+        ({"attack": "autoattack"}, "attack autoattack supports classification"),
         ({"attack": "torchattacks.PGD"}, "For segmentation: fgsm, pgd, mifgsm, segpgd, apgd-ce"),
         ({"attack": "apgd-dlr"}, "but the data is for segmentation"),
         ({"model": "half"}, "returns maps of 8×16 for images of 16×32: a score is needed for every pixel"),
@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(
 
 
 def test_segpgd_is_for_segmentation_only() -> None:
-    with pytest.raises(UsageError, match="attack segpgd serves segmentation, but the data is for classification"):
+    with pytest.raises(UsageError, match="attack segpgd supports segmentation, but the data is for classification"):
         run_evaluation(make_config({"model": "resnet18", "attack": "segpgd"}))
 
 

@@ -194,7 +194,7 @@ def test_one_logit_makes_a_task_of_any_two_classes(volumes: Any, tmp_path: Path)
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        ("apgd-dlr", "attack apgd-dlr serves classification, but the data is for binary. For binary: fgsm, pgd, "),
+        ("apgd-dlr", "attack apgd-dlr supports classification, but the data is for binary. For binary: fgsm, pgd, "),
         ("torchattacks.PGD", "attack torchattacks.PGD takes images only, not volumes; use a native attack."),
     ],
 )

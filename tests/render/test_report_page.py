@@ -229,13 +229,13 @@ def luminance(color):
 @pytest.mark.parametrize("ground", ["#ffffff", "#141414"])
 def test_colors_stand_out_in_light_and_dark(ground):
     """WCAG 2.2, 1.4.11: 3 to 1 for graphics."""
-    for color in figures.COLOURS:
+    for color in figures.COLORS:
         lighter, darker = sorted((luminance(color), luminance(ground)), reverse=True)
         assert (lighter + 0.05) / (darker + 0.05) >= 3, color
 
 
 def test_series_differ_in_more_than_color():
-    assert len({len(kinds) for kinds in (figures.COLOURS, figures.MARKERS, figures.DASHES, figures.HATCHES)}) == 1
+    assert len({len(kinds) for kinds in (figures.COLORS, figures.MARKERS, figures.DASHES, figures.HATCHES)}) == 1
     assert all(len(set(kinds)) == len(kinds) for kinds in (figures.MARKERS, figures.DASHES, figures.HATCHES))
 
 

@@ -13,10 +13,10 @@ from sklearn.metrics import roc_auc_score
 from stein_bench.statistics.auc import area, auc
 from stein_bench.statistics.rates import Z95
 
-LABELLED = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=60)
+LABELED = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=60)
 
 
-@given(LABELLED)
+@given(LABELED)
 @settings(max_examples=150, deadline=None)
 def test_the_area_is_that_of_an_independent_implementation(labeled):
     """Small whole scores: many ties, which count half."""

@@ -78,7 +78,7 @@ def _maps(
 
 
 def pixels(values: NDArray[np.floating]) -> Picture:
-    """Return (C, H, W) in [0, 1] as (H, W, 3): the first three channels as RGB; with fewer, their mean as grey."""
+    """Return (C, H, W) in [0, 1] as (H, W, 3): the first three channels as RGB; with fewer, their mean as gray."""
     channels = values[:3] if len(values) >= 3 else np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
     return np.asarray(np.clip(np.moveaxis(channels, 0, 2) * 255 + 0.5, 0, 255), np.uint8)
 

@@ -19,7 +19,7 @@ from stein_bench.theory.lipschitz import Layer
 from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.study import RiskStudy
 
-COLOURS = "PuOr_r"
+COLORS = "PuOr_r"
 """Diverging and safe for color-blind readers: purple is below 1, orange above."""
 SAFE = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Line colors: those of Okabe and Ito, safe for color-blind readers."""
@@ -64,7 +64,7 @@ def _draw_map(axis: Axes, study: RiskStudy, name: str, target: Target, norm: Sym
             ratios[place] = math.log10(max(item.ratio.ratio, 1e-30))
             if study.verdict(item) == "undecided":
                 axis.plot(place[1], place[0], ".", color="0.2", markersize=3)
-    axis.imshow(ratios, cmap=COLOURS, norm=norm, aspect="auto", interpolation="nearest")
+    axis.imshow(ratios, cmap=COLORS, norm=norm, aspect="auto", interpolation="nearest")
     axis.set_title(f"{name}: {target}", fontsize=10, loc="left")
     _label(axis, study)
 
