@@ -140,7 +140,7 @@ class Cityscapes:
 def open_cityscapes(root: Path) -> Cityscapes:
     """Find the pairs below `root`; UsageError, naming what is missing, if it does not have the official layout."""
     if not root.is_dir():
-        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; cityscapes:ROOT")
+        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; write cityscapes:ROOT")
     for kind in (IMAGES, LABELS):
         if not (root / kind).is_dir():
             raise UsageError(

@@ -25,7 +25,7 @@ def split_folders(root: Path) -> dict[str, dict[str, Path]]:
     not such a pair: read as classes, they would give meaningless results.
     """
     if not root.is_dir():
-        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; imagefolder:PATH")
+        raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; write imagefolder:PATH")
     classes = _subfolders(root)
     if not classes:
         raise UsageError(f"{root}: holds no folders; put the images of each class in a separate folder")

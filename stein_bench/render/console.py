@@ -39,7 +39,12 @@ def print_uncut(
 
 def note_list(lines: Iterable[str]) -> Table:
     """Return the lines as a dim list of notes with dashes."""
-    notes = Table.grid(padding=(0, 1, 0, 0))
-    for line in lines:
-        notes.add_row("-", Text(line), style="dim")
-    return notes
+    return marked_notes(("-", line, "dim") for line in lines)
+
+
+def marked_notes(notes: Iterable[tuple[str, str, str]]) -> Table:
+    """Return notes, each a mark, a line and a style, as a list. Words longer than a line are folded, not cut."""
+    listed = Table.grid(padding=(0, 1, 0, 0))
+    for mark, line, style in notes:
+        listed.add_row(mark, Text(line, overflow="fold"), style=style)
+    return listed

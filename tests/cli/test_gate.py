@@ -69,6 +69,15 @@ def test_a_report_passes_against_itself_and_shows_the_smallest_detectable_drop(i
     assert "Smallest detectable drop: 8 points (8 tests of 100 samples, α = 0.05)." in flat(result.stdout)
 
 
+def test_a_label_longer_than_a_line_is_folded_not_cut(invoke, save):
+    """The two labels differ at their ends only."""
+    labels = [f"{label(PGD)},alpha=0.00784313725490196,random_start=true,restarts={n}" for n in (1, 2)]
+    now, before = (save(report(variant(attacks={name: bits(50)})), f"{n}.json") for n, name in enumerate(labels))
+    text = invoke("gate", now, "--baseline", before).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(name in "".join(text.split()) for name in labels)
+
+
 def test_both_statistics_sources_fit_80_columns(invoke, save):
     attacks = {"torchattacks.PIFGSMPP": bits(50, 2000), "torchattacks.AutoAttack": bits(100, 2000)}
     variants = [variant(bn, s, bits(0, 2000), attacks) for bn in ("james-stein", "x") for s in ("running", "batch")]

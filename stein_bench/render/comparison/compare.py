@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.document import ALPHA, BoardRow, Difference, Leaderboard, PairRow, PairTable, Rated
-from stein_bench.render.console import print_uncut
+from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed_interval
 
@@ -183,9 +183,7 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
         table.add_column(header, justify=justify, no_wrap=i not in names, overflow="fold", min_width=least)
     for number, row in enumerate(laid.rows):
         table.add_row(*(Text(row[i]) for i in columns), style="dim" if number in laid.marked else "")
-    notes = Table.grid(padding=(0, 1, 0, 0))
-    for line in laid.notes:
-        notes.add_row("-", Text(line), style="" if line.startswith(MARK) else "dim")
+    notes = marked_notes(("-", line, "" if line.startswith(MARK) else "dim") for line in laid.notes)
     return Group(*(Text(line, style="bold") for line in laid.heading), Padding(table, (1, 0)), notes)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stein_bench.comparison.gate_result import Comparison, GateResult
 from stein_bench.render.comparison.gate_wording import DEPENDENT, detectable, headline, newly_broken, p_of_change
-from stein_bench.render.console import print_uncut
+from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.report.number_format import percent, signed_interval
 
 MOST_ROWS = 12
@@ -37,10 +37,7 @@ def gate_table(result: GateResult) -> RenderableType:
         if len(sources) == 1:
             verdict.append(f" ({sources.pop()} statistics)", style="not bold")
         parts.append(Padding(_rows(rows), (1, 0)))
-    notes = Table.grid(padding=(0, 1, 0, 0))
-    for mark, line, style in _notes(result, len(result.comparisons) - len(rows)):
-        notes.add_row(Text(mark, style=style), Text(line, style=style))
-    return Group(*parts, notes)
+    return Group(*parts, marked_notes(_notes(result, len(result.comparisons) - len(rows))))
 
 
 def print_gate(result: GateResult, console: Console | None = None) -> None:

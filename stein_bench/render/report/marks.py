@@ -12,7 +12,7 @@ SIGNS: dict[Mark, str] = {"best-above": "▲", "best": "△", "above": "+", "bel
 """One character each, readable without color."""
 _MEANINGS: dict[Mark, str] = {
     "best-above": "best, and significantly above plain BN",
-    "best": "best, but not significantly above plain BN",
+    "best": "best, without a significant gain over plain BN",
     "above": "significantly above plain BN",
     "below": "significantly below plain BN",
 }
@@ -32,4 +32,5 @@ def legend_of(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> 
         told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
         tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
         how = "paired permutation tests over images" if segmented else "exact paired tests"
-        yield f"{told} (same statistics and samples; {how}, Holm over {tests} tests, p < {ALPHA:g})"
+        tested = f"{how}, Holm over {tests} tests, p < {ALPHA:g}" if tests else "no paired test"
+        yield f"{told} (same statistics and samples; {tested})"

@@ -14,7 +14,7 @@ from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.contrasts import contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.normalization.names import USING_COUNT
-from stein_bench.render.console import print_uncut
+from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.effects import effect_tables
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
@@ -41,22 +41,17 @@ def report_table(report: Report) -> RenderableType:
     marked, concluded = marks(report, found), conclude(report, found)
     effects = effect_tables(report)
     conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
-    notes = Table.grid(padding=(0, 1, 0, 0))
-    for check in report.diagnostics:
-        if check.status == "fail" and not _collapsed(check):
-            notes.add_row("!", Text(f"check failed: {_check(check)}"), style="red")
-    for line in report.dishonest():
-        notes.add_row("!", Text(line), style="bold red")
-    for line in (
-        *concluded.caveats,
-        *legend_of(marked, found, segmented=report.data.task == "segmentation"),
-        *_notes(report),
-    ):
-        notes.add_row("-", Text(line), style="dim")
+    failed = [check for check in report.diagnostics if check.status == "fail" and not _collapsed(check)]
+    legend = legend_of(marked, found, segmented=report.data.task == "segmentation")
+    notes = [
+        *(("!", f"check failed: {_check(check)}", "red") for check in failed),
+        *(("!", line, "bold red") for line in report.dishonest()),
+        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report))),
+    ]
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
     more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
     rows = Padding(_rows(report, marked), (1, 0))
-    return Group(*first, _heading(report), rows, *more, *effects, conclusion, notes)
+    return Group(*first, _heading(report), rows, *more, *effects, conclusion, marked_notes(notes))
 
 
 def print_report(report: Report, console: Console | None = None) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.document import ALPHA
-from stein_bench.render.console import print_uncut
+from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
 from stein_bench.report.number_format import UNKNOWN, signed, signed_interval
@@ -187,11 +187,11 @@ def reproduction_table(document: Reproduction) -> RenderableType:
     for sheet, most in sheets(document):
         for piece in sheet.across(most):
             parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
-    lines = Table.grid(padding=(0, 1, 0, 0))
-    for line in notes(document):
-        bad = line.startswith("! ")
-        lines.add_row("!" if bad else "-", Text(line.removeprefix("! ")), style="red" if bad else "dim")
-    return Group(*parts, Text(""), lines)
+    lines = (
+        ("!", line.removeprefix("! "), "red") if line.startswith("! ") else ("-", line, "dim")
+        for line in notes(document)
+    )
+    return Group(*parts, Text(""), marked_notes(lines))
 
 
 def _drawn(sheet: Sheet) -> Table:
