@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Findings
 from stein_bench.attacks.geometry import direction, per_sample, project
 from stein_bench.attacks.losses import Loss, Model, loss_gradient
+from stein_bench.attacks.search import Batch, Rows, Search, Start, Step
+from stein_bench.host import upload_indices
 from stein_bench.tasks import Task
 
 MOMENTUM = 0.75
@@ -34,85 +37,19 @@ def checkpoints(steps: int) -> list[int]:
     return sorted(set(found))
 
 
-def apgd(
-    model: Model,
-    inputs: Tensor,
-    labels: Tensor,
-    task: Task,
-    *,
-    loss: Loss,
-    norm: str,
-    eps: float,
-    steps: int,
-    start: Tensor,
-    targets: Tensor | None = None,
-    batch_dependent: bool = False,
-) -> Tensor:
-    """Return adversarial inputs found by auto-PGD, which needs no step size.
-
-    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks" (2020), algorithm 1: the first step size is 2·eps; at a checkpoint a sample's step size
-    is halved, and its search restarts from its best point, if fewer than ρ of the steps since the last checkpoint
-    raised the loss, or if neither step size nor best loss changed since then.
-
-    A sample stops at its first misclassified iterate; a sample without one gets its iterate of highest loss. Under
-    batch statistics the batch stays whole, and the iterate with the most misclassified samples is returned.
-
-    Args:
-        model, inputs, labels, task: as in `pgd`.
-        loss: the loss to maximize.
-        norm, eps: the ε-ball.
-        steps: number of steps; each costs a forward and a backward pass, and the last point a forward pass.
-        start: perturbation to start from.
-        targets: target class of each sample, for a targeted loss.
-        batch_dependent: whether a prediction depends on the other samples of the batch.
-    """
-    search = _Search.begin(inputs, labels, labels if targets is None else targets, start, norm, eps)
-    findings, whole = Findings(inputs, batch_dependent=batch_dependent), _BestBatch(search.current)
-    marks, last_mark = checkpoints(steps), 0
-    for number in range(steps + 1):
-        gradient, logits, losses = loss_gradient(
-            model,
-            search.current,
-            search.labels,
-            search.targets,
-            loss,
-            batch_dependent=batch_dependent,
-            backward=number < steps,
-        )
-        right = task.correct(logits, search.labels)
-        if batch_dependent:
-            whole.consider(search.current, right, losses)
-        remaining = findings.drop_broken(search.current, right)
-        if findings.done:
-            return findings.adv_inputs
-        search.learn(gradient, losses, first=number == 0)
-        if remaining is not None:
-            search.keep(remaining)
-        if number in marks:
-            search.adapt(number - last_mark)
-            last_mark = number
-        if number < steps:
-            search.move(norm, eps, momentum=MOMENTUM if number else 1.0)
-    return whole.points if batch_dependent else findings.finish(search.best)
+@lru_cache(maxsize=64)
+def _periods(steps: int, device: torch.device) -> Tensor:
+    """Return the steps since the last checkpoint for each iteration that is one, else 0: (steps + 1,)."""
+    marks = checkpoints(steps)
+    periods = [0] * (steps + 1)
+    for before, mark in zip([0, *marks], marks, strict=False):
+        periods[mark] = mark - before
+    return upload_indices(periods, device)
 
 
-class _BestBatch:
-    """The whole batch with the most misclassified samples so far; ties are broken by the higher loss."""
-
-    def __init__(self, points: Tensor) -> None:
-        self.points = points
-        self._score = (-1, -math.inf)
-
-    def consider(self, points: Tensor, right: Tensor, losses: Tensor) -> None:
-        score = (int((~right).sum()), float(losses.sum()))
-        if score > self._score:
-            self.points, self._score = points, score
-
-
-@dataclass
-class _Search:
-    """The search state of each active sample; every field has one row per sample."""
+@dataclass(frozen=True)
+class Ascent(Rows):
+    """The state of auto-PGD; `number` counts the steps that a sample has behind it."""
 
     center: Tensor
     labels: Tensor
@@ -128,52 +65,138 @@ class _Search:
     rises: Tensor
     just_halved: Tensor
     losses_at_mark: Tensor
+    number: Tensor
 
-    @classmethod
-    def begin(cls, inputs: Tensor, labels: Tensor, targets: Tensor, start: Tensor, norm: str, eps: float) -> _Search:
-        current = project(inputs + start, inputs, norm, eps)
+
+@dataclass(frozen=True)
+class APGD(Search[Ascent]):
+    """Auto-PGD, which needs no step size.
+
+    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks" (2020), algorithm 1: the first step size is 2·eps; at a checkpoint a sample's step size
+    is halved, and its search restarts from its best point, if fewer than ρ of the steps since the last checkpoint
+    raised the loss, or if neither step size nor best loss changed since then.
+
+    A sample stops at its first misclassified iterate; a sample without one gets its iterate of highest loss. Under
+    batch statistics the batch stays whole, and the iterate with the most misclassified samples is returned.
+
+    Attributes:
+        task: defines success.
+        loss: the loss to maximize.
+        norm, eps: the ε-ball.
+        iterations: number of moves of an attempt; each costs a forward and a backward pass, and the last point a
+            forward pass.
+        start: perturbations to start from.
+        targeted: whether the loss has target classes. Then attempt number a is towards the target a modulo their
+            number.
+        attempts: number of attempts, over all starts and targets.
+        batch_dependent: whether a prediction depends on the other samples of the batch.
+    """
+
+    task: Task
+    loss: Loss
+    norm: str
+    eps: float
+    iterations: int
+    start: Start
+    targeted: bool = False
+    attempts: int = 1
+    batch_dependent: bool = False
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        """One more than the moves: the last point is evaluated too."""
+        return self.iterations + 1
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Ascent:
+        """Start at the perturbations of `start`."""
+        inputs = batch.inputs
+        targets = batch.labels
+        if self.targeted:
+            column = upload_indices([number % batch.targets.shape[1] for number in attempts], inputs.device)
+            targets = batch.targets.gather(1, column[:, None]).squeeze(1)
+        current = project(inputs + self.start(batch, attempts), inputs, self.norm, self.eps)
         nothing = torch.full((len(inputs),), -torch.inf, device=inputs.device)
         none = torch.zeros(len(inputs), device=inputs.device)
-        return cls(
-            center=inputs, labels=labels, targets=targets, current=current, previous=current, gradient=current,
-            losses=nothing, best=current, best_gradient=current, best_losses=nothing, step=none + 2 * eps,
-            rises=none, just_halved=none > 0, losses_at_mark=nothing,
+        return Ascent(
+            center=inputs, labels=batch.labels, targets=targets, current=current, previous=current, gradient=current,
+            losses=nothing, best=current, best_gradient=current, best_losses=nothing, step=none + 2 * self.eps,
+            rises=none, just_halved=none > 0, losses_at_mark=nothing, number=none.long(),
         )  # fmt: skip
 
-    def keep(self, index: Tensor) -> None:
-        """Keep only the samples at those positions."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name)[index])
+    def advance(self, model: Model, rows: Ascent, numbers: Sequence[int]) -> Step[Ascent]:
+        """Evaluate the current points, adapt step sizes at checkpoints, and move."""
+        learned, broken = self._evaluate(model, rows, numbers)
+        return Step(self._move(learned, numbers), rows.current, broken)
 
-    def learn(self, gradient: Tensor, losses: Tensor, *, first: bool) -> None:
-        """Record the model's outputs at the current points."""
-        losses = losses.float()
-        better = losses > self.best_losses
-        self.best = torch.where(per_sample(better, self.best), self.current, self.best)
-        self.best_gradient = torch.where(per_sample(better, gradient), gradient, self.best_gradient)
-        self.best_losses = torch.where(better, losses, self.best_losses)
-        if first:
-            # A non-finite first loss counts as the lowest, so that any finite point becomes the best.
-            self.best, self.best_gradient, self.losses_at_mark = self.current, gradient, self.best_losses
-        else:
-            self.rises = self.rises + (losses > self.losses)
-        self.gradient, self.losses = gradient, losses
+    def last(self, rows: Ascent) -> Tensor:
+        """Return the points of highest loss."""
+        return rows.best
 
-    def adapt(self, period: int) -> None:
-        """Halve the step size and restart from the best point if the last `period` steps made no progress."""
-        stuck = ~self.just_halved & (self.best_losses <= self.losses_at_mark)
-        halve = (self.rises < RHO * period) | stuck
-        self.step = torch.where(halve, self.step / 2, self.step)
-        back = per_sample(halve, self.current)
-        self.current = torch.where(back, self.best, self.current)
-        self.gradient = torch.where(back, self.best_gradient, self.gradient)
-        self.losses = torch.where(halve, self.best_losses, self.losses)
-        self.just_halved, self.losses_at_mark = halve, self.best_losses
-        self.rises = torch.zeros_like(self.rises)
+    def whole(self, model: Model, batch: Batch, attempt: int) -> Tensor:
+        """Return the iterate of the whole batch with the most misclassified samples, ties broken by the higher loss."""
+        count = len(batch.inputs)
+        rows = self.begin(batch, [attempt] * count)
+        best = rows.current
+        most = torch.full((), -1.0, device=best.device)
+        highest = torch.full((), -torch.inf, device=best.device)
+        for number in range(self.steps):
+            learned, broken = self._evaluate(model, rows, [number] * count)
+            wrong, loss = broken.sum(), learned.losses.sum()
+            better = (wrong > most) | ((wrong == most) & (loss > highest))
+            best = torch.where(better, rows.current, best)
+            most, highest = torch.where(better, wrong, most), torch.where(better, loss, highest)
+            rows = self._move(learned, [number] * count)
+        return best
 
-    def move(self, norm: str, eps: float, *, momentum: float) -> None:
+    def _evaluate(self, model: Model, rows: Ascent, numbers: Sequence[int]) -> tuple[Ascent, Tensor]:
+        """Record the model's outputs at the current points; return also which of these are misclassified."""
+        gradient, logits, losses = loss_gradient(
+            model, rows.current, rows.labels, rows.targets, self.loss,
+            batch_dependent=self.batch_dependent, backward=min(numbers) < self.iterations,
+        )  # fmt: skip
+        losses, first = losses.float(), rows.number == 0
+        # A non-finite first loss counts as the lowest, so that any finite point becomes the best.
+        better = (losses > rows.best_losses) | first
+        best_losses = torch.where(losses > rows.best_losses, losses, rows.best_losses)
+        learned = replace(
+            rows,
+            best=torch.where(per_sample(better, rows.best), rows.current, rows.best),
+            best_gradient=torch.where(per_sample(better, gradient), gradient, rows.best_gradient),
+            best_losses=best_losses,
+            losses_at_mark=torch.where(first, best_losses, rows.losses_at_mark),
+            rises=rows.rises + (~first & (losses > rows.losses)),
+            gradient=gradient,
+            losses=losses,
+        )
+        return learned, ~self.task.correct(logits, rows.labels)
+
+    def _move(self, rows: Ascent, numbers: Sequence[int]) -> Ascent:
         """Step along the gradient and along the last move (equation (2) of the paper)."""
-        ahead = self.current + per_sample(self.step, self.current) * direction(self.gradient, norm)
-        ahead = project(ahead, self.center, norm, eps)
-        mixed = self.current + momentum * (ahead - self.current) + (1 - momentum) * (self.current - self.previous)
-        self.previous, self.current = self.current, project(mixed, self.center, norm, eps)
+        marks = set(checkpoints(self.iterations))
+        if any(number in marks for number in numbers):
+            rows = self._adapt(rows)
+        ahead = rows.current + per_sample(rows.step, rows.current) * direction(rows.gradient, self.norm)
+        ahead = project(ahead, rows.center, self.norm, self.eps)
+        momentum = per_sample(torch.where(rows.number == 0, 1.0, MOMENTUM), rows.current)
+        mixed = rows.current + momentum * (ahead - rows.current) + (1 - momentum) * (rows.current - rows.previous)
+        current = project(mixed, rows.center, self.norm, self.eps)
+        return replace(rows, previous=rows.current, current=current, number=rows.number + 1)
+
+    def _adapt(self, rows: Ascent) -> Ascent:
+        """At a checkpoint, halve the step size and return to the best point if the last steps made no progress."""
+        period = _periods(self.iterations, rows.device)[rows.number]
+        marked = period > 0
+        stuck = ~rows.just_halved & (rows.best_losses <= rows.losses_at_mark)
+        halve = ((rows.rises < RHO * period) | stuck) & marked
+        back = per_sample(halve, rows.current)
+        return replace(
+            rows,
+            step=torch.where(halve, rows.step / 2, rows.step),
+            current=torch.where(back, rows.best, rows.current),
+            gradient=torch.where(back, rows.best_gradient, rows.gradient),
+            losses=torch.where(halve, rows.best_losses, rows.losses),
+            just_halved=torch.where(marked, halve, rows.just_halved),
+            losses_at_mark=torch.where(marked, rows.best_losses, rows.losses_at_mark),
+            rises=torch.where(marked, 0.0, rows.rises),
+        )

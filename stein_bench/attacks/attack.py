@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
-from stein_bench.attacks.native import run_native
+from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
+from stein_bench.attacks.search import Batch
 from stein_bench.attacks.torchattacks_library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.errors import UsageError, unknown_name
@@ -101,22 +102,64 @@ class Attack:
         Raises:
             UsageError: the inputs are not float32.
         """
+        self._check_dtype(inputs)
+        if self.info.backend == "torchattacks":
+            model, task = _two_class(model, task)
+            arguments = self._library_arguments()
+            return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
+        call = self._call(model, task, classes, inputs.shape[1:], batch_dependent)
+        return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
+
+    @property
+    def refills(self) -> bool:
+        """Whether finished samples can make place for the next ones, see `run_refilled`."""
+        return self.info.backend == "native" and not self.info.is_transfer and self.info.method not in DIRECT
+
+    def run_refilled(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        task: Task,
+        *,
+        classes: int,
+        shape: Sequence[int],
+        capacity: int,
+        on_halving: Callable[[int], None] | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield the candidates for each of the batches in order, as `run` would, at a constant batch size.
+
+        For attacks that `refills` on tasks with one label per sample, under running statistics.
+
+        Args:
+            model, task, classes: as for `run`.
+            batches: samples, read as room becomes free.
+            shape: shape of one sample.
+            capacity: most samples per pass. It is halved when memory runs out.
+            on_halving: called with the new capacity.
+        """
+        call = self._call(model, task, classes, shape, batch_dependent=False)
+        yield from run_native_refilled(
+            self.info.method, call, map(self._checked, batches), capacity=capacity, on_halving=on_halving
+        )
+
+    def _checked(self, batch: Batch) -> Batch:
+        self._check_dtype(batch.inputs)
+        return batch
+
+    def _check_dtype(self, inputs: Tensor) -> None:
         if inputs.dtype != torch.float32:
             raise UsageError(
                 f"attack {self.info.name} takes float32 inputs, not {str(inputs.dtype).removeprefix('torch.')}: in "
                 "half precision rounding alone exceeds the budget. Give --precision bf16 to the model instead."
             )
-        if task.name == "binary":
-            model, task = TwoLogits(model), TASKS["classification"]
-        if self.info.backend == "torchattacks":
-            arguments = self._library_arguments()
-            return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
+
+    def _call(self, model: nn.Module, task: Task, classes: int, shape: Sequence[int], batch_dependent: bool) -> Call:
+        model, task = _two_class(model, task)
         params = self.params
         if self.info.is_transfer:
             # The batch stays whole, as under batch statistics: samples that fool the surrogate are attacked further.
             params, batch_dependent = {**params, "restarts": 1}, True
-        call = Call(model, inputs, labels, task, classes, self.norm, self.eps, params, seeds, batch_dependent)
-        return run_native(self.info.method, call)
+        return Call(model, task, classes, shape, self.norm, self.eps, params, batch_dependent)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
         """Construct the attack object of a torchattacks attack, to check its parameters.
@@ -140,6 +183,11 @@ class Attack:
         if takes(self.info, "norm"):
             arguments["norm"] = self.norm
         return arguments
+
+
+def _two_class(model: nn.Module, task: Task) -> tuple[nn.Module, Task]:
+    """Return a binary model and task as those of classification with two classes, others as they are."""
+    return (TwoLogits(model), TASKS["classification"]) if task.name == "binary" else (model, task)
 
 
 def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""One call of a native attack: the batch, the budget and the checked parameters."""
+"""What a native attack is run with: model, task, budget and checked parameters."""
 
 from __future__ import annotations
 
@@ -8,37 +8,35 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Attempt, Batch, in_turn
 from stein_bench.attacks.geometry import random_start
 from stein_bench.attacks.losses import Model, ranked_targets
+from stein_bench.attacks.search import Batch
+from stein_bench.host import upload
 from stein_bench.specs import ParameterValue
 from stein_bench.tasks import Task
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a native attack on one batch.
+    """What a native attack is run with, apart from the samples.
 
     Attributes:
         model: maps [0, 1] to logits, in eval mode with frozen parameters.
-        inputs, labels: the batch, (n, C, …) and (n,).
         task: loss and success.
         classes: number of the model's outputs.
+        shape: shape of one sample, (C, …).
         norm, eps: the budget.
         params: all parameters of the attack.
-        seeds: one per sample.
         batch_dependent: whether predictions depend on the batch (batch statistics).
     """
 
     model: Model
-    inputs: Tensor
-    labels: Tensor
     task: Task
     classes: int
+    shape: Sequence[int]
     norm: str
     eps: float
     params: Mapping[str, ParameterValue]
-    seeds: Sequence[int]
     batch_dependent: bool
 
     def whole(self, name: str) -> int:
@@ -49,25 +47,20 @@ class Call:
         """Return a numeric parameter."""
         return float(self.params[name])
 
-    def batch(self, targets: Tensor | None = None) -> Batch:
-        """Return the samples, with (n, T) target classes if the attack is targeted."""
-        if targets is None:
-            targets = torch.empty(len(self.inputs), 0, dtype=torch.long, device=self.inputs.device)
-        return Batch(self.inputs, self.labels, self.seeds, targets)
-
-    def start(self, batch: Batch, restart: int) -> Tensor:
-        """Return a random start for each sample of `batch`."""
-        start = random_start(batch.inputs.shape, batch.seeds, self.norm, self.eps, restart)
-        return start.to(batch.inputs.device)
-
-    def in_turn(self, batch: Batch, attempts: Sequence[Attempt]) -> Tensor:
-        """Run the attempts one after another on the samples that are still correctly classified."""
-        return in_turn(self.model, self.task, batch, attempts, batch_dependent=self.batch_dependent)
+    def start(self, batch: Batch, attempts: Sequence[int]) -> Tensor:
+        """Return a random start for each sample of `batch`, for the attempts of those numbers."""
+        start = random_start(batch.inputs.shape, batch.seeds, self.norm, self.eps, attempts)
+        return upload(start, batch.inputs.device)
 
     @torch.no_grad()
-    def aimed_batch(self, most: int) -> Batch:
+    def aimed(self, batch: Batch, most: int) -> Batch:
         """Return the samples with at most `most` target classes each, the likeliest on the clean inputs first.
 
         This takes a forward pass.
         """
-        return self.batch(ranked_targets(self.model(self.inputs), self.labels, most))
+        targets = ranked_targets(self.model(batch.inputs), batch.labels, most)
+        return Batch(batch.inputs, batch.labels, batch.seeds, targets)
+
+    def target_count(self, most: int) -> int:
+        """Return how many target classes `aimed` gives each sample."""
+        return min(most, self.classes - 1)

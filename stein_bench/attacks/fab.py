@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Findings, still_right
 from stein_bench.attacks.geometry import TINY, length, per_sample, project
 from stein_bench.attacks.losses import Model, loss_gradient, targeted_margin
+from stein_bench.attacks.search import Batch, Rows, Search, Step, still_right
+from stein_bench.host import upload_indices
 from stein_bench.tasks import Task
 
 LARGEST_BIAS = 0.1
@@ -20,51 +24,72 @@ ENDLESS = 1e9
 """A breakpoint that no perturbation within [0, 1] reaches."""
 
 
-def fab(
-    model: Model,
-    inputs: Tensor,
-    labels: Tensor,
-    task: Task,
-    *,
-    targets: Tensor,
-    norm: str,
-    eps: float,
-    steps: int,
-    batch_dependent: bool = False,
-) -> Tensor:
-    """Return adversarial inputs within eps found on the way to the nearest point of the boundary to the target class.
+@dataclass(frozen=True)
+class Approach(Rows):
+    """The state of FAB: clean inputs, labels, target classes, and the points to linearize at next."""
+
+    center: Tensor
+    labels: Tensor
+    targets: Tensor
+    current: Tensor
+
+
+@dataclass(frozen=True)
+class FAB(Search[Approach]):
+    """FAB within a budget: adversarial inputs found on the way to the nearest point of the boundary to a target class.
 
     Source: Croce and Hein, "Minimally distorted adversarial examples with a fast adaptive boundary attack"
     (2020), algorithm 1, with the boundary to one target class as in AutoAttack's FAB-T. The attack minimizes the
     norm; here it stops on a sample as soon as a misclassified point lies within eps, and returns the clean input
     if none does. It starts at the clean input and is deterministic.
 
-    Args:
-        model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
-        targets: target class of each sample.
-        steps: number of steps; each costs two forward passes and a backward pass.
+    Attributes:
+        task, norm, eps, batch_dependent: as for `PGD`.
+        steps: number of steps of an attempt; each costs two forward passes and a backward pass.
+        attempts: number of target classes; attempt number a is towards the target a.
     """
-    center = current = inputs
-    findings = Findings(inputs, batch_dependent=batch_dependent)
-    whole, most = inputs, -1
-    for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
-        points = _step(current, center, slope, gap, norm)
-        right = still_right(model, task, points, labels)
-        found = ~right & (length(points - center, norm) <= eps)
-        if batch_dependent:
-            # Points beyond eps would change the predictions of those within, so the whole batch is projected.
-            pulled = project(points, center, norm, eps)
-            broken = int((~still_right(model, task, pulled, labels)).sum())
-            if broken > most:
-                whole, most = pulled, broken
-        remaining = findings.drop_broken(points, ~found)
-        if findings.done:
-            return findings.adv_inputs
-        current = torch.where(per_sample(right, points), points, center + BACKWARD * (points - center))
-        if remaining is not None:
-            current, center, labels, targets = (part[remaining] for part in (current, center, labels, targets))
-    return whole if batch_dependent else findings.adv_inputs
+
+    task: Task
+    norm: str
+    eps: float
+    steps: int
+    attempts: int = 1
+    batch_dependent: bool = False
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Approach:
+        """Start at the clean inputs."""
+        targets = batch.targets.gather(1, upload_indices(attempts, batch.targets.device)[:, None]).squeeze(1)
+        return Approach(batch.inputs, batch.labels, targets, batch.inputs)
+
+    def advance(self, model: Model, rows: Approach, numbers: Sequence[int]) -> Step[Approach]:
+        """Move to the linearized boundary, and back towards the clean input from points beyond the real one."""
+        points = _next_points(
+            model, rows.current, rows.center, rows.labels, rows.targets, self.norm,
+            batch_dependent=self.batch_dependent,
+        )  # fmt: skip
+        right = still_right(model, self.task, points, rows.labels)
+        found = ~right & (length(points - rows.center, self.norm) <= self.eps)
+        return Step(replace(rows, current=_back_within(points, rows.center, right)), points, found)
+
+    def last(self, rows: Approach) -> Tensor:
+        """Return the clean inputs."""
+        return rows.center
+
+    def whole(self, model: Model, batch: Batch, attempt: int) -> Tensor:
+        """Return the step of the whole batch with the most misclassified samples.
+
+        Points beyond eps would change the predictions of those within, so the whole batch is projected.
+        """
+        count = len(batch.inputs)
+        rows, best = self.begin(batch, [attempt] * count), batch.inputs
+        most = torch.full((), -1, device=best.device)
+        for number in range(self.steps):
+            step = self.advance(model, rows, [number] * count)
+            pulled = project(step.points, rows.center, self.norm, self.eps)
+            broken = (~still_right(model, self.task, pulled, rows.labels)).sum()
+            best, most = torch.where(broken > most, pulled, best), torch.maximum(most, broken)
+            rows = step.rows
+        return best
 
 
 def nearest_fab(
@@ -80,23 +105,26 @@ def nearest_fab(
 ) -> Tensor:
     """Return the nearest misclassified points that FAB finds, at any distance; the clean input if there is none.
 
-    This is the attack as published: it takes all its steps and has no budget. Arguments are as in `fab`.
+    This is the attack as published: it takes all its steps and has no budget. `targets` are the target classes, (n,),
+    other arguments are as for `FAB`.
     """
     current, best = inputs, inputs
     nearest = torch.full((len(inputs),), torch.inf, device=inputs.device)
     for _ in range(steps):
-        slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
-        points = _step(current, inputs, slope, gap, norm)
+        points = _next_points(model, current, inputs, labels, targets, norm, batch_dependent=batch_dependent)
         right, away = still_right(model, task, points, labels), length(points - inputs, norm)
         nearer = ~right & (away < nearest)
         best = torch.where(per_sample(nearer, points), points, best)
         nearest = torch.where(nearer, away, nearest)
-        current = torch.where(per_sample(right, points), points, inputs + BACKWARD * (points - inputs))
+        current = _back_within(points, inputs, right)
     return best
 
 
-def _step(current: Tensor, center: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
-    """Return the next iterate: the projections of iterate and clean input onto the plane, mixed by their lengths."""
+def _next_points(
+    model: Model, current: Tensor, center: Tensor, labels: Tensor, targets: Tensor, norm: str, *, batch_dependent: bool
+) -> Tensor:
+    """Return the next points: the projections of iterate and clean input onto the plane, mixed by their lengths."""
+    slope, _, gap = loss_gradient(model, current, labels, targets, targeted_margin, batch_dependent=batch_dependent)
     gap_at_center = gap + ((center - current) * slope).flatten(1).sum(dim=1)
     near = onto_plane(current, slope, gap, norm)
     home = onto_plane(center, slope, gap_at_center, norm)
@@ -105,6 +133,11 @@ def _step(current: Tensor, center: Tensor, slope: Tensor, gap: Tensor, norm: str
     bias = per_sample(bias, current)
     mixed = (1 - bias) * (current + OVERSHOOT * near) + bias * (center + OVERSHOOT * home)
     return mixed.clamp(0, 1)
+
+
+def _back_within(points: Tensor, center: Tensor, right: Tensor) -> Tensor:
+    """Return `points`, those beyond the boundary moved back towards the clean input."""
+    return torch.where(per_sample(right, points), points, center + BACKWARD * (points - center))
 
 
 def onto_plane(points: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:

@@ -44,14 +44,18 @@ def project(points: Tensor, center: Tensor, norm: str, eps: float) -> Tensor:
     return (center + delta).clamp(0, 1)
 
 
-def random_start(shape: Sequence[int], seeds: Sequence[int], norm: str, eps: float, restart: int = 0) -> Tensor:
+def random_start(
+    shape: Sequence[int], seeds: Sequence[int], norm: str, eps: float, restarts: Sequence[int] | int = 0
+) -> Tensor:
     """Return one perturbation per seed, uniform in the ball, of `shape` (n, C, …), on the CPU.
 
-    Each sample has its own generator, seeded by the sample's seed and the number of the restart, so that neither
-    batch size nor order matters. In L2 a normalized Gaussian gives the direction and U^(1/d) the radius.
+    Each sample has its own generator, seeded by the sample's seed and the number of its restart (one for all, or one
+    each), so that neither batch size nor order matters. In L2 a normalized Gaussian gives the direction and U^(1/d) the
+    radius.
     """
     starts = torch.empty(tuple(shape))
-    for start, seed in zip(starts, seeds, strict=True):
+    numbers = [restarts] * len(seeds) if isinstance(restarts, int) else restarts
+    for start, seed, restart in zip(starts, seeds, numbers, strict=True):
         generator = torch.Generator().manual_seed(derive_seed(seed, "start", restart))
         if norm == "Linf":
             start.uniform_(-1, 1, generator=generator)

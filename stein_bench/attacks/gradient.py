@@ -1,13 +1,16 @@
-"""The native gradient attacks: pure functions of (model, inputs, labels), for inputs of any rank in [0, 1]."""
+"""The native gradient attacks FGSM, PGD and MI-FGSM, for inputs of any rank in [0, 1]."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Findings
 from stein_bench.attacks.geometry import TINY, direction, per_sample, project
 from stein_bench.attacks.losses import Model, loss_gradient, task_loss
+from stein_bench.attacks.search import Batch, Rows, Search, Start, Step, still_right
 from stein_bench.tasks import Task
 
 
@@ -31,82 +34,132 @@ def fgsm(
     return (inputs + eps * gradient.sign()).clamp(0, 1)
 
 
-def pgd(
-    model: Model,
-    inputs: Tensor,
-    labels: Tensor,
-    task: Task,
-    *,
-    norm: str,
-    eps: float,
-    alpha: float,
-    steps: int,
-    start: Tensor | None = None,
-    batch_dependent: bool = False,
-) -> Tensor:
-    """Return adversarial inputs found by `steps` steps of size `alpha` within the ε-ball and [0, 1].
+@dataclass(frozen=True)
+class Iterates(Rows):
+    """The state of PGD: clean inputs, labels, and the points to evaluate next."""
+
+    center: Tensor
+    labels: Tensor
+    current: Tensor
+
+
+@dataclass(frozen=True)
+class PGD(Search[Iterates]):
+    """Projected gradient ascent: steps of size `alpha` within the ε-ball and [0, 1].
 
     Source: Madry et al., "Towards deep learning models resistant to adversarial attacks" (2018), section 2.1.
     A sample stops at its first misclassified iterate. A sample without one gets its last iterate, the only one not yet
     predicted: all others are known to be correctly classified, whatever their loss. Under batch statistics the batch
     stays whole and its last iterate is returned.
 
-    Args:
-        model: maps (n, C, …) in [0, 1] to logits.
-        inputs: clean inputs.
-        labels: their true labels; their loss is maximized.
-        task: defines loss and success.
+    Attributes:
+        task: defines loss, which is maximized, and success.
         norm: ``Linf`` (signed steps) or ``L2`` (normalized steps).
         eps, alpha: radius of the ball and size of a step, in that norm.
-        steps: number of gradient steps, at least 1.
-        start: perturbation to start from (see `random_start`), or None for the clean inputs.
+        steps: number of gradient steps of an attempt, at least 1.
+        start: perturbations to start from, or None for the clean inputs.
+        attempts: number of restarts.
         batch_dependent: whether a prediction depends on the other samples of the batch.
     """
-    center = inputs
-    current = inputs if start is None else project(inputs + start, inputs, norm, eps)
-    findings = Findings(inputs, batch_dependent=batch_dependent)
-    for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task, batch_dependent=batch_dependent)
-        remaining = findings.drop_broken(current, task.correct(logits, labels))
-        if findings.done:
-            return findings.adv_inputs
-        if remaining is not None:
-            current, gradient, center, labels = (part[remaining] for part in (current, gradient, center, labels))
-        current = project(current + alpha * direction(gradient, norm), center, norm, eps)
-    return findings.finish(current)
+
+    task: Task
+    norm: str
+    eps: float
+    alpha: float
+    steps: int
+    start: Start | None = None
+    attempts: int = 1
+    batch_dependent: bool = False
+    open_end = True
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Iterates:
+        """Start at the clean inputs or at the perturbations of `start`."""
+        current = batch.inputs
+        if self.start is not None:
+            current = project(current + self.start(batch, attempts), current, self.norm, self.eps)
+        return Iterates(batch.inputs, batch.labels, current)
+
+    def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
+        """Evaluate the current points and move along the gradient."""
+        gradient, logits, _ = loss_gradient(
+            model, rows.current, rows.labels, rows.labels, task_loss(self.task),
+            batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
+        )  # fmt: skip
+        ahead = rows.current + self.alpha * direction(gradient, self.norm)
+        moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps))
+        return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
+
+    def last(self, rows: Iterates) -> Tensor:
+        """Return the last iterates."""
+        return rows.current
 
 
-def mifgsm(
-    model: Model,
-    inputs: Tensor,
-    labels: Tensor,
-    task: Task,
-    *,
-    norm: str,
-    eps: float,
-    alpha: float,
-    steps: int,
-    decay: float,
-    batch_dependent: bool = False,
-) -> Tensor:
-    """Return adversarial inputs found by steps along an accumulated gradient, from the clean inputs.
+@dataclass(frozen=True)
+class Accelerated(Iterates):
+    """The state of MI-FGSM: that of PGD and the accumulated gradient."""
 
-    g ← decay·g + ∇/‖∇‖₁, then a step of size alpha along g. Arguments and result are as in `pgd`; `decay` is
-    the paper's μ (1 there; 0 means no momentum).
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class MIFGSM(Search[Accelerated]):
+    """Steps along an accumulated gradient, from the clean inputs.
+
+    g ← decay·g + ∇/‖∇‖₁, then a step of size alpha along g. Attributes and results are as for `PGD`; `decay` is the
+    paper's μ (1 there; 0 means no momentum).
     Source: Dong et al., "Boosting adversarial attacks with momentum" (2018), algorithm 1 and equation (8).
     """
-    center, current = inputs, inputs
-    velocity = torch.zeros_like(inputs)
-    findings = Findings(inputs, batch_dependent=batch_dependent)
-    for _ in range(steps):
-        gradient, logits = input_gradient(model, current, labels, task, batch_dependent=batch_dependent)
-        remaining = findings.drop_broken(current, task.correct(logits, labels))
-        if findings.done:
-            return findings.adv_inputs
-        if remaining is not None:
-            current, gradient, velocity = current[remaining], gradient[remaining], velocity[remaining]
-            center, labels = center[remaining], labels[remaining]
+
+    task: Task
+    norm: str
+    eps: float
+    alpha: float
+    steps: int
+    decay: float
+    attempts: int = 1
+    batch_dependent: bool = False
+    open_end = True
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Accelerated:
+        """Start at the clean inputs."""
+        return Accelerated(batch.inputs, batch.labels, batch.inputs, torch.zeros_like(batch.inputs))
+
+    def advance(self, model: Model, rows: Accelerated, numbers: Sequence[int]) -> Step[Accelerated]:
+        """Evaluate the current points and move along the accumulated gradient."""
+        gradient, logits = input_gradient(
+            model, rows.current, rows.labels, self.task, batch_dependent=self.batch_dependent
+        )
         size = gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
-        velocity = decay * velocity + gradient / per_sample(size, gradient)
-        current = project(current + alpha * direction(velocity, norm), center, norm, eps)
-    return findings.finish(current)
+        velocity = self.decay * rows.velocity + gradient / per_sample(size, gradient)
+        ahead = rows.current + self.alpha * direction(velocity, self.norm)
+        moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps), velocity=velocity)
+        return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
+
+    def last(self, rows: Accelerated) -> Tensor:
+        """Return the last iterates."""
+        return rows.current
+
+
+@dataclass(frozen=True)
+class Unperturbed(Search[Iterates]):
+    """Evaluates the clean inputs, so that later searches leave samples alone that are misclassified already."""
+
+    task: Task
+    steps: int = 1
+    attempts: int = 1
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Iterates:
+        """Start at the clean inputs."""
+        return Iterates(batch.inputs, batch.labels, batch.inputs)
+
+    def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
+        """Evaluate the clean inputs."""
+        return Step(rows, rows.current, ~still_right(model, self.task, rows.current, rows.labels))
+
+    def last(self, rows: Iterates) -> Tensor:
+        """Return the clean inputs."""
+        return rows.current
+
+    def whole(self, model: Model, batch: Batch, attempt: int) -> Tensor:
+        """Return the clean inputs, which the caller evaluates."""
+        return batch.inputs

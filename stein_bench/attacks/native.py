@@ -1,22 +1,25 @@
-"""The native attacks by name: maps checked parameters to calls of the pure functions."""
+"""The native attacks by name: maps checked parameters to searches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.active import Attempt, Batch
-from stein_bench.attacks.apgd import apgd
+from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
-from stein_bench.attacks.dense import best_seen, is_dense, segpgd
-from stein_bench.attacks.fab import fab, nearest_fab
+from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
+from stein_bench.attacks.fab import FAB, nearest_fab
 from stein_bench.attacks.geometry import length, per_sample
-from stein_bench.attacks.gradient import fgsm, mifgsm, pgd
+from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
-from stein_bench.attacks.square import square
+from stein_bench.attacks.refill import refill
+from stein_bench.attacks.search import Batch, Search, Start, whole_batch
+from stein_bench.attacks.square import Square
 
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
@@ -24,131 +27,143 @@ CLASSES_OF_TARGETED_DLR = 4
 """It uses the third and fourth largest logits."""
 
 
-def _fgsm(call: Call) -> Tensor:
-    return fgsm(call.model, call.inputs, call.labels, call.task, eps=call.eps, batch_dependent=call.batch_dependent)
+@dataclass(frozen=True)
+class Searches:
+    """An attack made of searches in turn, each on the samples that survived so far.
+
+    Attributes:
+        searches: at least one.
+        targets: most target classes per sample, 0 for untargeted attacks.
+    """
+
+    searches: tuple[Search[Any], ...]
+    targets: int = 0
+
+    def aimed(self, call: Call, batch: Batch) -> Batch:
+        """Return the samples with their target classes, if the attack is targeted."""
+        return call.aimed(batch, self.targets) if self.targets else batch
 
 
-def _pgd(call: Call) -> Tensor:
-    def attempt(restart: int) -> Attempt:
-        return lambda batch: pgd(
-            call.model, batch.inputs, batch.labels, call.task, norm=call.norm, eps=call.eps,
-            alpha=call.number("alpha"), steps=call.whole("steps"),
-            start=call.start(batch, restart) if call.params["random_start"] else None,
-            batch_dependent=call.batch_dependent,
-        )  # fmt: skip
+@dataclass(frozen=True)
+class Direct:
+    """An attack that makes the same passes on all samples, whatever happens to them."""
 
-    return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
+    run: Callable[[Batch], Tensor]
 
 
-def _segpgd(call: Call) -> Tensor:
-    def attempt(restart: int) -> Attempt:
-        return lambda batch: segpgd(
-            call.model, batch.inputs, batch.labels, norm=call.norm, eps=call.eps,
-            alpha=call.number("alpha"), steps=call.whole("steps"),
-            start=call.start(batch, restart) if call.params["random_start"] else None,
-        )  # fmt: skip
-
-    return call.in_turn(call.batch(), [attempt(restart) for restart in range(call.whole("restarts"))])
+def _fgsm(call: Call) -> Direct:
+    return Direct(
+        lambda batch: fgsm(
+            call.model, batch.inputs, batch.labels, call.task, eps=call.eps, batch_dependent=call.batch_dependent
+        )
+    )
 
 
-def _mifgsm(call: Call) -> Tensor:
-    return mifgsm(
-        call.model, call.inputs, call.labels, call.task, norm=call.norm, eps=call.eps,
-        alpha=call.number("alpha"), steps=call.whole("steps"), decay=call.number("decay"),
+def _pgd(call: Call) -> Searches:
+    search = PGD(
+        call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"),
+        start=_start(call), attempts=call.whole("restarts"), batch_dependent=call.batch_dependent,
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _segpgd(call: Call) -> Searches:
+    search = SegPGD(
+        call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"),
+        start=_start(call), attempts=call.whole("restarts"),
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _start(call: Call) -> Start | None:
+    return call.start if call.params["random_start"] else None
+
+
+def _mifgsm(call: Call) -> Searches:
+    search = MIFGSM(
+        call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"), call.number("decay"),
         batch_dependent=call.batch_dependent,
     )  # fmt: skip
+    return Searches((search,))
 
 
-def apgd_attempts(call: Call, loss: Loss, restarts: int) -> list[Attempt]:
-    """Return untargeted auto-PGD from `restarts` random starts."""
-
-    def attempt(restart: int) -> Attempt:
-        return lambda batch: apgd(
-            call.model, batch.inputs, batch.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
-            steps=call.whole("steps"), start=call.start(batch, restart), batch_dependent=call.batch_dependent,
-        )  # fmt: skip
-
-    return [attempt(restart) for restart in range(restarts)]
-
-
-def targeted_attempts(call: Call, batch: Batch, loss: Loss, restarts: int) -> list[Attempt]:
-    """Return auto-PGD towards each target class of `batch` in turn, all classes once per restart."""
-    count = batch.targets.shape[1]
-
-    def attempt(number: int) -> Attempt:
-        return lambda part: apgd(
-            call.model, part.inputs, part.labels, call.task, loss=loss, norm=call.norm, eps=call.eps,
-            steps=call.whole("steps"), start=call.start(part, number), targets=part.targets[:, number % count],
-            batch_dependent=call.batch_dependent,
-        )  # fmt: skip
-
-    return [attempt(number) for number in range(count * restarts)]
-
-
-def _apgd_ce(call: Call) -> Tensor:
-    return call.in_turn(call.batch(), apgd_attempts(call, task_loss(call.task), call.whole("restarts")))
-
-
-def _apgd_dlr(call: Call) -> Tensor:
-    return call.in_turn(call.batch(), apgd_attempts(call, dlr, call.whole("restarts")))
-
-
-def _apgd_t(call: Call) -> Tensor:
-    batch = call.aimed_batch(call.whole("targets"))
-    return call.in_turn(batch, targeted_attempts(call, batch, targeted_dlr, call.whole("restarts")))
-
-
-def fab_attempts(call: Call, batch: Batch) -> list[Attempt]:
-    """Return FAB towards each target class of `batch` in turn."""
-
-    def attempt(number: int) -> Attempt:
-        return lambda part: fab(
-            call.model, part.inputs, part.labels, call.task, targets=part.targets[:, number], norm=call.norm,
-            eps=call.eps, steps=call.whole("steps"), batch_dependent=call.batch_dependent,
-        )  # fmt: skip
-
-    return [attempt(number) for number in range(batch.targets.shape[1])]
-
-
-def square_attempt(call: Call, share: float) -> Attempt:
-    """Return the Square attack whose first windows cover that share of the pixels."""
-    return lambda batch: square(
-        call.model, batch.inputs, batch.labels, call.task, seeds=batch.seeds, norm=call.norm, eps=call.eps,
-        queries=call.whole("queries"), share=share, batch_dependent=call.batch_dependent,
+def _apgd(call: Call, loss: Loss, restarts: int) -> APGD:
+    """Return untargeted auto-PGD from that many random starts."""
+    return APGD(
+        call.task, loss, call.norm, call.eps, call.whole("steps"), call.start,
+        attempts=restarts, batch_dependent=call.batch_dependent,
     )  # fmt: skip
 
 
-def _fab_t(call: Call) -> Tensor:
-    batch = call.aimed_batch(call.whole("targets"))
-    return call.in_turn(batch, fab_attempts(call, batch))
+def _targeted_apgd(call: Call, loss: Loss, targets: int, restarts: int) -> APGD:
+    """Return auto-PGD towards each target class in turn, all classes once per restart."""
+    attempts = restarts * call.target_count(targets)
+    return replace(_apgd(call, loss, attempts), targeted=True)
 
 
-def _fab(call: Call) -> Tensor:
+def _fab_search(call: Call, targets: int) -> FAB:
+    """Return FAB towards each target class in turn."""
+    return FAB(
+        call.task, call.norm, call.eps, call.whole("steps"),
+        attempts=call.target_count(targets), batch_dependent=call.batch_dependent,
+    )  # fmt: skip
+
+
+def _square_search(call: Call, share: float) -> Square:
+    """Return the Square attack whose first windows cover that share of the pixels."""
+    return Square(call.task, call.norm, call.eps, tuple(call.shape), call.whole("queries"), share)
+
+
+def _apgd_ce(call: Call) -> Searches:
+    return Searches((_apgd(call, task_loss(call.task), call.whole("restarts")),))
+
+
+def _apgd_dlr(call: Call) -> Searches:
+    return Searches((_apgd(call, dlr, call.whole("restarts")),))
+
+
+def _apgd_t(call: Call) -> Searches:
+    targets = call.whole("targets")
+    return Searches((_targeted_apgd(call, targeted_dlr, targets, call.whole("restarts")),), targets)
+
+
+def _fab_t(call: Call) -> Searches:
+    targets = call.whole("targets")
+    # FAB looks for the boundary also where the clean input is beyond it already.
+    unless_wrong = () if call.batch_dependent else (Unperturbed(call.task),)
+    return Searches((*unless_wrong, _fab_search(call, targets)), targets)
+
+
+def _fab(call: Call) -> Direct:
+    return Direct(partial(_nearest, call))
+
+
+def _nearest(call: Call, batch: Batch) -> Tensor:
     """Return the nearest adversarial point over all target classes.
 
     Under batch statistics, points found in different batches were never evaluated together; they are returned
     anyway, and verification decides whether they are still adversarial.
     """
-    batch = call.aimed_batch(call.whole("targets"))
-    best, nearest = call.inputs, torch.full((len(call.inputs),), torch.inf, device=call.inputs.device)
+    batch = call.aimed(batch, call.whole("targets"))
+    best, nearest = batch.inputs, torch.full((len(batch.inputs),), torch.inf, device=batch.inputs.device)
     for number in range(batch.targets.shape[1]):
         points = nearest_fab(
-            call.model, call.inputs, call.labels, call.task, targets=batch.targets[:, number], norm=call.norm,
+            call.model, batch.inputs, batch.labels, call.task, targets=batch.targets[:, number], norm=call.norm,
             steps=call.whole("steps"), batch_dependent=call.batch_dependent,
         )  # fmt: skip
-        away = length(points - call.inputs, call.norm)
+        away = length(points - batch.inputs, call.norm)
         nearer = (away > 0) & (away < nearest)
         best = torch.where(per_sample(nearer, points), points, best)
         nearest = torch.where(nearer, away, nearest)
     return best
 
 
-def _square(call: Call) -> Tensor:
-    return call.in_turn(call.batch(), [square_attempt(call, call.number("p"))])
+def _square(call: Call) -> Searches:
+    return Searches((_square_search(call, call.number("p")),))
 
 
-def autoattack(call: Call) -> Tensor:
-    """Run the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on the survivors so far.
+def _autoattack(call: Call) -> Searches:
+    """Return the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on the survivors so far.
 
     Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
     parameter-free attacks" (2020), section 6, with the parameters of its reference implementation's standard version:
@@ -157,19 +172,20 @@ def autoattack(call: Call) -> Tensor:
     then maximizes the logit difference z_t - z_y, for which signed and normalized steps have the same direction.
     Samples that are misclassified without any perturbation are not attacked.
     """
-    batch = call.aimed_batch(MOST_TARGETS)
-    enough = call.classes >= CLASSES_OF_TARGETED_DLR
-    attempts: list[Attempt] = [
-        lambda part: part.inputs,
-        *apgd_attempts(call, task_loss(call.task), 1),
-        *targeted_attempts(call, batch, targeted_dlr if enough else targeted_margin, 1),
-        *fab_attempts(call, batch),
-        square_attempt(call, FIRST_SHARE),
-    ]
-    return call.in_turn(batch, attempts)
+    loss = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin
+    searches = (
+        Unperturbed(call.task),
+        _apgd(call, task_loss(call.task), 1),
+        _targeted_apgd(call, loss, MOST_TARGETS, 1),
+        _fab_search(call, MOST_TARGETS),
+        _square_search(call, FIRST_SHARE),
+    )
+    return Searches(searches, MOST_TARGETS)
 
 
-NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
+Native = Searches | Direct
+
+NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "fgsm": _fgsm,
     "pgd": _pgd,
     "mifgsm": _mifgsm,
@@ -180,18 +196,52 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Tensor]] = {
     "fab-t": _fab_t,
     "fab": _fab,
     "square": _square,
-    "autoattack": autoattack,
+    "autoattack": _autoattack,
 }
-"""Every native attack of the catalog; each maps a call to candidate adversarial inputs."""
+"""Every native attack of the catalog; each maps a call to an attack on batches."""
+
+DIRECT = ("fgsm", "fab")
+"""The attacks that make the same passes on all samples, so that no sample can make place for another."""
 
 
-def run_native(name: str, call: Call) -> Tensor:
+def run_native(name: str, call: Call, batch: Batch) -> Tensor:
     """Return the candidates of the native attack of that name; for dense tasks the best points it evaluated."""
-    attack = NATIVE_ATTACKS[name]
-    if not is_dense(call.labels):
-        return attack(call)
+    if not is_dense(batch.labels):
+        return _run(name, call, batch)
     return best_seen(
-        call.model, call.task, call.inputs, call.labels,
-        lambda watched: attack(replace(call, model=watched, batch_dependent=True)),
+        call.model, call.task, batch.inputs, batch.labels,
+        lambda watched: _run(name, replace(call, model=watched, batch_dependent=True), batch),
         batch_dependent=call.batch_dependent,
     )  # fmt: skip
+
+
+def _run(name: str, call: Call, batch: Batch) -> Tensor:
+    attack = NATIVE_ATTACKS[name](call)
+    if isinstance(attack, Direct):
+        return attack.run(batch)
+    aimed = attack.aimed(call, batch)
+    if call.batch_dependent:
+        return whole_batch(call.model, call.task, attack.searches, aimed)
+    return next(refill(call.model, attack.searches, [aimed], capacity=max(len(batch.inputs), 1)))
+
+
+def run_native_refilled(
+    name: str,
+    call: Call,
+    batches: Iterable[Batch],
+    *,
+    capacity: int,
+    on_halving: Callable[[int], None] | None,
+) -> Iterator[Tensor]:
+    """Yield the candidates for each batch in order, with samples of later batches in the places of finished ones.
+
+    Args:
+        name: an attack that is not `DIRECT`, on samples with one label each and predictions independent of the batch.
+        call: what it is run with.
+        batches: read as room becomes free.
+        capacity, on_halving: as for `refill`.
+    """
+    attack = NATIVE_ATTACKS[name](call)
+    assert isinstance(attack, Searches)
+    aimed = (attack.aimed(call, batch) for batch in batches)
+    yield from refill(call.model, attack.searches, aimed, capacity=capacity, on_halving=on_halving)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stein_bench.attacks.active import Findings
 from stein_bench.attacks.geometry import TINY, per_sample, project
 from stein_bench.attacks.losses import Model, margin
+from stein_bench.attacks.search import Batch, Rows, Search, Step
+from stein_bench.host import upload, upload_indices
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task
 
@@ -20,21 +22,25 @@ HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries after which the share of changed pixels halves, in the original schedule of 10,000 queries."""
 
 
-@torch.no_grad()
-def square(
-    model: Model,
-    inputs: Tensor,
-    labels: Tensor,
-    task: Task,
-    *,
-    seeds: Sequence[int],
-    norm: str,
-    eps: float,
-    queries: int,
-    share: float,
-    batch_dependent: bool = False,
-) -> Tensor:
-    """Return adversarial inputs found by random search over squares (cubes, in volumes).
+@dataclass(frozen=True)
+class Proposals(Rows):
+    """The state of Square, for views of the inputs with spatial axes.
+
+    Best points so far, clean inputs, labels, lowest margins, uniform numbers (n, queries - 1, m) for the windows, and
+    the number of queries made.
+    """
+
+    best: Tensor
+    center: Tensor
+    labels: Tensor
+    lowest: Tensor
+    chances: Tensor
+    number: Tensor
+
+
+@dataclass(frozen=True)
+class Square(Search[Proposals]):
+    """Random search over squares (cubes, in volumes).
 
     Source: Andriushchenko et al., "Square attack: a query-efficient black-box adversarial attack via random
     search" (2020), algorithms 1 to 3. A proposal is kept if it lowers the margin z_y - max of the others.
@@ -42,38 +48,83 @@ def square(
     Inputs (n, F) without spatial axes are treated as rows of F pixels. Every sample has its own seed, so its proposals
     depend neither on the batch nor on the other samples.
 
-    Args:
-        model, inputs, labels, task, norm, eps, batch_dependent: as in `pgd`.
-        seeds: one per sample.
+    Attributes:
+        task, norm, eps: as for `PGD`.
+        shape: shape of one sample, (C, …) or (F,).
         queries: forward passes per sample, at most.
         share: share of the pixels that the first windows cover, in (0, 1]; p in the paper.
     """
-    shape = inputs.shape[1:] if inputs.ndim > 2 else torch.Size((1, *inputs.shape[1:]))
-    view = inputs.reshape(-1, *shape)
-    start, propose, draws = _LINF if norm == "Linf" else _L2
-    chances = _chances(seeds, max(queries - 1, 1), draws(shape), "windows").to(inputs.device)
-    best = (view + start(view, seeds, eps)).clamp(0, 1)
-    findings, center = Findings(inputs, batch_dependent=batch_dependent), view
-    lowest = torch.full((len(inputs),), torch.inf, device=inputs.device)
-    candidate = best
-    for query in range(queries):
-        if query:
-            side = window_side(shape[1:], share, query, norm)
-            candidate = project(center + propose(best - center, side, eps, chances[:, query - 1]), center, norm, eps)
-        shown = candidate.view(-1, *inputs.shape[1:])
+
+    task: Task
+    norm: str
+    eps: float
+    shape: tuple[int, ...]
+    queries: int
+    share: float
+    attempts: int = 1
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        """The number of queries."""
+        return self.queries
+
+    @property
+    def _view(self) -> tuple[int, ...]:
+        return self.shape if len(self.shape) > 1 else (1, *self.shape)
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Proposals:
+        """Draw the start and all random numbers."""
+        view = batch.inputs.reshape(-1, *self._view)
+        start, _, draws = _LINF if self.norm == "Linf" else _L2
+        chances = _chances(batch.seeds, max(self.queries - 1, 1), draws(self._view), "windows")
+        return Proposals(
+            best=(view + start(view, batch.seeds, self.eps)).clamp(0, 1),
+            center=view,
+            labels=batch.labels,
+            lowest=torch.full((len(view),), torch.inf, device=view.device),
+            chances=upload(chances, view.device),
+            number=torch.zeros(len(view), dtype=torch.long, device=view.device),
+        )
+
+    @torch.no_grad()
+    def advance(self, model: Model, rows: Proposals, numbers: Sequence[int]) -> Step[Proposals]:
+        """Evaluate the start or a proposal, and keep it if it lowers the margin."""
+        candidate = self._candidates(rows, numbers)
+        shown = candidate.view(-1, *self.shape)
         logits = model(shown)
-        margins = margin(logits, labels)
-        right = task.correct(logits, labels)
-        better = (margins < lowest) | ~right
-        best = torch.where(per_sample(better, best), candidate, best)
-        lowest = torch.where(better, margins, lowest)
-        remaining = findings.drop_broken(shown, right)
-        if findings.done:
-            return findings.adv_inputs
-        if remaining is not None:
-            best, center, chances = best[remaining], center[remaining], chances[remaining]
-            lowest, labels = lowest[remaining], labels[remaining]
-    return findings.finish(best.view(-1, *inputs.shape[1:]))
+        margins = margin(logits, rows.labels)
+        broken = ~self.task.correct(logits, rows.labels)
+        better = (margins < rows.lowest) | broken
+        best = torch.where(per_sample(better, candidate), candidate, rows.best)
+        lowest = torch.where(better, margins, rows.lowest)
+        return Step(replace(rows, best=best, lowest=lowest, number=rows.number + 1), shown, broken)
+
+    def last(self, rows: Proposals) -> Tensor:
+        """Return the best points."""
+        return rows.best.view(-1, *self.shape)
+
+    def _candidates(self, rows: Proposals, numbers: Sequence[int]) -> Tensor:
+        """Return the start for samples without a query, else a proposal, with windows of the size of its query."""
+        by_side: dict[int, list[int]] = {}
+        for row, number in enumerate(numbers):
+            side = window_side(self._view[1:], self.share, number, self.norm) if number else 0
+            by_side.setdefault(side, []).append(row)
+        query = (rows.number - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, rows.chances.shape[2])
+        parts = (rows.best, rows.center, rows.chances.gather(1, query).squeeze(1))
+        if len(by_side) == 1:
+            return self._proposed(*parts, next(iter(by_side)))
+        candidate = rows.best.clone()
+        for side, chosen in by_side.items():
+            index = upload_indices(chosen, rows.device)
+            best, center, chances = (part.index_select(0, index) for part in parts)
+            candidate.index_copy_(0, index, self._proposed(best, center, chances, side))
+        return candidate
+
+    def _proposed(self, best: Tensor, center: Tensor, chances: Tensor, side: int) -> Tensor:
+        if not side:
+            return best
+        propose = (_LINF if self.norm == "Linf" else _L2)[1]
+        return project(center + propose(best - center, side, self.eps, chances), center, self.norm, self.eps)
 
 
 def window_side(sides: Sequence[int], share: float, query: int, norm: str) -> int:
@@ -105,17 +156,20 @@ def _signs(chances: Tensor) -> Tensor:
 
 def _window(corner_chances: Tensor, sides: Sequence[int], side: int) -> Tensor:
     """Return the flat positions of a window per sample, at a corner drawn uniformly: (n, side^d)."""
-    room = torch.tensor([size - side + 1 for size in sides], device=corner_chances.device)
-    corners = (corner_chances * room).long().clamp_max(room - 1)
-    offsets = torch.cartesian_prod(*[torch.arange(side)] * len(sides)).view(-1, len(sides)).to(corner_chances.device)
-    strides = torch.tensor([math.prod(sides[i + 1 :]) for i in range(len(sides))], device=corner_chances.device)
-    return ((corners[:, None] + offsets[None]) * strides).sum(dim=2)
+    found = torch.zeros(1, 1, dtype=torch.long, device=corner_chances.device)
+    offsets = torch.arange(side, device=corner_chances.device)
+    for axis, size in enumerate(sides):
+        room = size - side + 1
+        corner = (corner_chances[:, axis] * room).long().clamp_max(room - 1)
+        along = (corner[:, None] + offsets) * math.prod(sides[axis + 1 :])
+        found = (found[:, :, None] + along[:, None]).flatten(1)
+    return found
 
 
 def _linf_start(view: Tensor, seeds: Sequence[int], eps: float) -> Tensor:
     """Return vertical stripes: ±eps with one sign per channel and column."""
     channels, width = view.shape[1], view.shape[-1]
-    signs = _signs(_chances(seeds, channels, width, "stripes")).to(view.device)
+    signs = _signs(upload(_chances(seeds, channels, width, "stripes"), view.device))
     return eps * signs.view(-1, channels, *[1] * (view.ndim - 3), width).expand_as(view)
 
 
@@ -134,8 +188,8 @@ def _l2_start(view: Tensor, seeds: Sequence[int], eps: float) -> Tensor:
     sides = view.shape[2:]
     tile = max(min(sides) // 5, 1)
     grid = [size // tile for size in sides]
-    pattern = bump(tile, len(sides), 0).to(view.device)
-    signs = _signs(_chances(seeds, view.shape[1], math.prod(grid), "tiles")).to(view.device)
+    pattern = _bump_on(view.device, tile, len(sides), 0)
+    signs = _signs(upload(_chances(seeds, view.shape[1], math.prod(grid), "tiles"), view.device))
     delta = signs.view(*view.shape[:2], *grid)
     for axis in range(len(sides)):
         delta = delta.repeat_interleave(tile, dim=2 + axis)
@@ -152,7 +206,7 @@ def _l2_proposal(delta: Tensor, side: int, eps: float, chances: Tensor) -> Tenso
     into, away = _window(chances[:, :d], sides, side), _window(chances[:, d : 2 * d], sides, side)
     signs = _signs(chances[:, 2 * d : 2 * d + channels])
     axes = (chances[:, -1] * d).long().clamp_max(d - 1)
-    patterns = torch.stack([bump(side, d, axis).flatten() for axis in range(d)]).to(delta.device)[axes]
+    patterns = torch.stack([_bump_on(delta.device, side, d, axis).flatten() for axis in range(d)])[axes]
     flat = delta.flatten(2)
     into, away = (window[:, None].expand(-1, channels, -1) for window in (into, away))
     inside = torch.zeros_like(flat).scatter(2, into, 1.0).scatter(2, away, 1.0)
@@ -178,6 +232,11 @@ def bump(side: int, dimensions: int, axis: int) -> Tensor:
     pattern = torch.cat(parts, dim=-1).movedim(-1, axis)
     normalized: Tensor = pattern / pattern.norm()
     return normalized
+
+
+@lru_cache(maxsize=256)
+def _bump_on(device: torch.device, side: int, dimensions: int, axis: int) -> Tensor:
+    return upload(bump(side, dimensions, axis), device)
 
 
 def _bump(sides: tuple[int, ...]) -> Tensor:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.dense import best_seen, is_dense
 from stein_bench.attacks.geometry import project, random_start
-from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
+from stein_bench.attacks.gradient import PGD, fgsm, input_gradient
 from stein_bench.attacks.losses import Model
+from stein_bench.attacks.refill import run_search
+from stein_bench.attacks.search import Batch
 from stein_bench.diagnostics.consistency import MOST_FLIPPED, Status, reversal
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.measures import MEASURES, Outcome
@@ -191,14 +193,10 @@ def _one_step(model: nn.Module, probe: Probe) -> Tensor:
 def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alpha: float | None = None) -> Tensor:
     # From the clean inputs: the probes compare budgets and steps, and a random start would add noise.
     size = 2.5 * eps / steps if alpha is None else alpha
-    return _searched(
-        model, probe,
-        lambda seen: pgd(
-            seen, probe.inputs, probe.labels, probe.task,
-            norm=norm, eps=eps, alpha=size, steps=steps,
-            batch_dependent=probe.batch_dependent or is_dense(probe.labels),
-        ),
-    )  # fmt: skip
+    whole = probe.batch_dependent or is_dense(probe.labels)
+    search = PGD(probe.task, norm, eps, size, steps, batch_dependent=whole)
+    batch = Batch.untargeted(probe.inputs, probe.labels, probe.seeds)
+    return _searched(model, probe, lambda seen: run_search(search, seen, batch, batch_dependent=whole))
 
 
 def _searched(model: nn.Module, probe: Probe, attack: Callable[[Model], Tensor]) -> Tensor:

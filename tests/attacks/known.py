@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, resolve_attack
+from stein_bench.attacks.refill import run_search
+from stein_bench.attacks.search import Batch, Search
 from stein_bench.tasks import Classification
 
 TASK = Classification()
@@ -85,6 +89,22 @@ def problem(model: nn.Module, shape: tuple[int, ...], n: int, spread: float = 0.
 
 def seeds_of(n: int) -> list[int]:
     return [1000 + i for i in range(n)]
+
+
+def searched(
+    search: Search[Any],
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    targets: Tensor | None = None,
+    batch_dependent: bool = False,
+) -> Tensor:
+    """Return what one search finds for one batch; `targets` are target classes (n,)."""
+    batch = Batch.untargeted(inputs, labels, seeds_of(len(inputs)))
+    if targets is not None:
+        batch = Batch(inputs, labels, batch.seeds, targets[:, None])
+    return run_search(search, model, batch, batch_dependent=batch_dependent)
 
 
 def run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,9 +12,10 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import attack_seeds, resolve_attack
 from stein_bench.attacks.geometry import project, random_start
-from stein_bench.attacks.gradient import fgsm, input_gradient, pgd
+from stein_bench.attacks.gradient import PGD, fgsm, input_gradient
 from stein_bench.attacks.verify import perturbation_norm
 from stein_bench.tasks import Classification
+from tests.attacks.known import searched
 
 TASK = Classification()
 
@@ -64,8 +67,9 @@ def test_fgsm_is_exact_on_a_linear_model(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("start", [False, True])
 def test_pgd_is_exact_on_a_linear_model(norm: str, eps: float, start: bool) -> None:
     model, inputs, labels = linear_problem()
-    first = random_start(inputs.shape, range(len(inputs)), norm, eps) if start else None
-    adv = pgd(model, inputs, labels, TASK, norm=norm, eps=eps, alpha=eps / 4, steps=20, start=first)
+    first = random_start(inputs.shape, range(len(inputs)), norm, eps)
+    search = PGD(TASK, norm, eps, alpha=eps / 4, steps=20, start=(lambda *_: first) if start else None)
+    adv = searched(search, model, inputs, labels)
     expected = robust_in_closed_form(model, inputs, eps, norm)
     assert 0 < expected.sum() < len(inputs)
     assert torch.equal(right(model, adv, labels), expected)
@@ -74,7 +78,7 @@ def test_pgd_is_exact_on_a_linear_model(norm: str, eps: float, start: bool) -> N
 def test_pgd_stops_short_of_its_ball_with_small_steps() -> None:
     """alpha·steps below eps leaves samples standing that the ball would break: the figure is then too good."""
     model, inputs, labels = linear_problem()
-    adv = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.03, alpha=0.002, steps=5)
+    adv = searched(PGD(TASK, "Linf", 0.03, alpha=0.002, steps=5), model, inputs, labels)
     assert right(model, adv, labels).sum() > robust_in_closed_form(model, inputs, 0.03, "Linf").sum()
 
 
@@ -89,8 +93,9 @@ def test_pgd_keeps_the_first_misclassified_iterate() -> None:
 
     inputs, labels = torch.full((1, 1, 2, 2), 0.5), torch.tensor([0])
     model = Shell()
-    kept = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.1, alpha=0.005, steps=10)
-    last = pgd(model, inputs, labels, TASK, norm="Linf", eps=0.1, alpha=0.005, steps=10, batch_dependent=True)
+    search = PGD(TASK, "Linf", 0.1, alpha=0.005, steps=10)
+    kept = searched(search, model, inputs, labels)
+    last = searched(replace(search, batch_dependent=True), model, inputs, labels, batch_dependent=True)
     assert not right(model, kept, labels).item()
     assert right(model, last, labels).item()
 

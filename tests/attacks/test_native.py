@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks.active import Batch, in_turn
 from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.catalog import NATIVE
+from stein_bench.attacks.gradient import Iterates, Unperturbed
+from stein_bench.attacks.losses import Model
 from stein_bench.attacks.native import NATIVE_ATTACKS
+from stein_bench.attacks.refill import refill
+from stein_bench.attacks.search import Batch, Search, Step, still_right, whole_batch
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.loop import CountingModel
@@ -183,23 +189,31 @@ def test_attempts_after_the_first_get_only_what_stands_and_spoil_nothing() -> No
     inputs, labels = problem(model, (4,), 20)
     sizes: list[int] = []
 
-    def breaks_even(batch: Batch) -> Tensor:
-        sizes.append(len(batch.inputs))
-        return torch.where((torch.tensor(batch.seeds) % 2 == 0)[:, None], 1 - batch.inputs, batch.inputs)
+    class Jump(Unperturbed):
+        """Jumps to the opposite corner with the samples whose first input is above a threshold."""
 
-    def breaks_nothing(batch: Batch) -> Tensor:
-        sizes.append(len(batch.inputs))
-        return batch.inputs
+        above: float
 
-    empty = torch.empty(20, 0, dtype=torch.long)
-    batch = Batch(inputs, labels, list(range(20)), empty)
-    wrong = ~right(model, 1 - inputs, labels) & (torch.arange(20) % 2 == 0)
+        def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
+            sizes.append(len(numbers))
+            chosen = (rows.center[:, 0] > self.above)[:, None]
+            points = torch.where(chosen, 1 - rows.center, rows.center)
+            return Step(replace(rows, current=points), points, ~still_right(model, TASK, points, rows.labels))
+
+        def whole(self, model: Model, batch: Batch, attempt: int) -> Tensor:
+            return Search.whole(self, model, batch, attempt)
+
+    breaks_some, breaks_nothing = Jump(TASK), Jump(TASK)
+    object.__setattr__(breaks_some, "above", 0.5)
+    object.__setattr__(breaks_nothing, "above", 2.0)
+    batch = Batch.untargeted(inputs, labels, range(20))
+    wrong = ~right(model, 1 - inputs, labels) & (inputs[:, 0] > 0.5)
     assert 0 < wrong.sum() < 20
-    adv = in_turn(model, TASK, batch, [breaks_even, breaks_nothing], batch_dependent=False)
+    adv = next(refill(model, [breaks_some, breaks_nothing], [batch], capacity=20))
     assert sizes == [20, 20 - int(wrong.sum())]
     assert torch.equal(~right(model, adv, labels), wrong)
     sizes.clear()
-    adv = in_turn(model, TASK, batch, [breaks_nothing, breaks_even], batch_dependent=True)
+    adv = whole_batch(model, TASK, [breaks_nothing, breaks_some], batch)
     assert sizes == [20, 20]
     assert torch.equal(~right(model, adv, labels), wrong)
 

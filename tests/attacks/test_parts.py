@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stein_bench.attacks import native
-from stein_bench.attacks.apgd import apgd, checkpoints
+from stein_bench.attacks.apgd import APGD, checkpoints
 from stein_bench.attacks.attack import resolve_attack
-from stein_bench.attacks.fab import fab, onto_plane
+from stein_bench.attacks.fab import FAB, onto_plane
 from stein_bench.attacks.geometry import length, random_start
 from stein_bench.attacks.losses import dlr, loss_gradient, margin, ranked_targets, targeted_dlr, targeted_margin
-from stein_bench.attacks.square import bump, square, window_side
+from stein_bench.attacks.square import Square, bump, window_side
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.loop import CountingModel
 from stein_bench.tasks import Classification
-from tests.attacks.known import LinearClasses, problem, right, run, seeds_of
+from tests.attacks.known import LinearClasses, problem, right, run, searched, seeds_of
 
 TASK = Classification()
 LOGITS = torch.tensor([[4.0, 1.0, 3.0, 0.0], [4.0, 1.0, 3.0, 0.0]])
@@ -73,10 +73,8 @@ def test_apgd_halves_its_step_until_it_stands_on_the_optimum() -> None:
     starts = random_start(inputs.shape, seeds_of(3), "Linf", 0.1)
     losses = []
     for steps in (5, 100):
-        adv = apgd(
-            Ridge(), inputs, labels, TASK, loss=lambda z, y, _: TASK.loss(z, y), norm="Linf", eps=0.1, steps=steps,
-            start=starts,
-        )  # fmt: skip
+        search = APGD(TASK, lambda z, y, _: TASK.loss(z, y), "Linf", 0.1, steps, start=lambda *_: starts)
+        adv = searched(search, Ridge(), inputs, labels)
         losses.append((adv - 0.53).abs().max())
     assert losses[1] < 0.002 < losses[0]
 
@@ -93,10 +91,9 @@ def test_apgd_returns_its_best_point_not_its_last(monkeypatch: pytest.MonkeyPatc
             return torch.stack([torch.where(shift < 0, 1 - shift, 1 + 50 * shift), torch.zeros_like(shift)], dim=1)
 
     inputs, labels = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, dtype=torch.long)
-    adv = apgd(
-        Hill(), inputs, labels, TASK, loss=targeted_margin, targets=labels + 1, norm="Linf", eps=0.1, steps=1,
-        start=torch.full_like(inputs, 0.019),
-    )  # fmt: skip
+    start = torch.full_like(inputs, 0.019)
+    search = APGD(TASK, targeted_margin, "Linf", 0.1, 1, start=lambda *_: start, targeted=True)
+    adv = searched(search, Hill(), inputs, labels, targets=labels + 1)
     assert adv.item() == pytest.approx(0.519, abs=1e-6)
 
 
@@ -148,10 +145,8 @@ def test_fab_finds_the_distance_to_a_linear_boundary(norm: str) -> None:
     for factor, expected in ((1.1, False), (0.98, True)):
         for i in range(0, 40, 8):
             part = slice(i, i + 1)
-            adv = fab(
-                model, inputs[part], labels[part], TASK, targets=1 - labels[part], norm=norm,
-                eps=factor * float(distance[i]), steps=10,
-            )  # fmt: skip
+            search = FAB(TASK, norm, factor * float(distance[i]), steps=10)
+            adv = searched(search, model, inputs[part], labels[part], targets=1 - labels[part])
             assert right(model, adv, labels[part]).item() is expected
             if expected:
                 assert torch.equal(adv, inputs[part])
@@ -181,14 +176,14 @@ def test_bumps_have_unit_length_and_two_signs(side: int, dimensions: int) -> Non
 def test_square_in_linf_stands_on_corners_of_its_ball() -> None:
     model = LinearClasses(3, 48)
     inputs, labels = problem(model, (3, 4, 4), 10, spread=0.03)
-    adv = square(model, inputs, labels, TASK, seeds=seeds_of(10), norm="Linf", eps=0.001, queries=50, share=0.8)
+    adv = searched(Square(TASK, "Linf", 0.001, (3, 4, 4), queries=50, share=0.8), model, inputs, labels)
     assert torch.allclose((adv - inputs).abs(), torch.tensor(0.001), atol=1e-6)
 
 
 def test_square_in_l2_spends_its_whole_budget() -> None:
     model = LinearClasses(3, 300)
     inputs, labels = problem(model, (3, 10, 10), 10, spread=0.03)
-    adv = square(model, inputs, labels, TASK, seeds=seeds_of(10), norm="L2", eps=0.002, queries=50, share=0.8)
+    adv = searched(Square(TASK, "L2", 0.002, (3, 10, 10), queries=50, share=0.8), model, inputs, labels)
     standing = right(model, adv, labels)
     assert standing.any()
     assert torch.allclose(length(adv - inputs, "L2")[standing], torch.tensor(0.002), rtol=1e-3)
@@ -212,7 +207,7 @@ def test_square_climbs_towards_the_worst_case() -> None:
     model = LinearClasses(2, 192)
     inputs, labels = problem(model, (3, 8, 8), 20, spread=0.15)
     eps = 1e-4
-    adv = square(model, inputs, labels, TASK, seeds=seeds_of(20), norm="Linf", eps=eps, queries=1500, share=0.8)
+    adv = searched(Square(TASK, "Linf", eps, (3, 8, 8), queries=1500, share=0.8), model, inputs, labels)
     fallen = (margin(model(inputs), labels) - margin(model(adv), labels)).detach()
     possible = eps * (model.weight[0] - model.weight[1]).abs().sum().detach()
     standing = right(model, adv, labels)

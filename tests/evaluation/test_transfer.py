@@ -13,7 +13,8 @@ from torch import Tensor
 from stein_bench.attacks.attack import attack_seeds
 from stein_bench.attacks.catalog import CATALOG, TRANSFERS
 from stein_bench.attacks.geometry import random_start
-from stein_bench.attacks.gradient import pgd
+from stein_bench.attacks.gradient import PGD
+from stein_bench.attacks.search import Batch
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.networks import build_network
@@ -55,10 +56,8 @@ def made_by_hand(model: str, data: str, weights: str) -> tuple[Tensor, str]:
     scaled = surrogate.wrap(built.network).requires_grad_(False)
     inputs, labels = plan.samples.batch(range(60))
     start = random_start(inputs.shape, attack_seeds(0, attack, plan.samples.ids), "Linf", attack.eps)
-    points = pgd(
-        scaled, inputs, labels, plan.task, norm="Linf", eps=attack.eps, alpha=attack.eps / 4, steps=10, start=start,
-        batch_dependent=True,
-    )  # fmt: skip
+    search = PGD(plan.task, "Linf", attack.eps, attack.eps / 4, 10, start=lambda *_: start, batch_dependent=True)
+    points = search.whole(scaled, Batch.untargeted(inputs, labels, range(60)), 0)
     network = plan.wrap(build_network(plan, "sample", Silent()).network)
     with torch.no_grad():
         return plan.task.correct(network(points), labels) & plan.task.correct(network(inputs), labels), built.sha256
