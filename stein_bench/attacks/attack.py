@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,6 +16,7 @@ from stein_bench.attacks.search import Batch
 from stein_bench.attacks.torchattacks_library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.memory import MemoryLimit
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
 from stein_bench.tasks import TASKS, Task
@@ -110,10 +111,10 @@ class Attack:
         call = self._call(model, task, classes, inputs.shape[1:], batch_dependent)
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 
-    @property
-    def refills(self) -> bool:
-        """Whether finished samples can make place for the next ones, see `run_refilled`."""
-        return self.info.backend == "native" and not self.info.is_transfer and self.info.method not in DIRECT
+    def refills(self, task: Task) -> bool:
+        """Return whether finished samples can make place for the next ones, see `run_refilled`."""
+        early_stops = self.info.backend == "native" and self.info.method not in DIRECT
+        return early_stops and not self.info.is_transfer and task.name != "segmentation"
 
     def run_refilled(
         self,
@@ -123,24 +124,20 @@ class Attack:
         *,
         classes: int,
         shape: Sequence[int],
-        capacity: int,
-        on_halving: Callable[[int], None] | None = None,
+        memory: MemoryLimit,
     ) -> Iterator[Tensor]:
         """Yield the candidates for each of the batches in order, as `run` would, at a constant batch size.
 
-        For attacks that `refills` on tasks with one label per sample, under running statistics.
+        For attacks that are refilled (`refills`), under running statistics.
 
         Args:
             model, task, classes: as for `run`.
             batches: samples, read as room becomes free.
             shape: shape of one sample.
-            capacity: most samples per pass. It is halved when memory runs out.
-            on_halving: called with the new capacity.
+            memory: most samples per pass.
         """
         call = self._call(model, task, classes, shape, batch_dependent=False)
-        yield from run_native_refilled(
-            self.info.method, call, map(self._checked, batches), capacity=capacity, on_halving=on_halving
-        )
+        yield from run_native_refilled(self.info.method, call, map(self._checked, batches), memory)
 
     def _checked(self, batch: Batch) -> Batch:
         self._check_dtype(batch.inputs)

@@ -53,14 +53,13 @@ class Call:
         return upload(start, batch.inputs.device)
 
     @torch.no_grad()
-    def aimed(self, batch: Batch, most: int) -> Batch:
-        """Return the samples with at most `most` target classes each, the likeliest on the clean inputs first.
+    def targets(self, batch: Batch, part: slice, most: int) -> Tensor:
+        """Return at most `most` target classes for each sample in that part of `batch`, (m, T).
 
-        This takes a forward pass.
+        They are the likeliest classes on the clean inputs but the label's; this takes a forward pass.
         """
-        targets = ranked_targets(self.model(batch.inputs), batch.labels, most)
-        return Batch(batch.inputs, batch.labels, batch.seeds, targets)
+        return ranked_targets(self.model(batch.inputs[part]), batch.labels[part], most)
 
     def target_count(self, most: int) -> int:
-        """Return how many target classes `aimed` gives each sample."""
+        """Return how many target classes `targets` gives each sample."""
         return min(most, self.classes - 1)

@@ -20,6 +20,7 @@ from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, ta
 from stein_bench.attacks.refill import refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
 from stein_bench.attacks.square import Square
+from stein_bench.memory import MemoryLimit
 
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
@@ -39,9 +40,12 @@ class Searches:
     searches: tuple[Search[Any], ...]
     targets: int = 0
 
-    def aimed(self, call: Call, batch: Batch) -> Batch:
+    def aimed(self, call: Call, batch: Batch, memory: MemoryLimit) -> Batch:
         """Return the samples with their target classes, if the attack is targeted."""
-        return call.aimed(batch, self.targets) if self.targets else batch
+        if not self.targets:
+            return batch
+        parts = memory.in_parts(len(batch.seeds), lambda part: call.targets(batch, part, self.targets))
+        return replace(batch, targets=torch.cat(parts))
 
 
 @dataclass(frozen=True)
@@ -144,11 +148,11 @@ def _nearest(call: Call, batch: Batch) -> Tensor:
     Under batch statistics, points found in different batches were never evaluated together; they are returned
     anyway, and verification decides whether they are still adversarial.
     """
-    batch = call.aimed(batch, call.whole("targets"))
+    targets = call.targets(batch, slice(None), call.whole("targets"))
     best, nearest = batch.inputs, torch.full((len(batch.inputs),), torch.inf, device=batch.inputs.device)
-    for number in range(batch.targets.shape[1]):
+    for number in range(targets.shape[1]):
         points = nearest_fab(
-            call.model, batch.inputs, batch.labels, call.task, targets=batch.targets[:, number], norm=call.norm,
+            call.model, batch.inputs, batch.labels, call.task, targets=targets[:, number], norm=call.norm,
             steps=call.whole("steps"), batch_dependent=call.batch_dependent,
         )  # fmt: skip
         away = length(points - batch.inputs, call.norm)
@@ -219,19 +223,17 @@ def _run(name: str, call: Call, batch: Batch) -> Tensor:
     attack = NATIVE_ATTACKS[name](call)
     if isinstance(attack, Direct):
         return attack.run(batch)
-    aimed = attack.aimed(call, batch)
+    aimed = attack.aimed(call, batch, MemoryLimit(len(batch.seeds)))
     if call.batch_dependent:
         return whole_batch(call.model, call.task, attack.searches, aimed)
-    return next(refill(call.model, attack.searches, [aimed], capacity=max(len(batch.inputs), 1)))
+    return next(refill(call.model, attack.searches, [aimed], MemoryLimit(len(batch.seeds))))
 
 
 def run_native_refilled(
     name: str,
     call: Call,
     batches: Iterable[Batch],
-    *,
-    capacity: int,
-    on_halving: Callable[[int], None] | None,
+    memory: MemoryLimit,
 ) -> Iterator[Tensor]:
     """Yield the candidates for each batch in order, with samples of later batches in the places of finished ones.
 
@@ -239,9 +241,9 @@ def run_native_refilled(
         name: an attack that is not `DIRECT`, on samples with one label each and predictions independent of the batch.
         call: what it is run with.
         batches: read as room becomes free.
-        capacity, on_halving: as for `refill`.
+        memory: most samples per pass.
     """
     attack = NATIVE_ATTACKS[name](call)
     assert isinstance(attack, Searches)
-    aimed = (attack.aimed(call, batch) for batch in batches)
-    yield from refill(call.model, attack.searches, aimed, capacity=capacity, on_halving=on_halving)
+    aimed = (attack.aimed(call, batch, memory) for batch in batches)
+    yield from refill(call.model, attack.searches, aimed, memory)

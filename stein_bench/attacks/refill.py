@@ -20,6 +20,7 @@ from torch import Tensor
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.host import upload_indices
+from stein_bench.memory import MemoryLimit
 
 OPEN_BATCHES = 8
 """Most batches of the data in work at a time. More would let late stages of an attack, which few samples reach, wait
@@ -30,10 +31,9 @@ def refill(
     model: Model,
     searches: Sequence[Search[Any]],
     batches: Iterable[Batch],
+    memory: MemoryLimit,
     *,
-    capacity: int,
     open_batches: int = OPEN_BATCHES,
-    on_halving: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Yield the adversarial inputs of each of the `batches`, in order.
 
@@ -44,15 +44,13 @@ def refill(
         model: maps [0, 1] to logits; predictions must not depend on the batch.
         searches: at least one.
         batches: samples, read as room becomes free.
-        capacity: most samples per step, at least 1. It is halved when memory runs out.
+        memory: most samples per step.
         open_batches: most batches in work at a time.
-        on_halving: called with the new capacity.
 
     Raises:
         torch.OutOfMemoryError: a step on a single sample does not fit.
     """
-    flow = _Flow(model, searches, iter(batches), capacity, open_batches, on_halving)
-    yield from flow.results()
+    yield from _Flow(model, searches, iter(batches), memory, open_batches).results()
 
 
 def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_dependent: bool) -> Tensor:
@@ -62,7 +60,7 @@ def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_depende
     """
     if batch_dependent:
         return search.whole(model, batch, 0)
-    return next(refill(model, [search], [batch], capacity=max(len(batch.seeds), 1)))
+    return next(refill(model, [search], [batch], MemoryLimit(len(batch.seeds))))
 
 
 @dataclass(eq=False)
@@ -115,13 +113,11 @@ class _Stage:
         if new:
             self.add(self.search.begin(_batch_of(new), [sample.attempt for sample in new]), new)
 
-    def halve(self) -> int:
-        """Put the second half of the active samples aside and return how many remain."""
+    def put_aside(self, remain: int) -> None:
+        """Put all active samples but the first few aside."""
         assert self.rows is not None
-        half = len(self.active) // 2
-        self.aside.appendleft((self.rows.part(slice(half, None)), self.active[half:]))
-        self.rows, self.active = self.rows.part(slice(half)), self.active[:half]
-        return half
+        self.aside.appendleft((self.rows.part(slice(remain, None)), self.active[remain:]))
+        self.rows, self.active = self.rows.part(slice(remain)), self.active[:remain]
 
 
 class _Flow:
@@ -132,13 +128,12 @@ class _Flow:
         model: Model,
         searches: Sequence[Search[Any]],
         batches: Iterator[Batch],
-        capacity: int,
+        memory: MemoryLimit,
         open_batches: int,
-        on_halving: Callable[[int], None] | None,
     ) -> None:
         self._model, self._batches = model, batches
         self._stages = [_Stage(search) for search in searches]
-        self._capacity, self._most_open, self._on_halving = capacity, open_batches, on_halving
+        self._memory, self._most_open = memory, open_batches
         self._open: deque[_Open] = deque()
         self._exhausted = False
 
@@ -166,7 +161,7 @@ class _Flow:
 
     def _full_stage(self) -> _Stage | None:
         """The latest stage with enough samples for a full batch, so that samples leave soon."""
-        return next((stage for stage in reversed(self._stages) if stage.ready >= self._capacity), None)
+        return next((stage for stage in reversed(self._stages) if stage.ready >= self._memory.most), None)
 
     def _next_stage(self) -> _Stage | None:
         """A stage with a full batch or, without one, the earliest, which fills the others."""
@@ -174,7 +169,7 @@ class _Flow:
 
     @torch.no_grad()
     def _step(self, stage: _Stage) -> None:
-        stage.fill(self._capacity)
+        stage.fill(self._memory.most)
         step = self._advance(stage)
         broken = step.broken.tolist()  # the one wait for the device
         stays: list[int] = []
@@ -199,12 +194,8 @@ class _Flow:
             except torch.OutOfMemoryError:
                 if len(stage.active) == 1:
                     raise
-            # After the handler, because the exception keeps the tensors of the failed step alive.
-            self._capacity = stage.halve()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if self._on_halving is not None:
-                self._on_halving(self._capacity)
+            self._memory.halve(len(stage.active))
+            stage.put_aside(self._memory.most)
 
     def _limit(self, stage: _Stage, sample: _Sample) -> int:
         """Number of steps of the sample's attempt."""

@@ -20,6 +20,7 @@ from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.loop import CountingModel
 from stein_bench.guard import model_untouched
+from stein_bench.memory import MemoryLimit
 from stein_bench.tasks import Classification
 from tests.attacks.known import HingeClasses, LinearClasses, Padded, problem, right, run
 
@@ -209,7 +210,7 @@ def test_attempts_after_the_first_get_only_what_stands_and_spoil_nothing() -> No
     batch = Batch.untargeted(inputs, labels, range(20))
     wrong = ~right(model, 1 - inputs, labels) & (inputs[:, 0] > 0.5)
     assert 0 < wrong.sum() < 20
-    adv = next(refill(model, [breaks_some, breaks_nothing], [batch], capacity=20))
+    adv = next(refill(model, [breaks_some, breaks_nothing], [batch], MemoryLimit(20)))
     assert sizes == [20, 20 - int(wrong.sum())]
     assert torch.equal(~right(model, adv, labels), wrong)
     sizes.clear()

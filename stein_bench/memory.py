@@ -1,0 +1,59 @@
+"""Batches that fit into memory: halved after an out-of-memory error, for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class MemoryLimit:
+    """The number of samples that fit into memory together, as far as is known.
+
+    Args:
+        most: the number to start with, at least 1.
+        on_halving: called with the new number when memory has run out.
+
+    Attributes:
+        most: the largest number of samples to process at once.
+    """
+
+    def __init__(self, most: int, on_halving: Callable[[int], None] | None = None) -> None:
+        self.most = max(most, 1)
+        self._on_halving = on_halving
+
+    def halve(self, tried: int) -> None:
+        """Record that `tried` samples, at least 2, do not fit.
+
+        Call it after the handler of the error, which keeps the tensors of the failed computation alive.
+        """
+        self.most = tried // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self._on_halving is not None:
+            self._on_halving(self.most)
+
+    def in_parts(self, count: int, compute: Callable[[slice], T]) -> list[T]:
+        """Return the results of `compute` on consecutive ranges of `count` samples, as large as fit.
+
+        If memory runs out, only that range is computed again, in two halves.
+
+        Raises:
+            torch.OutOfMemoryError: a single sample does not fit.
+        """
+        results: list[T] = []
+        first = 0
+        while first < count or not results:
+            last = min(first + self.most, count)
+            try:
+                results.append(compute(slice(first, last)))
+                first = last
+                continue
+            except torch.OutOfMemoryError:
+                if last - first <= 1:
+                    raise
+            self.halve(last - first)
+        return results
