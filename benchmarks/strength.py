@@ -26,7 +26,7 @@ from stein_bench.attacks.geometry import random_start
 from stein_bench.attacks.verify import verify
 from stein_bench.data import open_data
 from stein_bench.data.samples import Samples, batches
-from stein_bench.evaluation.loop import CountingModel
+from stein_bench.evaluation.outcomes import CountingModel
 from stein_bench.guard import forked_rng, model_untouched, repeatable_backends
 from stein_bench.tasks import TASKS
 

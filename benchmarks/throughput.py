@@ -28,7 +28,7 @@ from stein_bench.attacks.attack import attack_seeds, resolve_attack, resolve_att
 from stein_bench.data import open_data
 from stein_bench.data.samples import Samples
 from stein_bench.data.samples import batches as load_batches
-from stein_bench.evaluation.loop import CountingModel, Setting, evaluate
+from stein_bench.evaluation.outcomes import CountingModel, Setting, evaluate
 from stein_bench.evaluation.units import CLEAN
 from stein_bench.guard import repeatable_backends
 from stein_bench.tasks import Classification

@@ -21,12 +21,7 @@ def model_untouched(model: nn.Module) -> Iterator[None]:
     """
     training = {module: module.training for module in model.modules()}
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    buffers = _Buffers(model)
     try:
         model.eval()
         for parameter, _, _ in parameters:
@@ -38,11 +33,42 @@ def model_untouched(model: nn.Module) -> Iterator[None]:
         for parameter, requires_grad, grad in parameters:
             parameter.requires_grad_(requires_grad)
             parameter.grad = grad
-        with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                if not torch.equal(buffer, value):
-                    buffer.copy_(value)
-                module._buffers[name] = buffer  # a model may have put another tensor in its place
+        buffers.restore()
+
+
+class _Buffers:
+    """The buffers of a model and a copy of their values.
+
+    The copy is one tensor per data type and device, because on a GPU the host waits for the result of every comparison.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places = [
+            (module, name, buffer)
+            for module in model.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
+        self._groups: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for _, _, buffer in self._places:
+            self._groups.setdefault((buffer.dtype, buffer.device), []).append(buffer)
+        self._values = {key: _packed(group) for key, group in self._groups.items()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the buffers back and restore the values of those that have changed."""
+        for module, name, buffer in self._places:
+            module._buffers[name] = buffer  # a model may have put another tensor in its place
+        for key, group in self._groups.items():
+            if not torch.equal(_packed(group), self._values[key]):
+                values = torch.split(self._values[key], [buffer.numel() for buffer in group])
+                for buffer, value in zip(group, values, strict=True):
+                    if not torch.equal(buffer.reshape(-1), value):
+                        buffer.copy_(value.view_as(buffer))
+
+
+def _packed(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "surrogate-weights": "fit",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
-        "preserve-function": True, "controls": True,
+        "preserve-function": True, "controls": True, "refill": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "quiet": True,
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
@@ -142,6 +142,7 @@ WRONG = [
     ("image-size", 0, "greater than or equal to 1"),
     ("preserve-function", "maybe", "valid boolean"),
     ("controls", "maybe", "valid boolean"),
+    ("refill", "maybe", "valid boolean"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
@@ -224,7 +225,7 @@ def test_a_configuration_cannot_be_changed():
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
-    "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "seed": 1, "device": "cpu", "precision": "bf16",
+    "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu", "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
 }  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Generator, Tensor
 
+from stein_bench.host import upload
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
 
@@ -31,11 +32,13 @@ def corrupt(
         number: index of the draw.
     """
     strength = float(params["std"] if "std" in params else params["amount"])
-    noise, corrupted = NOISES[name], []
-    for sample, seed in zip(inputs.cpu(), seeds, strict=True):
-        generator = torch.Generator().manual_seed(derive_seed(seed, "noise", number))
-        corrupted.append(noise(sample, strength, generator))
-    return torch.stack(corrupted).clamp(0, 1).to(inputs.device)
+    # Drawn on the CPU, so that every device gets the same noise, on an input that shows which pixels it replaces.
+    replaces = name in REPLACING
+    blank = torch.full(inputs.shape[1:], torch.nan if replaces else 0.0)
+    generators = (torch.Generator().manual_seed(derive_seed(seed, "noise", number)) for seed in seeds)
+    noise = upload(torch.stack([NOISES[name](blank, strength, generator) for generator in generators]), inputs.device)
+    corrupted = torch.where(noise.isnan(), inputs, noise) if replaces else inputs + noise
+    return corrupted.clamp(0, 1)
 
 
 def _gaussian(sample: Tensor, std: float, generator: Generator) -> Tensor:
@@ -87,3 +90,6 @@ NOISES: dict[str, Noise] = {
     "noise-clipped-cauchy": _clipped_cauchy,
 }
 """Every corruption of the catalog, by name."""
+
+REPLACING = ("noise-salt-and-pepper",)
+"""Noises that replace pixels; all others are added to the input."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stein_bench.host import download
 from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task, finite_rows
 
@@ -111,11 +112,15 @@ def verify(
     invalid = ~finite | ~inside | ~finite_rows(logits) | (over if respects_eps else torch.zeros_like(over))
     fooled = ~task.correct(logits, labels) & ~invalid
     nan = torch.full_like(over, torch.nan, dtype=torch.float64)
-    return Verdicts(
-        {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()},
-        invalid.cpu().numpy(),
-        (over & ~invalid).cpu().numpy(),
-        torch.where(finite, perturbation_norm(delta, "Linf"), nan).cpu().numpy(),
-        torch.where(finite, perturbation_norm(delta, "L2"), nan).cpu().numpy(),
-        torch.where(fooled, size, nan).cpu().numpy(),
+    columns = download(
+        {
+            "invalid": invalid,
+            "over_budget": over & ~invalid,
+            "linf": torch.where(finite, perturbation_norm(delta, "Linf"), nan),
+            "l2": torch.where(finite, perturbation_norm(delta, "L2"), nan),
+            "distance": torch.where(fooled, size, nan),
+            **task.outcomes(logits, labels),
+        }
     )
+    own = {field.name: columns.pop(field.name) for field in fields(Verdicts) if field.name != "outcomes"}
+    return Verdicts(outcomes=columns, **own)  # type: ignore[arg-type]

@@ -129,6 +129,16 @@ def evaluate(
         ),
     ] = None,
     workers: Annotated[int | None, workers_option()] = None,
+    refill: Annotated[
+        bool | None,
+        typer.Option(
+            "--refill/--no-refill",
+            help="In attacks that stop early, put samples of the next batches in the places of finished ones, under "
+            "running statistics. Verdicts are the same. Default: on a GPU, where batches should stay full.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     seed: Annotated[int | None, seed_option()] = None,
     device: Annotated[str | None, device_option()] = None,
     precision: Annotated[str | None, precision_option("Precision of the evaluation.")] = None,

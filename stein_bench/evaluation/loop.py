@@ -6,80 +6,31 @@ Progress, saving and resuming rely only on these units, not on the internals of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds
-from stein_bench.attacks.noise import corrupt
-from stein_bench.attacks.verify import verify
-from stein_bench.data.samples import Samples, batches
-from stein_bench.errors import RunError
-from stein_bench.evaluation.examples import Attacked, offer
+from stein_bench.evaluation.batches import LoadedBatch, Setting, UnitKey, loaded_batches, unfinished
+from stein_bench.evaluation.outcomes import (
+    Compute,
+    Computed,
+    CountingModel,
+    clean_columns,
+    corruption_columns,
+    fatal,
+    in_parts,
+    judged,
+    message_of,
+    seconds_since,
+)
+from stein_bench.evaluation.refilled import refilled_phase
 from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly
-from stein_bench.evaluation.units import CLEAN, DISTANCE, Columns, Unit, numbered, replay_phase
+from stein_bench.evaluation.units import CLEAN, Columns, Unit, replay_phase
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.report.adversarials import Keeper
 from stein_bench.seeds import derive_seed
-from stein_bench.tasks import Task, finite_rows
-
-UnitKey = tuple[str, str, int]
-"""Variant, phase and batch of a unit."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Settings shared by all variants of a run.
-
-    Attributes:
-        samples: the samples to evaluate, in data order.
-        task: defines loss and success.
-        classes: number of model outputs.
-        batch_size, workers: how samples are loaded; under running statistics they do not affect the verdicts of
-            native attacks.
-        seed: the run's seed.
-        device: the model's device.
-    """
-
-    samples: Samples
-    task: Task
-    classes: int
-    batch_size: int
-    workers: int
-    seed: int
-    device: torch.device
-
-    @property
-    def batch_count(self) -> int:
-        """Number of batches of one phase."""
-        return -(-len(self.samples) // self.batch_size)
-
-
-class CountingModel(nn.Module):
-    """A model that counts its forward and backward passes, in samples; outputs and gradients are unchanged."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.forward_passes = 0
-        self.backward_passes = 0
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return the model's outputs and count one forward pass per sample."""
-        outputs: Tensor = self.model(inputs)
-        samples = len(inputs)
-        self.forward_passes += samples
-        if outputs.requires_grad:
-            outputs.register_hook(lambda _: self._count_backward(samples))  # type: ignore[no-untyped-call]
-        return outputs
-
-    def _count_backward(self, samples: int) -> None:
-        self.backward_passes += samples
 
 
 def evaluate(
@@ -111,28 +62,31 @@ def evaluate(
     Raises:
         RunError: the clean pass failed.
     """
-    yield CLEAN, _phase(variant, CLEAN, setting, done, partial(_clean_columns, model, setting))
+    yield CLEAN, _phase(variant, CLEAN, setting, done, partial(clean_columns, model, setting), batch_dependent)
     for attack in attacks:
-        corruption, kept = attack.info.is_corruption, Kept()
-        compute = (
-            partial(_corruption_columns, model, attack, setting)
-            if corruption
-            else partial(_attack_columns, variant, model, attack, setting, kept if batch_dependent else None, keeper)
-        )
-        yield attack.label, _phase(variant, attack.label, setting, done, compute, None if corruption else keeper)
-        if batch_dependent and not corruption:
+        kept = Kept()
+        yield attack.label, _attack_phase(variant, model, attack, setting, done, keeper, kept, batch_dependent)
+        if batch_dependent and not attack.info.is_corruption:
             yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    indices: NDArray[np.int64]
-    inputs: Tensor
-    labels: Tensor
-    ids: tuple[str, ...]
-
-
-Compute = Callable[[_Batch], tuple[Columns, int, int]]
+def _attack_phase(
+    variant: str,
+    model: nn.Module,
+    attack: Attack,
+    setting: Setting,
+    done: Collection[UnitKey],
+    keeper: Keeper | None,
+    kept: Kept,
+    batch_dependent: bool,
+) -> Iterator[Unit]:
+    if attack.info.is_corruption:
+        compute = partial(corruption_columns, model, attack, setting)
+        return _phase(variant, attack.label, setting, done, compute, batch_dependent)
+    if setting.refill and not batch_dependent and attack.refills(setting.task):
+        return refilled_phase(variant, model, attack, setting, done, keeper)
+    compute = partial(_attack_columns, variant, model, attack, setting, kept if batch_dependent else None, keeper)
+    return _phase(variant, attack.label, setting, done, compute, batch_dependent, keeper)
 
 
 def _phase(
@@ -141,30 +95,27 @@ def _phase(
     setting: Setting,
     done: Collection[UnitKey],
     compute: Compute,
+    batch_dependent: bool,
     keeper: Keeper | None = None,
 ) -> Iterator[Unit]:
-    numbers = range(setting.batch_count)
-    finished = {number for number in numbers if (variant, phase, number) in done}
-    if len(finished) == len(numbers) and not (keeper and any(keeper.wants_again(variant, phase, n) for n in numbers)):
-        return
-    for number, batch in enumerate(_batches(setting)):
-        if number in finished:
-            if keeper is not None and keeper.wants_again(variant, phase, number):
-                _timed_unit(variant, phase, number, batch, setting, compute)  # recomputed only for the keeper
+    for number, batch, again in unfinished(variant, phase, setting, done, keeper):
+        unit = _timed_unit(variant, phase, number, batch, setting, compute, batch_dependent)
+        if again:
             continue
-        unit = _timed_unit(variant, phase, number, batch, setting, compute)
         yield unit
         if unit.failed:
             return
 
 
-def _batches(setting: Setting) -> Iterator[_Batch]:
-    for indices, inputs, labels in batches(setting.samples, setting.batch_size, workers=setting.workers):
-        ids = tuple(setting.samples.ids[i] for i in indices)
-        yield _Batch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
-
-
-def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: Setting, compute: Compute) -> Unit:
+def _timed_unit(
+    variant: str,
+    phase: str,
+    number: int,
+    batch: LoadedBatch,
+    setting: Setting,
+    compute: Compute,
+    batch_dependent: bool,
+) -> Unit:
     started = time.perf_counter()
     columns: Columns = {}
     forward = backward = 0
@@ -172,39 +123,18 @@ def _timed_unit(variant: str, phase: str, number: int, batch: _Batch, setting: S
     try:
         # No native attack draws from the global RNG; if the model does, results are at least reproducible.
         with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
-            columns, forward, backward = compute(batch)
+            if batch_dependent:
+                columns, forward, backward = compute(batch)
+            else:
+                columns, forward, backward = in_parts(compute, batch, setting.memory)
     except Exception as error:
-        message = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
-        if phase == CLEAN:
-            raise RunError(f"{variant}: the clean pass failed: {message}") from error
-    if setting.device.type == "cuda":
-        torch.cuda.synchronize(setting.device)
-    seconds = time.perf_counter() - started
-    return Unit(variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
-
-
-@torch.no_grad()
-def _clean_columns(model: nn.Module, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
-    with model_untouched(model):
-        logits: Tensor = model(batch.inputs)
-    columns = _outcomes(setting.task, logits, batch.labels)
-    return {**columns, "finite": finite_rows(logits).cpu().numpy()}, len(batch.inputs), 0
-
-
-def _outcomes(task: Task, logits: Tensor, labels: Tensor) -> Columns:
-    return {name: column.cpu().numpy() for name, column in task.outcomes(logits, labels).items()}
-
-
-@torch.no_grad()
-def _corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch) -> tuple[Columns, int, int]:
-    """Predict the batch under each draw of the noise; non-finite outputs count as wrong."""
-    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, NDArray[np.generic]]()
-    draws = int(attack.params["seeds"])
-    with model_untouched(model):
-        for number in range(draws):
-            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
-            columns |= numbered(_outcomes(setting.task, logits, batch.labels), number)
-    return columns, draws * len(batch.inputs), 0
+        ends_run = fatal(variant, phase, error, batch_dependent)
+        if ends_run is not None:
+            raise ends_run from error
+        message = message_of(error)
+    return Unit(
+        variant, phase, number, batch.indices, columns, seconds_since(started, setting), forward, backward, message
+    )
 
 
 def _attack_columns(
@@ -214,22 +144,14 @@ def _attack_columns(
     setting: Setting,
     kept: Kept | None,
     keeper: Keeper | None,
-    batch: _Batch,
-) -> tuple[Columns, int, int]:
+    batch: LoadedBatch,
+) -> Computed:
     counting = CountingModel(_made_on(attack, model))
     with model_untouched(counting):
         adv_inputs = _attacked(counting, attack, setting, batch, batch_dependent=kept is not None)
-    with model_untouched(model):
-        verdicts = verify(
-            model, batch.inputs, adv_inputs, batch.labels, setting.task,
-            norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
-        )  # fmt: skip
+    columns = judged(variant, model, attack, setting, keeper, batch, adv_inputs)
     if kept is not None:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
-    if keeper is not None and keeper.wants(variant, attack.label):
-        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
-        offer(keeper, variant, attack.label, model, setting.task, attacked)
-    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
     return columns, counting.forward_passes, counting.backward_passes
 
 
@@ -237,7 +159,9 @@ def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
     return model if attack.surrogate is None else attack.surrogate
 
 
-def _attacked(model: nn.Module, attack: Attack, setting: Setting, batch: _Batch, *, batch_dependent: bool) -> Tensor:
+def _attacked(
+    model: nn.Module, attack: Attack, setting: Setting, batch: LoadedBatch, *, batch_dependent: bool
+) -> Tensor:
     return attack.run(
         model, batch.inputs, batch.labels, setting.task,
         classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), batch_dependent=batch_dependent,
@@ -269,7 +193,7 @@ def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept
     """Recompute the adversarial inputs for which a resumed run has only verdicts; the seeds make them identical."""
     kept.close()
     maker = _made_on(attack, model)
-    for batch in _batches(setting):
+    for batch in loaded_batches(setting):
         if kept.full:
             return
         with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):

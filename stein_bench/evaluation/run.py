@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from torch import nn
 
@@ -19,15 +20,17 @@ from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diag
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
 from stein_bench.evaluation.assemble import variant_result
+from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, journal_path
-from stein_bench.evaluation.loop import Setting, evaluate
+from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
+from stein_bench.memory import MemoryLimit
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
@@ -76,7 +79,11 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     batch_size = plan.batch_size(blank)
-    setting = Setting(plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device)
+    setting = Setting(
+        plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device,
+        refill=plan.device.type == "cuda" if config.refill is None else config.refill,
+        memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
+    )  # fmt: skip
     _announce(plan, batch_size, progress)
     check_values(plan.samples, progress)
     with ExitStack() as stack:
@@ -109,6 +116,10 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         diagnostics=checks,
         adversarials=_save_adversarials(plan, keeper),
     )
+
+
+def _note_halving(progress: Progress, most: int) -> None:
+    progress.note(f"out of memory: continuing with at most {most} samples at once; verdicts do not depend on it")
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from stein_bench.statistics.rates import Bits
 
 Columns = dict[str, NDArray[np.generic]]
 """Per-sample arrays by name."""
+
+T = TypeVar("T")
 
 REPLAY = "replay "
 """Prefix of the phases that replay an attack's adversarial inputs."""
@@ -65,7 +68,7 @@ def replay_phase(label: str) -> str:
     return f"{REPLAY}{label}"
 
 
-def numbered(columns: Columns, number: int) -> Columns:
+def numbered(columns: Mapping[str, T], number: int) -> dict[str, T]:
     """Return the columns of one draw of a corruption under their names in its unit."""
     return {f"{name}{number}": column for name, column in columns.items()}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.chunks import LARGEST, WHOLE, chunks
 from stein_bench.attacks.losses import dlr, loss_gradient
-from stein_bench.evaluation.loop import CountingModel
+from stein_bench.evaluation.outcomes import CountingModel
 from tests.attacks.known import LinearClasses, problem, run
 
 CPU = torch.device("cpu")

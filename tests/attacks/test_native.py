@@ -18,7 +18,7 @@ from stein_bench.attacks.refill import refill
 from stein_bench.attacks.search import Batch, Search, Step, still_right, whole_batch
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
-from stein_bench.evaluation.loop import CountingModel
+from stein_bench.evaluation.outcomes import CountingModel
 from stein_bench.guard import model_untouched
 from stein_bench.memory import MemoryLimit
 from stein_bench.tasks import Classification

@@ -19,7 +19,7 @@ from stein_bench.attacks.geometry import length, random_start
 from stein_bench.attacks.losses import dlr, loss_gradient, margin, ranked_targets, targeted_dlr, targeted_margin
 from stein_bench.attacks.square import Square, bump, window_side
 from stein_bench.errors import UsageError
-from stein_bench.evaluation.loop import CountingModel
+from stein_bench.evaluation.outcomes import CountingModel
 from stein_bench.tasks import Classification
 from tests.attacks.known import LinearClasses, problem, right, run, searched, seeds_of
 

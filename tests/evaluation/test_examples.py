@@ -100,7 +100,7 @@ def test_a_resumed_run_keeps_the_same_examples(
     files = [tmp_path / name for name in ("whole.json", "resumed.json")]
     options: dict[str, Any] = {"attack": ["fgsm", "pgd"], "batch_size": 8, "save_adversarials": 5}
     whole = run(model, data, **options, output=str(files[0]))
-    attack, calls = native.pgd, 0
+    attack, calls = native.refill, 0
 
     def interrupting(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal calls
@@ -110,7 +110,7 @@ def test_a_resumed_run_keeps_the_same_examples(
         return attack(*args, **kwargs)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(native, "pgd", interrupting)
+        patched.setattr(native, "refill", interrupting)
         run(model, data, **options, output=str(files[1]))
     resumed = run(model, data, **options, output=str(files[1]), resume=True)
     assert resumed.variants[0].outcomes == whole.variants[0].outcomes
@@ -128,14 +128,14 @@ def test_examples_of_finished_units_are_made_again_only_where_they_are_needed(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(composition, "_checks", _interrupt)
         run(model, data, **options)
-    attack, calls = native.pgd, 0
+    attack, calls = native.refill, 0
 
     def counting(*args: Any, **kwargs: Any) -> Tensor:
         nonlocal calls
         calls += 1
         return attack(*args, **kwargs)
 
-    monkeypatch.setattr(native, "pgd", counting)
+    monkeypatch.setattr(native, "refill", counting)
     report = run(model, data, **options, resume=True, save_adversarials=3)
     assert sum(e.broken for e in kept(report, output).examples) == 3
     assert 3 <= calls <= 6  # those that broke, and the first three, which might have had to fill up

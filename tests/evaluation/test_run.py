@@ -234,7 +234,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     output = str(tmp_path / "report.json")
     options = {"attack": ["fgsm", "pgd"], "batch_size": 20, "output": output}
     expected = run(model, data, attack=["fgsm", "pgd"], batch_size=20)
-    real, calls = native.pgd, []
+    real, calls = native.refill, []
 
     def interrupting(*args: Any, **kwargs: Any) -> Tensor:
         calls.append(1)
@@ -242,7 +242,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(native, "pgd", interrupting)
+    monkeypatch.setattr(native, "refill", interrupting)
     with pytest.raises(KeyboardInterrupt):
         run(model, data, **options)
     assert journal_path(output).exists()
@@ -252,7 +252,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         run(model, data, **options, resume=True, seed=5)
     calls.clear()
     calls.append(0)
-    monkeypatch.setattr(native, "pgd", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(native, "refill", lambda *a, **k: calls.append(1) or real(*a, **k))
     resumed = run(model, data, **options, resume=True)
     assert sum(calls) == 2
     assert outcomes(resumed) == outcomes(expected)
@@ -269,7 +269,7 @@ def test_a_battery_whose_file_changed_is_another_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(native, "pgd", interrupting)
+        patch.setattr(native, "refill", interrupting)
         with pytest.raises(KeyboardInterrupt):
             run(model, data, battery=str(file), output=output)
     file.write_text("attacks: [fgsm, 'pgd:steps=3']\n")

@@ -151,7 +151,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 ) -> None:
     options = {"attack": ["fgsm", "segpgd:steps=3"], "output": str(tmp_path / "report.json")}
     expected = run(net, city, attack=options["attack"])
-    real, calls = native.segpgd, [0]
+    real, calls = native.whole_batch, [0]
 
     def interrupted(*arguments: Any, **rest: Any) -> Tensor:
         calls[0] += 1
@@ -159,10 +159,10 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*arguments, **rest)
 
-    monkeypatch.setattr(native, "segpgd", interrupted)
+    monkeypatch.setattr(native, "whole_batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(net, city, **options)
-    monkeypatch.setattr(native, "segpgd", lambda *a, **k: calls.append(1) or real(*a, **k))
+    monkeypatch.setattr(native, "whole_batch", lambda *a, **k: calls.append(1) or real(*a, **k))
     resumed = run(net, city, **options, resume=True)
     assert sum(calls[1:]) == 2  # of three batches one was finished
     assert resumed.variants[0].outcomes == expected.variants[0].outcomes

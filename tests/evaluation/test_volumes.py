@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, m
     arguments = [*volumes[0], "--attack", f"pgd:eps={EPS}", "--attack", f"apgd-ce:eps={EPS},steps=5"]
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
     assert invoke(*arguments, "--output", str(whole)).exit_code == 0
-    real, calls = native.pgd, []
+    real, calls = native.refill, []
 
     def interrupting(*args: Any, **kwargs: Any) -> Tensor:
         calls.append(1)
@@ -146,7 +146,7 @@ def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, m
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(native, "pgd", interrupting)
+        patched.setattr(native, "refill", interrupting)
         assert invoke(*arguments, "--output", str(parts)).exit_code == 130
     assert not parts.exists()
     assert invoke(*arguments, "--output", str(parts), "--resume").exit_code == 0

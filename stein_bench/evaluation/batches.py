@@ -1,0 +1,86 @@
+"""The batches of an evaluation: what all variants share, and the samples as the model gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stein_bench.data.samples import Samples, batches
+from stein_bench.memory import MemoryLimit
+from stein_bench.report.adversarials import Keeper
+from stein_bench.tasks import Task
+
+UnitKey = tuple[str, str, int]
+"""Variant, phase and batch of a unit."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Settings shared by all variants of a run.
+
+    Attributes:
+        samples: the samples to evaluate, in data order.
+        task: defines loss and success.
+        classes: number of model outputs.
+        batch_size, workers: how samples are loaded; under running statistics they do not affect the verdicts of
+            native attacks.
+        seed: the run's seed.
+        device: the model's device.
+        refill: whether attacks put samples of later batches in the places of finished ones, under running statistics.
+        memory: how many samples fit into memory together.
+    """
+
+    samples: Samples
+    task: Task
+    classes: int
+    batch_size: int
+    workers: int
+    seed: int
+    device: torch.device
+    refill: bool
+    memory: MemoryLimit
+
+    @property
+    def batch_count(self) -> int:
+        """Number of batches of one phase."""
+        return -(-len(self.samples) // self.batch_size)
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """One batch on the model's device: positions in data order, inputs, labels and sample ids."""
+
+    indices: NDArray[np.int64]
+    inputs: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+    def part(self, rows: slice) -> LoadedBatch:
+        """Return a range of its samples."""
+        return LoadedBatch(self.indices[rows], self.inputs[rows], self.labels[rows], self.ids[rows])
+
+
+def unfinished(
+    variant: str, phase: str, setting: Setting, done: Collection[UnitKey], keeper: Keeper | None
+) -> Iterator[tuple[int, LoadedBatch, bool]]:
+    """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""
+    numbers = range(setting.batch_count)
+    finished = {number for number in numbers if (variant, phase, number) in done}
+    if len(finished) == len(numbers) and not (keeper and any(keeper.wants_again(variant, phase, n) for n in numbers)):
+        return
+    for number, batch in enumerate(loaded_batches(setting)):
+        again = number in finished
+        if not again or (keeper is not None and keeper.wants_again(variant, phase, number)):
+            yield number, batch, again
+
+
+def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:
+    """Yield all batches in data order."""
+    for indices, inputs, labels in batches(setting.samples, setting.batch_size, workers=setting.workers):
+        ids = tuple(setting.samples.ids[i] for i in indices)
+        yield LoadedBatch(indices, inputs.to(setting.device), labels.to(setting.device), ids)

@@ -1,0 +1,134 @@
+"""From a batch to its columns: predictions, corruptions, and adversarial inputs with their verification."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.noise import corrupt
+from stein_bench.attacks.verify import verify
+from stein_bench.errors import RunError
+from stein_bench.evaluation.batches import LoadedBatch, Setting
+from stein_bench.evaluation.examples import Attacked, offer
+from stein_bench.evaluation.units import CLEAN, DISTANCE, Columns, numbered
+from stein_bench.guard import model_untouched
+from stein_bench.host import download
+from stein_bench.memory import MemoryLimit
+from stein_bench.report.adversarials import Keeper
+from stein_bench.tasks import finite_rows
+
+Computed = tuple[Columns, int, int]
+"""Columns and the numbers of forward and backward passes, in samples."""
+
+
+class CountingModel(nn.Module):
+    """A model that counts its forward and backward passes, in samples; outputs and gradients are unchanged."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_passes = 0
+        self.backward_passes = 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's outputs and count one forward pass per sample."""
+        outputs: Tensor = self.model(inputs)
+        samples = len(inputs)
+        self.forward_passes += samples
+        if outputs.requires_grad:
+            outputs.register_hook(lambda _: self._count_backward(samples))  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _count_backward(self, samples: int) -> None:
+        self.backward_passes += samples
+
+
+Compute = Callable[[LoadedBatch], Computed]
+"""Maps a batch to its columns and passes."""
+
+
+def in_parts(compute: Compute, batch: LoadedBatch, memory: MemoryLimit) -> Computed:
+    """Compute a batch of independent samples in parts that fit into memory."""
+    parts = memory.in_parts(len(batch.ids), lambda rows: compute(batch.part(rows)))
+    return joined([columns for columns, _, _ in parts]), sum(f for _, f, _ in parts), sum(b for _, _, b in parts)
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """Return the columns of consecutive parts of a batch as those of the whole."""
+    return {name: np.concatenate([columns[name] for columns in parts]) for name in parts[0]}
+
+
+@torch.no_grad()
+def clean_columns(model: nn.Module, setting: Setting, batch: LoadedBatch) -> Computed:
+    """Predict the clean inputs."""
+    with model_untouched(model):
+        logits: Tensor = model(batch.inputs)
+    outcomes = setting.task.outcomes(logits, batch.labels)
+    return download({**outcomes, "finite": finite_rows(logits)}), len(batch.inputs), 0
+
+
+@torch.no_grad()
+def corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: LoadedBatch) -> Computed:
+    """Predict the batch under each draw of the noise; non-finite outputs count as wrong."""
+    seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, Tensor]()
+    draws = int(attack.params["seeds"])
+    with model_untouched(model):
+        for number in range(draws):
+            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
+            columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
+    return download(columns), draws * len(batch.inputs), 0
+
+
+def judged(
+    variant: str,
+    model: nn.Module,
+    attack: Attack,
+    setting: Setting,
+    keeper: Keeper | None,
+    batch: LoadedBatch,
+    adv_inputs: Tensor,
+) -> Columns:
+    """Verify the adversarial inputs, offer them to the keeper and return their columns."""
+    with model_untouched(model):
+        verdicts = verify(
+            model, batch.inputs, adv_inputs, batch.labels, setting.task,
+            norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
+        )  # fmt: skip
+    if keeper is not None and keeper.wants(variant, attack.label):
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
+        offer(keeper, variant, attack.label, model, setting.task, attacked)
+    return verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
+
+
+def message_of(error: Exception) -> str:
+    """Return an error of an attack or a model in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def fatal(variant: str, phase: str, error: Exception, batch_dependent: bool) -> RunError | None:
+    """Return the error that ends the run after `error`, or None if only the attack has failed."""
+    if isinstance(error, torch.OutOfMemoryError) and batch_dependent:
+        return OutOfMemoryError(variant, phase)
+    return RunError(f"{variant}: the clean pass failed: {message_of(error)}") if phase == CLEAN else None
+
+
+class OutOfMemoryError(RunError):
+    """Memory ran out where a batch must not be split."""
+
+    def __init__(self, variant: str, phase: str) -> None:
+        super().__init__(
+            f"{variant}, {phase}: out of memory. Under batch statistics the batch is part of the question, so it is "
+            "not split: choose a smaller --batch-size; the results will be those of that size."
+        )
+
+
+def seconds_since(started: float, setting: Setting) -> float:
+    """Return the seconds since `started` (by `time.perf_counter`), the work that waits on the device included."""
+    if setting.device.type == "cuda":
+        torch.cuda.synchronize(setting.device)
+    return time.perf_counter() - started
