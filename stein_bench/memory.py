@@ -30,11 +30,12 @@ class MemoryLimit:
 
         Call it after the handler of the error, which keeps the tensors of the failed computation alive.
         """
-        self.most = tried // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        if self._on_halving is not None:
-            self._on_halving(self.most)
+        if tried // 2 < self.most:
+            self.most = tried // 2
+            if self._on_halving is not None:
+                self._on_halving(self.most)
 
     def in_parts(self, count: int, compute: Callable[[slice], T]) -> list[T]:
         """Return the results of `compute` on consecutive ranges of `count` samples, as large as fit.

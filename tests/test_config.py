@@ -225,7 +225,8 @@ def test_a_configuration_cannot_be_changed():
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
-    "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu", "precision": "bf16",
+    "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
+    "precision": "bf16",
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
 }  # fmt: skip

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.geometry import random_start
 from stein_bench.attacks.losses import Model, ranked_targets
 from stein_bench.attacks.search import Batch
-from stein_bench.host import upload
+from stein_bench.attacks.starts import RandomStarts
 from stein_bench.specs import ParameterValue
 from stein_bench.tasks import Task
 
@@ -47,10 +46,9 @@ class Call:
         """Return a numeric parameter."""
         return float(self.params[name])
 
-    def start(self, batch: Batch, attempts: Sequence[int]) -> Tensor:
-        """Return a random start for each sample of `batch`, for the attempts of those numbers."""
-        start = random_start(batch.inputs.shape, batch.seeds, self.norm, self.eps, attempts)
-        return upload(start, batch.inputs.device)
+    def starts(self) -> RandomStarts:
+        """Return random starts within the budget."""
+        return RandomStarts(self.norm, self.eps)
 
     @torch.no_grad()
     def targets(self, batch: Batch, part: slice, most: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.geometry import TINY, direction, per_sample, project
 from stein_bench.attacks.losses import Model, loss_gradient, task_loss
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step, still_right
+from stein_bench.attacks.starts import RandomStarts
 from stein_bench.tasks import Task
 
 
@@ -71,6 +72,11 @@ class PGD(Search[Iterates]):
     attempts: int = 1
     batch_dependent: bool = False
     open_end = True
+
+    def prefetch(self, batch: Batch) -> None:
+        """Draw random starts in advance."""
+        if isinstance(self.start, RandomStarts):
+            self.start.prefetch(batch)
 
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Iterates:
         """Start at the clean inputs or at the perturbations of `start`."""

@@ -80,7 +80,7 @@ def _segpgd(call: Call) -> Searches:
 
 
 def _start(call: Call) -> Start | None:
-    return call.start if call.params["random_start"] else None
+    return call.starts() if call.params["random_start"] else None
 
 
 def _mifgsm(call: Call) -> Searches:
@@ -94,7 +94,7 @@ def _mifgsm(call: Call) -> Searches:
 def _apgd(call: Call, loss: Loss, restarts: int) -> APGD:
     """Return untargeted auto-PGD from that many random starts."""
     return APGD(
-        call.task, loss, call.norm, call.eps, call.whole("steps"), call.start,
+        call.task, loss, call.norm, call.eps, call.whole("steps"), call.starts(),
         attempts=restarts, batch_dependent=call.batch_dependent,
     )  # fmt: skip
 

@@ -149,15 +149,22 @@ class _Flow:
                 return
 
     def _admit(self) -> None:
-        """Read batches while no stage is full."""
-        while not self._exhausted and len(self._open) < self._most_open and self._full_stage() is None:
+        """Read batches while no later stage is full and the first has less than a batch more than it needs."""
+        first, *later = self._stages
+        while (
+            not self._exhausted
+            and len(self._open) < self._most_open
+            and first.ready < 2 * self._memory.most
+            and all(stage.ready < self._memory.most for stage in later)
+        ):
             batch = next(self._batches, None)
             if batch is None:
                 self._exhausted = True
                 return
             opened = _Open(batch, batch.inputs.clone(), len(batch.seeds))
             self._open.append(opened)
-            self._stages[0].waiting.extend(_Sample(opened, row) for row in range(opened.left))
+            first.search.prefetch(batch)
+            first.waiting.extend(_Sample(opened, row) for row in range(opened.left))
 
     def _full_stage(self) -> _Stage | None:
         """The latest stage with enough samples for a full batch, so that samples leave soon."""

@@ -120,6 +120,9 @@ class Search(ABC, Generic[R]):
     attempts: int
     open_end: bool = False
 
+    def prefetch(self, batch: Batch) -> None:
+        """Prepare for samples whose first attempt will begin soon."""
+
     @abstractmethod
     def begin(self, batch: Batch, attempts: Sequence[int]) -> R:
         """Return the state of samples before the first step; `attempts` are the numbers of their attempts, from 0."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from stein_bench.data.samples import Samples, batches
 from stein_bench.memory import MemoryLimit
@@ -65,18 +65,39 @@ class LoadedBatch:
         return LoadedBatch(self.indices[rows], self.inputs[rows], self.labels[rows], self.ids[rows])
 
 
-def unfinished(
-    variant: str, phase: str, setting: Setting, done: Collection[UnitKey], keeper: Keeper | None
-) -> Iterator[tuple[int, LoadedBatch, bool]]:
-    """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""
-    numbers = range(setting.batch_count)
-    finished = {number for number in numbers if (variant, phase, number) in done}
-    if len(finished) == len(numbers) and not (keeper and any(keeper.wants_again(variant, phase, n) for n in numbers)):
-        return
-    for number, batch in enumerate(loaded_batches(setting)):
-        again = number in finished
-        if not again or (keeper is not None and keeper.wants_again(variant, phase, number)):
-            yield number, batch, again
+@dataclass(frozen=True)
+class Evaluated:
+    """The model of one variant and how it is evaluated.
+
+    Attributes:
+        variant: its label in the units.
+        model: maps [0, 1] to logits; it is left exactly as found between and after units.
+        setting: what all variants share.
+        batch_dependent: whether the model evaluates with batch statistics.
+        done: units that need not be recomputed.
+        keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
+    """
+
+    variant: str
+    model: nn.Module
+    setting: Setting
+    batch_dependent: bool = False
+    done: Collection[UnitKey] = frozenset()
+    keeper: Keeper | None = None
+
+    def unfinished(self, phase: str) -> Iterator[tuple[int, LoadedBatch, bool]]:
+        """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""
+        numbers = range(self.setting.batch_count)
+        finished = {number for number in numbers if (self.variant, phase, number) in self.done}
+        if len(finished) == len(numbers) and not any(self._wanted_again(phase, number) for number in numbers):
+            return
+        for number, batch in enumerate(loaded_batches(self.setting)):
+            again = number in finished
+            if not again or self._wanted_again(phase, number):
+                yield number, batch, again
+
+    def _wanted_again(self, phase: str, number: int) -> bool:
+        return self.keeper is not None and self.keeper.wants_again(self.variant, phase, number)
 
 
 def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:

@@ -6,13 +6,15 @@ Progress, saving and resuming rely only on these units, not on the internals of 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds
-from stein_bench.evaluation.batches import LoadedBatch, Setting, UnitKey, loaded_batches, unfinished
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, loaded_batches
 from stein_bench.evaluation.outcomes import (
     Compute,
     Computed,
@@ -23,36 +25,22 @@ from stein_bench.evaluation.outcomes import (
     in_parts,
     judged,
     message_of,
+    out_of_memory,
     seconds_since,
 )
 from stein_bench.evaluation.refilled import refilled_phase
-from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly
+from stein_bench.evaluation.replay import Kept, Replayed, replay_shuffled, replay_singly
 from stein_bench.evaluation.units import CLEAN, Columns, Unit, replay_phase
 from stein_bench.guard import forked_rng, model_untouched
-from stein_bench.report.adversarials import Keeper
 from stein_bench.seeds import derive_seed
 
 
-def evaluate(
-    variant: str,
-    model: nn.Module,
-    attacks: Sequence[Attack],
-    setting: Setting,
-    *,
-    batch_dependent: bool = False,
-    done: Collection[UnitKey] = frozenset(),
-    keeper: Keeper | None = None,
-) -> Iterator[tuple[str, Iterator[Unit]]]:
+def evaluate(evaluated: Evaluated, attacks: Sequence[Attack]) -> Iterator[tuple[str, Iterator[Unit]]]:
     """Evaluate one variant: the clean pass over all batches, then each attack in turn.
 
     Args:
-        variant: its label in the units.
-        model: maps [0, 1] to logits; it is left exactly as found between and after units.
+        evaluated: the variant's model, and how it is evaluated.
         attacks: in the order in which they are run.
-        setting: samples, task, batch size, seed and device.
-        batch_dependent: whether the model evaluates with batch statistics.
-        done: units that need not be recomputed.
-        keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
 
     Yields:
         Each phase (`CLEAN`, an attack's label or, under batch statistics, its `replay_phase`) with its units,
@@ -60,46 +48,28 @@ def evaluate(
         batches; the other attacks continue.
 
     Raises:
-        RunError: the clean pass failed.
+        RunError: the clean pass failed, or memory ran out under batch statistics.
     """
-    yield CLEAN, _phase(variant, CLEAN, setting, done, partial(clean_columns, model, setting), batch_dependent)
+    yield CLEAN, _phase(evaluated, CLEAN, partial(clean_columns, evaluated))
     for attack in attacks:
         kept = Kept()
-        yield attack.label, _attack_phase(variant, model, attack, setting, done, keeper, kept, batch_dependent)
-        if batch_dependent and not attack.info.is_corruption:
-            yield replay_phase(attack.label), _replayed(variant, model, attack, setting, kept, done)
+        yield attack.label, _attack_phase(evaluated, attack, kept)
+        if evaluated.batch_dependent and not attack.info.is_corruption:
+            yield replay_phase(attack.label), _replayed(evaluated, attack, kept)
 
 
-def _attack_phase(
-    variant: str,
-    model: nn.Module,
-    attack: Attack,
-    setting: Setting,
-    done: Collection[UnitKey],
-    keeper: Keeper | None,
-    kept: Kept,
-    batch_dependent: bool,
-) -> Iterator[Unit]:
+def _attack_phase(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit]:
+    setting = evaluated.setting
     if attack.info.is_corruption:
-        compute = partial(corruption_columns, model, attack, setting)
-        return _phase(variant, attack.label, setting, done, compute, batch_dependent)
-    if setting.refill and not batch_dependent and attack.refills(setting.task):
-        return refilled_phase(variant, model, attack, setting, done, keeper)
-    compute = partial(_attack_columns, variant, model, attack, setting, kept if batch_dependent else None, keeper)
-    return _phase(variant, attack.label, setting, done, compute, batch_dependent, keeper)
+        return _phase(replace(evaluated, keeper=None), attack.label, partial(corruption_columns, evaluated, attack))
+    if setting.refill and not evaluated.batch_dependent and attack.refills(setting.task):
+        return refilled_phase(evaluated, attack)
+    return _phase(evaluated, attack.label, partial(_attack_columns, evaluated, attack, kept))
 
 
-def _phase(
-    variant: str,
-    phase: str,
-    setting: Setting,
-    done: Collection[UnitKey],
-    compute: Compute,
-    batch_dependent: bool,
-    keeper: Keeper | None = None,
-) -> Iterator[Unit]:
-    for number, batch, again in unfinished(variant, phase, setting, done, keeper):
-        unit = _timed_unit(variant, phase, number, batch, setting, compute, batch_dependent)
+def _phase(evaluated: Evaluated, phase: str, compute: Compute) -> Iterator[Unit]:
+    for number, batch, again in evaluated.unfinished(phase):
+        unit = _timed_unit(evaluated, phase, number, batch, compute)
         if again:
             continue
         yield unit
@@ -107,50 +77,33 @@ def _phase(
             return
 
 
-def _timed_unit(
-    variant: str,
-    phase: str,
-    number: int,
-    batch: LoadedBatch,
-    setting: Setting,
-    compute: Compute,
-    batch_dependent: bool,
-) -> Unit:
+def _timed_unit(evaluated: Evaluated, phase: str, number: int, batch: LoadedBatch, compute: Compute) -> Unit:
     started = time.perf_counter()
-    columns: Columns = {}
+    setting, columns = evaluated.setting, Columns()
     forward = backward = 0
     message = ""
     try:
         # No native attack draws from the global RNG; if the model does, results are at least reproducible.
         with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
-            if batch_dependent:
+            if evaluated.batch_dependent:
                 columns, forward, backward = compute(batch)
             else:
                 columns, forward, backward = in_parts(compute, batch, setting.memory)
     except Exception as error:
-        ends_run = fatal(variant, phase, error, batch_dependent)
+        ends_run = fatal(evaluated, phase, error)
         if ends_run is not None:
             raise ends_run from error
         message = message_of(error)
-    return Unit(
-        variant, phase, number, batch.indices, columns, seconds_since(started, setting), forward, backward, message
-    )
+    seconds = seconds_since(started, setting)
+    return Unit(evaluated.variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
 
 
-def _attack_columns(
-    variant: str,
-    model: nn.Module,
-    attack: Attack,
-    setting: Setting,
-    kept: Kept | None,
-    keeper: Keeper | None,
-    batch: LoadedBatch,
-) -> Computed:
-    counting = CountingModel(_made_on(attack, model))
+def _attack_columns(evaluated: Evaluated, attack: Attack, kept: Kept, batch: LoadedBatch) -> Computed:
+    counting = CountingModel(_made_on(attack, evaluated.model))
     with model_untouched(counting):
-        adv_inputs = _attacked(counting, attack, setting, batch, batch_dependent=kept is not None)
-    columns = judged(variant, model, attack, setting, keeper, batch, adv_inputs)
-    if kept is not None:
+        adv_inputs = _attacked(counting, evaluated, attack, batch)
+    columns = judged(evaluated, attack, batch, adv_inputs)
+    if evaluated.batch_dependent:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
 
@@ -159,43 +112,44 @@ def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
     return model if attack.surrogate is None else attack.surrogate
 
 
-def _attacked(
-    model: nn.Module, attack: Attack, setting: Setting, batch: LoadedBatch, *, batch_dependent: bool
-) -> Tensor:
+def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Tensor:
+    setting = evaluated.setting
     return attack.run(
         model, batch.inputs, batch.labels, setting.task,
-        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids), batch_dependent=batch_dependent,
+        classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids),
+        batch_dependent=evaluated.batch_dependent,
     )  # fmt: skip
 
 
-def _replayed(
-    variant: str, model: nn.Module, attack: Attack, setting: Setting, kept: Kept, done: Collection[UnitKey]
-) -> Iterator[Unit]:
+def _replayed(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit]:
     """Replay the `kept` batches; nothing if the attack failed."""
-    phase, numbers = replay_phase(attack.label), range(setting.batch_count)
-    if all((variant, phase, number) in done for number in (0, 1)):
+    variant, setting = evaluated.variant, evaluated.setting
+    phase = replay_phase(attack.label)
+    if all((variant, phase, number) in evaluated.done for number in (0, 1)):
         return
-    if any((variant, attack.label, number) in done for number in numbers):
-        _attack_again(model, attack, setting, kept)
+    if any((variant, attack.label, number) in evaluated.done for number in range(setting.batch_count)):
+        _attack_again(evaluated, attack, kept)
     if len(kept.batches) < setting.batch_count and not kept.full:
         return
-    seed = derive_seed(setting.seed, attack.label)
-    started = time.perf_counter()
-    indices, columns = replay_shuffled(model, setting.task, kept, setting.device, seed)
-    yield Unit(variant, phase, 0, indices, columns, time.perf_counter() - started)
-    started = time.perf_counter()
-    indices, columns = replay_singly(model, setting.task, kept, setting.device)
-    yield Unit(variant, phase, 1, indices, columns, time.perf_counter() - started)
+    shuffled = partial(replay_shuffled, seed=derive_seed(setting.seed, attack.label))
+    replays: tuple[Callable[..., Replayed], ...] = (shuffled, replay_singly)
+    for number, replay in enumerate(replays):
+        started = time.perf_counter()
+        try:
+            indices, columns = replay(evaluated.model, setting.task, kept, setting.device)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(evaluated, phase) from error
+        yield Unit(variant, phase, number, indices, columns, time.perf_counter() - started)
     kept.close()
 
 
-def _attack_again(model: nn.Module, attack: Attack, setting: Setting, kept: Kept) -> None:
+def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
     """Recompute the adversarial inputs for which a resumed run has only verdicts; the seeds make them identical."""
     kept.close()
-    maker = _made_on(attack, model)
+    setting, maker = evaluated.setting, _made_on(attack, evaluated.model)
     for batch in loaded_batches(setting):
         if kept.full:
             return
         with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
-            adv_inputs = _attacked(maker, attack, setting, batch, batch_dependent=True)
+            adv_inputs = _attacked(maker, evaluated, attack, batch)
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

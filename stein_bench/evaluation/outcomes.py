@@ -13,13 +13,12 @@ from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import RunError
-from stein_bench.evaluation.batches import LoadedBatch, Setting
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
 from stein_bench.evaluation.units import CLEAN, DISTANCE, Columns, numbered
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
-from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import finite_rows
 
 Computed = tuple[Columns, int, int]
@@ -64,17 +63,18 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 
 @torch.no_grad()
-def clean_columns(model: nn.Module, setting: Setting, batch: LoadedBatch) -> Computed:
+def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
     """Predict the clean inputs."""
-    with model_untouched(model):
-        logits: Tensor = model(batch.inputs)
-    outcomes = setting.task.outcomes(logits, batch.labels)
+    with model_untouched(evaluated.model):
+        logits: Tensor = evaluated.model(batch.inputs)
+    outcomes = evaluated.setting.task.outcomes(logits, batch.labels)
     return download({**outcomes, "finite": finite_rows(logits)}), len(batch.inputs), 0
 
 
 @torch.no_grad()
-def corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch: LoadedBatch) -> Computed:
+def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Computed:
     """Predict the batch under each draw of the noise; non-finite outputs count as wrong."""
+    model, setting = evaluated.model, evaluated.setting
     seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, Tensor]()
     draws = int(attack.params["seeds"])
     with model_untouched(model):
@@ -84,24 +84,17 @@ def corruption_columns(model: nn.Module, attack: Attack, setting: Setting, batch
     return download(columns), draws * len(batch.inputs), 0
 
 
-def judged(
-    variant: str,
-    model: nn.Module,
-    attack: Attack,
-    setting: Setting,
-    keeper: Keeper | None,
-    batch: LoadedBatch,
-    adv_inputs: Tensor,
-) -> Columns:
+def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Columns:
     """Verify the adversarial inputs, offer them to the keeper and return their columns."""
+    model, task, keeper = evaluated.model, evaluated.setting.task, evaluated.keeper
     with model_untouched(model):
         verdicts = verify(
-            model, batch.inputs, adv_inputs, batch.labels, setting.task,
+            model, batch.inputs, adv_inputs, batch.labels, task,
             norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
         )  # fmt: skip
-    if keeper is not None and keeper.wants(variant, attack.label):
+    if keeper is not None and keeper.wants(evaluated.variant, attack.label):
         attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
-        offer(keeper, variant, attack.label, model, setting.task, attacked)
+        offer(keeper, evaluated.variant, attack.label, model, task, attacked)
     return verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
 
 
@@ -110,21 +103,21 @@ def message_of(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
-def fatal(variant: str, phase: str, error: Exception, batch_dependent: bool) -> RunError | None:
+def fatal(evaluated: Evaluated, phase: str, error: Exception) -> RunError | None:
     """Return the error that ends the run after `error`, or None if only the attack has failed."""
-    if isinstance(error, torch.OutOfMemoryError) and batch_dependent:
-        return OutOfMemoryError(variant, phase)
-    return RunError(f"{variant}: the clean pass failed: {message_of(error)}") if phase == CLEAN else None
+    if isinstance(error, torch.OutOfMemoryError) and (evaluated.batch_dependent or phase == CLEAN):
+        return out_of_memory(evaluated, phase)
+    return RunError(f"{evaluated.variant}: the clean pass failed: {message_of(error)}") if phase == CLEAN else None
 
 
-class OutOfMemoryError(RunError):
-    """Memory ran out where a batch must not be split."""
-
-    def __init__(self, variant: str, phase: str) -> None:
-        super().__init__(
-            f"{variant}, {phase}: out of memory. Under batch statistics the batch is part of the question, so it is "
-            "not split: choose a smaller --batch-size; the results will be those of that size."
-        )
+def out_of_memory(evaluated: Evaluated, phase: str) -> RunError:
+    """Return the error for memory that ran out on a single sample, or on a batch that must not be split."""
+    if not evaluated.batch_dependent:
+        return RunError(f"{evaluated.variant}, {phase}: out of memory on a single sample; try --device cpu.")
+    return RunError(
+        f"{evaluated.variant}, {phase}: out of memory. Under batch statistics the batch is part of the question, so "
+        "it is not split: choose a smaller --batch-size; the results will be those of that size."
+    )
 
 
 def seconds_since(started: float, setting: Setting) -> float:

@@ -22,6 +22,8 @@ from stein_bench.tasks import Task, finite_rows
 
 SINGLES = 64
 """Maximum number of samples shown one by one: each costs a forward pass of a whole batch."""
+Replayed = tuple[NDArray[np.int64], Columns]
+"""Positions of samples and their outcomes."""
 MOST_BYTES = 2**30
 """Maximum size of the adversarial inputs kept for replay; of a larger data set only the first part is replayed."""
 
@@ -66,9 +68,7 @@ class Kept:
 
 
 @torch.no_grad()
-def replay_shuffled(
-    model: nn.Module, task: Task, kept: Kept, device: torch.device, seed: int
-) -> tuple[NDArray[np.int64], Columns]:
+def replay_shuffled(model: nn.Module, task: Task, kept: Kept, device: torch.device, seed: int) -> Replayed:
     """Show all kept adversarial inputs again in shuffled batches of the same sizes.
 
     Returns:
@@ -91,7 +91,7 @@ def replay_shuffled(
 
 
 @torch.no_grad()
-def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device) -> tuple[NDArray[np.int64], Columns]:
+def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device) -> Replayed:
     """Show each of the first `SINGLES` kept adversarial inputs among the clean samples of its batch, and alone.
 
     Returns:

@@ -11,21 +11,23 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 
+import torch
 from torch import nn
 
 from stein_bench.attacks.attackinfo import LINF_EPS
 from stein_bench.config import RunConfig
-from stein_bench.data.samples import batches
+from stein_bench.data.samples import Samples, batches
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
 from stein_bench.evaluation.assemble import variant_result
-from stein_bench.evaluation.batches import Setting
+from stein_bench.evaluation.batches import Evaluated, Setting
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
+from stein_bench.evaluation.outcomes import out_of_memory
 from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
@@ -203,10 +205,8 @@ def _run_variant(
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
         display = PhaseDisplay(progress, plan, variant, units)
         batch_dependent = variant.stats == "batch"
-        phases = evaluate(
-            variant.label, model, plan.attacks, setting, batch_dependent=batch_dependent, done=done, keeper=keeper
-        )
-        for label, computed in phases:
+        evaluated = Evaluated(variant.label, model, setting, batch_dependent, done, keeper)
+        for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
                 for unit in computed:
                     units.append(unit)
@@ -214,31 +214,45 @@ def _run_variant(
                         journal.add(unit)
                     display.show(unit)
         result = variant_result(plan, variant, built, units)
-        checks = list(_checks(plan, variant, model, setting, progress))
+        checks = _checks(plan, evaluated, progress)
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     batch_size = setting.batch_size if batch_dependent else None
     checks += consistency(variant.label, plan.attacks, robust, batch_size)
     return result, [*checks, *batch_diagnostics(result)]
 
 
-def _checks(
-    plan: Plan, variant: Variant, model: nn.Module, setting: Setting, progress: Progress
-) -> Iterator[Diagnostic]:
-    """Yield the results of the sanity checks of one variant, on the first samples."""
-    probes = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
-    few = plan.samples.first(min(probes, setting.batch_size) if variant.stats == "batch" else probes)
+def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:
+    """Return the results of the sanity checks of one variant, on the first samples; on fewer if memory runs out."""
+    setting = evaluated.setting
+    count = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
+    if evaluated.batch_dependent:
+        count = min(count, setting.batch_size)
+    while True:
+        try:
+            return _checked_on(plan.samples.first(count), plan, evaluated, progress)
+        except torch.OutOfMemoryError as error:
+            if evaluated.batch_dependent or count == 1:
+                raise out_of_memory(evaluated, "checks") from error
+        setting.memory.halve(count)
+        count //= 2
+
+
+def _checked_on(few: Samples, plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:
+    setting, variant = evaluated.setting, evaluated.variant
     _, inputs, labels = next(iter(batches(few, len(few))))
     budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
     norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
     probe = Probe(
         inputs.to(plan.device), labels.to(plan.device),
         [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
-        plan.task, setting.classes, norm, eps, variant.stats == "batch",
+        plan.task, setting.classes, norm, eps, evaluated.batch_dependent,
     )  # fmt: skip
-    with phase(progress, f"checks {variant.label}", CHECKS):
-        for result in diagnose(variant.label, model, probe):
-            yield result
+    results = []
+    with phase(progress, f"checks {variant}", CHECKS):
+        for result in diagnose(variant, evaluated.model, probe):
+            results.append(result)
             progress.advance(1)
+    return results
 
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:

@@ -1,0 +1,202 @@
+"""Refilled evaluation, and out of memory at any batch: the same verdicts, or a clear end under batch statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks import native
+from stein_bench.config import make_config
+from stein_bench.data.samples import Samples
+from stein_bench.errors import RunError, UsageError
+from stein_bench.evaluation.run import run_evaluation
+from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.progress import Silent
+from stein_bench.report.adversarials import adversarials_path
+from stein_bench.report.document import Report
+
+ATTACKS = [
+    "fgsm", "pgd", "apgd-dlr:steps=5", "fab-t:steps=4", "autoattack:steps=4,queries=12", "fab:steps=4,targets=2",
+    "torchattacks.FGSM", "noise-gaussian",
+]  # fmt: skip
+
+
+class Notes(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def run(model: str, data: str, progress: Silent | None = None, **options: Any) -> Report:
+    settings = {"model": model, "data": data, "eps": "12/255", "batch_size": 16, **options}
+    return run_evaluation(make_config(settings), progress=progress)
+
+
+def verdicts(report: Report) -> list[Any]:
+    return [variant.outcomes for variant in report.variants]
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Give networks no memory for more samples than the last number of this list; collects the refused sizes."""
+    limit, forward = [10**9], Preprocessed.forward
+    refused: list[int] = []
+
+    def limited(self: Preprocessed, x: Tensor) -> Tensor:
+        if len(x) > limit[-1]:
+            refused.append(len(x))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return forward(self, x)
+
+    monkeypatch.setattr(Preprocessed, "forward", limited)
+    monkeypatch.setattr("stein_bench.attacks.losses.chunks", lambda count, device: [slice(0, count)])
+    limit.append(limit[0])
+    yield limit
+    assert refused or limit[-1] >= 10**9
+
+
+def test_refilled_batches_change_no_verdict(model: str, data: str) -> None:
+    reports = [run(model, data, attack=ATTACKS, refill=refill, batch_size=7) for refill in (False, True)]
+    assert verdicts(reports[0]) == verdicts(reports[1])
+    for one, other in zip(*(report.variants[0].attacks for report in reports), strict=True):
+        assert (one.label, one.status, one.robust_accuracy) == (other.label, other.status, other.robust_accuracy)
+        assert other.forward_passes >= one.forward_passes * 0.9
+    assert reports[0].run.config_sha256 != reports[1].run.config_sha256
+
+
+def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_examples(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [tmp_path / name for name in ("whole.json", "resumed.json")]
+    options: dict[str, Any] = {"attack": ["pgd"], "batch_size": 8, "save_adversarials": 5}
+    plain = run(model, data, **options, output=str(files[0]))
+    real = native.refill
+
+    def interrupted(*args: Any, **kwargs: Any) -> Iterator[Tensor]:
+        results = real(*args, **kwargs)
+        for _ in range(3):
+            yield next(results)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(native, "refill", interrupted)
+        run(model, data, **options, refill=True, output=str(files[1]))
+    resumed = run(model, data, **options, refill=True, output=str(files[1]), resume=True)
+    assert verdicts(resumed) == verdicts(plain)
+    assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
+
+
+def test_an_attack_that_fails_when_refilled_is_said_so(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Iterator[Tensor]:
+        yield next(real(*args, **kwargs))
+        raise ValueError("no more")
+
+    real = native.refill
+    monkeypatch.setattr(native, "refill", broken)
+    report = run(model, data, attack=["pgd", "fgsm"], refill=True, batch_size=8)
+    failed, fine = report.variants[0].attacks
+    assert (failed.status, failed.message) == ("failed", "ValueError: no more")
+    assert fine.status == "ok"
+
+
+def test_data_that_cannot_be_read_are_not_taken_for_a_failed_attack(
+    model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Samples.batch, []
+
+    def unreadable(self: Samples, indices: Any) -> Any:
+        calls.append(len(indices))
+        if len(calls) > 12:
+            raise UsageError("img_7.jpg is truncated.")
+        return real(self, indices)
+
+    run(model, data, attack=["pgd"], refill=True, batch_size=8)  # trained and in the cache
+    monkeypatch.setattr(Samples, "batch", unreadable)
+    with pytest.raises(UsageError, match="truncated"):
+        run(model, data, attack=["pgd"], refill=True, batch_size=8)
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
+    model: str, data: str, fits: list[int], refill: bool
+) -> None:
+    expected = run(model, data, attack=ATTACKS, refill=refill)
+    fits.append(5)
+    notes = Notes()
+    report = run(model, data, notes, attack=ATTACKS, refill=refill)
+    assert verdicts(report) == verdicts(expected)
+    assert not report.dishonest()
+    halved = [note for note in notes.notes if "out of memory" in note]
+    assert [note.split(";")[0] for note in halved] == [
+        "out of memory: continuing with at most 8 samples at once",
+        "out of memory: continuing with at most 4 samples at once",
+        "out of memory: continuing with at most 3 samples at once",  # the checks, on 60, 30, 15 and 7 samples
+    ]
+
+
+def test_only_the_batch_that_did_not_fit_is_done_again(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory runs out once, in the third batch of an attack."""
+    sizes: list[int] = []
+    real = native.refill
+
+    def short(*args: Any, **kwargs: Any) -> Iterator[Tensor]:
+        (batch,) = args[2]
+        sizes.append(len(batch.seeds))
+        if len(sizes) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        yield from real(args[0], args[1], [batch], *args[3:], **kwargs)
+
+    expected = run(model, data, attack=["pgd"])
+    monkeypatch.setattr(native, "refill", short)
+    assert verdicts(run(model, data, attack=["pgd"])) == verdicts(expected)
+    assert sizes == [16, 16, 16, 8, 8, 8, 4]
+
+
+def test_under_batch_statistics_the_run_stops_because_the_batch_is_part_of_the_question(
+    model: str, data: str, fits: list[int], tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"bn": "stein", "stats": "batch", "attack": ["pgd"]}
+    run(model, data, **options)
+    fits.append(9)
+    with pytest.raises(RunError) as caught:
+        run(model, data, **options)
+    assert str(caught.value) == (
+        "stein/batch, clean: out of memory. Under batch statistics the batch is part of the question, so it is not "
+        "split: choose a smaller --batch-size; the results will be those of that size."
+    )
+    assert run(model, data, **options, batch_size=9).variants[0].attacks[0].status == "ok"
+
+
+def test_a_model_too_large_for_a_single_sample_ends_in_one_line(model: str, data: str, fits: list[int]) -> None:
+    run(model, data)
+    fits.append(0)
+    with pytest.raises((RunError, UsageError), match=r"out of memory"):
+        run(model, data)
+
+
+def test_a_network_that_is_no_module_of_ours_is_left_as_it_was_after_running_out_of_memory() -> None:
+    from stein_bench.guard import model_untouched
+
+    network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    def forgetful() -> None:
+        with model_untouched(network):
+            network[0].running_mean.add_(1)
+            network[0].num_batches_tracked.add_(1)
+            network[0]._buffers["running_var"] = torch.zeros(3)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        forgetful()
+    assert network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
