@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stein_bench.report.adversarials import write_adversarials
 from stein_bench.report.document import Diagnostic
 from stein_bench.report.packing import pack_bits
 from stein_bench.report.results import Spread
-from tests import reports
+from tests import imitation, reports
 from tests.tiny import write_data, write_model
 from tests.training.small import write_net
 
@@ -42,6 +43,13 @@ def no_terminal(monkeypatch):
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "GITHUB_ACTIONS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture
+def imitation_cuda() -> Iterator[imitation.Device]:
+    """Install the imitation CUDA device; returns its record of waits, copies and memory."""
+    with imitation.imitation_cuda() as device:
+        yield device
 
 
 @pytest.fixture
