@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -16,9 +17,12 @@ from stein_bench.report.adversarials import write_adversarials
 from stein_bench.report.document import Diagnostic
 from stein_bench.report.packing import pack_bits
 from stein_bench.report.results import Spread
-from tests import imitation, reports
+from tests import reports
 from tests.tiny import write_data, write_model
 from tests.training.small import write_net
+
+if TYPE_CHECKING:
+    from tests.imitation import Device
 
 # As the command line does, before torch is loaded: tests then take about the same time on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
@@ -46,9 +50,11 @@ def no_terminal(monkeypatch):
 
 
 @pytest.fixture
-def imitation_cuda() -> Iterator[imitation.Device]:
+def imitation_cuda() -> Iterator[Device]:
     """Install the imitation CUDA device; returns its record of waits, copies and memory."""
-    with imitation.imitation_cuda() as device:
+    from tests.imitation import imitation_cuda as installed  # takes a second, and few tests need it
+
+    with installed() as device:
         yield device
 
 

@@ -20,6 +20,8 @@ ON_THE_DEVICE = (
     "scalar_tensor", "tril_indices", "triu_indices", "zeros", "zeros_like",
 )  # fmt: skip
 """Made where they are needed, without a copy."""
+FOLLOWING = ("normal", *(name for name in ON_THE_DEVICE if name.endswith("_like")))
+"""Those that are made where their first argument is, unless a device is given."""
 FROM_THE_HOST = ("as_tensor", "asarray", "tensor")
 """Made of Python's or NumPy's numbers, which are copied to the device."""
 
@@ -27,15 +29,15 @@ FROM_THE_HOST = ("as_tensor", "asarray", "tensor")
 def replace(patch: pytest.MonkeyPatch, device: Device) -> None:
     """Replace the functions."""
     for name in ON_THE_DEVICE:
-        patch.setattr(torch, name, _made_there(getattr(torch, name), device))
+        patch.setattr(torch, name, _made_there(getattr(torch, name), device, follows=name in FOLLOWING))
     for name in FROM_THE_HOST:
         patch.setattr(torch, name, _copied_there(getattr(torch, name), device))
 
 
-def _made_there(real: Callable[..., Tensor], device: Device) -> Callable[..., Tensor]:
+def _made_there(real: Callable[..., Tensor], device: Device, follows: bool) -> Callable[..., Tensor]:
     def make(*args: Any, **kwargs: Any) -> Tensor:
         where, generator = kwargs.get("device"), kwargs.get("generator")
-        model = args[0] if args and isinstance(args[0], Tensor) else None
+        model = args[0] if follows and isinstance(args[0], Tensor) else None
         kind = _type(where) if where is not None else "cuda" if isinstance(model, Mimic) else "cpu"
         if generator is not None and is_cuda(generator) != (kind == "cuda"):
             found = "cuda" if is_cuda(generator) else "cpu"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # makes its tables of torch's functions, before these are replaced
 from torch import Tensor, nn
 
 from stein_bench.normalization import context

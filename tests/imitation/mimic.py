@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import _engine_run_backward
 
 from tests.imitation import generators
 from tests.imitation.device import current
@@ -185,8 +187,19 @@ def _admit(facts: _Facts, args: Sequence[Any], stranger: Tensor) -> None:
     written = any(position < len(args) and args[position] is stranger for position in facts.writes)
     if facts.name in INDEXING and isinstance(args[0], Mimic) and any(stranger is item for item in args[1]):
         _count_upload(stranger, non_blocking=False)
+    elif _is_formula():
+        return
     elif written or stranger.dim() > 0 or not facts.takes_numbers:
         current().refuse_mix(f"{facts.name} with a CPU tensor of shape {tuple(stranger.shape)}")
+
+
+def _is_formula() -> bool:
+    """Return whether the operation is part of one of torch's own formulas for gradients.
+
+    Their zeros for gradients that are not needed are made where autograd believes the tensor to be: on the CPU.
+    """
+    frame = sys._getframe(4)  # over this function, `_admit`, `run` and `__torch_dispatch__`
+    return frame.f_code is _engine_run_backward.__code__
 
 
 def _copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:

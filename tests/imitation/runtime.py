@@ -90,6 +90,8 @@ def replace(patch: pytest.MonkeyPatch, device: Device) -> None:
     """Replace what asks for the device or tells it something."""
     for name, value in {**_presence(), **_memory(device), **_random(), **_order(device)}.items():
         patch.setattr(torch.cuda, name, value)
+    for name, value in _random().items():
+        patch.setattr(torch.cuda.random, name, value)
     for name, value in _accelerator(device).items():
         patch.setattr(torch.accelerator, name, value, raising=False)  # older versions of torch lack some
     for module in (torch, torch.amp, torch.amp.autocast_mode):
@@ -139,7 +141,10 @@ def _memory(device: Device) -> dict[str, Any]:
 
 def _random() -> dict[str, Any]:
     """The device has no state of its own: it draws from the CPU's, so that results are those of the CPU."""
-    seed, state = torch.default_generator.manual_seed, torch.get_rng_state
+    state = torch.get_rng_state
+
+    def seed(value: int) -> None:
+        torch.default_generator.manual_seed(value)
 
     def restore(value: torch.Tensor, *_: Any) -> None:
         torch.default_generator.set_state(value)
@@ -147,7 +152,7 @@ def _random() -> dict[str, Any]:
     return {
         "manual_seed": seed,
         "manual_seed_all": seed,
-        "initial_seed": torch.default_generator.initial_seed,
+        "initial_seed": lambda: torch.default_generator.initial_seed(),
         "get_rng_state": lambda *_: state(),
         "get_rng_state_all": lambda: [state()],
         "set_rng_state": restore,
