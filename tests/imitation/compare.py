@@ -26,9 +26,9 @@ def evaluate_on_both(**options: Any) -> tuple[Report, Report]:
     expected = evaluate("cpu", **options)
     with imitation_cuda() as device:
         found = evaluate("cuda", **options)
-    assert not device.mixes
+    assert not device.mixes, f"mixed devices: {dict(device.mixes)}"
     assert found.run.environment.device == f"cuda ({NAME})"
-    assert_complete(expected)
+    assert_complete(found)
     assert_same(found, expected)
     return expected, found
 

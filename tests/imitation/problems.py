@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from tests.street import write_tree
+
 NETWORKS = '''
 import torch
 from torch import nn
+
+from tests.street import write_tree
 
 
 def make(num_classes=4, seed=0, pairs=2):
@@ -75,3 +80,71 @@ def network(name: str) -> nn.Module:
     exec(NETWORKS, namespace)
     made: nn.Module = namespace[name]()  # type: ignore[operator]
     return made.eval()
+
+
+DENSE_NETWORK = '''
+import torch
+from torch import nn
+
+from tests.street import write_tree
+
+COLORS = torch.tensor([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]]) / 255
+CLASSES = [0, 2, 8, 10, 13]
+
+
+def make(num_classes=19):
+    """The nearest of five colors, behind a BN layer."""
+    norm, last = nn.BatchNorm2d(3), nn.Conv2d(3, num_classes, 1)
+    with torch.no_grad():
+        norm.running_mean.fill_(0.3)
+        last.weight.zero_()
+        last.bias.fill_(-100.0)
+        last.weight[CLASSES] = 40 * COLORS[..., None, None]
+        last.bias[CLASSES] = 40 * (COLORS.sum(dim=1) * 0.3 - (COLORS**2).sum(dim=1) / 2)
+    return nn.Sequential(norm, last)
+'''
+
+
+def write_street(folder: Path, count: int = 4) -> dict[str, object]:
+    """Write a network and a street of `count` images for semantic segmentation; return the options of an evaluation."""
+    (folder / "dense.py").write_text(DENSE_NETWORK)
+    return {
+        "model": f"{folder / 'dense.py'}:make",
+        "data": f"cityscapes:{write_tree(folder / 'city', train=2, val=count, size=(32, 64))}",
+        "weights": "none",
+        "eps": "6/255",
+        "image_size": 16,
+    }
+
+
+VOLUME_NETWORK = '''
+from torch import nn
+
+from tests.street import write_tree
+
+
+def make(in_channels=1):
+    """z = 40·(mean - 1/2), behind a BN layer that keeps its input."""
+    net = nn.Sequential(nn.BatchNorm3d(in_channels, eps=1e-12), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(1, 1))
+    nn.init.constant_(net[3].weight, 40)
+    nn.init.constant_(net[3].bias, -20)
+    return net
+'''
+
+
+def write_volumes(folder: Path, count: int = 8) -> dict[str, object]:
+    """Write a network with one logit and `count` volumes of two classes; return the options of an evaluation."""
+    rng, rows = np.random.default_rng(2), ["path,label,split"]
+    for index in range(count):
+        away = np.linspace(0.005, 0.06, count)[index] * (1 if index % 2 else -1)
+        values = 0.5 + away + rng.uniform(-0.02, 0.02, (6, 5, 4))
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), folder / f"{index}.nii.gz")
+        rows.append(f"{index}.nii.gz,{index % 2},test")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    (folder / "volume.py").write_text(VOLUME_NETWORK)
+    return {
+        "model": f"{folder / 'volume.py'}:make",
+        "data": f"nifti:{folder / 'table.csv'},shape=6x5x4",
+        "weights": "none",
+        "eps": 0.03,
+    }
