@@ -16,8 +16,6 @@ NETWORKS = '''
 import torch
 from torch import nn
 
-from tests.street import write_tree
-
 
 def make(num_classes=4, seed=0, pairs=2):
     """Convolutions that carry the brightness on with some noise, BN after each, and the quadrants' averages."""
@@ -55,13 +53,16 @@ def other(num_classes=4):
 '''
 
 
-def write_problem(folder: Path, count: int = 8, size: int = 8) -> dict[str, object]:
-    """Write networks, their weights and `count` images; return the options of an evaluation."""
+def write_problem(folder: Path, count: int = 8, size: int = 8, least: int = 4) -> dict[str, object]:
+    """Write networks, their weights and `count` images; return the options of an evaluation.
+
+    The brightest quadrants are brighter by `least` to 40 of 255.
+    """
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 4
     images = rng.integers(60, 120, (count, size, size, 3))
     half = size // 2
-    for image, label, margin in zip(images, labels, np.linspace(4, 40, count), strict=True):
+    for image, label, margin in zip(images, labels, np.linspace(least, 40, count), strict=True):
         row, column = half * (label // 2), half * (label % 2)
         image[row : row + half, column : column + half] += int(margin)
     np.savez(folder / "images.npz", images=images.astype(np.uint8), labels=labels)
@@ -85,8 +86,6 @@ def network(name: str) -> nn.Module:
 DENSE_NETWORK = '''
 import torch
 from torch import nn
-
-from tests.street import write_tree
 
 COLORS = torch.tensor([[128, 64, 128], [80, 80, 70], [60, 140, 40], [90, 150, 210], [20, 20, 150]]) / 255
 CLASSES = [0, 2, 8, 10, 13]
@@ -119,8 +118,6 @@ def write_street(folder: Path, count: int = 4) -> dict[str, object]:
 
 VOLUME_NETWORK = '''
 from torch import nn
-
-from tests.street import write_tree
 
 
 def make(in_channels=1):

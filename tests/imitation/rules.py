@@ -11,6 +11,7 @@ from torch import Tensor
 ALWAYS = {
     "aten::_local_scalar_dense": "item",
     "aten::equal": "equal",
+    "aten::allclose": "allclose",
     "aten::nonzero": "nonzero",
     "aten::masked_select": "masked_select",
     "aten::unique_dim": "unique",

@@ -1,0 +1,93 @@
+"""Budgets of the host's waits for the device, counted. A mark of failure is today's code; it goes when that does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.imitation.waits import STATS, STEPS, SUBJECTS, UNBREAKABLE, Bench
+
+SMALL = (3, 4)
+"""BN layers and samples of a batch."""
+ATTACKS = [name for name in SUBJECTS if name != "noise"]
+SHRINKING = ("pgd", "mifgsm", "apgd-ce", "fab-t")
+SIZED = ("pgd", "autoattack", "noise")
+"""Subjects for which sizes are compared; the others are made of the same parts."""
+BESIDES = 12
+"""Most waits for a batch besides the steps of its attack: inputs, labels, random start and verdicts, clean and not."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("waits"))
+
+
+def failing_today(names: Collection[Any], failing: Collection[Any]) -> list[Any]:
+    """Return parameters, those of the second list marked."""
+    mark = pytest.mark.xfail(strict=True, reason="the host waits more often today")
+    return [pytest.param(name, marks=mark if name in failing else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", failing_today(SUBJECTS, ["square", "noise"]))
+def test_a_step_waits_at_most_once(bench: Bench, name: str) -> None:
+    found = bench.per_step(name, "running", *SMALL)
+    assert found.total() <= 1, found
+
+
+@pytest.mark.parametrize("name", failing_today(ATTACKS, ["apgd-ce", "fab-t", "square", "autoattack"]))
+def test_a_step_never_waits_where_the_batch_cannot_shrink(bench: Bench, name: str) -> None:
+    found = bench.per_step(name, "batch", *SMALL)
+    assert not found, found
+
+
+@pytest.mark.parametrize("name", failing_today(SHRINKING, SHRINKING))
+def test_a_shrinking_batch_waits_no_more_often(bench: Bench, name: str) -> None:
+    """Half of the samples break, so that all steps are taken, on fewer and fewer samples."""
+    spec = SUBJECTS[name].of(2 * STEPS)
+    kept, broken = (bench.run(spec, "running", 3, 12, 1, eps=eps) for eps in (UNBREAKABLE, 11 / 255))
+    assert broken.total() <= kept.total(), broken - kept
+
+
+@pytest.mark.parametrize("stats", STATS)
+@pytest.mark.parametrize("name", failing_today(SIZED, SIZED))
+def test_waits_do_not_grow_with_the_layers(bench: Bench, name: str, stats: str) -> None:
+    few, many = (bench.per_batch(name, stats, layers, SMALL[1]) for layers in (3, 9))
+    assert few == many
+
+
+@pytest.mark.parametrize(
+    ("name", "stats"),
+    [
+        pytest.param(name, stats, marks=failing_today([name], SIZED[:2] if stats == "batch" else [])[0].marks)
+        for name in SIZED
+        for stats in STATS
+    ],
+)
+def test_waits_do_not_grow_with_the_samples(bench: Bench, name: str, stats: str) -> None:
+    """Replays under batch statistics too: each of their passes takes inputs that are on the device."""
+    few, many = (bench.per_batch(name, stats, SMALL[0], samples) for samples in (4, 12))
+    assert few == many
+
+
+@pytest.mark.parametrize("name", failing_today(["pgd"], ["pgd"]))
+def test_a_batch_waits_a_few_times_besides(bench: Bench, name: str) -> None:
+    found = bench.per_batch(name, "running", *SMALL)
+    assert found.total() <= BESIDES, found
+
+
+def test_all_steps_are_taken_where_they_are_counted(bench: Bench) -> None:
+    found = bench.run(SUBJECTS["pgd"].of(STEPS), "running", *SMALL, 1)
+    assert STEPS in found.values(), found
+
+
+def test_waits_are_seen_by_line(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait in every step, put into an attack, shows in the count."""
+    from stein_bench.attacks import gradient
+
+    before = bench.per_step("pgd", "batch", *SMALL).total()
+    real = gradient.project
+    monkeypatch.setattr(gradient, "project", lambda points, *rest: (points.sum().item(), real(points, *rest))[1])
+    assert Bench(tmp_path).per_step("pgd", "batch", *SMALL).total() == before + 1
