@@ -59,12 +59,20 @@ class _Buffers:
         """Put the buffers back and restore the values of those that have changed."""
         for module, name, buffer in self._places:
             module._buffers[name] = buffer  # a model may have put another tensor in its place
+        if self._unchanged():
+            return
         for key, group in self._groups.items():
-            if not torch.equal(_packed(group), self._values[key]):
-                values = torch.split(self._values[key], [buffer.numel() for buffer in group])
-                for buffer, value in zip(group, values, strict=True):
-                    if not torch.equal(buffer.reshape(-1), value):
-                        buffer.copy_(value.view_as(buffer))
+            values = torch.split(self._values[key], [buffer.numel() for buffer in group])
+            for buffer, value in zip(group, values, strict=True):
+                if not torch.equal(buffer.reshape(-1), value):
+                    buffer.copy_(value.view_as(buffer))
+
+    def _unchanged(self) -> bool:
+        """Return whether all values are those of the copy; False also if one is NaN."""
+        found: dict[torch.device, list[Tensor]] = {}
+        for key, group in self._groups.items():
+            found.setdefault(key[1], []).append((_packed(group) == self._values[key]).all())
+        return all(bool(torch.stack(flags).all()) for flags in found.values())
 
 
 def _packed(tensors: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stein_bench.evaluation.units import Columns, in_setting
 from stein_bench.guard import model_untouched
+from stein_bench.host import download, upload
 from stein_bench.normalization.inspection import elements_per_sample
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task, finite_rows
@@ -85,8 +86,8 @@ def replay_shuffled(model: nn.Module, task: Task, kept: Kept, device: torch.devi
     found = []
     with model_untouched(model):
         for part in torch.split(order, [len(batch.indices) for batch in kept.batches]):
-            logits = model(adv_inputs[part].to(device))
-            found.append(task.outcomes(logits, labels[part].to(device)))
+            logits = model(upload(adv_inputs[part], device))
+            found.append(task.outcomes(logits, upload(labels[part], device)))
     return indices[order.numpy()], _columns(found, "shuffled")
 
 
@@ -104,21 +105,25 @@ def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device
     with model_untouched(model):
         by_itself = bool(kept.batches) and _works_alone(model, kept.batches[0].inputs[:1].to(device))
         for batch in kept.batches:
-            for row in range(min(len(batch.indices), SINGLES - len(indices))):
-                mixed = batch.inputs.clone()
-                mixed[row] = batch.adv_inputs[row]
-                label = batch.labels[row : row + 1].to(device)
-                among_clean.append(task.outcomes(model(mixed.to(device))[row : row + 1], label))
+            count = min(len(batch.indices), SINGLES - len(indices))
+            if count == 0:
+                break
+            inputs, labels = upload(batch.inputs, device), upload(batch.labels, device)
+            adv_inputs = upload(batch.adv_inputs, device)
+            for row in range(count):
+                single = slice(row, row + 1)
+                mixed = torch.cat([inputs[:row], adv_inputs[single], inputs[row + 1 :]])
+                among_clean.append(task.outcomes(model(mixed)[single], labels[single]))
                 if by_itself:
-                    alone.append(task.outcomes(model(batch.adv_inputs[row : row + 1].to(device)), label))
-                indices.append(int(batch.indices[row]))
+                    alone.append(task.outcomes(model(adv_inputs[single]), labels[single]))
+            indices += batch.indices[:count].tolist()
     return np.array(indices, np.int64), _columns(among_clean, "among_clean") | _columns(alone, "alone")
 
 
 def _columns(parts: list[dict[str, Tensor]], setting: str) -> Columns:
     """Concatenate the outcomes of several batches; empty if there are none."""
     names = parts[0] if parts else {}
-    return in_setting({name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in names}, setting)
+    return in_setting(download({name: torch.cat([part[name] for part in parts]) for name in names}), setting)
 
 
 def _works_alone(model: nn.Module, one: Tensor) -> bool:
