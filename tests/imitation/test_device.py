@@ -302,6 +302,15 @@ def test_a_module_keeps_its_parameters_when_it_moves(imitation_cuda: Device) -> 
             torch.testing.assert_close(tensor, twin.state_dict()[name])
 
 
+def test_a_module_that_is_there_already_keeps_its_graph(imitation_cuda: Device) -> None:
+    net = nn.Linear(2, 1).to("cuda")
+    loss = net(ramp(3, 2)).sum()
+    net.to("cuda")
+    loss.backward()
+    assert net.weight.grad is not None
+    assert net.weight.grad.tolist() == [[6, 9]]
+
+
 def test_states_are_saved_and_loaded(imitation_cuda: Device) -> None:
     net, stream = nn.Linear(2, 2).to("cuda"), io.BytesIO()
     torch.save(net.state_dict(), stream)
@@ -396,3 +405,24 @@ def test_networks_run_out_of_memory_where_asked(imitation_cuda: Device) -> None:
         net(ramp(4, 2))
     nn.ReLU()(net(ramp(4, 2)))
     assert imitation_cuda.calls == 3
+
+
+def test_backward_passes_run_out_of_memory_too(imitation_cuda: Device) -> None:
+    x = torch.zeros(100, device="cuda", requires_grad=True)
+    y = x.square().exp().sum()
+    imitation_cuda.limit_bytes(torch.cuda.memory_allocated() + 500)
+    with pytest.raises(torch.OutOfMemoryError):
+        y.backward()
+    imitation_cuda.limit_bytes(10_000)
+    x.square().sum().backward()
+
+
+def test_channels_last_is_kept(imitation_cuda: Device) -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), torch.rand(2, 3, 6, 6)
+    expected = net(x)
+    net.to("cuda", memory_format=torch.channels_last)
+    found = net(x.cuda().to(memory_format=torch.channels_last))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert net[0].weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found.cpu(), expected)

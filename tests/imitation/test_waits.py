@@ -14,7 +14,7 @@ SMALL = (3, 4)
 """BN layers and samples of a batch."""
 ATTACKS = [name for name in SUBJECTS if name != "noise"]
 SHRINKING = ("pgd", "mifgsm", "apgd-ce", "fab-t")
-SIZED = ("pgd", "autoattack", "noise")
+SIZED = ("pgd", "square", "noise")
 """Subjects for which sizes are compared; the others are made of the same parts."""
 BESIDES = 12
 """Most waits for a batch besides the steps of its attack: inputs, labels, random start and verdicts, clean and not."""
