@@ -24,9 +24,9 @@ def make(num_classes=4, seed=0, pairs=2):
     for _ in range(pairs):
         conv, norm = nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4)
         with torch.no_grad():
-            conv.weight.normal_(0, 0.05, generator=generator)
+            conv.weight.normal_(0, 0.1 / pairs, generator=generator)
             conv.weight[:, :, 1, 1] += 1 / channels
-            norm.running_mean.uniform_(0.1, 0.3, generator=generator)
+            norm.running_mean.uniform_(0.1, 0.3, generator=generator).div_(pairs)
             norm.running_var.uniform_(0.5, 1.5, generator=generator)
         layers, channels = [*layers, conv, norm, nn.ReLU()], 4
     last = nn.Linear(16, num_classes)

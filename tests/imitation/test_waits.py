@@ -78,11 +78,6 @@ def test_a_batch_waits_a_few_times_besides(bench: Bench, name: str) -> None:
     assert found.total() <= BESIDES, found
 
 
-def test_all_steps_are_taken_where_they_are_counted(bench: Bench) -> None:
-    found = bench.run(SUBJECTS["pgd"].of(STEPS), "running", *SMALL, 1)
-    assert STEPS in found.values(), found
-
-
 def test_waits_are_seen_by_line(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait in every step, put into an attack, shows in the count."""
     from stein_bench.attacks import gradient

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from stein_bench.evaluation import run as evaluation
+from stein_bench.report.document import Report
 from tests.imitation import count_waits, imitation_cuda
 from tests.imitation.compare import assert_complete, evaluate
 from tests.imitation.device import Event
@@ -95,7 +96,14 @@ class Bench:
         options |= {"stats": stats, "batch_size": batch, "limit": batch * batches, "attack": spec}
         with imitation_cuda(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(evaluation, "diagnose", lambda *_: iter(()))
-            return count_waits(lambda: assert_complete(evaluate("cuda", **options)))
+            return count_waits(lambda: _complete(evaluate("cuda", **options), eps))
+
+
+def _complete(report: Report, eps: float) -> None:
+    """Check that everything ran and, where steps are counted, that every sample took them all."""
+    assert_complete(report)
+    if eps == UNBREAKABLE:
+        assert {attack.robust_accuracy for attack in report.variants[0].attacks} <= {1}, "a sample broke"
 
 
 def _less(more: Mapping[str, int], less: Mapping[str, int]) -> Counter[str]:
