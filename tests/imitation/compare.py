@@ -22,8 +22,11 @@ def evaluate(device: str, **options: Any) -> Report:
 
 
 def evaluate_on_both(**options: Any) -> tuple[Report, Report]:
-    """Run an evaluation on the CPU and on the imitated device, and check that the results are the same."""
-    expected = evaluate("cpu", **options)
+    """Run an evaluation on the CPU and on the imitated device, and check that the results are the same.
+
+    Batches are refilled on both, as is the default on a GPU, so that the numbers of passes are the same too.
+    """
+    expected = evaluate("cpu", **{"refill": True, **options})
     with imitation_cuda() as device:
         found = evaluate("cuda", **options)
     assert not device.mixes, f"mixed devices: {dict(device.mixes)}"

@@ -187,15 +187,14 @@ def test_a_wait_is_counted_with_its_line(imitation_cuda: Device, name: str) -> N
 
 
 def test_the_line_is_the_innermost_of_the_package(imitation_cuda: Device) -> None:
-    from stein_bench.attacks import active
+    from stein_bench import host
 
-    findings = active.Findings(ramp(4), batch_dependent=False)
-    found = count_waits(lambda: findings.drop_broken(ramp(4), ramp(4) < 9))
+    found = count_waits(lambda: host.download({"values": ramp(4)}))
     ((line, count),) = found.items()
-    assert line.startswith("attacks/active.py:")
+    assert line.startswith("host.py:")
     assert count == 1
-    assert imitation_cuda.waits_in("attacks/") == 1
-    assert "right.all()" in next(iter(imitation_cuda.events)).source
+    assert imitation_cuda.waits_in("host.py") == 1
+    assert ".cpu()" in next(iter(imitation_cuda.events)).source
     imitation_cuda.reset()
     assert not imitation_cuda.waits
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stein_bench.attacks import call, native
+from stein_bench.attacks import native, starts
 from stein_bench.attacks.catalog import NATIVE, NOISE, TRANSFERS
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
@@ -166,7 +166,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
     options = {**problem, "attack": ["fgsm", "mifgsm"], "batch_size": 3, "stats": stats}
     expected = evaluate("cuda", **options)
     options["output"] = str(tmp_path / "report.json")
-    real, calls = native.mifgsm, []
+    name = "refill" if stats == "running" else "whole_batch"
+    real, calls = getattr(native, name), []
 
     def interrupted(*arguments: Any, **rest: Any) -> Tensor:
         calls.append(1)
@@ -174,7 +175,9 @@ def test_an_interrupted_run_goes_on_where_it_was(
             raise KeyboardInterrupt
         return real(*arguments, **rest)
 
-    monkeypatch.setattr(native, "mifgsm", interrupted)
+    if stats == "running":
+        options["refill"] = False  # a call of its own for every batch
+    monkeypatch.setattr(native, name, interrupted)
     with pytest.raises(KeyboardInterrupt):
         evaluate("cuda", **options)
     resumed = evaluate("cuda", **options, resume=True)
@@ -194,8 +197,8 @@ def test_a_tensor_on_the_wrong_device_turns_an_evaluation_red(
     problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Random starts that nobody brings to the device are found, as they would be on a GPU."""
-    real = call.random_start
-    monkeypatch.setattr(call, "random_start", lambda *args: real(*args).cpu().as_subclass(Stuck))
+    real = starts.random_start
+    monkeypatch.setattr(starts, "random_start", lambda *args: real(*args).cpu().as_subclass(Stuck))
     with pytest.raises(AssertionError, match="mixed devices"):
         evaluate_on_both(**problem, attack=["pgd", "fgsm"])
 
