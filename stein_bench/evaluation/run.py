@@ -224,7 +224,7 @@ def _run_variant(
 def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:
     """Return the results of the sanity checks of one variant, on the first samples; on fewer if memory runs out."""
     setting = evaluated.setting
-    count = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
+    count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
     if evaluated.batch_dependent:
         count = min(count, setting.batch_size)
     while True:
@@ -233,8 +233,9 @@ def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagno
         except torch.OutOfMemoryError as error:
             if evaluated.batch_dependent or count == 1:
                 raise out_of_memory(evaluated, "checks") from error
-        setting.memory.halve(count)
-        count //= 2
+        if count <= setting.memory.most:
+            setting.memory.halve(count)
+        count = setting.memory.most
 
 
 def _checked_on(few: Samples, plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:

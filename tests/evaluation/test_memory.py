@@ -139,7 +139,6 @@ def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
     assert [note.split(";")[0] for note in halved] == [
         "out of memory: continuing with at most 8 samples at once",
         "out of memory: continuing with at most 4 samples at once",
-        "out of memory: continuing with at most 3 samples at once",  # the checks, on 60, 30, 15 and 7 samples
     ]
 
 
