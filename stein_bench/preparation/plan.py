@@ -65,7 +65,7 @@ class Plan:
     def batch_size(self, network: nn.Module) -> int:
         """Return the number of samples per batch: as configured, or what fits into memory for ``auto``."""
         if self.config.batch_size == "auto":
-            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device)
+            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device, len(self.samples))
         return self.config.batch_size
 
     def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
