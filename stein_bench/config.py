@@ -103,7 +103,7 @@ class RunConfig(Settings):
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
-    workers: int = Field(default=0, ge=0, le=64)
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = 0
     refill: bool | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"

@@ -132,6 +132,7 @@ WRONG = [
     ("batch-size", -3, "greater than or equal to 1"),
     ("workers", -1, "greater than or equal to 0"),
     ("workers", 65, "less than or equal to 64"),
+    ("workers", "all", "valid integer"),
     ("seed", -1, "greater than or equal to 0"),
     ("seed", 2**63, "less than 9223372036854775808"),
     ("device", "tpu", "'auto', 'cpu', 'cuda' or 'mps'"),

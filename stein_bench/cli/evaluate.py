@@ -128,7 +128,7 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
-    workers: Annotated[int | None, workers_option()] = None,
+    workers: Annotated[str | None, workers_option()] = None,
     refill: Annotated[
         bool | None,
         typer.Option(

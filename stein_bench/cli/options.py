@@ -29,8 +29,9 @@ def limit_option(help: str = "Evaluate the first N samples only.", panel: str | 
 
 
 def workers_option(panel: str | None = RUN) -> Any:
-    """Return the option for threads that read data."""
-    return typer.Option(metavar="N", help="Threads that read data ahead. Default: 0.", rich_help_panel=panel)
+    """Return the option for processes that read data."""
+    text = "Processes that read data ahead; auto: as many as suit data and machine. Default: 0."
+    return typer.Option(metavar="N|auto", help=text, rich_help_panel=panel)
 
 
 def seed_option(help: str = "Seed. Default: 0.", panel: str | None = RUN) -> Any:

@@ -101,7 +101,7 @@ def train(
     compile: Annotated[
         bool | None, typer.Option("--compile", help="Run through torch.compile.", rich_help_panel=HOW)
     ] = None,
-    workers: Annotated[int | None, workers_option(HOW)] = None,
+    workers: Annotated[str | None, workers_option(HOW)] = None,
     output: Annotated[
         str | None,
         typer.Option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class ArrayStore:
     stored: np.ndarray
     resize: Resize | None = None
     decode: Callable[[np.ndarray], Tensor] = channels_first
+    in_memory: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.resize and len(self._native_shape) != 3:

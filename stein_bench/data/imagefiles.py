@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +50,7 @@ class FileStore:
     paths: tuple[str, ...]
     size: tuple[int, int]
     resize: Resize | Stretch | None = None
+    in_memory: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ class VolumeStore:
     paths: tuple[Path, ...]
     sides: tuple[int, ...]
     scaling: ValueScaling
+    in_memory: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, ...]:

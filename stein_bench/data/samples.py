@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from stein_bench.data.ahead import Batch, load_ahead, to_device, usable_workers
 from stein_bench.data.resize import Resize
 from stein_bench.errors import UsageError
 
-__all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "batches", "read_chunks"]
+__all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "Workers", "batches", "read_chunks", "to_device"]
 
-Batch = tuple[np.ndarray, Tensor, Tensor]
-"""Indices (b,), images (b, *shape) and labels (b,) or, for a dense task, label maps (b, H, W)."""
+Workers = int | Literal["auto"]
+"""How many processes read samples ahead; see `read_chunks`."""
+
+FEW_FILES = 64
+"""Below this number, starting processes takes longer than reading."""
 
 MAX_CLASSES = 100_000
 """Labels from this value on are treated as a mistake (years, ids), not as class indices."""
@@ -32,6 +34,10 @@ class Store(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one loaded sample, channels first."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether loading reads no files."""
 
     def load(self, indices: Sequence[int]) -> Tensor:
         """Return samples, contiguous float32 (b, *shape) in [0, 1]; UsageError if one is unreadable."""
@@ -173,11 +179,9 @@ class Samples:
         return digest.hexdigest()
 
 
-def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
-    """Yield (indices, images, labels) of all `samples` in data order, `batch_size` at a time.
+def batches(samples: Samples, batch_size: int, *, workers: Workers = 0) -> Iterator[Batch]:
+    """Yield (indices, images, labels) of all `samples` in data order, `batch_size` at a time; see `read_chunks`.
 
-    `workers` threads read ahead, 0 reads on demand; the result is the same. (Threads, because decoding
-    and resizing release the interpreter lock, and errors and samples need no pickling.)
     Raises UsageError for a batch size below 1 or negative `workers`, and if a sample cannot be read.
     """
     if batch_size < 1:
@@ -186,27 +190,16 @@ def batches(samples: Samples, batch_size: int, *, workers: int = 0) -> Iterator[
     return read_chunks(samples, chunks, workers=workers)
 
 
-def read_chunks(samples: Samples, chunks: Sequence[np.ndarray], *, workers: int = 0) -> Iterator[Batch]:
-    """Yield (indices, images, labels) of each of the `chunks` of indices; `workers` is as for `batches`."""
+def read_chunks(samples: Samples, chunks: Sequence[np.ndarray], *, workers: Workers = 0) -> Iterator[Batch]:
+    """Yield (indices, images, labels) of each of the `chunks` of indices, in order.
+
+    0 `workers` read on demand in this process. Otherwise that many processes read ahead, or ``auto``: as many as the
+    machine suggests, but none for data in memory or for a few files. The result is the same. For processes a script
+    needs the usual ``if __name__ == "__main__":``, and batches are best passed through `to_device`.
+    """
+    if workers == "auto":
+        few = sum(map(len, chunks)) < FEW_FILES
+        workers = 0 if few or samples.store.in_memory else usable_workers()
     if workers < 0:
         raise UsageError(f"workers must be 0 or more, not {workers}")
-    return _read_ahead(samples, chunks, workers) if workers else (_read(samples, chunk) for chunk in chunks)
-
-
-def _read(samples: Samples, indices: np.ndarray) -> Batch:
-    images, labels = samples.batch(indices.tolist())
-    return indices, images, labels
-
-
-def _read_ahead(samples: Samples, chunks: Sequence[np.ndarray], workers: int) -> Iterator[Batch]:
-    pending: deque[Future[Batch]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="stein-bench-data")
-    try:
-        for chunk in chunks:
-            pending.append(pool.submit(_read, samples, chunk))
-            if len(pending) > 2 * workers:  # bounds the memory of waiting batches
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    return load_ahead(samples.batch, chunks, workers) if workers else ((c, *samples.batch(c.tolist())) for c in chunks)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stein_bench.data.samples import Samples, batches
+from stein_bench.data.samples import Samples, Workers, batches, to_device
 from stein_bench.memory import MemoryLimit
 from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import Task
@@ -39,7 +39,7 @@ class Setting:
     task: Task
     classes: int
     batch_size: int
-    workers: int
+    workers: Workers
     seed: int
     device: torch.device
     refill: bool
@@ -102,6 +102,6 @@ class Evaluated:
 
 def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:
     """Yield all batches in data order."""
-    for indices, inputs, labels in batches(setting.samples, setting.batch_size, workers=setting.workers):
-        ids = tuple(setting.samples.ids[i] for i in indices)
-        yield LoadedBatch(indices, inputs.to(setting.device), labels.to(setting.device), ids)
+    loaded = batches(setting.samples, setting.batch_size, workers=setting.workers)
+    for indices, inputs, labels in to_device(loaded, setting.device):
+        yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))

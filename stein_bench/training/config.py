@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -43,7 +43,7 @@ class TrainConfig(Settings):
     preserve_function: bool = False
     adversarial: str | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=2)
-    workers: int = Field(default=0, ge=0, le=64)
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = 0
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
     precision: Precision = "fp32"

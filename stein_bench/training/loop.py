@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack
-from stein_bench.data.samples import Samples, read_chunks
+from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.distributed import own_part, rank, sum_over_processes, world_size
 from stein_bench.errors import RunError
 from stein_bench.guard import copied_state, forked_rng, model_untouched, repeatable_backends
@@ -74,7 +74,7 @@ class Training:
         device: where to train.
         adversary: for adversarial training.
         compile: run the model through `torch.compile`.
-        workers: threads that prefetch data.
+        workers: processes that read data ahead.
 
     Attributes:
         history: a record of every finished epoch.
@@ -92,7 +92,7 @@ class Training:
         device: torch.device,
         adversary: Adversary | None = None,
         compile: bool = False,
-        workers: int = 0,
+        workers: Workers = 0,
     ) -> None:
         self.model, self.data, self.task, self.recipe = model.to(device), data, task, recipe
         self.seed, self.device, self.adversary, self.workers = seed, device, adversary, workers
@@ -209,7 +209,8 @@ class Training:
         whole = epoch_batches(len(self.data.train), self.recipe.batch_size, epoch, self.seed)
         chunks = [self.data.train[own_part(batch)] for batch in whole]
         losses, right, seen = [], torch.zeros((), dtype=torch.float64, device=self.device), 0
-        for batch, (indices, inputs, labels) in zip(whole, self._read(chunks, epoch), strict=True):
+        loaded = to_device(self._read(chunks, epoch), self.device)
+        for batch, (indices, inputs, labels) in zip(whole, loaded, strict=True):
             share = len(indices) * world_size() / len(batch)
             loss, quality = self._step(parallel, inputs, labels, self._seeds("adversarial", epoch, indices), share)
             losses.append(loss * len(indices))
@@ -234,7 +235,6 @@ class Training:
         self, parallel: nn.Module, inputs: Tensor, labels: Tensor, seeds: Sequence[int], share: float
     ) -> tuple[float, Tensor]:
         """Take a step on this process's `share` of a batch (1 on average); return mean loss and sample qualities."""
-        inputs, labels = inputs.to(self.device), labels.to(self.device)
         if self.adversary is not None:
             inputs = self._attacked(self.adversary, inputs, labels, seeds)
         output = model_logits(parallel(inputs))
@@ -261,8 +261,9 @@ class Training:
         batches = np.array_split(self.data.validation, -(-len(self.data.validation) // self.recipe.batch_size))
         chunks = [part for part in map(own_part, batches) if len(part)]
         with model_untouched(self.model):
-            for indices, inputs, labels in read_chunks(self.data.samples, chunks, workers=self.workers):
-                found = self._outcomes(inputs.to(self.device), labels.to(self.device), indices)
+            loaded = read_chunks(self.data.samples, chunks, workers=self.workers)
+            for indices, inputs, labels in to_device(loaded, self.device):
+                found = self._outcomes(inputs, labels, indices)
                 sums = [total + value for total, value in zip(sums, found, strict=True)]
         loss, right, robust_loss, robust, count = sum_over_processes(sums, self.device)
         result = {"validation_loss": loss / count, "validation_accuracy": right / count}

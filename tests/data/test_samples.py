@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 
 import numpy as np
@@ -113,7 +112,7 @@ def test_the_labels_of_a_dense_task_are_maps_read_with_the_images_and_part_of_th
     dense = replace(make(), labels=np.empty(0), maps=Maps(maps))
     assert (len(dense), len(dense.first(3)), dense.largest_label) == (7, 3, 2)
     assert make().largest_label == 2
-    parts = [labels for _, _, labels in batches(dense, 2, workers=1)]
+    parts = [labels for _, _, labels in batches(dense, 2)]
     assert torch.equal(torch.cat(parts), torch.from_numpy(maps))
     changed = maps.copy()
     changed[6, 5, 8] += 1
@@ -147,21 +146,12 @@ class BrokenStore(ArrayStore):
         return super().load(indices)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_reading_error_arrives_as_it_was_after_the_batches_before_it(workers):
+def test_a_reading_error_arrives_as_it_was_after_the_batches_before_it():
     samples = Samples("toy", "test", ("a", "b", "c"), LABELS, tuple("abcdefg"), BrokenStore(IMAGES))
     seen = []
     with pytest.raises(UsageError, match=r"^sample 4 is broken$"):
-        seen.extend(indices.tolist() for indices, _, _ in batches(samples, 2, workers=workers))
+        seen.extend(indices.tolist() for indices, _, _ in batches(samples, 2))
     assert seen == [[0, 1], [2, 3]]
-
-
-def test_abandoned_reading_ahead_leaves_no_thread_behind():
-    before = threading.active_count()
-    reader = batches(make(), 1, workers=2)
-    next(reader)
-    reader.close()
-    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

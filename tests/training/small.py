@@ -39,6 +39,8 @@ class Stripes:
 
     shape = (3, 8, 8)
 
+    in_memory = True
+
     def __init__(self, labels: np.ndarray) -> None:
         rng = np.random.default_rng(0)
         row, column = np.indices((8, 8))
