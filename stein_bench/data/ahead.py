@@ -56,7 +56,7 @@ def load_ahead(load: Load, chunks: Sequence[np.ndarray], workers: int) -> Iterat
     try:
         for chunk in chunks:
             loaded = _received(iterator)
-            if isinstance(loaded, SteinBenchError):
+            if isinstance(loaded, Exception):
                 raise loaded
             yield chunk, *loaded
     finally:
@@ -182,11 +182,11 @@ def _start_server() -> None:
     from multiprocessing import forkserver  # not everywhere
 
     _start_tracker()  # else the server starts it, and that unblocks the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_tracker() -> None:
@@ -222,15 +222,15 @@ def _interrupts_later() -> Iterator[None]:
 
 
 def _received(iterator: Iterator[Any]) -> Any:
-    """Return what a worker sent next, a RunError if a worker died.
+    """Return what a worker sent next: what it loaded, what `load` raised, or a RunError if a worker died.
 
-    As a value, since a traceback would keep the iterator, and with it the processes, alive.
+    Errors are values here, since a traceback would keep the iterator, and with it the processes, alive.
     """
     try:
         return next(iterator)
-    except (RuntimeError, OSError, EOFError) as error:
-        if str(error).startswith("Caught "):  # raised by `load`
-            raise
+    except Exception as error:  # noqa: BLE001 - raised by the caller
+        if str(error).startswith("Caught ") or not isinstance(error, RuntimeError | OSError | EOFError):
+            return error.with_traceback(None)
     return RunError(
         "a process that reads data was killed, perhaps for lack of memory or of shared memory (/dev/shm): give fewer "
         "--workers (0: none) or a smaller --batch-size."

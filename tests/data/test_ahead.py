@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from stein_bench.config import make_config
 from stein_bench.data import ahead, open_data
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
@@ -155,6 +155,7 @@ def test_a_killed_process_is_one_clear_line() -> None:
 def test_a_mistake_is_not_taken_for_a_killed_process() -> None:
     with pytest.raises(RuntimeError, match="a mistake"):
         list(batches(toy(Wrong(IMAGES)), 2, workers=1))
+    assert multiprocessing.active_children() == []
 
 
 def test_processes_that_cannot_be_started_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +168,6 @@ def test_processes_that_cannot_be_started_are_one_clear_line(monkeypatch: pytest
 
 
 def test_there_are_no_more_processes_than_batches_and_none_after_the_reader_is_closed() -> None:
-    gc.collect()  # processes of a loader that an error's traceback has kept
     reader = batches(toy(ArrayStore(IMAGES)), 5, workers=3)
     assert multiprocessing.active_children() == []
     next(reader)
@@ -276,6 +276,7 @@ def test_auto_starts_processes_for_files_that_are_worth_it(tmp_path: Path, monke
     for samples in (few, many, open_data("digits").samples("test")):
         batches(samples, 10, workers="auto")
     assert started == [5]
+    assert make_config({"model": "resnet18", "workers": "auto"}).workers == "auto"
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 1), (4, 3), (128, 8)])
