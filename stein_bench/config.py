@@ -20,8 +20,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16"]
 Format = Literal["table", "json"]
 
-PRESENTATION = frozenset({"format", "output", "resume", "save-adversarials", "quiet"})
-"""Keys that change how results are shown or stored, not the results; they do not enter `RunConfig.sha256`."""
+WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"})
+"""Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
+`RunConfig.sha256`."""
 
 
 def hyphenate(name: str) -> str:
@@ -103,7 +104,7 @@ class RunConfig(Settings):
     eps: tuple[float, ...] | None = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
-    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = 0
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
     refill: bool | None = None
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
@@ -158,7 +159,7 @@ class RunConfig(Settings):
 
     def sha256(self) -> str:
         """Return the SHA-256 over everything that can change a result."""
-        settings = {key: value for key, value in self.document().items() if key not in PRESENTATION}
+        settings = {key: value for key, value in self.document().items() if key not in WITHOUT_EFFECT}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from stein_bench.config import OPTION_NAMES, PRESENTATION, RunConfig, choices, make_config, read_config_file
+from stein_bench.config import OPTION_NAMES, WITHOUT_EFFECT, RunConfig, choices, make_config, read_config_file
 from stein_bench.errors import UsageError
 
 
@@ -233,12 +233,12 @@ OTHER = {
 }  # fmt: skip
 
 
-def test_the_hash_changes_with_every_setting_but_those_of_presentation():
+def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     base = make_config({"model": "m"}).sha256()
     same = {name for name, value in OTHER.items() if make_config({"model": "m", name: value}).sha256() == base}
     assert set(OTHER) == set(RunConfig.model_fields)
-    assert {name.replace("_", "-") for name in same} == PRESENTATION
-    assert {"format", "output", "resume", "save-adversarials", "quiet"} == PRESENTATION
+    assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
+    assert {"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"} == WITHOUT_EFFECT
 
 
 def test_the_hash_does_not_depend_on_how_a_setting_was_written(write):

@@ -38,7 +38,12 @@ _PRELOADED = ("torch", "stein_bench.data.sources", "PIL.JpegImagePlugin", "PIL.P
 
 
 def usable_workers() -> int:
-    """Return how many worker processes suit this machine: one core is left to this process."""
+    """Return how many worker processes suit this machine: one core is left to this process.
+
+    None where they cannot be forked from a server, since starting each anew takes seconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(cores - 1, 1), MOST_AUTO)
 

@@ -43,7 +43,7 @@ class TrainConfig(Settings):
     preserve_function: bool = False
     adversarial: str | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=2)
-    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = 0
+    workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
     precision: Precision = "fp32"
