@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -18,6 +19,7 @@ from stein_bench.specs import parse_numbers
 Stats = Literal["running", "batch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["fp32", "bf16"]
+AttackPrecision = Literal["fp32", "tf32", "bf16"]
 Format = Literal["table", "json"]
 
 WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"})
@@ -109,6 +111,8 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
     precision: Precision = "fp32"
+    attack_precision: AttackPrecision | None = None
+    compile: bool = Field(default=False, exclude_if=operator.not_)  # a run without it keeps its hash
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     image_size: int | None = Field(default=None, ge=1)

@@ -112,6 +112,18 @@ def repeatable_backends() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
 
 
+@contextmanager
+def tensor_float32() -> Iterator[None]:
+    """Let CUDA multiply matrices and convolve in TF32 (inputs of 10 bits of mantissa); restore the switches."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = (cudnn.allow_tf32, matmul.allow_tf32)
+    try:
+        cudnn.allow_tf32, matmul.allow_tf32 = True, True
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
 def copied_state(model: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the model's state, unaffected by further training."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

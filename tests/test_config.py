@@ -48,7 +48,8 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "surrogate": "resnet10t",
         "surrogate-weights": "fit",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
-        "seed": 3, "device": "cpu", "precision": "bf16", "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
+        "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
+        "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "quiet": True,
     }  # fmt: skip
@@ -137,6 +138,8 @@ WRONG = [
     ("seed", 2**63, "less than 9223372036854775808"),
     ("device", "tpu", "'auto', 'cpu', 'cuda' or 'mps'"),
     ("precision", "fp16", "'fp32' or 'bf16'"),
+    ("attack-precision", "fp16", "'fp32', 'tf32' or 'bf16'"),
+    ("compile", "maybe", "valid boolean"),
     ("mean", True, "should be a valid tuple"),
     ("std", [1, 0, 1], "must be above 0"),
     ("std", -1, "must be above 0"),
@@ -227,7 +230,7 @@ OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
     "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
-    "precision": "bf16",
+    "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
 }  # fmt: skip
@@ -239,6 +242,12 @@ def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     assert set(OTHER) == set(RunConfig.model_fields)
     assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
     assert {"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"} == WITHOUT_EFFECT
+
+
+def test_settings_that_came_later_leave_the_hash_of_runs_without_them_as_it_was():
+    sha256 = "bb15e81092d13c05cea8b7f7e9120e5900f634470db5e932998785290b626fd4"
+    assert make_config({"model": "m", "limit": 3}).sha256() == sha256
+    assert make_config({"model": "m", "limit": 3, "compile": False}).sha256() == sha256
 
 
 def test_the_hash_does_not_depend_on_how_a_setting_was_written(write):

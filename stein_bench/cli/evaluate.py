@@ -142,6 +142,23 @@ def evaluate(
     seed: Annotated[int | None, seed_option()] = None,
     device: Annotated[str | None, device_option()] = None,
     precision: Annotated[str | None, precision_option("Precision of the evaluation.")] = None,
+    attack_precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="fp32|tf32|bf16",
+            help="Precision of an attack's own passes; what it finds is verified at --precision, its default.",
+            autocompletion=completing(lambda: ("fp32", "tf32", "bf16")),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    compile: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile",
+            help="Compile the network for attacks (torch.compile); verification stays uncompiled.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     mean: Annotated[str | None, mean_option()] = None,
     std: Annotated[str | None, std_option()] = None,
     image_size: Annotated[int | None, image_size_option()] = None,

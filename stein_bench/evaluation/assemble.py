@@ -9,7 +9,18 @@ import numpy as np
 
 from stein_bench.attacks.attack import Attack
 from stein_bench.evaluation.networks import Built
-from stein_bench.evaluation.units import CLEAN, DISTANCE, REPLAY, Phase, Unit, draws, gather, of_setting, replay_phase
+from stein_bench.evaluation.units import (
+    CLEAN,
+    DISAGREES,
+    DISTANCE,
+    REPLAY,
+    Phase,
+    Unit,
+    draws,
+    gather,
+    of_setting,
+    replay_phase,
+)
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
 from stein_bench.measures.distances import distance_statistics, spread
@@ -243,6 +254,7 @@ def _attack_result(
         perturbation_l2=l2,
         distances=distances,
         replay=replay,
+        verdict_differences=int(phase.bits(DISAGREES).sum()) if DISAGREES in phase.columns else None,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
         seconds=phase.seconds,

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.attacks.attack import Attack
 from stein_bench.data.samples import Samples, Workers, batches, to_device
 from stein_bench.memory import MemoryLimit
 from stein_bench.report.adversarials import Keeper
@@ -73,6 +74,7 @@ class Evaluated:
         variant: its label in the units.
         model: maps [0, 1] to logits; it is left exactly as found between and after units.
         setting: what all variants share.
+        attack_model: is attacked in place of `model`, which still verifies; None: `model` itself.
         batch_dependent: whether the model evaluates with batch statistics.
         done: units that need not be recomputed.
         keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
@@ -81,9 +83,14 @@ class Evaluated:
     variant: str
     model: nn.Module
     setting: Setting
+    attack_model: nn.Module | None = None
     batch_dependent: bool = False
     done: Collection[UnitKey] = frozenset()
     keeper: Keeper | None = None
+
+    def attacked_by(self, attack: Attack) -> nn.Module:
+        """Return the model that `attack` makes its passes on."""
+        return attack.surrogate or self.attack_model or self.model
 
     def unfinished(self, phase: str) -> Iterator[tuple[int, LoadedBatch, bool]]:
         """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""

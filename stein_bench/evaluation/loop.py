@@ -99,17 +99,13 @@ def _timed_unit(evaluated: Evaluated, phase: str, number: int, batch: LoadedBatc
 
 
 def _attack_columns(evaluated: Evaluated, attack: Attack, kept: Kept, batch: LoadedBatch) -> Computed:
-    counting = CountingModel(_made_on(attack, evaluated.model))
+    counting = CountingModel(evaluated.attacked_by(attack))
     with model_untouched(counting):
         adv_inputs = _attacked(counting, evaluated, attack, batch)
     columns = judged(evaluated, attack, batch, adv_inputs)
     if evaluated.batch_dependent:
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
-
-
-def _made_on(attack: Attack, model: nn.Module) -> nn.Module:
-    return model if attack.surrogate is None else attack.surrogate
 
 
 def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Tensor:
@@ -146,7 +142,7 @@ def _replayed(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit
 def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
     """Recompute the adversarial inputs for which a resumed run has only verdicts; the seeds make them identical."""
     kept.close()
-    setting, maker = evaluated.setting, _made_on(attack, evaluated.model)
+    setting, maker = evaluated.setting, evaluated.attacked_by(attack)
     for batch in loaded_batches(setting):
         if kept.full:
             return

@@ -13,9 +13,10 @@ from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import RunError
+from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
-from stein_bench.evaluation.units import CLEAN, DISTANCE, Columns, numbered
+from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, Columns, numbered
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
@@ -95,7 +96,11 @@ def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs:
     if keeper is not None and keeper.wants(evaluated.variant, attack.label):
         attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
         offer(keeper, evaluated.variant, attack.label, model, task, attacked)
-    return verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
+    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
+    maker = evaluated.attacked_by(attack)
+    if maker is evaluated.attack_model:
+        columns[DISAGREES] = disagreements(maker, batch.inputs, adv_inputs, batch.labels, task, verdicts.outcomes)
+    return columns
 
 
 def message_of(error: Exception) -> str:

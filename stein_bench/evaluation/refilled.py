@@ -27,7 +27,7 @@ class _UnreadableDataError(Exception):
 
 def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
     """Yield the units of an attack that is refilled (`Attack.refills`), in data order."""
-    setting, counting = evaluated.setting, CountingModel(evaluated.model)
+    setting, counting = evaluated.setting, CountingModel(evaluated.attacked_by(attack))
     source = _Source(evaluated, attack)
     results = attack.run_refilled(
         counting, source.batches(), setting.task,

@@ -21,6 +21,8 @@ from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diag
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
 from stein_bench.evaluation.assemble import variant_result
+from stein_bench.evaluation.attack_choice import with_attack_network, with_attacked_surrogate
+from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.batches import Evaluated, Setting
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
@@ -81,6 +83,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     batch_size = plan.batch_size(blank)
+    plan = with_attack_network(plan, blank, batch_size)
     setting = Setting(
         plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device,
         refill=plan.device.type == "cuda" if config.refill is None else config.refill,
@@ -90,7 +93,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     check_values(plan.samples, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
-        plan = with_surrogate(plan, surrogate, progress)
+        plan = with_attacked_surrogate(with_surrogate(plan, surrogate, progress), batch_size)
         journal = _open_journal(plan, batch_size, stack)
         keeper = _keeper(plan, journal)
         pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
@@ -111,6 +114,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             environment=environment(plan.device, config.precision),
             wall_seconds=time.perf_counter() - started,
             preset=config.preset,
+            attack_network=plan.attack_network,
         ),
         model=_model_info(plan, blank, classes, results),
         data=_data_info(plan),
@@ -204,8 +208,9 @@ def _run_variant(
         model = plan.wrap(network)
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
         display = PhaseDisplay(progress, plan, variant, units)
-        batch_dependent = variant.stats == "batch"
-        evaluated = Evaluated(variant.label, model, setting, batch_dependent, done, keeper)
+        batch_size, batch_dependent = setting.batch_size, variant.stats == "batch"
+        attacked = attack_network(model, plan.attack_network, batch_size, batch_dependent=batch_dependent)
+        evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
         for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
                 for unit in computed:
@@ -216,8 +221,7 @@ def _run_variant(
         result = variant_result(plan, variant, built, units)
         checks = _checks(plan, evaluated, progress)
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
-    batch_size = setting.batch_size if batch_dependent else None
-    checks += consistency(variant.label, plan.attacks, robust, batch_size)
+    checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
     return result, [*checks, *batch_diagnostics(result)]
 
 
@@ -284,6 +288,7 @@ def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | No
         "model": plan.source.fingerprint(),
         "packages": where.packages,
         "device": where.device,
+        **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }
     return stack.enter_context(Journal(journal_path(config.output), identity, resume=config.resume))
 

@@ -22,6 +22,8 @@ CLEAN = "clean"
 """The phase of units with clean predictions; other phases are an attack's label or a `replay_phase`."""
 DISTANCE = "distance"
 """The column with the distance of the adversarial input, within eps or not."""
+DISAGREES = "disagrees"
+"""The column with the samples on which the attack network's own verdict differs from the verified one."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Unit:
         indices: positions of the samples in data order.
         columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All contain the columns of the
             task's outcomes (for classification ``correct``). Clean units also have ``finite``, attack units
-            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), and minimum-norm attacks `DISTANCE`. In
-            corruption units the number of the draw is appended to every name (``correct0``, ``correct1``, …), in
-            replay units the setting is put before it (``alone.correct``).
+            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), minimum-norm attacks `DISTANCE`, and
+            `DISAGREES` if the attack network is not the evaluated model. In corruption units the number of the draw is
+            appended to every name (``correct0``, ``correct1``, …), in replay units the setting is put before it
+            (``alone.correct``).
         seconds: wall time of this unit, verification included.
         forward_passes, backward_passes: passes through the model, counted in samples.
         message: empty, or why the unit failed (then there are no columns).

@@ -26,6 +26,7 @@ from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.preparation.batch_size import fitting_batch_size
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.variants import Variant, choose_variants
+from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.tasks import TASKS, Task, is_single_logit
 
 
@@ -42,6 +43,7 @@ class Plan:
         variants: in command-line order, controls last.
         attacks: those of the battery first, then in command-line order.
         task, device: the task, which defines loss and success, and the device of the run.
+        attack_network: how the network that attacks use differs from the evaluated one; None if it is the same.
     """
 
     config: RunConfig
@@ -57,6 +59,7 @@ class Plan:
     attacks: tuple[Attack, ...]
     task: Task
     device: torch.device
+    attack_network: AttackNetworkInfo | None = None
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it."""
@@ -83,6 +86,7 @@ def prepare(config: RunConfig) -> Plan:
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
     attacks = resolve_attacks(config.attack, config.eps, battery=battery)
     device = _device(config.device)
+    _check_attack_precision(config, device)
     weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
     variants = choose_variants(config, weights)
     data = open_data(config.data)
@@ -202,6 +206,13 @@ def _device(name: str) -> torch.device:
         usable = ", ".join(device for device, there in available.items() if there)
         raise UsageError(f"--device {name} is not available here. Available: {usable}.")
     return torch.device(name)
+
+
+def _check_attack_precision(config: RunConfig, device: torch.device) -> None:
+    if config.attack_precision == "tf32" and device.type != "cuda":
+        raise UsageError(
+            f"--attack-precision tf32 has no effect on {device.type}: TF32 exists on CUDA devices only. Leave it out."
+        )
 
 
 def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> WeightsKind:

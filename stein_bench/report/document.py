@@ -27,6 +27,22 @@ class Environment(Part):
     git_commit: str | None = Field(description="commit of the working directory, if it is a git checkout")
 
 
+class AttackNetworkInfo(Part):
+    """The network that attacks used for their own passes: the evaluated one's weights, run in another way.
+
+    Everything that an attack found was verified by the evaluated model.
+    """
+
+    compile: bool = Field(description="through torch.compile")
+    precision: Literal["fp32", "tf32", "bf16"]
+    memory_format: Literal["contiguous", "channels_last"]
+
+    def summary(self) -> str:
+        """Return it in a few words, e.g. ``bf16, compiled``."""
+        told = {"compiled": self.compile, "channels last": self.memory_format == "channels_last"}
+        return ", ".join([self.precision, *(word for word, so in told.items() if so)])
+
+
 class Run(Part):
     """Provenance of the report."""
 
@@ -39,6 +55,9 @@ class Run(Part):
     environment: Environment
     wall_seconds: float
     preset: str | None
+    attack_network: AttackNetworkInfo | None = Field(
+        default=None, exclude_if=is_none, description="omitted if attacks use the evaluated model itself"
+    )
 
 
 class Preprocessing(Part):

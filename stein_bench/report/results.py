@@ -168,6 +168,12 @@ class AttackResult(Part):
     perturbation_l2: Spread | None
     distances: Distances | None = Field(default=None, description="minimum-norm attacks only")
     replay: Replay | None = Field(default=None, description="batch statistics only: stability of the verdicts")
+    verdict_differences: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="samples on which the attack network's own verdict on the adversarial input differs from the "
+        "verified one, which alone counts; omitted if attacks use the evaluated model itself or a surrogate",
+    )
     forward_passes: int = Field(
         description="of the attack, in samples, without verification; those of a transfer attack are "
         "passes through its surrogate, none through the evaluated model"

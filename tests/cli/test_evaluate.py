@@ -128,6 +128,9 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
         (["test_resnet", "--data", "npz:missing.npz"], "missing.npz: no such file"),
         (["test_resnet", "--data", "digit"], "Did you mean 'digits'?"),
         (["test_resnet", "--atack", "pgd"], "no such option: --atack"),
+        (["test_resnet", "--atack-precision", "bf16"], "no such option: --atack-precision"),
+        (["test_resnet", "--attack-precision", "fp8"], "--attack-precision: input should be 'fp32', 'tf32' or 'bf16'"),
+        (["test_resnet", "--device", "cpu", "--attack-precision", "tf32"], "tf32 has no effect on cpu"),
         (["test_resnet", "--limit", "many"], "invalid value for '--limit'"),
         (["test_resnet", "--stats", "runing"], "--stats: input should be 'running' or 'batch'"),
         (["test_resnet", "--resume"], "--resume needs --output"),
@@ -308,8 +311,9 @@ def test_version_and_help() -> None:
     assert invoke("--version").stdout == f"stein-bench {stein_bench.__version__}\n"
     text = invoke("evaluate", "--help").stdout
     assert "stein-bench evaluate resnet18 --attack pgd" in text
-    for name in ("--data", "--weights", "--bn", "--stats", "--attack", "--eps", "--limit", "--output", "--resume"):
+    for name in ("--data", "--weights", "--bn", "--stats", "--attack", "--eps", "--limit", "--compile", "--output"):
         assert name in text
+    assert {"--attack-precision", "fp32|tf32|bf16"} <= set(text.split())
 
 
 def test_every_option_is_a_config_key_and_the_other_way_round() -> None:

@@ -8,6 +8,7 @@ import pytest
 from stein_bench.comparison.gate import gate, judge
 from stein_bench.comparison.policy import Policy, Rule
 from stein_bench.errors import UsageError
+from stein_bench.report.document import AttackNetworkInfo
 from tests.reports import FGSM, PGD, attack, bits, diagnostic, label, replaced, report, variant
 
 
@@ -313,6 +314,14 @@ def test_failed_diagnostics_warn_or_fail_or_are_ignored_by_policy():
     assert gate(now, report(), Policy(diagnostics="ignore")).findings == ()
     where = report(diagnostics=[diagnostic(variant="stein/running", attack="pgd")])
     assert "failed (stein/running, pgd):" in gate(where, report()).findings[0].message
+
+
+def test_an_attack_network_that_differs_is_noted():
+    one = report()
+    how = AttackNetworkInfo(compile=True, precision="bf16", memory_format="contiguous")
+    result = gate(replaced(one, run=replaced(one.run, attack_network=how)), one)
+    message = "the attack network is bf16, compiled; in the baseline it is the evaluated model"
+    assert (result.verdict, found(result, "note")) == ("passed", [message])
 
 
 def test_what_may_explain_a_change_is_noted():

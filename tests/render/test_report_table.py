@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import os
 from pathlib import Path
@@ -10,10 +11,13 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from stein_bench.render.report.files import report_markdown
+from stein_bench.render.report.page import Source, html_page
 from stein_bench.render.report.table import print_report
-from stein_bench.report.document import Diagnostic
+from stein_bench.report.document import AttackNetworkInfo, Diagnostic
 from stein_bench.report.number_format import percent
 from stein_bench.report.results import Replay, SkippedLayerInfo
+from tests.reports import replaced
 
 GOLDEN = Path(__file__).parent / "golden" / "table.txt"
 WIDTH = 80
@@ -179,3 +183,31 @@ def test_a_collapsed_variant_is_the_first_line_and_a_replay_has_all_four_figures
     expected = "as attacked 50.0, shuffled 40.0 (n=10); as attacked 37.5, among clean 25.0, alone – (n=8)"
     assert f"stein (batch), pgd 8/255 replayed, robust %: {expected}" in flat(text)
     assert "1 of 3 sanity checks passed" in text
+
+
+def test_an_attack_network_and_how_often_its_verdicts_differ_are_noted(make_report, make_variant, make_attack):
+    attacks = [
+        make_attack("fgsm", params={}, verdict_differences=1),
+        make_attack(verdict_differences=2),
+        make_attack("transfer.pgd"),  # on a surrogate: nothing was counted
+    ]
+    report = make_report([make_variant(attacks=attacks)])
+    how = AttackNetworkInfo(compile=True, precision="bf16", memory_format="channels_last")
+    report = replaced(report, run=replaced(report.run, attack_network=how))
+    note = (
+        "attack network: bf16, compiled, channels last; 3 of 20 verdicts on its own adversarial inputs differ from the "
+        "evaluated model's (fp32); all figures are those of the evaluated model"
+    )
+    assert note in flat(rendered(report))
+    assert f"- {note}" in report_markdown([("r", report)])
+    page = html_page([Source("r", report)])
+    assert note in html.unescape(page)
+    assert "bf16, compiled, channels last" in page.partition(">attack network<")[2][:80]
+
+
+def test_without_counts_the_note_says_how_the_attack_network_ran(make_report, make_variant, make_attack):
+    report = make_report([make_variant(attacks=[make_attack("transfer.pgd")])])
+    assert "attack network" not in rendered(report)
+    how = AttackNetworkInfo(compile=False, precision="tf32", memory_format="contiguous")
+    report = replaced(report, run=replaced(report.run, attack_network=how))
+    assert "attack network: tf32; all figures are those of the evaluated model" in flat(rendered(report))

@@ -17,6 +17,7 @@ from stein_bench.comparison.pairing import variant_name
 from stein_bench.errors import UsageError
 from stein_bench.render.comparison.compare import Grid, grid
 from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
+from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import COLUMNS, READING
 from stein_bench.render.report.gallery import Shot, data_uri, shots
 from stein_bench.render.report.marks import legend
@@ -101,7 +102,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "caveats": concluded.caveats,
         "measure": measure(report),
         "rows": [row_texts(row) for row in rows],
-        "legend": "; ".join(legend(report)),
+        "legend": "; ".join((*legend(report), *attack_network_notes(report))),
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "metrics": _metrics(report),
@@ -251,6 +252,8 @@ def _provenance(report: Report) -> Iterator[tuple[str, str]]:
         "machine",
         f"{where.platform}, {where.device}, {where.threads} threads, {where.precision}, Python {where.python}",
     )
+    if run.attack_network:
+        yield "attack network", run.attack_network.summary()
     yield "packages", ", ".join(f"{name} {version}" for name, version in where.packages.items())
     yield "git commit", where.git_commit or UNKNOWN
     if report.adversarials:
