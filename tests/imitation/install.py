@@ -12,6 +12,7 @@ import torch
 import torch._dynamo  # makes its tables of torch's functions, before these are replaced
 from torch import Tensor, nn
 
+from stein_bench.evaluation import attack_choice
 from stein_bench.normalization import context
 from tests.imitation import device as record
 from tests.imitation import factories, runtime
@@ -30,11 +31,12 @@ ONE_HOT = nn.functional.one_hot
 def imitation_cuda(total: int = 8 * GIB) -> Iterator[Device]:
     """Install a device of `total` bytes for the duration; afterwards torch is as it was.
 
-    Tensors of the device that outlive it refuse every operation.
+    Tensors of the device that outlive it refuse every operation. No memory format is timed, which would be chance.
     """
     with pytest.MonkeyPatch.context() as patch:
         device = Device(total)
         patch.setattr(record, "active", device)
+        patch.setattr(attack_choice, "remembered_format", lambda *_: "contiguous")
         patch.setattr(context, "_PLAIN", (*context._PLAIN, Mimic))
         for replace in (_tensors, _modules, factories.replace, runtime.replace):
             replace(patch, device)

@@ -14,6 +14,8 @@ from torch import Tensor
 from stein_bench.attacks import native, starts
 from stein_bench.attacks.catalog import NATIVE, NOISE, TRANSFERS
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
+from stein_bench.evaluation import attack_choice
+from stein_bench.evaluation.memory_format import FORMATS
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
 from stein_bench.report.adversarials import read_adversarials
 from tests.imitation import Device
@@ -156,6 +158,40 @@ def test_saved_adversarial_examples_are_the_same(
     for one, other in zip(found.examples, expected.examples, strict=True):
         assert np.array_equal(one.adv_inputs, other.adv_inputs)
         assert one.broken == other.broken
+    assert not imitation_cuda.mixes
+
+
+def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
+    problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation_cuda: Device
+) -> None:
+    options = {**problem, "attack": ["pgd", "fgsm"], "batch_size": 3}
+    expected = evaluate("cuda", **options)
+    timed: list[float] = []
+
+    def chosen(seconds: Any) -> str:
+        timed.extend(seconds(name) for name in FORMATS)
+        return "channels_last"
+
+    monkeypatch.setattr(attack_choice, "remembered_format", lambda _, choose: choose())
+    monkeypatch.setattr(attack_choice, "faster_format", chosen)
+    found = evaluate("cuda", **options)
+    assert len(timed) == 2
+    assert found.run.attack_network is not None
+    assert found.run.attack_network.memory_format == "channels_last"
+    assert [variant.outcomes for variant in found.variants] == [variant.outcomes for variant in expected.variants]
+    assert [attack.verdict_differences for attack in found.variants[0].attacks] == [0, 0]
+    assert not imitation_cuda.mixes
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_attacks_at_lower_precision_are_verified_at_full(
+    problem: dict[str, Any], precision: str, imitation_cuda: Device
+) -> None:
+    found = evaluate("cuda", **problem, attack=["pgd", "apgd-ce:steps=5"], attack_precision=precision)
+    assert_complete(found)
+    assert found.run.attack_network is not None
+    assert found.run.attack_network.precision == precision
+    assert all(attack.verdict_differences is not None for attack in found.variants[0].attacks)
     assert not imitation_cuda.mixes
 
 
