@@ -85,7 +85,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     batch_size = plan.batch_size(blank)
     plan = with_attack_network(plan, blank, batch_size)
     setting = Setting(
-        plan.samples, plan.task, classes, batch_size, config.workers, config.seed, plan.device,
+        plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
         refill=plan.device.type == "cuda" if config.refill is None else config.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
-from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples
+from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples, Workers
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
 from stein_bench.models.interface import Scaling
@@ -60,6 +60,11 @@ class Plan:
     task: Task
     device: torch.device
     attack_network: AttackNetworkInfo | None = None
+
+    @property
+    def workers(self) -> Workers:
+        """How many processes read samples ahead. With ``auto`` none where the CPU, which they would share, computes."""
+        return 0 if self.config.workers == "auto" and self.device.type == "cpu" else self.config.workers
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it."""

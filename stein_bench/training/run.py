@@ -117,7 +117,7 @@ def _training(plan: TrainingPlan, network: nn.Module) -> Training:
     model = plan.base.wrap(network).to(plan.device)
     return Training(
         model, plan.data, plan.base.task, plan.recipe, seed=plan.config.seed, device=plan.device,
-        adversary=adversary, compile=plan.config.compile, workers=plan.config.workers,
+        adversary=adversary, compile=plan.config.compile, workers=plan.base.workers,
     )  # fmt: skip
 
 
