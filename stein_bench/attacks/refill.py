@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 import torch
@@ -104,14 +104,17 @@ class _Stage:
     def fill(self, capacity: int) -> None:
         """Let samples join until there are `capacity`: first those put aside, then those that wait."""
         while self.aside and len(self.active) < capacity:
-            rows, samples = self.aside.popleft()
+            rows, samples = self.aside[0]
             count = min(capacity - len(self.active), len(samples))
+            self.add(rows.part(slice(count)), samples[:count])
+            self.aside.popleft()
             if count < len(samples):
                 self.aside.appendleft((rows.part(slice(count, None)), samples[count:]))
-            self.add(rows.part(slice(count)), samples[:count])
-        new = [self.waiting.popleft() for _ in range(min(capacity - len(self.active), len(self.waiting)))]
+        new = list(islice(self.waiting, max(capacity - len(self.active), 0)))
         if new:
             self.add(self.search.begin(_batch_of(new), [sample.attempt for sample in new]), new)
+            for _ in new:  # only now, so that none is lost if memory runs out
+                self.waiting.popleft()
 
     def put_aside(self, remain: int) -> None:
         """Put all active samples but the first few aside."""
@@ -176,7 +179,7 @@ class _Flow:
 
     @torch.no_grad()
     def _step(self, stage: _Stage) -> None:
-        stage.fill(self._memory.most)
+        self._fill(stage)
         step = self._advance(stage)
         broken = step.broken.tolist()  # the one wait for the device
         stays: list[int] = []
@@ -192,6 +195,15 @@ class _Flow:
             stage.active = [stage.active[row] for row in stays]
         else:
             stage.rows = step.rows
+
+    def _fill(self, stage: _Stage) -> None:
+        while True:
+            try:
+                return stage.fill(self._memory.most)
+            except torch.OutOfMemoryError:
+                if self._memory.most == 1:
+                    raise
+            self._memory.halve(self._memory.most)
 
     def _advance(self, stage: _Stage) -> Step[Any]:
         """Make a step, on half of the samples if memory runs out. Nothing is lost: a step changes nothing in place."""

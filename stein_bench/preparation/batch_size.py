@@ -16,8 +16,9 @@ SHARE = 0.85
 """Share of the free memory of a CUDA device that batches may use: allocators lose some to gaps between blocks."""
 PROBED = (8, 32)
 """Samples of the two probes, if they fit."""
-COPIES = 16
-"""Tensors of the inputs' size that attacks keep besides the network's, with some to spare: APGD keeps the most, 14."""
+COPIES = 32
+"""Tensors of the inputs' size that attacks keep besides the network's, with some to spare: APGD's state has 9, a step
+makes a few more, and up to 8 batches are in work at a time, each with its inputs and results."""
 QUERIES = 5000
 """Random numbers that Square draws ahead per axis and channel, one for each of its queries."""
 FLOAT = 4

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, resolve_attack
 from stein_bench.attacks.catalog import NATIVE
+from stein_bench.attacks.gradient import PGD, Iterates
 from stein_bench.attacks.search import Batch
 from stein_bench.memory import MemoryLimit
 from stein_bench.tasks import TASKS, Classification
@@ -186,6 +187,24 @@ def test_without_memory_a_step_is_redone_on_half_of_the_samples_and_no_verdict_c
     assert torch.equal(found, expected)
     assert halvings == [20, 10]
     assert [size for size in watched.sizes if size > 11] == [40, 20]
+
+
+def test_memory_that_runs_out_as_samples_join_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs, labels = model_and_samples()
+    attack = resolve_attack("pgd:steps=4,eps=0.01,restarts=3")
+    expected = run(attack, model, inputs, labels)
+    real, halvings = PGD.begin, list[int]()
+
+    def short(self: PGD, batch: Batch, attempts: list[int]) -> Iterates:
+        if len(attempts) > 11:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(self, batch, attempts)
+
+    monkeypatch.setattr(PGD, "begin", short)
+    order = list(range(COUNT))
+    found = refilled(attack, model, inputs, labels, batch_size=10, order=order, capacity=40, on_halving=halvings.append)
+    assert torch.equal(found, expected)
+    assert halvings == [20, 10]
 
 
 def test_a_sample_that_does_not_fit_alone_is_an_error() -> None:

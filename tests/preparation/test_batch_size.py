@@ -62,8 +62,8 @@ def test_on_the_cpu_the_estimate_takes_a_quarter_of_what_is_free(
 
 
 def test_attacks_keep_copies_of_the_inputs_and_the_random_numbers_of_square() -> None:
-    assert memory.attack_bytes((3, 32, 32)) == 4 * (16 * 3 * 32 * 32 + 5000 * (2 + 3))
-    assert memory.attack_bytes((1, 8, 8, 8)) == 4 * (16 * 512 + 5000 * (3 + 1))
+    assert memory.attack_bytes((3, 32, 32)) == 4 * (32 * 3 * 32 * 32 + 5000 * (2 + 3))
+    assert memory.attack_bytes((1, 8, 8, 8)) == 4 * (32 * 512 + 5000 * (3 + 1))
 
 
 GIB = 2**30
