@@ -43,20 +43,29 @@ def foolbox_pgd(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, st
     return FromStart(rel_stepsize=SHARE, steps=STEPS, random_start=True)(wrapped, inputs, labels, epsilons=eps)[1]
 
 
-def reference_autoattack(model: nn.Module, inputs: Tensor, labels: Tensor, eps: float, start: Tensor) -> Tensor:
+def reference_autoattack(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    eps: float,
+    start: Tensor | None = None,
+    *,
+    steps: int = 100,
+    queries: int = 5000,
+) -> Tensor:
     """Return the result of torchattacks' components, combined and configured as in the reference implementation.
 
     That is: samples misclassified on the clean input are not attacked; then APGD-CE, APGD-T, FAB-T and Square run, each
-    on the samples that survived, with 100 steps, nine target classes, 5,000 queries and the schedule of 10,000 (Croce
-    and Hein 2020, section 6). The components match the reference line by line, so they take the same passes.
+    on the samples that survived, with 100 `steps`, nine target classes, 5,000 `queries` and the schedule of 10,000
+    (Croce and Hein 2020, section 6). The components match the reference line by line, so they take the same passes.
     """
     del start
     common = {"eps": eps, "norm": "Linf", "seed": 0, "n_restarts": 1}
     parts = (
-        partial(torchattacks.APGD, steps=100, loss="ce", **common),
-        partial(torchattacks.APGDT, steps=100, n_classes=CLASSES, **common),
-        partial(torchattacks.FAB, steps=100, multi_targeted=True, n_classes=CLASSES, **common),
-        partial(torchattacks.Square, n_queries=5000, p_init=0.8, resc_schedule=False, **common),
+        partial(torchattacks.APGD, steps=steps, loss="ce", **common),
+        partial(torchattacks.APGDT, steps=steps, n_classes=CLASSES, **common),
+        partial(torchattacks.FAB, steps=steps, multi_targeted=True, n_classes=CLASSES, **common),
+        partial(torchattacks.Square, n_queries=queries, p_init=0.8, resc_schedule=False, **common),
     )
     found, left = inputs.clone(), _right(model, inputs, labels).nonzero().squeeze(1)
     for part in parts:

@@ -5,13 +5,17 @@ not import torch.
 """
 
 from importlib import import_module as _import_module
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stein_bench.normalization.convert import convert_batchnorm, restore_batchnorm
 
-__version__ = _version("stein-bench")
+try:
+    __version__ = _version("stein-bench")
+except _PackageNotFoundError:  # run from a source tree that is not installed
+    __version__ = "unknown"
 __all__ = ["__version__", "convert_batchnorm", "restore_batchnorm"]
 
 

@@ -42,3 +42,19 @@ def test_modules_that_must_load_quickly_do_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_source_tree_that_is_not_installed_can_be_run():
+    script = (
+        "import importlib.metadata as metadata\n"
+        "found = metadata.version\n"
+        "def version(name):\n"
+        "    if name == 'stein-bench': raise metadata.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "metadata.version = version\n"
+        "import stein_bench\n"
+        "from stein_bench.report.provenance import package_versions\n"
+        "print(stein_bench.__version__, '|', package_versions()['stein-bench'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("unknown | not installed as a package\n", "")

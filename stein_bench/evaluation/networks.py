@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress
+from stein_bench.report.provenance import package_versions
 from stein_bench.training.fit import fit, fit_recipe
 from stein_bench.training.recipes import Recipe
 
@@ -149,6 +149,7 @@ def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: n
     For the architecture these are its source's fingerprint, its structure and its initial weights, so that an old
     network is never reused after an edit to a user's file or with another library version.
     """
+    versions = package_versions()
     matters: dict[str, Any] = {
         "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],
         "bn": bn,
@@ -159,6 +160,6 @@ def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: n
         "recipe": recipe.identity(),
         "seed": plan.config.seed,
         "device": plan.device.type,
-        "versions": {name: version(name) for name in ("stein-bench", "torch", "numpy")},
+        "versions": {name: versions[name] for name in ("stein-bench", "torch", "numpy")},
     }
     return hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
