@@ -151,6 +151,8 @@ class Attack:
             )
 
     def _call(self, model: nn.Module, task: Task, classes: int, shape: Sequence[int], batch_dependent: bool) -> Call:
+        if task.name == "binary":
+            classes = 2
         model, task = _two_class(model, task)
         params = self.params
         if self.info.is_transfer:
