@@ -86,7 +86,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = with_attack_network(plan, blank, batch_size)
     setting = Setting(
         plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
-        refill=plan.device.type == "cuda" if config.refill is None else config.refill,
+        refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
     )  # fmt: skip
     _announce(plan, batch_size, progress)

@@ -16,11 +16,10 @@ SHARE = 0.85
 """Share of the free memory of a CUDA device that batches may use: allocators lose some to gaps between blocks."""
 PROBED = (8, 32)
 """Samples of the two probes, if they fit."""
-COPIES = 32
-"""Tensors of the inputs' size that attacks keep besides the network's, with some to spare: APGD's state has 9, a step
-makes a few more, and up to 8 batches are in work at a time, each with its inputs and results."""
-QUERIES = 5000
-"""Random numbers that Square draws ahead per axis and channel, one for each of its queries."""
+COPIES = 12
+"""Tensors of the inputs' size that attacks keep besides those of a pass: APGD keeps the most, about 10 at its peak."""
+PER_BATCH = 2
+"""The same for every batch in work: its inputs and results."""
 FLOAT = 4
 """Bytes of a float32."""
 
@@ -32,7 +31,7 @@ UNKNOWN_FREE = 2 * 2**30
 """Bytes assumed to be free if the system does not report it."""
 
 
-def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.device, most: int) -> int:
+def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.device, most: int, kept: int) -> int:
     """Return the largest batch size, at most `most`, at which attacks on `model` fit into memory, with a margin.
 
     On CUDA two probes, each a forward and a backward pass, give the bytes per sample and those of any batch. On other
@@ -43,23 +42,29 @@ def fitting_batch_size(model: nn.Module, shape: tuple[int, ...], device: torch.d
         shape: shape of one sample.
         device: the device whose memory is used.
         most: number of samples.
+        kept: bytes per sample that attacks keep besides the network's passes, see `attack_bytes`.
 
     Raises:
         UsageError: not even one sample fits on the CUDA device.
     """
     if device.type == "cuda":
-        fitting = _measured(model, shape, device)
+        fitting = _measured(model, shape, device, kept)
     else:
         per_sample = activation_bytes(model, torch.zeros(2, *shape, device=device)) / 2
-        per_sample = PER_ACTIVATION * per_sample + attack_bytes(shape)
-        fitting = SHARE_UNMEASURED * free_bytes(device) / per_sample
+        fitting = SHARE_UNMEASURED * free_bytes(device) / (PER_ACTIVATION * per_sample + kept)
     return max(min(_even(int(fitting)), most), 1)
 
 
-def attack_bytes(shape: tuple[int, ...]) -> int:
-    """Return the bytes per sample of `shape` that attacks keep besides the network's passes."""
+def attack_bytes(shape: tuple[int, ...], *, queries: int, open_batches: int) -> int:
+    """Return the bytes per sample of `shape` that attacks keep besides the network's passes.
+
+    Args:
+        shape: shape of one sample.
+        queries: of the Square attack, which draws random numbers per axis and channel for each ahead; 0 without it.
+        open_batches: batches in work at a time, see `refill`; 0 if batches are not refilled.
+    """
     axes_and_channels = len(shape) - 1 + shape[0]
-    return FLOAT * (COPIES * math.prod(shape) + QUERIES * axes_and_channels)
+    return FLOAT * ((COPIES + PER_BATCH * open_batches) * math.prod(shape) + queries * axes_and_channels)
 
 
 def _even(size: int) -> int:
@@ -68,7 +73,7 @@ def _even(size: int) -> int:
     return size // step * step
 
 
-def _measured(model: nn.Module, shape: tuple[int, ...], device: torch.device) -> float:
+def _measured(model: nn.Module, shape: tuple[int, ...], device: torch.device, kept: int) -> float:
     """Return how many samples fit on the CUDA `device` by the straight line through the peaks of two probes."""
     # The first pass also loads libraries, whose workspaces stay.
     if peak_bytes(model, shape, device, 1) is None:
@@ -84,7 +89,7 @@ def _measured(model: nn.Module, shape: tuple[int, ...], device: torch.device) ->
         return 1
     slope = max(peak - low, 0) / (more - few)
     fixed = max(low - slope * few, 0)
-    return SHARE * (free_bytes(device) - fixed) / (slope + attack_bytes(shape))
+    return SHARE * (free_bytes(device) - fixed) / (slope + kept)
 
 
 def peak_bytes(model: nn.Module, shape: tuple[int, ...], device: torch.device, samples: int) -> int | None:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.attacks.attack import Attack, resolve_attacks
 from stein_bench.attacks.batteries import find_battery
+from stein_bench.attacks.refill import OPEN_BATCHES
 from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
@@ -23,7 +24,7 @@ from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.survey import check_compensable, survey
-from stein_bench.preparation.batch_size import fitting_batch_size
+from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.report.document import AttackNetworkInfo
@@ -62,6 +63,11 @@ class Plan:
     attack_network: AttackNetworkInfo | None = None
 
     @property
+    def refill(self) -> bool:
+        """Whether attacks put samples of later batches in the places of finished ones; as configured, else on CUDA."""
+        return self.device.type == "cuda" if self.config.refill is None else self.config.refill
+
+    @property
     def workers(self) -> Workers:
         """How many processes read samples ahead. With ``auto`` none where the CPU, which they would share, computes."""
         return 0 if self.config.workers == "auto" and self.device.type == "cpu" else self.config.workers
@@ -73,7 +79,12 @@ class Plan:
     def batch_size(self, network: nn.Module) -> int:
         """Return the number of samples per batch: as configured, or what fits into memory for ``auto``."""
         if self.config.batch_size == "auto":
-            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device, len(self.samples))
+            kept = attack_bytes(
+                self.samples.shape,
+                queries=max((int(attack.params.get("queries", 0)) for attack in self.attacks), default=0),
+                open_batches=OPEN_BATCHES if self.refill else 0,
+            )
+            return fitting_batch_size(self.wrap(network), self.samples.shape, self.device, len(self.samples), kept)
         return self.config.batch_size
 
     def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:

@@ -13,9 +13,12 @@ from torch import Tensor
 from stein_bench.attacks import starts
 from stein_bench.attacks.search import Batch
 from stein_bench.config import make_config
+from stein_bench.data.samples import Samples
 from stein_bench.errors import RunError
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.preparation.plan import prepare
+from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
 from stein_bench.report.document import Report
 from tests.imitation import Device
@@ -151,3 +154,30 @@ def test_a_whole_batch_without_memory_ends_the_run_clearly(problem: dict[str, An
     with pytest.raises(RunError, match=r"sample/batch, clean: out of memory\. Under batch statistics the batch is "):
         evaluate("cuda", **problem, attack=["pgd"], stats="batch", batch_size=16)
     assert_complete(evaluate("cuda", **problem, attack=["pgd"], stats="batch", batch_size=8))
+
+
+@pytest.mark.parametrize("total", [3, 40])
+def test_the_automatic_batch_size_fits_and_wastes_little(
+    problem: dict[str, Any], total: int, imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a memory of so many MB, for APGD, which keeps most, on a batch that must not be split."""
+    settings = {**problem, "attack": ["apgd-ce:steps=3"], "batch_size": "auto", "device": "cuda", "refill": False}
+    plan = prepare(make_config(settings))
+    network = build_untrained(plan)
+    imitation_cuda.limit_bytes(total * 10**6)
+    monkeypatch.setattr(Samples, "__len__", lambda _: 10**6)  # as many as would not fit
+    size = plan.batch_size(network)
+    model = plan.wrap(network).requires_grad_(False)
+    attack = plan.attacks[0]
+
+    def fits(count: int) -> bool:
+        try:
+            inputs = torch.full((count, *plan.samples.shape), 0.5).cuda()
+            labels = torch.zeros(count, dtype=torch.long).cuda()
+            attack.run(model, inputs, labels, plan.task, classes=4, seeds=[0] * count, batch_dependent=True)
+        except torch.OutOfMemoryError:
+            return False
+        return True
+
+    assert fits(size)
+    assert not fits(int(1.5 * size) + 1), size

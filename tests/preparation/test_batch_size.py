@@ -46,7 +46,8 @@ class Square(nn.Module):
 
 
 SHAPE = (1, 1000)
-NEED = 3 * 4 * 1000 + memory.attack_bytes(SHAPE)
+KEPT = 70_000
+NEED = 3 * 4 * 1000 + KEPT
 """Estimated bytes of a sample: three times the activations, and what attacks keep."""
 
 
@@ -58,12 +59,12 @@ def test_on_the_cpu_the_estimate_takes_a_quarter_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch, free: float, size: int
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda _: 4 * free * NEED)
-    assert memory.fitting_batch_size(Square(), SHAPE, CPU, most=5000) == size
+    assert memory.fitting_batch_size(Square(), SHAPE, CPU, most=5000, kept=KEPT) == size
 
 
 def test_attacks_keep_copies_of_the_inputs_and_the_random_numbers_of_square() -> None:
-    assert memory.attack_bytes((3, 32, 32)) == 4 * (32 * 3 * 32 * 32 + 5000 * (2 + 3))
-    assert memory.attack_bytes((1, 8, 8, 8)) == 4 * (32 * 512 + 5000 * (3 + 1))
+    assert memory.attack_bytes((3, 32, 32), queries=5000, open_batches=0) == 4 * (12 * 3 * 32 * 32 + 5000 * (2 + 3))
+    assert memory.attack_bytes((1, 8, 8, 8), queries=0, open_batches=8) == 4 * 28 * 512
 
 
 GIB = 2**30
@@ -104,7 +105,7 @@ class Allocator:
         self.reserved = max(self.reserved, self.peak)
 
     def choose(self, shape: tuple[int, ...] = (3, 32, 32), most: int = 10**9) -> int:
-        return memory.fitting_batch_size(nn.Identity(), shape, torch.device("cuda"), most)
+        return memory.fitting_batch_size(nn.Identity(), shape, torch.device("cuda"), most, KEPT)
 
 
 @pytest.mark.parametrize("each", [1e5, 2e6, 9e7, 4e8, 2e9, 7e9])
@@ -116,7 +117,7 @@ def test_on_cuda_what_is_chosen_fits_and_is_no_less_than_two_thirds_of_what_does
         device = Allocator(monkeypatch, fixed, each, others)
         if not device.fits(1):
             continue
-        size, extra = device.choose(), memory.attack_bytes((3, 32, 32))
+        size, extra = device.choose(), KEPT
         largest = 0
         for bit in reversed(range(30)):
             largest += 2**bit if device.fits(largest + 2**bit, extra) else 0
@@ -180,9 +181,8 @@ def test_on_a_device_the_chosen_size_runs_and_its_double_does_not(monkeypatch: p
     )
     torch.cuda.set_per_process_memory_fraction(4 * GIB / torch.cuda.get_device_properties(device).total_memory)
     monkeypatch.setattr(memory, "free_bytes", lambda _: 4 * GIB - torch.cuda.memory_allocated(device))
-    monkeypatch.setattr(memory, "attack_bytes", lambda _: 0)
     try:
-        size = memory.fitting_batch_size(network.to(device).eval(), (3, 64, 64), device, 10**9)
+        size = memory.fitting_batch_size(network.to(device).eval(), (3, 64, 64), device, 10**9, 0)
         assert memory.peak_bytes(network, (3, 64, 64), device, size) is not None
         assert memory.peak_bytes(network, (3, 64, 64), device, round(1.5 * size)) is None
     finally:
