@@ -23,6 +23,15 @@ def journal_path(output: str | Path) -> Path:
     return Path(f"{output}{SUFFIX}")
 
 
+def interrupted_batch_size(path: Path) -> int | None:
+    """Return the batch size of the run whose journal is at `path`; None if there is none that can be read."""
+    try:
+        found = next(_documents(path), {})["batch_size"]
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+    return found if isinstance(found, int) else None
+
+
 class Journal:
     """Appends finished units to a file, one JSON line each; the first line identifies the run.
 

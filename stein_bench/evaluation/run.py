@@ -26,7 +26,7 @@ from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.batches import Evaluated, Setting
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
-from stein_bench.evaluation.journal import Journal, journal_path
+from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.outcomes import out_of_memory
@@ -82,7 +82,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = decide_task(plan, blank)
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
-    batch_size = plan.batch_size(blank)
+    batch_size = _batch_size(plan, blank)
     plan = with_attack_network(plan, blank, batch_size)
     setting = Setting(
         plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
@@ -122,6 +122,14 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         diagnostics=checks,
         adversarials=_save_adversarials(plan, keeper),
     )
+
+
+def _batch_size(plan: Plan, network: nn.Module) -> int:
+    """Return the number of samples per batch; an automatic one stays when a run is resumed, whatever is free now."""
+    config, known = plan.config, None
+    if config.resume and config.output is not None and config.batch_size == "auto":
+        known = interrupted_batch_size(journal_path(config.output))
+    return plan.batch_size(network) if known is None else known
 
 
 def _note_halving(progress: Progress, most: int) -> None:

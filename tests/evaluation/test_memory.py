@@ -14,6 +14,7 @@ from stein_bench.attacks import native
 from stein_bench.config import make_config
 from stein_bench.data.samples import Samples
 from stein_bench.errors import RunError, UsageError
+from stein_bench.evaluation.journal import interrupted_batch_size, journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.progress import Silent
@@ -93,6 +94,29 @@ def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_ex
     resumed = run(model, data, **options, refill=True, output=str(files[1]), resume=True)
     assert verdicts(resumed) == verdicts(plain)
     assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
+
+
+def test_a_resumed_run_keeps_its_automatic_batch_size(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another amount of memory may be free by then."""
+    output = tmp_path / "report.json"
+    options: dict[str, Any] = {"attack": ["fgsm", "pgd"], "batch_size": "auto", "output": str(output)}
+    monkeypatch.setattr("stein_bench.preparation.plan.fitting_batch_size", lambda *_: 8)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(native, "refill", _interrupt)
+        run(model, data, **options)
+    monkeypatch.setattr("stein_bench.preparation.plan.fitting_batch_size", lambda *_: 13)
+    assert interrupted_batch_size(journal_path(output)) == 8
+    report = run(model, data, **options, resume=True)
+    assert verdicts(report) == verdicts(run(model, data, attack=["fgsm", "pgd"]))
+    assert interrupted_batch_size(tmp_path / "none") is None
+    (tmp_path / "other").write_text("[1]\n")
+    assert interrupted_batch_size(tmp_path / "other") is None
+
+
+def _interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_an_attack_that_fails_when_refilled_is_said_so(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
