@@ -148,6 +148,14 @@ class RunConfig(Settings):
             return {**values, "attack": ()}
         return values
 
+    @field_validator("batch_size", "workers", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: object) -> object:
+        """Refuse other words in one sentence, instead of pydantic's one per alternative."""
+        if isinstance(value, str) and value != "auto" and not value.lstrip("-").isdigit():
+            raise ValueError("must be a whole number or 'auto'")
+        return value
+
     @field_validator("bn", "stats", "attack", mode="before")
     @classmethod
     def _one_or_many(cls, value: object, info: ValidationInfo) -> object:

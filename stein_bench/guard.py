@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -94,6 +95,20 @@ def forked_rng(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+def draws_random_numbers(function: Callable[[], object]) -> bool:
+    """Return whether `function` draws from a global RNG; their states are left as they were."""
+
+    def states() -> bytes:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+        drawn = [state.numpy() for state in (torch.get_rng_state(), *cuda)]
+        return pickle.dumps((random.getstate(), np.random.get_state(), drawn))
+
+    with forked_rng(0):
+        before = states()
+        function()
+        return states() != before
 
 
 @contextmanager

@@ -16,14 +16,19 @@ class MemoryLimit:
     Args:
         most: the number to start with, at least 1.
         on_halving: called with the new number when memory has run out.
+        fixed: whether the number stays, and running out of memory is an error.
 
     Attributes:
         most: the largest number of samples to process at once.
     """
 
-    def __init__(self, most: int, on_halving: Callable[[int], None] | None = None) -> None:
+    def __init__(self, most: int, on_halving: Callable[[int], None] | None = None, *, fixed: bool = False) -> None:
         self.most = max(most, 1)
-        self._on_halving = on_halving
+        self._on_halving, self._fixed = on_halving, fixed
+
+    def can_halve(self, tried: int) -> bool:
+        """Return whether fewer than `tried` samples, which did not fit, may be tried."""
+        return tried > 1 and not self._fixed
 
     def halve(self, tried: int) -> None:
         """Record that `tried` samples, at least 2, do not fit.
@@ -43,7 +48,7 @@ class MemoryLimit:
         If memory runs out, only that range is computed again, in two halves.
 
         Raises:
-            torch.OutOfMemoryError: a single sample does not fit.
+            torch.OutOfMemoryError: a single sample does not fit, or the number is fixed.
         """
         results: list[T] = []
         first = 0
@@ -54,7 +59,7 @@ class MemoryLimit:
                 first = last
                 continue
             except torch.OutOfMemoryError:
-                if last - first <= 1:
+                if not self.can_halve(last - first):
                     raise
             self.halve(last - first)
         return results

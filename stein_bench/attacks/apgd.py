@@ -129,6 +129,10 @@ class APGD(Search[Ascent]):
         learned, broken = self._evaluate(model, rows, numbers)
         return Step(self._move(learned, numbers), rows.current, broken)
 
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return one of each, but no backward pass at the last point."""
+        return 1, int(number < self.iterations)
+
     def last(self, rows: Ascent) -> Tensor:
         """Return the points of highest loss."""
         return rows.best

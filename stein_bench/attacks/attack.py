@@ -12,6 +12,7 @@ from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
+from stein_bench.attacks.refill import Found
 from stein_bench.attacks.search import Batch
 from stein_bench.attacks.torchattacks_library import construct, library_defaults, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
@@ -125,7 +126,7 @@ class Attack:
         classes: int,
         shape: Sequence[int],
         memory: MemoryLimit,
-    ) -> Iterator[Tensor]:
+    ) -> Iterator[Found]:
         """Yield the candidates for each of the batches in order, as `run` would, at a constant batch size.
 
         For attacks that are refilled (`refills`), under running statistics.

@@ -71,6 +71,10 @@ class FAB(Search[Approach]):
         found = ~right & (length(points - rows.center, self.norm) <= self.eps)
         return Step(replace(rows, current=_back_within(points, rows.center, right)), points, found)
 
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return two forward passes, to linearize and to look at the result, and a backward pass."""
+        return 2, 1
+
     def last(self, rows: Approach) -> Tensor:
         """Return the clean inputs."""
         return rows.center

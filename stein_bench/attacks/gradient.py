@@ -95,6 +95,10 @@ class PGD(Search[Iterates]):
         moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps))
         return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
 
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return one of each, but no backward pass where no step follows."""
+        return 1, int(number < self.steps)
+
     def last(self, rows: Iterates) -> Tensor:
         """Return the last iterates."""
         return rows.current
@@ -161,6 +165,10 @@ class Unperturbed(Search[Iterates]):
     def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
         """Evaluate the clean inputs."""
         return Step(rows, rows.current, ~still_right(model, self.task, rows.current, rows.labels))
+
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return one forward pass."""
+        return 1, 0
 
     def last(self, rows: Iterates) -> Tensor:
         """Return the clean inputs."""

@@ -17,7 +17,7 @@ from stein_bench.attacks.fab import FAB, nearest_fab
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
-from stein_bench.attacks.refill import refill
+from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
 from stein_bench.attacks.square import Square
 from stein_bench.memory import MemoryLimit
@@ -44,6 +44,8 @@ class Searches:
         """Return the samples with their target classes, if the attack is targeted."""
         if not self.targets:
             return batch
+        if call.batch_dependent:
+            return replace(batch, targets=call.targets(batch, slice(None), self.targets))
         parts = memory.in_parts(len(batch.seeds), lambda part: call.targets(batch, part, self.targets))
         return replace(batch, targets=torch.cat(parts))
 
@@ -223,10 +225,11 @@ def _run(name: str, call: Call, batch: Batch) -> Tensor:
     attack = NATIVE_ATTACKS[name](call)
     if isinstance(attack, Direct):
         return attack.run(batch)
-    aimed = attack.aimed(call, batch, MemoryLimit(len(batch.seeds)))
+    memory = MemoryLimit(len(batch.seeds), fixed=True)  # the caller can halve the batch
+    aimed = attack.aimed(call, batch, memory)
     if call.batch_dependent:
         return whole_batch(call.model, call.task, attack.searches, aimed)
-    return next(refill(call.model, attack.searches, [aimed], MemoryLimit(len(batch.seeds))))
+    return next(refill(call.model, attack.searches, [aimed], memory)).adv_inputs
 
 
 def run_native_refilled(
@@ -234,7 +237,7 @@ def run_native_refilled(
     call: Call,
     batches: Iterable[Batch],
     memory: MemoryLimit,
-) -> Iterator[Tensor]:
+) -> Iterator[Found]:
     """Yield the candidates for each batch in order, with samples of later batches in the places of finished ones.
 
     Args:
@@ -246,4 +249,6 @@ def run_native_refilled(
     attack = NATIVE_ATTACKS[name](call)
     assert isinstance(attack, Searches)
     aimed = (attack.aimed(call, batch, memory) for batch in batches)
-    yield from refill(call.model, attack.searches, aimed, memory)
+    for found in refill(call.model, attack.searches, aimed, memory):
+        aiming = len(found.adv_inputs) if attack.targets else 0
+        yield found._replace(forward_passes=found.forward_passes + aiming)

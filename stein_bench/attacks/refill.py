@@ -9,16 +9,16 @@ with requests, as "continuous batching".) Results are those of each sample alone
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from stein_bench.attacks.losses import Model
-from stein_bench.attacks.search import Batch, Rows, Search, Step
+from stein_bench.attacks.search import Batch, Rows, Search
 from stein_bench.host import upload_indices
 from stein_bench.memory import MemoryLimit
 
@@ -34,7 +34,7 @@ def refill(
     memory: MemoryLimit,
     *,
     open_batches: int = OPEN_BATCHES,
-) -> Iterator[Tensor]:
+) -> Iterator[Found]:
     """Yield the adversarial inputs of each of the `batches`, in order.
 
     Every sample goes through the attempts of the `searches` in turn until one breaks it. A sample that survives all
@@ -48,7 +48,7 @@ def refill(
         open_batches: most batches in work at a time.
 
     Raises:
-        torch.OutOfMemoryError: a step on a single sample does not fit.
+        torch.OutOfMemoryError: a step on a single sample does not fit, or `memory` is fixed.
     """
     yield from _Flow(model, searches, iter(batches), memory, open_batches).results()
 
@@ -60,7 +60,15 @@ def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_depende
     """
     if batch_dependent:
         return search.whole(model, batch, 0)
-    return next(refill(model, [search], [batch], MemoryLimit(len(batch.seeds))))
+    return next(refill(model, [search], [batch], MemoryLimit(len(batch.seeds), fixed=True))).adv_inputs
+
+
+class Found(NamedTuple):
+    """The adversarial inputs of a batch, and the passes that their search needed, in samples."""
+
+    adv_inputs: Tensor
+    forward_passes: int
+    backward_passes: int
 
 
 @dataclass(eq=False)
@@ -70,9 +78,20 @@ class _Open:
     batch: Batch
     adv_inputs: Tensor
     left: int
+    forward_passes: int = 0
+    backward_passes: int = 0
 
 
-@dataclass
+def _opened(batch: Batch) -> _Open:
+    try:
+        return _Open(batch, batch.inputs.clone(), len(batch.seeds))
+    except torch.OutOfMemoryError:
+        pass
+    torch.cuda.empty_cache()
+    return _Open(batch, batch.inputs.clone(), len(batch.seeds))
+
+
+@dataclass(eq=False)
 class _Sample:
     """One sample in work: where it is from, the number of its attempt, and the steps of that behind it."""
 
@@ -82,7 +101,7 @@ class _Sample:
     steps: int = 0
 
 
-@dataclass
+@dataclass(eq=False)
 class _Stage:
     """One search with its samples: those taking steps with their `rows`, those put aside, those waiting to begin."""
 
@@ -140,11 +159,12 @@ class _Flow:
         self._open: deque[_Open] = deque()
         self._exhausted = False
 
-    def results(self) -> Iterator[Tensor]:
+    def results(self) -> Iterator[Found]:
         while True:
             self._admit()
             while self._open and self._open[0].left == 0:
-                yield self._open.popleft().adv_inputs
+                done = self._open.popleft()
+                yield Found(done.adv_inputs, done.forward_passes, done.backward_passes)
             stage = self._next_stage()
             if stage is not None:
                 self._step(stage)
@@ -164,7 +184,7 @@ class _Flow:
             if batch is None:
                 self._exhausted = True
                 return
-            opened = _Open(batch, batch.inputs.clone(), len(batch.seeds))
+            opened = _opened(batch)
             self._open.append(opened)
             first.search.prefetch(batch)
             first.waiting.extend(_Sample(opened, row) for row in range(opened.left))
@@ -179,78 +199,92 @@ class _Flow:
 
     @torch.no_grad()
     def _step(self, stage: _Stage) -> None:
-        self._fill(stage)
-        step = self._advance(stage)
-        broken = step.broken.tolist()  # the one wait for the device
-        stays: list[int] = []
-        ends: list[int] = []
-        for row, sample in enumerate(stage.active):
+        """Make a step, on fewer samples if memory runs out: up to then nothing has changed but who is active."""
+        while True:
+            try:
+                stage.fill(self._memory.most)
+                step = self._computed(stage)
+                break
+            except torch.OutOfMemoryError:
+                tried = len(stage.active) or self._memory.most
+                if not self._memory.can_halve(tried):
+                    raise
+            # After the handler, because the exception keeps the tensors of the failed step alive.
+            self._memory.halve(tried)
+            if len(stage.active) > self._memory.most:
+                stage.put_aside(self._memory.most)
+        self._record(stage, step)
+
+    def _computed(self, stage: _Stage) -> _Outcome:
+        step = stage.search.advance(self._model, stage.rows, [sample.steps for sample in stage.active])
+        flags = step.broken.tolist()  # the one wait for the device
+        broken = [row for row, flag in enumerate(flags) if flag]
+        ends = [
+            row
+            for row, sample in enumerate(stage.active)
+            if not flags[row] and sample.steps + 1 == self._limit(stage, sample)
+        ]
+        stays = sorted(set(range(len(flags))) - {*broken, *ends})
+        finished = [row for row in ends if self._is_last(stage, stage.active[row])]
+        found = _results(stage.active, broken, step.points) if broken else []
+        if finished:
+            found += _results(stage.active, finished, stage.search.last(step.rows))
+        rows = step.rows if len(stays) == len(flags) else _selected(step.rows, stays) if stays else None
+        return _Outcome(found, [row for row in ends if row not in finished], stays, rows)
+
+    def _record(self, stage: _Stage, step: _Outcome) -> None:
+        for sample in stage.active:
+            forward, backward = stage.search.passes(sample.steps)
+            sample.origin.forward_passes += forward
+            sample.origin.backward_passes += backward
             sample.steps += 1
-            if not broken[row]:
-                (ends if sample.steps == self._limit(stage, sample) else stays).append(row)
-        self._finish(stage.active, [row for row, flag in enumerate(broken) if flag], lambda: step.points)
-        self._end_attempts(stage, step.rows, ends)
-        if len(stays) < len(stage.active):
-            stage.rows = _selected(step.rows, stays) if stays else None
-            stage.active = [stage.active[row] for row in stays]
-        else:
-            stage.rows = step.rows
+        for origin, target, points in step.found:
+            origin.adv_inputs.index_copy_(0, target, points)
+            origin.left -= len(points)
+        again = [stage.active[row] for row in step.again]
+        repeated = [sample for sample in again if sample.attempt + 1 < stage.search.attempts]
+        stage.waiting.extendleft(_Sample(old.origin, old.row, old.attempt + 1) for old in reversed(repeated))
+        for sample in again:
+            if sample not in repeated:
+                self._following(stage)[0].waiting.append(_Sample(sample.origin, sample.row))
+        stage.active = [stage.active[row] for row in step.stays]
+        stage.rows = step.rows
 
-    def _fill(self, stage: _Stage) -> None:
-        while True:
-            try:
-                return stage.fill(self._memory.most)
-            except torch.OutOfMemoryError:
-                if self._memory.most == 1:
-                    raise
-            self._memory.halve(self._memory.most)
+    def _following(self, stage: _Stage) -> list[_Stage]:
+        return self._stages[self._stages.index(stage) + 1 :]
 
-    def _advance(self, stage: _Stage) -> Step[Any]:
-        """Make a step, on half of the samples if memory runs out. Nothing is lost: a step changes nothing in place."""
-        while True:
-            try:
-                return stage.search.advance(self._model, stage.rows, [sample.steps for sample in stage.active])
-            except torch.OutOfMemoryError:
-                if len(stage.active) == 1:
-                    raise
-            self._memory.halve(len(stage.active))
-            stage.put_aside(self._memory.most)
+    def _is_last(self, stage: _Stage, sample: _Sample) -> bool:
+        """Whether no attempt follows the sample's present one."""
+        return sample.attempt + 1 == stage.search.attempts and not self._following(stage)
 
     def _limit(self, stage: _Stage, sample: _Sample) -> int:
         """Number of steps of the sample's attempt."""
-        another = stage is not self._stages[-1] or sample.attempt + 1 < stage.search.attempts
-        return stage.search.steps + int(stage.search.open_end and another)
-
-    def _end_attempts(self, stage: _Stage, rows: Rows, ends: list[int]) -> None:
-        """Let samples whose attempt has ended make the next one, or finish them after the last."""
-        following = self._stages[self._stages.index(stage) + 1 :]
-        finished, again = [], []
-        for row in ends:
-            sample = stage.active[row]
-            if sample.attempt + 1 < stage.search.attempts:
-                again.append(_Sample(sample.origin, sample.row, sample.attempt + 1))
-            elif following:
-                following[0].waiting.append(_Sample(sample.origin, sample.row))
-            else:
-                finished.append(row)
-        stage.waiting.extendleft(reversed(again))
-        self._finish(stage.active, finished, lambda: stage.search.last(rows))
-
-    def _finish(self, samples: list[_Sample], rows: list[int], points: Callable[[], Tensor]) -> None:
-        """Record the `points` at those rows as the results of their samples."""
-        if not rows:
-            return
-        found = points()
-        for origin, group in groupby(sorted(rows, key=lambda row: id(samples[row].origin)), _origin_of(samples)):
-            chosen = list(group)
-            source = upload_indices(chosen, found.device)
-            target = upload_indices([samples[row].row for row in chosen], found.device)
-            origin.adv_inputs.index_copy_(0, target, found.index_select(0, source))
-            origin.left -= len(chosen)
+        return stage.search.steps + int(stage.search.open_end and not self._is_last(stage, sample))
 
 
-def _origin_of(samples: list[_Sample]) -> Callable[[int], _Open]:
-    return lambda row: samples[row].origin
+@dataclass
+class _Outcome:
+    """What a step leads to: results, the rows of attempts that another one follows, the rows that stay, their state."""
+
+    found: list[tuple[_Open, Tensor, Tensor]]
+    again: list[int]
+    stays: list[int]
+    rows: Rows | None
+
+
+def _results(samples: list[_Sample], rows: list[int], points: Tensor) -> list[tuple[_Open, Tensor, Tensor]]:
+    """Return the `points` at those rows by batch, with the rows of that batch where they belong."""
+    by_origin: dict[int, list[int]] = {}
+    for row in rows:
+        by_origin.setdefault(id(samples[row].origin), []).append(row)
+    return [
+        (
+            samples[chosen[0]].origin,
+            upload_indices([samples[row].row for row in chosen], points.device),
+            points.index_select(0, upload_indices(chosen, points.device)),
+        )
+        for chosen in by_origin.values()
+    ]
 
 
 def _selected(rows: Rows, stays: list[int]) -> Rows:

@@ -131,6 +131,13 @@ class Search(ABC, Generic[R]):
     def advance(self, model: Model, rows: R, numbers: Sequence[int]) -> Step[R]:
         """Make one step; `numbers` are the steps that each sample has behind it in its attempt."""
 
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return the forward and backward passes of the step with `number` steps behind it, per sample.
+
+        In a batch of samples at different steps, a few more are computed, and not used.
+        """
+        return 1, 1
+
     @abstractmethod
     def last(self, rows: R) -> Tensor:
         """Return the points at which attempts without success end, (n, C, …)."""

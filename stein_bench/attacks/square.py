@@ -99,6 +99,10 @@ class Square(Search[Proposals]):
         lowest = torch.where(better, margins, rows.lowest)
         return Step(replace(rows, best=best, lowest=lowest, number=rows.number + 1), shown, broken)
 
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return one forward pass."""
+        return 1, 0
+
     def last(self, rows: Proposals) -> Tensor:
         """Return the best points."""
         return rows.best.view(-1, *self.shape)

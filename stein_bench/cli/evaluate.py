@@ -133,8 +133,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--refill/--no-refill",
-            help="In attacks that stop early, put samples of the next batches in the places of finished ones, under "
-            "running statistics. Verdicts are the same. Default: on a GPU, where batches should stay full.",
+            help="Under running statistics, replace samples whose attack has finished by samples of the next batches, "
+            "so that batches stay full; verdicts are the same. Default: on for GPUs, off for CPUs.",
             show_default=False,
             rich_help_panel=RUN,
         ),
@@ -146,7 +146,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="fp32|tf32|bf16",
-            help="Precision of an attack's own passes; what it finds is verified at --precision, its default.",
+            help="Precision of an attack's own passes (tf32: CUDA only); adversarial inputs are verified at "
+            "--precision. Default: that of --precision.",
             autocompletion=completing(lambda: ("fp32", "tf32", "bf16")),
             rich_help_panel=RUN,
         ),
@@ -155,7 +156,8 @@ def evaluate(
         bool | None,
         typer.Option(
             "--compile",
-            help="Compile the network for attacks (torch.compile); verification stays uncompiled.",
+            help="Compile the network for attacks (torch.compile), which takes seconds to minutes per batch size; "
+            "verification stays uncompiled.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -290,6 +292,8 @@ def _after_interrupt(settings: RunConfig) -> str:
 
     if settings.output is not None and journal_path(settings.output).exists():
         return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to continue."
+    if settings.output is not None:
+        return "interrupted before the first batch was finished; fitted networks stay in the cache."
     return "interrupted; fitted networks stay in the cache. With --output, finished batches are kept too."
 
 

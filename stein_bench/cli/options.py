@@ -30,7 +30,7 @@ def limit_option(help: str = "Evaluate the first N samples only.", panel: str | 
 
 def workers_option(panel: str | None = RUN) -> Any:
     """Return the option for processes that read data."""
-    text = "Processes that read data ahead. Default: auto, as many as suit; none for data in memory and on a CPU."
+    text = "Processes that read data ahead. Default: auto, which is 0 on a CPU or for data in memory."
     return typer.Option(metavar="N|auto", help=text, rich_help_panel=panel)
 
 

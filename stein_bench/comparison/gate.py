@@ -269,15 +269,10 @@ def _diagnostics(report: Report, policy: Policy) -> Iterable[Finding]:
             yield _finding(level, "diagnostic", message, diagnostic.variant, diagnostic.attack)
 
 
-def _attack_network(report: Report) -> str:
-    how = report.run.attack_network
-    return "the evaluated model" if how is None else how.summary()
-
-
 def _notes(now: Report, before: Report) -> Iterable[str]:
     """Yield the differences that are no reason to refuse but may explain a change."""
     pairs = {
-        "attack network": (_attack_network(now), _attack_network(before)),
+        "attack network": (now.run.attacked(), before.run.attacked()),
         "precision": (now.run.environment.precision, before.run.environment.precision),
         "seed": (now.run.seed, before.run.seed),
         "model": (now.model.name, before.model.name),

@@ -74,6 +74,12 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         )
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
+    networks = dict.fromkeys(subject.report.run.attacked() for subject in found)
+    if len(networks) > 1:
+        yield (
+            f"attacks ran on different networks ({'; '.join(networks)}): a weaker attack leaves a higher robust "
+            "accuracy"
+        )
     for name in dict.fromkeys(subject.name for subject in found if subject.variant.function_preserved):
         yield (
             f"{name} was converted with its function preserved; without fine-tuning it computes the original network's "

@@ -18,17 +18,19 @@ from stein_bench.evaluation.memory_format import FORMATS, MemoryFormat, faster_f
 from stein_bench.guard import forked_rng, model_untouched, repeatable_backends
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.preparation.plan import Plan
+from stein_bench.progress import Progress
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.report.provenance import device_name
 
 
-def with_attack_network(plan: Plan, network: nn.Module, batch_size: int) -> Plan:
+def with_attack_network(plan: Plan, network: nn.Module, batch_size: int, progress: Progress) -> Plan:
     """Return `plan` with how its attack network differs from the evaluated one, decided once for all variants.
 
     Args:
         plan: the run's plan.
         network: its network, of which only the architecture matters here.
         batch_size: samples per batch.
+        progress: is told that compiling begins.
 
     Raises:
         UsageError: the network cannot be compiled here.
@@ -40,6 +42,7 @@ def with_attack_network(plan: Plan, network: nn.Module, batch_size: int) -> Plan
     how = AttackNetworkInfo(compile=config.compile, precision=precision, memory_format="contiguous")
     with repeatable_backends():
         if config.compile:  # the compiler arranges the memory within the network itself
+            progress.note("compiling the attack network; every batch size takes seconds to minutes")
             _check_compiling(attack_network(evaluated, how, batch_size, batch_dependent=False), plan, batch_size)
         else:
             how = how.model_copy(update={"memory_format": _memory_format(plan, evaluated, how, batch_size)})
@@ -72,6 +75,8 @@ def _check_compiling(model: nn.Module | None, plan: Plan, batch_size: int) -> No
     try:
         with forked_rng(0), _unlogged():
             _pass(model, torch.zeros(padded_sizes(batch_size)[0], *plan.samples.shape, device=plan.device))
+    except torch.OutOfMemoryError as error:
+        raise UsageError("--compile: out of memory on a small batch; leave it out, or try --device cpu.") from error
     except Exception as error:
         reason = " ".join(str(error).partition("\n\n")[0].split())[:200].rstrip(".")  # without torch's advice on logs
         needed = "Triton" if plan.device.type == "cuda" else "a C++ compiler"
@@ -116,7 +121,9 @@ def _memory_format(plan: Plan, evaluated: Preprocessed, how: AttackNetworkInfo, 
     return remembered_format(matters, lambda: _measured_format(evaluated, how, batch_size, plan))
 
 
-def _measured_format(evaluated: Preprocessed, how: AttackNetworkInfo, batch_size: int, plan: Plan) -> MemoryFormat:
+def _measured_format(
+    evaluated: Preprocessed, how: AttackNetworkInfo, batch_size: int, plan: Plan
+) -> MemoryFormat | None:
     inputs = torch.rand(batch_size, *plan.samples.shape, generator=torch.Generator().manual_seed(0)).to(plan.device)
 
     def seconds(memory_format: MemoryFormat) -> float:
@@ -130,7 +137,9 @@ def _measured_format(evaluated: Preprocessed, how: AttackNetworkInfo, batch_size
     try:
         models = {name: _made(evaluated, how, name, batch_size) for name in FORMATS}
         return faster_format(seconds)
-    except (RuntimeError, TypeError):  # it cannot be copied, takes views that need the ordinary format, or is too large
+    except torch.OutOfMemoryError:
+        return None  # another time there may be room
+    except (RuntimeError, TypeError):  # it cannot be copied, or takes views that need the ordinary format
         return "contiguous"
 
 

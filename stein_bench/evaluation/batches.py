@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack
 from stein_bench.data.samples import Samples, Workers, batches, to_device
+from stein_bench.errors import RunError
+from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit
 from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import Task
@@ -88,6 +91,18 @@ class Evaluated:
     done: Collection[UnitKey] = frozenset()
     keeper: Keeper | None = None
 
+    @cached_property
+    def independent(self) -> bool:
+        """Whether a prediction depends on nothing but its sample: neither on its batch nor on random numbers."""
+        shape = self.setting.samples.shape
+
+        @torch.no_grad()
+        def predict() -> None:
+            with model_untouched(self.model):
+                self.model(torch.zeros(2, *shape, device=self.setting.device))
+
+        return not self.batch_dependent and not draws_random_numbers(predict)
+
     def attacked_by(self, attack: Attack) -> nn.Module:
         """Return the model that `attack` makes its passes on."""
         return attack.surrogate or self.attack_model or self.model
@@ -110,5 +125,10 @@ class Evaluated:
 def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:
     """Yield all batches in data order."""
     loaded = batches(setting.samples, setting.batch_size, workers=setting.workers)
-    for indices, inputs, labels in to_device(loaded, setting.device):
-        yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))
+    try:
+        for indices, inputs, labels in to_device(loaded, setting.device):
+            yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"out of memory: {setting.batch_size} samples do not fit; choose a smaller --batch-size."
+        ) from error

@@ -19,6 +19,7 @@ from stein_bench.evaluation.outcomes import (
     Compute,
     Computed,
     CountingModel,
+    WholeBatchError,
     clean_columns,
     corruption_columns,
     fatal,
@@ -62,14 +63,16 @@ def _attack_phase(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[
     setting = evaluated.setting
     if attack.info.is_corruption:
         return _phase(replace(evaluated, keeper=None), attack.label, partial(corruption_columns, evaluated, attack))
-    if setting.refill and not evaluated.batch_dependent and attack.refills(setting.task):
+    if setting.refill and attack.refills(setting.task) and evaluated.independent:
         return refilled_phase(evaluated, attack)
-    return _phase(evaluated, attack.label, partial(_attack_columns, evaluated, attack, kept))
+    whole = attack.info.backend == "torchattacks"  # draws its random numbers for the whole batch
+    return _phase(evaluated, attack.label, partial(_attack_columns, evaluated, attack, kept), whole=whole)
 
 
-def _phase(evaluated: Evaluated, phase: str, compute: Compute) -> Iterator[Unit]:
+def _phase(evaluated: Evaluated, phase: str, compute: Compute, *, whole: bool = False) -> Iterator[Unit]:
+    """Yield the units of a phase; `whole`: the batch must not be split, although its samples are independent."""
     for number, batch, again in evaluated.unfinished(phase):
-        unit = _timed_unit(evaluated, phase, number, batch, compute)
+        unit = _timed_unit(evaluated, phase, number, batch, compute, whole)
         if again:
             continue
         yield unit
@@ -77,7 +80,9 @@ def _phase(evaluated: Evaluated, phase: str, compute: Compute) -> Iterator[Unit]
             return
 
 
-def _timed_unit(evaluated: Evaluated, phase: str, number: int, batch: LoadedBatch, compute: Compute) -> Unit:
+def _timed_unit(
+    evaluated: Evaluated, phase: str, number: int, batch: LoadedBatch, compute: Compute, whole: bool
+) -> Unit:
     started = time.perf_counter()
     setting, columns = evaluated.setting, Columns()
     forward = backward = 0
@@ -85,7 +90,7 @@ def _timed_unit(evaluated: Evaluated, phase: str, number: int, batch: LoadedBatc
     try:
         # No native attack draws from the global RNG; if the model does, results are at least reproducible.
         with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
-            if evaluated.batch_dependent:
+            if evaluated.batch_dependent or whole:
                 columns, forward, backward = compute(batch)
             else:
                 columns, forward, backward = in_parts(compute, batch, setting.memory)
@@ -93,7 +98,8 @@ def _timed_unit(evaluated: Evaluated, phase: str, number: int, batch: LoadedBatc
         ends_run = fatal(evaluated, phase, error)
         if ends_run is not None:
             raise ends_run from error
-        message = message_of(error)
+        out = whole and isinstance(error, torch.OutOfMemoryError)
+        message = message_of(WholeBatchError() if out else error)
     seconds = seconds_since(started, setting)
     return Unit(evaluated.variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
 
@@ -124,7 +130,10 @@ def _replayed(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit
     if all((variant, phase, number) in evaluated.done for number in (0, 1)):
         return
     if any((variant, attack.label, number) in evaluated.done for number in range(setting.batch_count)):
-        _attack_again(evaluated, attack, kept)
+        try:
+            _attack_again(evaluated, attack, kept)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(evaluated, phase) from error
     if len(kept.batches) < setting.batch_count and not kept.full:
         return
     shuffled = partial(replay_shuffled, seed=derive_seed(setting.seed, attack.label))

@@ -44,12 +44,12 @@ def faster_format(seconds: Seconds) -> MemoryFormat:
     return "channels_last" if statistics.median(ratios) >= CLEARLY else "contiguous"
 
 
-def remembered_format(matters: Mapping[str, Any], choose: Callable[[], MemoryFormat]) -> MemoryFormat:
+def remembered_format(matters: Mapping[str, Any], choose: Callable[[], MemoryFormat | None]) -> MemoryFormat:
     """Return the format chosen before under the same circumstances, or `choose` one and remember it.
 
     Args:
         matters: JSON values, everything that may affect which format is faster.
-        choose: measures.
+        choose: measures; None if it could not: then the ordinary format is returned, and nothing remembered.
     """
     key = hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "memory-formats" / f"{key}.json"
@@ -57,6 +57,8 @@ def remembered_format(matters: Mapping[str, Any], choose: Callable[[], MemoryFor
     if known is not None:
         return known
     chosen = choose()
+    if chosen is None:
+        return "contiguous"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps({"memory_format": chosen, **matters}, indent=2, sort_keys=True) + "\n")

@@ -93,19 +93,32 @@ def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs:
             model, batch.inputs, adv_inputs, batch.labels, task,
             norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
         )  # fmt: skip
-    if keeper is not None and keeper.wants(evaluated.variant, attack.label):
-        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
-        offer(keeper, evaluated.variant, attack.label, model, task, attacked)
     columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
     maker = evaluated.attacked_by(attack)
     if maker is evaluated.attack_model:
         columns[DISAGREES] = disagreements(maker, batch.inputs, adv_inputs, batch.labels, task, verdicts.outcomes)
+    # Last: if memory runs out before, all of this is done again.
+    if keeper is not None and keeper.wants(evaluated.variant, attack.label):
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
+        offer(keeper, evaluated.variant, attack.label, model, task, attacked)
     return columns
 
 
 def message_of(error: Exception) -> str:
     """Return an error of an attack or a model in one line."""
+    if isinstance(error, WholeBatchError):
+        return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+class WholeBatchError(Exception):
+    """Memory ran out in an attack whose results depend on which samples share its batch."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "out of memory. It draws its random numbers for the whole batch, which is therefore not split: choose a "
+            "smaller --batch-size."
+        )
 
 
 def fatal(evaluated: Evaluated, phase: str, error: Exception) -> RunError | None:

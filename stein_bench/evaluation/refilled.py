@@ -11,10 +11,9 @@ from torch import Tensor
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.search import Batch
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch
-from stein_bench.evaluation.outcomes import CountingModel, joined, judged, message_of, seconds_since
+from stein_bench.evaluation.outcomes import joined, judged, message_of, seconds_since
 from stein_bench.evaluation.units import Columns, Unit
-from stein_bench.guard import forked_rng, model_untouched
-from stein_bench.seeds import derive_seed
+from stein_bench.guard import model_untouched
 
 
 class _UnreadableDataError(Exception):
@@ -27,37 +26,38 @@ class _UnreadableDataError(Exception):
 
 def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
     """Yield the units of an attack that is refilled (`Attack.refills`), in data order."""
-    setting, counting = evaluated.setting, CountingModel(evaluated.attacked_by(attack))
+    setting, variant, maker = evaluated.setting, evaluated.variant, evaluated.attacked_by(attack)
     source = _Source(evaluated, attack)
     results = attack.run_refilled(
-        counting, source.batches(), setting.task,
+        maker, source.batches(), setting.task,
         classes=setting.classes, shape=setting.samples.shape, memory=setting.memory,
     )  # fmt: skip
     while True:
         started, read_before = time.perf_counter(), source.seconds
-        passes = counting.forward_passes, counting.backward_passes
-        columns: Columns = {}
-        message = ""
         try:
-            with forked_rng(derive_seed(setting.seed, attack.label, source.read)), model_untouched(counting):
-                adv_inputs = next(results, None)
-            if adv_inputs is None:
+            with model_untouched(maker):
+                found = next(results, None)
+            if found is None:
                 return
-            columns = _judged_in_parts(evaluated, attack, source.in_work[0][1], adv_inputs)
+            columns = _judged_in_parts(evaluated, attack, source.in_work[0][1], found.adv_inputs)
         except _UnreadableDataError as unreadable:
             raise unreadable.error from None
-        except Exception as error:
-            if not source.in_work:
-                raise
-            message = message_of(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other attacks go on
+            yield from _failed(evaluated, attack, source, message_of(error))
+            return
         number, batch, again = source.in_work.popleft()
-        if message or not again:
+        source.finished.add(number)
+        if not again:
             seconds = seconds_since(started, setting) - (source.seconds - read_before)
-            forward, backward = counting.forward_passes - passes[0], counting.backward_passes - passes[1]
-            yield Unit(
-                evaluated.variant, attack.label, number, batch.indices, columns, seconds, forward, backward, message
-            )
-        if message:
+            passes = found.forward_passes, found.backward_passes
+            yield Unit(variant, attack.label, number, batch.indices, columns, seconds, *passes)
+
+
+def _failed(evaluated: Evaluated, attack: Attack, source: _Source, message: str) -> Iterator[Unit]:
+    """Yield the failed unit of the first batch that was still to be computed, unless that was for the keeper alone."""
+    for number, batch, again in (*source.in_work, *evaluated.unfinished(attack.label)):
+        if not again and number not in source.finished:
+            yield Unit(evaluated.variant, attack.label, number, batch.indices, message=message)
             return
 
 
@@ -66,21 +66,20 @@ class _Source:
 
     Attributes:
         in_work: those read so far without results, see `Evaluated.unfinished`.
-        read: number of batches read.
+        finished: numbers of the batches that have results.
         seconds: time spent on reading.
     """
 
     def __init__(self, evaluated: Evaluated, attack: Attack) -> None:
         self._evaluated, self._attack = evaluated, attack
         self.in_work: deque[tuple[int, LoadedBatch, bool]] = deque()
-        self.read = 0
+        self.finished: set[int] = set()
         self.seconds = 0.0
 
     def batches(self) -> Iterator[Batch]:
         left = self._evaluated.unfinished(self._attack.label)
         while (found := self._next(left)) is not None:
             self.in_work.append(found)
-            self.read += 1
             batch, seed = found[1], self._evaluated.setting.seed
             yield Batch.untargeted(batch.inputs, batch.labels, attack_seeds(seed, self._attack, batch.ids))
 

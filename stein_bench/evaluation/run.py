@@ -83,7 +83,9 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     batch_size = _batch_size(plan, blank)
-    plan = with_attack_network(plan, blank, batch_size)
+    if config.batch_size == "auto":
+        progress.note(f"--batch-size auto: batches of {batch_size}")
+    plan = with_attack_network(plan, blank, batch_size, progress)
     setting = Setting(
         plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
         refill=plan.refill,
@@ -115,6 +117,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             wall_seconds=time.perf_counter() - started,
             preset=config.preset,
             attack_network=plan.attack_network,
+            batch_size=batch_size if config.batch_size == "auto" else None,
         ),
         model=_model_info(plan, blank, classes, results),
         data=_data_info(plan),
@@ -133,7 +136,7 @@ def _batch_size(plan: Plan, network: nn.Module) -> int:
 
 
 def _note_halving(progress: Progress, most: int) -> None:
-    progress.note(f"out of memory: continuing with at most {most} samples at once; verdicts do not depend on it")
+    progress.note(f"out of memory: continuing with at most {most} samples at once, on which no verdict depends")
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:

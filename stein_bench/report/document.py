@@ -58,6 +58,15 @@ class Run(Part):
     attack_network: AttackNetworkInfo | None = Field(
         default=None, exclude_if=is_none, description="omitted if attacks use the evaluated model itself"
     )
+    batch_size: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what --batch-size auto chose; omitted otherwise",
+    )
+
+    def attacked(self) -> str:
+        """Return in a few words what attacks ran on."""
+        return "the evaluated model" if self.attack_network is None else self.attack_network.summary()
 
 
 class Preprocessing(Part):

@@ -210,7 +210,7 @@ def test_attempts_after_the_first_get_only_what_stands_and_spoil_nothing() -> No
     batch = Batch.untargeted(inputs, labels, range(20))
     wrong = ~right(model, 1 - inputs, labels) & (inputs[:, 0] > 0.5)
     assert 0 < wrong.sum() < 20
-    adv = next(refill(model, [breaks_some, breaks_nothing], [batch], MemoryLimit(20)))
+    adv = next(refill(model, [breaks_some, breaks_nothing], [batch], MemoryLimit(20))).adv_inputs
     assert sizes == [20, 20 - int(wrong.sum())]
     assert torch.equal(~right(model, adv, labels), wrong)
     sizes.clear()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from stein_bench.attacks import refill as refill_module
 from stein_bench.attacks.attack import Attack, resolve_attack
 from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.gradient import PGD, Iterates
@@ -83,12 +84,13 @@ def refilled(
     seeds = seeds_of(len(inputs))
     batches = (Batch.untargeted(inputs[part], labels[part], [seeds[i] for i in part]) for part in parts)
     memory = MemoryLimit(capacity or batch_size, on_halving)
-    found = list(attack.run_refilled(model, batches, TASK, classes=6, shape=SHAPE, memory=memory))
+    results = attack.run_refilled(model, batches, TASK, classes=6, shape=SHAPE, memory=memory)
+    found = [result.adv_inputs for result in results]
     assert [len(part) for part in found] == [len(part) for part in parts]
-    results = torch.empty_like(inputs)
+    in_order = torch.empty_like(inputs)
     if found:
-        results[order] = torch.cat(found)
-    return results
+        in_order[order] = torch.cat(found)
+    return in_order
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -205,6 +207,24 @@ def test_memory_that_runs_out_as_samples_join_loses_none(monkeypatch: pytest.Mon
     found = refilled(attack, model, inputs, labels, batch_size=10, order=order, capacity=40, on_halving=halvings.append)
     assert torch.equal(found, expected)
     assert halvings == [20, 10]
+
+
+@pytest.mark.parametrize("name", ["_results", "_selected"])
+def test_memory_that_runs_out_as_results_are_taken_out_loses_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, inputs, labels = model_and_samples()
+    attack = resolve_attack("autoattack:steps=4,queries=9,eps=0.012")
+    expected = run(attack, model, inputs, labels)
+    real, calls = getattr(refill_module, name), list[int]()
+
+    def short(*args: object) -> object:
+        calls.append(1)
+        if len(calls) in (1, 3, 8):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(*args)
+
+    monkeypatch.setattr(refill_module, name, short)
+    found = refilled(attack, model, inputs, labels, batch_size=32, order=list(range(COUNT)), capacity=64)
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_a_sample_that_does_not_fit_alone_is_an_error() -> None:

@@ -541,7 +541,7 @@ def test_a_network_that_cannot_be_compiled_is_refused_before_anything_is_trained
     monkeypatch.setattr(torch, "compile", failing)
     result = invoke("evaluate", model, "--data", data, "--attack", "fgsm", "--compile")
     assert result.exit_code == 2
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 2  # that it compiles, and that it cannot
     assert "--compile: torch.compile fails on" in result.stderr
     assert "No working C++ compiler found" in result.stderr
     assert not (own_cache / "fits").exists()

@@ -18,12 +18,12 @@ from stein_bench.evaluation.journal import interrupted_batch_size, journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.progress import Silent
-from stein_bench.report.adversarials import adversarials_path
+from stein_bench.report.adversarials import adversarials_path, read_adversarials
 from stein_bench.report.document import Report
 
 ATTACKS = [
     "fgsm", "pgd", "apgd-dlr:steps=5", "fab-t:steps=4", "autoattack:steps=4,queries=12", "fab:steps=4,targets=2",
-    "torchattacks.FGSM", "noise-gaussian",
+    "noise-gaussian",
 ]  # fmt: skip
 
 
@@ -96,6 +96,126 @@ def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_ex
     assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
 
 
+@pytest.mark.parametrize("refill", [False, True])
+def test_a_model_that_draws_random_numbers_gives_the_same_report_for_the_same_seed(
+    tmp_path: Path, data: str, refill: bool
+) -> None:
+    """It is not refilled: on which samples a draw falls would depend on when others finish."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    options: dict[str, Any] = {"attack": ["pgd", "apgd-dlr:steps=5"], "weights": "none", "batch_size": 7}
+    reports = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        reports.append(run(f"{tmp_path / 'noisy.py'}:make", data, **options, refill=refill))
+    plain = run(f"{tmp_path / 'noisy.py'}:make", data, **options, refill=False)
+    assert verdicts(reports[0]) == verdicts(reports[1]) == verdicts(plain)
+    assert len(set(verdicts(plain)[0].robust.values())) > 1
+
+
+NOISY = """
+import torch
+from torch import nn
+
+
+class Noisy(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.norm, self.num_classes = nn.BatchNorm2d(3), num_classes
+
+    def forward(self, x):
+        return (self.norm(x) + 0.3 * torch.randn_like(x)).mean(dim=(2, 3))[:, : self.num_classes]
+
+
+def make(num_classes=3):
+    return Noisy(num_classes)
+"""
+
+
+def test_passes_do_not_depend_on_refilling_or_interruptions(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attacks = [
+        "pgd:restarts=2",
+        "apgd-dlr:steps=6",
+        "fab-t:steps=3",
+        "square:queries=9",
+        "autoattack:steps=3,queries=9",
+    ]
+    plain = run(model, data, attack=attacks, batch_size=8)
+    expected = [(attack.forward_passes, attack.backward_passes) for attack in plain.variants[0].attacks]
+    real = native.refill
+
+    def interrupted(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        results = real(*args, **kwargs)
+        for _ in range(3):
+            yield next(results)
+        raise KeyboardInterrupt
+
+    output = str(tmp_path / "report.json")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(native, "refill", interrupted)
+        run(model, data, attack=attacks, batch_size=8, refill=True, output=output)
+    resumed = run(model, data, attack=attacks, batch_size=8, refill=True, output=output, resume=True)
+    assert [(attack.forward_passes, attack.backward_passes) for attack in resumed.variants[0].attacks] == expected
+
+
+def test_a_failed_attempt_to_make_examples_again_spoils_no_finished_attack(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = str(tmp_path / "report.json")
+    options: dict[str, Any] = {"batch_size": 8, "refill": True, "output": output, "save_adversarials": 3}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("stein_bench.evaluation.run._checks", _interrupt)
+        run(model, data, attack=["pgd"], **options)
+
+    def broken(*_: Any, **__: Any) -> Iterator[Any]:
+        raise ValueError("boom")
+        yield
+
+    monkeypatch.setattr(native, "refill", broken)
+    (attack,) = run(model, data, attack=["pgd"], **options, resume=True).variants[0].attacks
+    assert attack.status == "ok"
+    (attack,) = run(model, data, attack=["pgd"], batch_size=8, refill=True).variants[0].attacks
+    assert (attack.status, attack.message) == ("failed", "ValueError: boom")
+
+
+@pytest.mark.parametrize("refill", [False, True])
+def test_examples_are_kept_once_if_memory_runs_out_after_them(
+    model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refill: bool
+) -> None:
+    from stein_bench.evaluation import outcomes
+
+    real, calls = outcomes.disagreements, list[int]()
+
+    def short(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(*args)
+
+    monkeypatch.setattr(outcomes, "disagreements", short)
+    path = tmp_path / "report.json"
+    options: dict[str, Any] = {"attack": ["pgd"], "attack_precision": "bf16", "refill": refill}
+    report = run(model, data, **options, save_adversarials=20, output=str(path))
+    path.write_text(report.to_json())
+    gallery = read_adversarials(report, path)
+    assert gallery is not None
+    assert len({example.index for example in gallery.examples}) == len(gallery.examples) == 20
+
+
+def test_target_classes_under_batch_statistics_come_from_the_whole_batch(
+    model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stein_bench.attacks import call
+
+    def short(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(call, "ranked_targets", short)
+    with pytest.raises(RunError, match=r"out of memory\. Under batch statistics"):
+        run(model, data, bn="stein", stats="batch", attack=["fab-t:steps=2"])
+
+
 def test_a_resumed_run_keeps_its_automatic_batch_size(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,10 +280,28 @@ def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
     assert verdicts(report) == verdicts(expected)
     assert not report.dishonest()
     halved = [note for note in notes.notes if "out of memory" in note]
-    assert [note.split(";")[0] for note in halved] == [
+    assert [note.split(", on")[0] for note in halved] == [
         "out of memory: continuing with at most 8 samples at once",
         "out of memory: continuing with at most 4 samples at once",
     ]
+
+
+def test_attacks_that_draw_for_a_whole_batch_are_not_split(model: str, data: str, fits: list[int]) -> None:
+    """On halves they would be other attacks, whose verdicts would depend on what ran before."""
+    expected = run(model, data, attack=["pgd", "torchattacks.Square:n_queries=20"])
+    fits.append(9)
+    report = run(model, data, attack=["pgd", "torchattacks.Square:n_queries=20"])
+    ours, library = report.variants[0].attacks
+    assert verdicts(report)[0].robust[ours.label] == verdicts(expected)[0].robust[ours.label]
+    assert library.status == "failed"
+    assert library.message == (
+        "out of memory. It draws its random numbers for the whole batch, which is therefore not split: choose a "
+        "smaller --batch-size."
+    )
+    assert (
+        run(model, data, attack=["torchattacks.Square:n_queries=20"], batch_size=8).variants[0].attacks[0].status
+        == "ok"
+    )
 
 
 def test_only_the_batch_that_did_not_fit_is_done_again(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:

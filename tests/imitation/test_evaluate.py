@@ -162,8 +162,9 @@ def test_saved_adversarial_examples_are_the_same(
 
 
 def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
-    problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch, imitation_cuda: Device
+    problem: dict[str, Any], imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The device first: it replaces the same function, and what was replaced last must be put back first.
     options = {**problem, "attack": ["pgd", "fgsm"], "batch_size": 3}
     expected = evaluate("cuda", **options)
     timed: list[float] = []

@@ -93,9 +93,8 @@ def test_a_refilled_run_takes_fewer_calls_on_the_same_samples(
         runs[refill] = list(found), report.variants[0].attacks[0]
     (apart, plain), (together, refilled) = runs[False], runs[True]
     assert len(together) < len(apart)
-    # A pass over a full batch may include samples at their last point, which need no backward pass.
     assert plain.forward_passes == refilled.forward_passes
-    assert plain.backward_passes <= refilled.backward_passes <= 1.2 * plain.backward_passes
+    assert plain.backward_passes == refilled.backward_passes
 
 
 def test_random_starts_are_drawn_by_another_thread_and_are_the_same(
@@ -126,7 +125,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
 ) -> None:
     options = {
         **problem,
-        "attack": ["pgd", "autoattack:steps=3,queries=9", "torchattacks.FGSM", "noise-gaussian"],
+        "attack": ["pgd", "autoattack:steps=3,queries=9", "noise-gaussian"],
         "batch_size": 16,
     }
     expected = evaluate("cuda", **options, refill=refill)
@@ -135,7 +134,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
     report = run_evaluation(make_config({**options, "refill": refill, "device": "cuda"}), progress=notes)
     assert outcomes(report) == outcomes(expected)
     halved = [note for note in notes.notes if "out of memory" in note]
-    assert halved == ["out of memory: continuing with at most 8 samples at once; verdicts do not depend on it"]
+    assert halved == ["out of memory: continuing with at most 8 samples at once, on which no verdict depends"]
 
 
 @pytest.mark.parametrize("refill", [False, True])

@@ -195,9 +195,10 @@ def test_an_attack_network_and_how_often_its_verdicts_differ_are_noted(make_repo
     how = AttackNetworkInfo(compile=True, precision="bf16", memory_format="channels_last")
     report = replaced(report, run=replaced(report.run, attack_network=how))
     note = (
-        "attack network: bf16, compiled, channels last; 3 of 20 verdicts on its own adversarial inputs differ from the "
-        "evaluated model's (fp32); all figures are those of the evaluated model"
+        "attack network: bf16, compiled, channels last; its verdict differs from the "
+        "evaluated model's (fp32) on 3 of 20 adversarial inputs; all figures are those of the evaluated model"
     )
+    assert "times of attacks include compilation" in flat(rendered(report))
     assert note in flat(rendered(report))
     assert f"- {note}" in report_markdown([("r", report)])
     page = html_page([Source("r", report)])

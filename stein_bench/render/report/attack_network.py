@@ -16,9 +16,11 @@ def attack_network_notes(report: Report) -> Iterator[str]:
     found = [attack.verdict_differences for attack in attacks if attack.verdict_differences is not None]
     if not found:
         yield f"attack network: {how.summary()}; all figures are those of the evaluated model"
-        return
-    yield (
-        f"attack network: {how.summary()}; {sum(found):,} of {len(found) * report.data.samples:,} verdicts on its own "
-        f"adversarial inputs differ from the evaluated model's ({report.run.environment.precision}); all figures are "
-        "those of the evaluated model"
-    )
+    else:
+        yield (
+            f"attack network: {how.summary()}; its verdict differs from the evaluated model's "
+            f"({report.run.environment.precision}) on {sum(found):,} of {len(found) * report.data.samples:,} "
+            "adversarial inputs; all figures are those of the evaluated model"
+        )
+    if how.compile:
+        yield "times of attacks include compilation"
