@@ -162,9 +162,8 @@ def test_saved_adversarial_examples_are_the_same(
 
 
 def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
-    problem: dict[str, Any], imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
+    problem: dict[str, Any], imitation_cuda: Device
 ) -> None:
-    # The device first: it replaces the same function, and what was replaced last must be put back first.
     options = {**problem, "attack": ["pgd", "fgsm"], "batch_size": 3}
     expected = evaluate("cuda", **options)
     timed: list[float] = []
@@ -173,9 +172,11 @@ def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
         timed.extend(seconds(name) for name in FORMATS)
         return "channels_last"
 
-    monkeypatch.setattr(attack_choice, "remembered_format", lambda _, choose: choose())
-    monkeypatch.setattr(attack_choice, "faster_format", chosen)
-    found = evaluate("cuda", **options)
+    # Put back here: the device has replaced the first one too, and is removed before a test's other replacements.
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(attack_choice, "remembered_format", lambda _, choose: choose())
+        patched.setattr(attack_choice, "faster_format", chosen)
+        found = evaluate("cuda", **options)
     assert len(timed) == 2
     assert found.run.attack_network is not None
     assert found.run.attack_network.memory_format == "channels_last"
