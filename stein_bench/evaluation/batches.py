@@ -105,7 +105,8 @@ class Evaluated:
 
     def attacked_by(self, attack: Attack) -> nn.Module:
         """Return the model that `attack` makes its passes on."""
-        return attack.surrogate or self.attack_model or self.model
+        chosen = (attack.surrogate, self.attack_model)
+        return next((model for model in chosen if model is not None), self.model)
 
     def unfinished(self, phase: str) -> Iterator[tuple[int, LoadedBatch, bool]]:
         """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""
