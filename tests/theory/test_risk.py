@@ -137,11 +137,12 @@ def test_an_error_in_one_setting_ends_all(monkeypatch: pytest.MonkeyPatch) -> No
         raise KeyboardInterrupt
 
     monkeypatch.setattr(risk_module, "draw_moments", fail)
-    before = torch.get_num_threads()
+    before, running = torch.get_num_threads(), set(threading.enumerate())
     with pytest.raises(KeyboardInterrupt):
         simulate()
     assert torch.get_num_threads() == before
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+    left = set(threading.enumerate()) - running  # torch.compile keeps threads of its own
+    assert not [thread for thread in left if thread.name.startswith("ThreadPool")]
 
 
 def test_intervals_cover_the_known_ratio_as_often_as_they_say() -> None:
