@@ -15,7 +15,7 @@ ATTACKS = [name for name in SUBJECTS if name != "noise"]
 SHRINKING = ("pgd", "mifgsm", "apgd-ce", "fab-t")
 SIZED = ("pgd", "square", "noise")
 """Subjects for which sizes are compared; the others are made of the same parts."""
-BESIDES = 11
+BESIDES = 8
 """Most waits for a batch besides the steps of its attack: inputs, labels, random start and verdicts, clean and not."""
 
 
