@@ -53,7 +53,7 @@ def counted(results: Path) -> Row:
 
 
 def marked_files() -> list[str]:
-    """Return the files with tests marked `gpu`: the others may need packages that a lent machine lacks."""
+    """Return the files with tests marked `gpu`: the others may need packages that the machine lacks."""
     files = sorted((ROOT / "tests").rglob("test_*.py"))
     return [str(file.relative_to(ROOT)) for file in files if "pytest.mark.gpu" in file.read_text(encoding="utf-8")]
 
