@@ -8,16 +8,15 @@ steps on the whole batch, every point it evaluates is scored, and its result is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stein_bench.attacks.geometry import direction, per_sample, project
-from stein_bench.attacks.gradient import Iterates
-from stein_bench.attacks.losses import Loss, Model, loss_gradient
-from stein_bench.attacks.search import Batch, Search, Start, Step
+from stein_bench.attacks.geometry import per_sample
+from stein_bench.attacks.gradient import PGD
+from stein_bench.attacks.losses import Loss, Model
 from stein_bench.tasks import IGNORE, Task
 
 
@@ -79,7 +78,7 @@ def segpgd_loss(logits: Tensor, labels: Tensor, shift: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SegPGD(Search[Iterates]):
+class SegPGD(PGD):
     """Projected gradient ascent whose weight moves from correct to misclassified pixels.
 
     In step t of T the shift is (t - 1) / (2·T): the first steps break pixels that are still correct, later ones keep
@@ -87,33 +86,9 @@ class SegPGD(Search[Iterates]):
     Source: Gu et al. (2022), algorithm 1 and section 3.
     """
 
-    task: Task
-    norm: str
-    eps: float
-    alpha: float
-    steps: int
-    start: Start | None = None
-    attempts: int = 1
-
-    def begin(self, batch: Batch, attempts: Sequence[int]) -> Iterates:
-        """Start at the clean images or at the perturbations of `start`."""
-        current = batch.inputs
-        if self.start is not None:
-            current = project(current + self.start(batch, attempts), current, self.norm, self.eps)
-        return Iterates(batch.inputs, batch.labels, current)
-
-    def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
-        """Evaluate the current points, all after the same number of steps, and move along the gradient."""
-        gradient, logits, _ = loss_gradient(
-            model, rows.current, rows.labels, rows.labels, _shifted(numbers[0] / (2 * self.steps))
-        )
-        ahead = rows.current + self.alpha * direction(gradient, self.norm)
-        moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps))
-        return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
-
-    def last(self, rows: Iterates) -> Tensor:
-        """Return the last iterates."""
-        return rows.current
+    def loss(self, numbers: Sequence[int]) -> Loss:
+        """Return the loss with the shift of the step, which is the same for all images."""
+        return _shifted(numbers[0] / (2 * self.steps))
 
 
 def _shifted(shift: float) -> Loss:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY, direction, per_sample, project
-from stein_bench.attacks.losses import Model, loss_gradient, task_loss
+from stein_bench.attacks.losses import Loss, Model, loss_gradient, task_loss
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step, still_right
 from stein_bench.attacks.starts import RandomStarts
 from stein_bench.tasks import Task
@@ -73,6 +73,10 @@ class PGD(Search[Iterates]):
     batch_dependent: bool = False
     open_end = True
 
+    def loss(self, numbers: Sequence[int]) -> Loss:
+        """Return the loss to maximize in a step; `numbers` are as for `advance`."""
+        return task_loss(self.task)
+
     def prefetch(self, batch: Batch) -> None:
         """Draw random starts in advance."""
         if isinstance(self.start, RandomStarts):
@@ -88,7 +92,7 @@ class PGD(Search[Iterates]):
     def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
         """Evaluate the current points and move along the gradient."""
         gradient, logits, _ = loss_gradient(
-            model, rows.current, rows.labels, rows.labels, task_loss(self.task),
+            model, rows.current, rows.labels, rows.labels, self.loss(numbers),
             batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
         )  # fmt: skip
         ahead = rows.current + self.alpha * direction(gradient, self.norm)

@@ -65,8 +65,8 @@ def _fgsm(call: Call) -> Direct:
     )
 
 
-def _pgd(call: Call) -> Searches:
-    search = PGD(
+def _pgd(call: Call, kind: type[PGD] = PGD) -> Searches:
+    search = kind(
         call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"),
         start=_start(call), attempts=call.whole("restarts"), batch_dependent=call.batch_dependent,
     )  # fmt: skip
@@ -74,11 +74,7 @@ def _pgd(call: Call) -> Searches:
 
 
 def _segpgd(call: Call) -> Searches:
-    search = SegPGD(
-        call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"),
-        start=_start(call), attempts=call.whole("restarts"),
-    )  # fmt: skip
-    return Searches((search,))
+    return _pgd(call, SegPGD)
 
 
 def _start(call: Call) -> Start | None:

@@ -109,10 +109,10 @@ class Square(Search[Proposals]):
 
     def _candidates(self, rows: Proposals, numbers: Sequence[int]) -> Tensor:
         """Return the start for samples without a query, else a proposal, with windows of the size of its query."""
+        sides = {n: window_side(self._view[1:], self.share, n, self.norm) if n else 0 for n in set(numbers)}
         by_side: dict[int, list[int]] = {}
         for row, number in enumerate(numbers):
-            side = window_side(self._view[1:], self.share, number, self.norm) if number else 0
-            by_side.setdefault(side, []).append(row)
+            by_side.setdefault(sides[number], []).append(row)
         query = (rows.number - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, rows.chances.shape[2])
         parts = (rows.best, rows.center, rows.chances.gather(1, query).squeeze(1))
         if len(by_side) == 1:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stein_bench.attacks.geometry import per_sample
 from stein_bench.host import download
 from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task, finite_rows
@@ -70,6 +71,14 @@ def perturbation_norm(delta: Tensor, norm: str) -> Tensor:
     return lengths
 
 
+def finite_or_clean(adv_inputs: Tensor, inputs: Tensor) -> Tensor:
+    """Return `adv_inputs` as they are shown to a model: rows that are not finite are replaced by those of `inputs`.
+
+    Under batch statistics they would corrupt the predictions of the whole batch.
+    """
+    return torch.where(per_sample(finite_rows(adv_inputs), inputs), adv_inputs, inputs)
+
+
 @torch.no_grad()
 def verify(
     model: Callable[[Tensor], Tensor],
@@ -100,10 +109,7 @@ def verify(
             f"the attack returned {adv_inputs.dtype} of shape {tuple(adv_inputs.shape)} "
             f"for {inputs.dtype} of shape {tuple(inputs.shape)}"
         )
-    finite = finite_rows(adv_inputs)
-    # Rows that are not finite are replaced before prediction: under batch statistics they would corrupt the
-    # predictions of the whole batch.
-    shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
+    finite, shown = finite_rows(adv_inputs), finite_or_clean(adv_inputs, inputs)
     inside = (shown.flatten(1).amin(dim=1) >= 0) & (shown.flatten(1).amax(dim=1) <= 1)
     delta = shown.double() - inputs.double()
     size = perturbation_norm(delta, norm)

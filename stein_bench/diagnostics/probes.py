@@ -22,6 +22,7 @@ from stein_bench.attacks.refill import run_search
 from stein_bench.attacks.search import Batch
 from stein_bench.diagnostics.consistency import MOST_FLIPPED, Status, reversal
 from stein_bench.guard import forked_rng, model_untouched
+from stein_bench.host import download
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.report.document import Diagnostic
 from stein_bench.seeds import derive_seed
@@ -220,8 +221,7 @@ def _left(clean: Outcome, model: nn.Module, probe: Probe, adv_inputs: Tensor) ->
 
 
 def _outcome(probe: Probe, logits: Tensor, labels: Tensor) -> Outcome:
-    columns = probe.task.outcomes(logits, labels)
-    return MEASURES[probe.task.name].from_columns({name: column.cpu().numpy() for name, column in columns.items()})
+    return MEASURES[probe.task.name].from_columns(download(probe.task.outcomes(logits, labels)))
 
 
 def _share(flags: Bits) -> float:

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from stein_bench.attacks.verify import finite_or_clean
 from stein_bench.evaluation.units import Columns
 from stein_bench.guard import model_untouched, tensor_float32
 from stein_bench.host import download
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.statistics.rates import Bits
-from stein_bench.tasks import Task, finite_rows
+from stein_bench.tasks import Task
 
 SMALLEST = 8
 """Smaller batches are padded to this size: every size is compiled, which takes far longer than it could save."""
@@ -190,9 +191,8 @@ def disagreements(
         task: the run's task.
         verified: the task's columns of the evaluated model.
     """
-    finite = finite_rows(adv_inputs).view(-1, *[1] * (inputs.ndim - 1))
     with model_untouched(model):
-        found = download(task.outcomes(model(torch.where(finite, adv_inputs, inputs)), labels))
+        found = download(task.outcomes(model(finite_or_clean(adv_inputs, inputs)), labels))
     names = ("correct",) if "correct" in verified else tuple(verified)
     differs = np.zeros(len(inputs), np.bool_)
     for name in names:

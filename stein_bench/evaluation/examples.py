@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stein_bench.attacks.verify import Verdicts
+from stein_bench.attacks.verify import Verdicts, finite_or_clean
 from stein_bench.evaluation.units import CLEAN, Unit
 from stein_bench.guard import model_untouched
+from stein_bench.host import download
 from stein_bench.measures import MEASURES, Columns, Outcome
 from stein_bench.report.adversarials import Example, Keeper
 from stein_bench.statistics.rates import Bits
-from stein_bench.tasks import Task, finite_rows
+from stein_bench.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,10 @@ def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Tas
 
     As in verification, non-finite rows are replaced by the clean ones, so that they do not spoil the batch.
     """
-    shown = torch.where(
-        finite_rows(batch.adv_inputs).view(-1, *[1] * (batch.inputs.ndim - 1)), batch.adv_inputs, batch.inputs
-    )
+    shown = finite_or_clean(batch.adv_inputs, batch.inputs)
     with model_untouched(model):
         clean_logits, logits = model(batch.inputs), model(shown)
-    columns = {name: column.cpu().numpy() for name, column in task.outcomes(clean_logits, batch.labels).items()}
+    columns = download(task.outcomes(clean_logits, batch.labels))
     broken = _broken(MEASURES[task.name], columns, batch.verdicts.columns())
     clean, adversarial = (predicted_classes(found).cpu().numpy() for found in (clean_logits, logits))
     labels, inputs, adv_inputs = (t.cpu().numpy() for t in (batch.labels, batch.inputs, batch.adv_inputs))

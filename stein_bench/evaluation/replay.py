@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stein_bench.attacks.verify import finite_or_clean
 from stein_bench.evaluation.units import Columns, in_setting
 from stein_bench.guard import model_untouched
 from stein_bench.host import download, upload
 from stein_bench.normalization.inspection import elements_per_sample
 from stein_bench.seeds import derive_seed
-from stein_bench.tasks import Task, finite_rows
+from stein_bench.tasks import Task
 
 SINGLES = 64
 """Maximum number of samples shown one by one: each costs a forward pass of a whole batch."""
@@ -57,8 +58,7 @@ class Kept:
         self.full = self.full or size > self._left
         if not self.full:
             self._left -= size
-            finite = finite_rows(adv_inputs)
-            shown = torch.where(finite.view(-1, *[1] * (inputs.ndim - 1)), adv_inputs, inputs)
+            shown = finite_or_clean(adv_inputs, inputs)
             self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
 
     def close(self) -> None:

@@ -14,6 +14,21 @@ from stein_bench.tasks import Classification
 
 TASK = Classification()
 
+QUICK = {
+    "CW": "steps=2",
+    "DeepFool": "steps=2",
+    "EADEN": "max_iterations=10,binary_search_steps=1",
+    "EADL1": "max_iterations=10,binary_search_steps=1",
+    "OnePixel": "steps=1,popsize=2",
+    "PGDRS": "steps=1,noise_batch_size=2",
+    "PGDRSL2": "steps=1,noise_batch_size=2",
+    "Pixle": "restarts=2,max_iterations=1",
+    "SparseFool": "steps=1",
+    "Square": "n_queries=5",
+    "SPSA": "nb_sample=2,max_batch_size=2",
+}
+"""Parameters of torchattacks' slow classes that make them quick enough for a smoke test."""
+
 
 class LinearClasses(nn.Module):
     """K classes: logits W·x. A sample is robust iff no other class is within eps of it in the dual norm.

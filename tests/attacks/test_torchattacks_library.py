@@ -19,24 +19,9 @@ from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.guard import model_untouched
 from stein_bench.tasks import Classification
+from tests.attacks.known import QUICK
 
 TASK = Classification()
-QUICK = {
-    "CW": "steps=2",
-    "DeepFool": "steps=2",
-    "EADEN": "max_iterations=10,binary_search_steps=1",
-    "EADL1": "max_iterations=10,binary_search_steps=1",
-    "OnePixel": "steps=1,popsize=2",
-    "PGDRS": "steps=1,noise_batch_size=2",
-    "PGDRSL2": "steps=1,noise_batch_size=2",
-    "Pixle": "restarts=2,max_iterations=1",
-    "SparseFool": "steps=1",
-    "Square": "n_queries=5",
-    "SPSA": "nb_sample=2,max_batch_size=2",
-}
-"""Parameters that make the slow ones quick enough for a smoke test."""
-
-
 AVAILABLE = [info.name for info in TORCHATTACKS if not info.unavailable]
 SLOW = "torchattacks.AutoAttack"
 """Its 5,000 queries are no parameter of a spec."""

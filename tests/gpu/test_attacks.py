@@ -14,6 +14,7 @@ from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.attacks.verify import verify
 from stein_bench.guard import model_untouched
 from stein_bench.tasks import TASKS, Task
+from tests.attacks.known import QUICK
 from tests.gpu.twins import CLASSES, CUDA, network, on_cuda, predictions, samples
 
 pytestmark = pytest.mark.gpu
@@ -142,19 +143,6 @@ def test_noise_is_that_of_the_cpu(name: str) -> None:
 
 
 LIBRARY = [info.name.removeprefix("torchattacks.") for info in TORCHATTACKS if not info.unavailable]
-QUICK = {
-    "CW": "steps=2",
-    "DeepFool": "steps=2",
-    "EADEN": "max_iterations=10,binary_search_steps=1",
-    "EADL1": "max_iterations=10,binary_search_steps=1",
-    "OnePixel": "steps=1,popsize=2",
-    "PGDRS": "steps=1,noise_batch_size=2",
-    "PGDRSL2": "steps=1,noise_batch_size=2",
-    "Pixle": "restarts=2,max_iterations=1",
-    "SparseFool": "steps=1",
-    "Square": "n_queries=5",
-    "SPSA": "nb_sample=2,max_batch_size=2",
-}
 WITHOUT_CHANCE = ("BIM", "CW", "DeepFool", "EADEN", "EADL1", "FGSM", "MIFGSM", "NIFGSM", "SINIFGSM", "VANILA")
 """Classes that draw no random numbers, which a CUDA device would draw otherwise than the CPU."""
 

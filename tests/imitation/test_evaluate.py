@@ -18,6 +18,7 @@ from stein_bench.evaluation import attack_choice
 from stein_bench.evaluation.memory_format import FORMATS
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
 from stein_bench.report.adversarials import read_adversarials
+from tests.attacks import known
 from tests.imitation import Device
 from tests.imitation.compare import assert_complete, assert_same, evaluate, evaluate_on_both
 from tests.imitation.problems import write_problem, write_street, write_volumes
@@ -28,20 +29,7 @@ NATIVE_SPECS = (
     "mifgsm:norm=L2,eps=0.3,steps=5", "apgd-ce:steps=5,norm=L2,eps=0.3", "fab-t:steps=5,norm=L2,eps=0.3",
     "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3",
 )  # fmt: skip
-QUICK = {
-    "AutoAttack": "eps=0.5",  # so much that all samples break at once
-    "CW": "steps=2",
-    "DeepFool": "steps=2",
-    "EADEN": "max_iterations=10,binary_search_steps=1",
-    "EADL1": "max_iterations=10,binary_search_steps=1",
-    "OnePixel": "steps=1,popsize=2",
-    "PGDRS": "steps=1,noise_batch_size=2",
-    "PGDRSL2": "steps=1,noise_batch_size=2",
-    "Pixle": "restarts=2,max_iterations=1",
-    "SPSA": "nb_sample=2,max_batch_size=2",
-    "SparseFool": "steps=1",
-    "Square": "n_queries=5",
-}
+QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
 LIBRARY_SPECS = [
     ":".join(part for part in (info.name, QUICK.get(info.name.removeprefix("torchattacks."))) if part)
