@@ -85,6 +85,14 @@ OWN = "own"
 """Label spaces; labels can only be predicted by weights for the same space (class indices by any weights)."""
 
 
+@runtime_checkable
+class TakesNotes(Protocol):
+    """A store that finds out while reading what a user should know, such as files that are damaged."""
+
+    def notes(self, count: int) -> tuple[str, ...]:
+        """Return what is known by now about the first `count` samples, one sentence each, without a final stop."""
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Ordered labeled images or volumes: one split of a data set.
@@ -93,7 +101,7 @@ class Samples:
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
     `store` may contain more than n samples; the first n are used. For a dense task every sample has a label map, read
     from `maps` batch by batch like the images, and `labels` is empty. `sites` are the n names of the samples' sites, if
-    known.
+    known. `remarks` say how the files were read where that was a choice, one sentence each, without a final stop.
     """
 
     name: str
@@ -106,6 +114,7 @@ class Samples:
     task: str = "classification"
     maps: LabelMaps | None = None
     sites: tuple[str, ...] | None = None
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         labels = np.array(self.labels, dtype=np.int64)
@@ -164,6 +173,10 @@ class Samples:
     def scaling(self) -> ScalingRecord | None:
         """Return how stored values became values in [0, 1]; None for 8-bit values, which have one fixed scale."""
         return self.store.scaling_record(len(self)) if isinstance(self.store, RecordsScaling) else None
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the remarks, and what the store has found out while reading."""
+        return (*self.remarks, *(self.store.notes(len(self)) if isinstance(self.store, TakesNotes) else ()))
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over stored samples, labels and resize, in data order. Computed once."""

@@ -169,6 +169,7 @@ def _model_info(plan: Plan, blank: nn.Module, classes: int, results: list[Varian
         classes=classes,
         weights=_common_weights(plan, results),
         preprocessing=Preprocessing(mean=plan.scaling.mean, std=plan.scaling.std, origin=plan.scaling.origin),
+        notes=list(plan.model_notes()) or None,
     )
 
 
@@ -183,6 +184,7 @@ def _data_info(plan: Plan) -> DataInfo:
         shape=plan.samples.shape,
         sha256=plan.samples.sha256(),
         scaling=None if scaling is None else DataScaling(**asdict(scaling)),
+        notes=list(plan.samples.notes()) or None,
     )
 
 
@@ -272,6 +274,8 @@ def _checked_on(few: Samples, plan: Plan, evaluated: Evaluated, progress: Progre
 
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
+    for note in (*plan.model_notes(), *plan.samples.notes()):
+        progress.note(note)
     controls = [variant for variant in plan.variants if variant.control]
     if controls:
         progress.note("added plain BN under batch statistics, the control for the effect of the statistics source")

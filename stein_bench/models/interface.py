@@ -96,6 +96,15 @@ class ScalesInput(Protocol):
         """The scaling, or None if inputs stay in [0, 1]."""
 
 
+@runtime_checkable
+class TakesNotes(Protocol):
+    """A source whose networks have properties that a user should know of."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence each, without a final stop."""
+
+
 def digest(*parts: str) -> str:
     """Return the SHA-256 of the sequence of `parts`, each hashed with its length."""
     whole = hashlib.sha256()

@@ -39,12 +39,16 @@ MOST_LISTED = 5
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file by name, its card if stein-bench wrote it, its SHA-256 and its path."""
+    """The tensors of a file by name, its card if stein-bench wrote it, its SHA-256 and its path.
+
+    `notes` say how the file was read where that was a choice, one sentence each, without a final stop.
+    """
 
     state: dict[str, Tensor]
     card: WeightsCard | None
     sha256: str
     path: str
+    notes: tuple[str, ...] = ()
 
     @property
     def trained_with(self) -> str | None:

@@ -18,7 +18,7 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples, Workers
 from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
-from stein_bench.models.interface import Scaling
+from stein_bench.models.interface import Scaling, TakesNotes
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
@@ -71,6 +71,11 @@ class Plan:
     def workers(self) -> Workers:
         """How many processes read samples ahead. With ``auto`` none where the CPU, which they would share, computes."""
         return 0 if self.config.workers == "auto" and self.device.type == "cpu" else self.config.workers
+
+    def model_notes(self) -> tuple[str, ...]:
+        """Return what is to be said about the model and the reading of its weights."""
+        about_model = self.source.notes if isinstance(self.source, TakesNotes) else ()
+        return (*about_model, *(self.weights.notes if self.weights is not None else ()))
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it."""

@@ -77,6 +77,12 @@ class Preprocessing(Part):
     origin: str
 
 
+Notes = Annotated[
+    list[str] | None,
+    Field(exclude_if=is_none, description="how files were read where that was a choice; omitted if there was none"),
+]
+
+
 class ModelInfo(Part):
     """The model, as built for this run."""
 
@@ -87,6 +93,7 @@ class ModelInfo(Part):
     classes: int = Field(description="number of outputs")
     weights: WeightsInfo
     preprocessing: Preprocessing
+    notes: Notes = None
 
 
 class DataScaling(Part):
@@ -114,6 +121,7 @@ class DataInfo(Part):
     scaling: DataScaling | None = Field(
         default=None, exclude_if=is_none, description="omitted for 8-bit images, which are divided by 255"
     )
+    notes: Notes = None
 
 
 class Diagnostic(Part):

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
 from stein_bench.render.report.table import about
@@ -43,7 +44,8 @@ def _markdown(report: Report) -> Iterator[str]:
     rows = [row_texts(row) for row in result_rows(report)]
     yield from markdown_table(("variant", measure(report), "% (95 %)", "difference (95 %)", "p"), rows, right=(2, 3, 4))
     yield ""
-    yield from (f"- {markdown_text(line)}" for line in (*legend(report), *attack_network_notes(report)))
+    notes = (*legend(report), *loading_notes(report), *attack_network_notes(report))
+    yield from (f"- {markdown_text(line)}" for line in notes)
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
         what = f"{check.variant}: {check.message}" if check.variant else check.message

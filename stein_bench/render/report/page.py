@@ -20,6 +20,7 @@ from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_t
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import COLUMNS, READING
 from stein_bench.render.report.gallery import Shot, data_uri, shots
+from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.metrics import TITLES, metric_rows
 from stein_bench.render.report.outcomes import (
@@ -102,7 +103,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "caveats": concluded.caveats,
         "measure": measure(report),
         "rows": [row_texts(row) for row in rows],
-        "legend": "; ".join((*legend(report), *attack_network_notes(report))),
+        "legend": "; ".join((*legend(report), *loading_notes(report), *attack_network_notes(report))),
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "metrics": _metrics(report),

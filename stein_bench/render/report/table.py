@@ -17,6 +17,7 @@ from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import effect_tables
+from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
 from stein_bench.render.report.preset import preset_notes
@@ -198,6 +199,7 @@ def _notes(report: Report) -> Iterator[str]:
     surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
     for surrogate in dict.fromkeys(surrogates):
         yield f"transfer: crafted on {surrogate}, only shown to the evaluated model"
+    yield from loading_notes(report)
     yield from attack_network_notes(report)
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within that ε; without: over all attacks, up to the largest ε"
