@@ -41,6 +41,11 @@ def with_attack_network(plan: Plan, network: nn.Module, batch_size: int, progres
     evaluated, precision = plan.wrap(network), config.attack_precision or config.precision
     how = AttackNetworkInfo(compile=config.compile, precision=precision, memory_format="contiguous")
     with repeatable_backends():
+        if config.compile and plan.probabilities is not None:
+            raise UsageError(
+                f"--compile: {plan.source.name} returns probabilities, and attacks need the logits behind them, which "
+                "a compiled network does not show: return logits, or leave out --compile."
+            )
         if config.compile:  # the compiler arranges the memory within the network itself
             progress.note("compiling the attack network; every batch size takes seconds to minutes")
             _check_compiling(attack_network(evaluated, how, batch_size, batch_dependent=False), plan, batch_size)

@@ -22,6 +22,7 @@ from stein_bench.evaluation.units import Columns
 from stein_bench.guard import model_untouched, tensor_float32
 from stein_bench.host import download
 from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.models.probabilities import BehindProbabilities, Probabilities
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task
@@ -56,7 +57,7 @@ class AttackNetwork(nn.Module):
             passed on as it is.
     """
 
-    def __init__(self, model: Preprocessed, how: AttackNetworkInfo, sizes: Sequence[int] = ()) -> None:
+    def __init__(self, model: nn.Module, how: AttackNetworkInfo, sizes: Sequence[int] = ()) -> None:
         super().__init__()
         self.model, self.how, self._sizes = model, how, tuple(sizes)
         # No CUDA graphs (mode "reduce-overhead"): each run would overwrite the outputs of the one before, which attacks
@@ -155,8 +156,13 @@ def _many_programs() -> AbstractContextManager[object]:
 
 
 def attack_network(
-    evaluated: Preprocessed, how: AttackNetworkInfo | None, batch_size: int, *, batch_dependent: bool
-) -> AttackNetwork | None:
+    evaluated: Preprocessed,
+    how: AttackNetworkInfo | None,
+    batch_size: int,
+    *,
+    batch_dependent: bool,
+    probabilities: Probabilities | None = None,
+) -> nn.Module | None:
     """Return the network for attacks on `evaluated`; None if that is to be attacked itself.
 
     Args:
@@ -164,17 +170,22 @@ def attack_network(
         how: what differs, as `with_attack_network` decided.
         batch_size: samples per batch.
         batch_dependent: whether predictions depend on the batch, which is then never padded.
+        probabilities: what the evaluated model returns instead of the logits, which attacks use.
     """
     if how is None or is_evaluated(how, evaluated):
-        return None
+        return None if probabilities is None else BehindProbabilities(evaluated, probabilities)
     network = evaluated.network
     if how.memory_format == "channels_last":
         network = copy.deepcopy(network).to(memory_format=torch.channels_last)
     precision = "bf16" if how.precision == "bf16" else "fp32"
-    model = Preprocessed(network, evaluated.mean.tolist(), evaluated.std.tolist(), precision)
+    model = Preprocessed(
+        network, evaluated.mean.tolist(), evaluated.std.tolist(), precision,
+        single_probability=evaluated.single_probability,
+    ).to(evaluated.mean.device)  # fmt: skip
     sizes = padded_sizes(batch_size) if how.compile and not batch_dependent else ()
     model.training = evaluated.training
-    return AttackNetwork(model.to(evaluated.mean.device), how, sizes)
+    attacked = model if probabilities is None else BehindProbabilities(model, probabilities)
+    return AttackNetwork(attacked, how, sizes)
 
 
 @torch.no_grad()

@@ -113,7 +113,7 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
         else:
             progress.note(f"fit {bn}: found in the cache")
             return
-    model = plan.wrap(network, precision="fp32")  # the requested precision applies to the evaluation
+    model = plan.wrap_for_training(network, precision="fp32")  # the requested precision applies to the evaluation
     try:
         fit(
             model, samples, plan.task,

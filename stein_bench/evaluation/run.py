@@ -24,6 +24,7 @@ from stein_bench.evaluation.assemble import variant_result
 from stein_bench.evaluation.attack_choice import with_attack_network, with_attacked_surrogate
 from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.batches import Evaluated, Setting
+from stein_bench.evaluation.behind_probabilities import output_diagnostics, tempered
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
@@ -31,10 +32,12 @@ from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.outcomes import out_of_memory
 from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
-from stein_bench.guard import repeatable_backends
+from stein_bench.guard import model_untouched, repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
 from stein_bench.memory import MemoryLimit
+from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.models.probabilities import BehindProbabilities, Probabilities
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
@@ -95,7 +98,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     check_values(plan.samples, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
-        plan = with_attacked_surrogate(with_surrogate(plan, surrogate, progress), batch_size)
+        plan = with_attacked_surrogate(with_surrogate(plan, surrogate, batch_size, progress), batch_size)
         journal = _open_journal(plan, batch_size, stack)
         keeper = _keeper(plan, journal)
         pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
@@ -222,7 +225,10 @@ def _run_variant(
         done = {(unit.variant, unit.phase, unit.batch) for unit in units}
         display = PhaseDisplay(progress, plan, variant, units)
         batch_size, batch_dependent = setting.batch_size, variant.stats == "batch"
-        attacked = attack_network(model, plan.attack_network, batch_size, batch_dependent=batch_dependent)
+        probabilities = tempered(plan, model, batch_size, batch_dependent=batch_dependent)
+        attacked = attack_network(
+            model, plan.attack_network, batch_size, batch_dependent=batch_dependent, probabilities=probabilities
+        )
         evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
         for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
@@ -232,13 +238,15 @@ def _run_variant(
                         journal.add(unit)
                     display.show(unit)
         result = variant_result(plan, variant, built, units)
-        checks = _checks(plan, evaluated, progress)
+        checks = _checks(plan, evaluated, probabilities, progress)
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
     return result, [*checks, *batch_diagnostics(result)]
 
 
-def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:
+def _checks(
+    plan: Plan, evaluated: Evaluated, probabilities: Probabilities | None, progress: Progress
+) -> list[Diagnostic]:
     """Return the results of the sanity checks of one variant, on the first samples; on fewer if memory runs out."""
     setting = evaluated.setting
     count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
@@ -246,7 +254,7 @@ def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagno
         count = min(count, setting.batch_size)
     while True:
         try:
-            return _checked_on(plan.samples.first(count), plan, evaluated, progress)
+            return _checked_on(plan.samples.first(count), plan, evaluated, probabilities, progress)
         except torch.OutOfMemoryError as error:
             if evaluated.batch_dependent or count == 1:
                 raise out_of_memory(evaluated, "checks") from error
@@ -255,8 +263,10 @@ def _checks(plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagno
         count = setting.memory.most
 
 
-def _checked_on(few: Samples, plan: Plan, evaluated: Evaluated, progress: Progress) -> list[Diagnostic]:
-    setting, variant = evaluated.setting, evaluated.variant
+def _checked_on(
+    few: Samples, plan: Plan, evaluated: Evaluated, probabilities: Probabilities | None, progress: Progress
+) -> list[Diagnostic]:
+    setting, variant, model = evaluated.setting, evaluated.variant, evaluated.model
     _, inputs, labels = next(iter(batches(few, len(few))))
     budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
     norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
@@ -265,9 +275,12 @@ def _checked_on(few: Samples, plan: Plan, evaluated: Evaluated, progress: Progre
         [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
         plan.task, setting.classes, norm, eps, evaluated.batch_dependent,
     )  # fmt: skip
-    results = []
+    with torch.no_grad(), model_untouched(model):
+        results = list(output_diagnostics(variant, probabilities, model(probe.inputs)))
+    if probabilities is not None and isinstance(model, Preprocessed):
+        model = BehindProbabilities(model, probabilities)
     with phase(progress, f"checks {variant}", CHECKS):
-        for result in diagnose(variant, evaluated.model, probe):
+        for result in diagnose(variant, model, probe):
             results.append(result)
             progress.advance(1)
     return results

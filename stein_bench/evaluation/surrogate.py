@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stein_bench.errors import UsageError
+from stein_bench.evaluation.behind_probabilities import tempered
 from stein_bench.evaluation.networks import build_network
+from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
 from stein_bench.models.weights import read_weights
 from stein_bench.preparation.inputs import decide_scaling
-from stein_bench.preparation.plan import WEIGHTS_KEYWORDS, Plan, check_model, decide_classes, weights_kind
+from stein_bench.preparation.plan import WEIGHTS_KEYWORDS, Plan, check_model, decide_classes, decide_task, weights_kind
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import choose_variants
 from stein_bench.progress import Progress
@@ -42,7 +44,9 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
         raise UsageError("--surrogate-weights none: attacks crafted on an untrained network are meaningless.")
     try:
         found = replace(_surrogate_plan(plan), attacks=transfers)
-        outputs = check_model(found, build_untrained(found))
+        network = build_untrained(found)
+        outputs = check_model(found, network)
+        found = replace(found, probabilities=decide_task(found, network).probabilities)
     except UsageError as error:
         raise UsageError(f"--surrogate {config.surrogate}: {error}") from error
     if outputs != classes:
@@ -82,13 +86,18 @@ def _surrogate_plan(plan: Plan) -> Plan:
     )
 
 
-def with_surrogate(plan: Plan, surrogate: Plan | None, progress: Progress) -> Plan:
-    """Build the surrogate, training it if its plan says so, and craft the transfer attacks of `plan` on it."""
+def with_surrogate(plan: Plan, surrogate: Plan | None, batch_size: int, progress: Progress) -> Plan:
+    """Build the surrogate, training it if its plan says so, and craft the transfer attacks of `plan` on it.
+
+    If it returns probabilities, they are crafted on the logits behind them.
+    """
     if surrogate is None:
         return plan
     progress.note(f"surrogate: {surrogate.source.name}")
     built = build_network(surrogate, surrogate.variants[0].bn, progress)
-    model = surrogate.wrap(built.network)
+    wrapped = surrogate.wrap(built.network)
+    probabilities = tempered(surrogate, wrapped, batch_size, batch_dependent=False)
+    model = wrapped if probabilities is None else BehindProbabilities(wrapped, probabilities)
     return replace(
         plan,
         attacks=tuple(

@@ -23,6 +23,7 @@ class Preprocessed(nn.Module):
         std: one value, or one per channel, above 0.
         precision: ``fp32``, or ``bf16`` to run the network under bfloat16 autocast. Preprocessing and logits are
             float32 and gradients flow in either case.
+        single_probability: the network returns the probability of class 1 of two, which becomes its logit.
 
     Raises:
         UsageError: for a `mean` or `std` that `check_preprocessing` refuses, or an unknown `precision`.
@@ -32,20 +33,34 @@ class Preprocessed(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], precision: str = "fp32"
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        precision: str = "fp32",
+        *,
+        single_probability: bool = False,
     ) -> None:
         super().__init__()
         check_preprocessing(mean, std)
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self.network = network
-        self.precision = precision
+        self.precision, self.single_probability = precision, single_probability
         # not persistent, so that the state dict contains only the network
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float32 logits (n, K) for `x` (n, C, *spatial) in [0, 1].
+        """Return float32 logits (n, K) for `x` (n, C, *spatial) in [0, 1]. Raises what `scores` does."""
+        outputs = self.scores(x)
+        if self.single_probability:
+            # finite where a float32 probability is exactly 0 or 1
+            outputs = torch.logit(outputs.double(), eps=torch.finfo(torch.float64).eps)
+        return outputs.float()
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return what the network returns, in the type in which it computes it.
 
         Raises `UsageError` if mean and std are for another number of channels.
         """
@@ -58,7 +73,7 @@ class Preprocessed(nn.Module):
         scaled = (x - self.mean.view(per_channel)) / self.std.view(per_channel)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             output = self.network(scaled)
-        return logits(output).float()
+        return logits(output)
 
     def extra_repr(self) -> str:
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}, precision={self.precision}"

@@ -20,6 +20,7 @@ from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
 from stein_bench.models.interface import Scaling, TakesNotes
 from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.models.probabilities import BehindProbabilities, Probabilities, recognized
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size, read_weights
 from stein_bench.normalization.convert import has_batchnorm
@@ -45,6 +46,7 @@ class Plan:
         attacks: those of the battery first, then in command-line order.
         task, device: the task, which defines loss and success, and the device of the run.
         attack_network: how the network that attacks use differs from the evaluated one; None if it is the same.
+        probabilities: how the outputs of the network are probabilities; None if they are logits.
     """
 
     config: RunConfig
@@ -61,6 +63,7 @@ class Plan:
     task: Task
     device: torch.device
     attack_network: AttackNetworkInfo | None = None
+    probabilities: Probabilities | None = None
 
     @property
     def refill(self) -> bool:
@@ -94,8 +97,18 @@ class Plan:
 
     def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
         """Return `network` behind its input scaling, in eval mode on the run's device, at the run's precision."""
-        scaled = Preprocessed(network, self.scaling.mean, self.scaling.std, precision or self.config.precision)
+        scaled = Preprocessed(
+            network, self.scaling.mean, self.scaling.std, precision or self.config.precision,
+            single_probability=self.probabilities is not None and self.task.name == "binary",
+        )  # fmt: skip
         return scaled.to(self.device).eval()
+
+    def wrap_for_training(self, network: nn.Module, precision: str | None = None) -> nn.Module:
+        """Return what `wrap` does, with logits for outputs: the cross-entropy of probabilities is another loss."""
+        model = self.wrap(network, precision)
+        if self.probabilities is None:
+            return model
+        return BehindProbabilities(model, replace(self.probabilities, in_float64=False))
 
 
 def prepare(config: RunConfig) -> Plan:
@@ -127,17 +140,20 @@ def prepare(config: RunConfig) -> Plan:
 
 
 def decide_task(plan: Plan, network: nn.Module) -> Plan:
-    """Return `plan` with its task adapted to the outputs of its untrained `network`.
+    """Return `plan` with its task and the kind of outputs adapted to its untrained `network`.
 
-    Two classes with a single logit are the task ``binary``.
+    Two classes with a single output are the task ``binary``. Outputs may be probabilities instead of logits.
 
     Raises:
         UsageError: the network rejects the inputs.
     """
-    if plan.task.name != "classification" or len(plan.data.classes) != 2:
-        return plan
-    single = is_single_logit(trial_outputs(plan.wrap(network), plan, plan.device))
-    return replace(plan, task=TASKS["binary"]) if single else plan
+    plan = replace(plan, probabilities=None)
+    model = plan.wrap(network)
+    outputs = trial_outputs(model, plan, plan.device)
+    if plan.task.name == "classification" and len(plan.data.classes) == 2 and is_single_logit(outputs):
+        plan = replace(plan, task=TASKS["binary"])
+    noise = torch.rand(2, *plan.samples.shape, generator=torch.Generator().manual_seed(0))
+    return replace(plan, probabilities=recognized(model, noise.to(plan.device)))
 
 
 def check_model(plan: Plan, network: nn.Module) -> int:

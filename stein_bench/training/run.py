@@ -114,7 +114,7 @@ def _finished(plan: TrainingPlan, identity: dict[str, Any]) -> TrainedNetwork | 
 
 def _training(plan: TrainingPlan, network: nn.Module) -> Training:
     adversary = Adversary(plan.attack, plan.outputs) if plan.attack is not None else None
-    model = plan.base.wrap(network).to(plan.device)
+    model = plan.base.wrap_for_training(network).to(plan.device)
     return Training(
         model, plan.data, plan.base.task, plan.recipe, seed=plan.config.seed, device=plan.device,
         adversary=adversary, compile=plan.config.compile, workers=plan.base.workers,

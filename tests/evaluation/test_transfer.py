@@ -51,7 +51,7 @@ def made_by_hand(model: str, data: str, weights: str) -> tuple[Tensor, str]:
     surrogate = plan_surrogate(plan, check_model(plan, build_untrained(plan)))
     assert surrogate is not None
     assert (surrogate.scaling.mean, plan.scaling.mean) == ((0.4,), (0.0,))
-    (attack,) = with_surrogate(plan, surrogate, Silent()).attacks
+    (attack,) = with_surrogate(plan, surrogate, 100, Silent()).attacks
     built = build_network(surrogate, "sample", Silent())
     scaled = surrogate.wrap(built.network).requires_grad_(False)
     inputs, labels = plan.samples.batch(range(60))
