@@ -14,5 +14,13 @@ DATA_SUMMARIES: dict[str, str] = {
     "nifti:CSV[,OPTIONS]": (
         "NIfTI volumes listed in a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
     ),
+    "hf:NAME[,OPTIONS]": (
+        "Hugging Face `datasets`: a folder, or a name in its cache; split=, train=, image=, label=, config="
+    ),
+    "wds:PATTERN[,OPTIONS]": "WebDataset shards, e.g. wds:test-{000..003}.tar; train=PATTERN, image=EXT, label=KEY",
+    "FILE.py:CALLABLE[,KEY=VALUE]": (
+        "what your function returns: a data set (torch.utils.data), (images, labels), or both splits; also "
+        "package.module:CALLABLE"
+    ),
 }
-"""Spec pattern → description. The name ends before the first ``:`` or ``[``."""
+"""Spec pattern → description. The name ends before the first ``:`` or ``[``; `FILE` stands for user code."""

@@ -107,7 +107,7 @@ def _check_depth(path: Path, image: Image.Image) -> None:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Path | str) -> Iterator[None]:
     """Convert errors of Pillow and the file system in the body to a `UsageError` that names the file."""
     try:
         yield

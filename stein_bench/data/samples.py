@@ -79,6 +79,14 @@ class RecordsScaling(Protocol):
         """Return how the first `count` samples were scaled; UsageError if one is unreadable."""
 
 
+@runtime_checkable
+class ReadsUnchecked(Protocol):
+    """A store of values that somebody else's code provides, which have to be read to be checked."""
+
+    def survey(self, count: int) -> None:
+        """Read those of the first `count` samples that were not read yet; UsageError for the first that is wrong."""
+
+
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
@@ -158,17 +166,19 @@ class Samples:
     @property
     def needs_survey(self) -> bool:
         """Whether values have to be read to check that they are in [0, 1]; 8-bit values need not be."""
-        return isinstance(self.store, RecordsScaling)
+        return isinstance(self.store, RecordsScaling | ReadsUnchecked)
 
     def surveyed(self) -> Iterator[int]:
         """Read every sample once if the data need it, and yield the number read so far.
 
         Raises UsageError for the first that is unreadable or out of range.
         """
-        if isinstance(self.store, RecordsScaling):
-            for count in range(1, len(self) + 1):
+        for count in range(1, len(self) + 1) if self.needs_survey else ():
+            if isinstance(self.store, RecordsScaling):
                 self.store.scaling_record(count)
-                yield count
+            elif isinstance(self.store, ReadsUnchecked):
+                self.store.survey(count)
+            yield count
 
     def scaling(self) -> ScalingRecord | None:
         """Return how stored values became values in [0, 1]; None for 8-bit values, which have one fixed scale."""

@@ -10,11 +10,14 @@ from typing import Protocol
 from stein_bench.data.cifar import open_cifar
 from stein_bench.data.cityscapes import open_cityscapes
 from stein_bench.data.digits import Digits
+from stein_bench.data.hf import open_hf
 from stein_bench.data.imagefolder import open_imagefolder
 from stein_bench.data.nifti import open_nifti
 from stein_bench.data.npz import open_npz
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
+from stein_bench.data.userdata import open_user_data
+from stein_bench.data.wds import open_wds
 from stein_bench.errors import UsageError, unknown_name
 
 
@@ -67,9 +70,9 @@ def open_data(spec: str) -> DataSource:
     Reads names, shapes and labels but no pixels. Raises a one-line UsageError for anything wrong.
     """
     kind, colon, rest = spec.partition(":")
-    if kind not in _OPENERS:
+    source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
+    if source is None:
         raise unknown_name("data set", kind, _OPENERS, hint="See `stein-bench list data`.")
-    source = _OPENERS[kind](rest if colon else None)
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source
@@ -124,6 +127,8 @@ def _path(text: str) -> Path:
 
 _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "digits": _digits,
+    "hf": lambda rest: open_hf(rest or ""),
+    "wds": lambda rest: open_wds(rest or ""),
     "cifar10": partial(_cifar, "cifar10"),
     "cifar100": partial(_cifar, "cifar100"),
     "cityscapes": _cityscapes,

@@ -1,0 +1,128 @@
+"""The data source ``wds:PATTERN[,OPTIONS]``: images and class indices in WebDataset shards, from local files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stein_bench.data.braces import outside_braces
+from stein_bench.data.encoded import EncodedData, Part
+from stein_bench.data.options import split_options
+from stein_bench.data.order import unique_ids
+from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.data.shards import Group, find_shards, groups_in
+from stein_bench.errors import UsageError
+
+OPTIONS = ("train", "image", "label")
+IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
+"""Extensions of image files; ``input.jpg`` is one as well."""
+
+
+@dataclass(frozen=True, eq=False)
+class ShardImages:
+    """The encoded image of each of the `groups`: the file with the extension of the same place."""
+
+    groups: Sequence[Group]
+    extensions: Sequence[str]
+
+    def read(self, index: int) -> bytes:
+        return self.groups[index].read(self.extensions[index])
+
+    def where(self, index: int) -> str:
+        group = self.groups[index]
+        return f"{group.shard}: {group.key}.{self.extensions[index]}"
+
+
+def open_wds(text: str) -> EncodedData:
+    """Return the source of ``PATTERN[,train=PATTERN][,image=EXTENSION][,label=KEY]``.
+
+    Reads the headers of all shards, and labels. Raises UsageError for anything wrong.
+    """
+    pattern, given = _options(text)
+    if not pattern:
+        raise UsageError("wds needs shards: wds:PATTERN, for example wds:shards/test-{000000..000003}.tar")
+    parts = {"test": _part(pattern, given)}
+    if "train" in given:
+        parts["train"] = _part(given["train"], given)
+        _check_apart(parts)
+    largest = max(int(part.labels.max()) for part in parts.values())
+    classes = tuple(map(str, range(largest + 1)))
+    name = f"wds:{pattern.rpartition('/')[2]}"
+    return EncodedData(name, parts, classes, None, upright=False, no_training="name its shards with train=PATTERN")
+
+
+def _options(text: str) -> tuple[str, dict[str, str]]:
+    """Split the options from the pattern; a comma within braces separates none."""
+    masked = "\0".join(outside_braces(text, ","))
+    masked = masked.replace(",", "\1").replace("\0", ",")
+    pattern, given = split_options(masked, OPTIONS, "wds")
+    return pattern.replace("\1", ","), {name: value.replace("\1", ",") for name, value in given.items()}
+
+
+def _part(pattern: str, given: Mapping[str, str]) -> Part:
+    shards = find_shards(pattern)
+    groups = [group for shard in shards for group in groups_in(shard)]
+    if not groups:
+        raise UsageError(f"{pattern}: the shards hold no samples")
+    extensions = [_image(group, given.get("image")) for group in groups]
+    labels = np.array([_label(group, given.get("label")) for group in groups], dtype=np.int64)
+    ids = unique_ids([group.key for group in groups], [group.shard.name for group in groups])
+    if len(set(ids)) < len(ids):  # shards of one name in two folders
+        ids = unique_ids([group.key for group in groups], [str(group.shard) for group in groups])
+    return Part(ShardImages(groups, extensions), labels, ids)
+
+
+def _check_apart(parts: Mapping[str, Part]) -> None:
+    shards = [
+        {group.shard.resolve() for group in part.contents.groups}
+        for part in parts.values()
+        if isinstance(part.contents, ShardImages)
+    ]
+    if both := set.intersection(*shards):
+        raise UsageError(f"{min(both)}: is named for training and for evaluation; a model must not train on it")
+
+
+def _image(group: Group, asked: str | None) -> str:
+    if asked is not None:
+        if asked.lower() not in group.members:
+            raise UsageError(f"{_where(group)} has no file {asked!r}: it has {', '.join(group.members)}")
+        return asked.lower()
+    found = [name for name in group.members if name.rpartition(".")[2] in IMAGES]
+    if len(found) != 1:
+        held = ", ".join(group.members)
+        what = f"several images ({', '.join(found)}): write image=EXTENSION" if found else f"no image: it has {held}"
+        raise UsageError(f"{_where(group)} has {what}")
+    return found[0]
+
+
+def _label(group: Group, key: str | None) -> int:
+    """Return the label: the number in ``.cls``, or that of `key` (without one: ``label``) in ``.json``."""
+    if key is None and "cls" in group.members:
+        return _index(group, "cls", group.read("cls").decode("utf-8", "replace").strip())
+    if "json" not in group.members:
+        hint = "" if key else ", and no .json"
+        raise UsageError(f"{_where(group)} has no label: no {'.json' if key else '.cls'}{hint} beside the image")
+    try:
+        held = json.loads(group.read("json"))
+    except ValueError as error:
+        raise UsageError(f"{_where(group)}: its .json cannot be read ({error})") from error
+    wanted = key or "label"
+    if not isinstance(held, dict) or wanted not in held:
+        keys = ", ".join(map(str, held)) if isinstance(held, dict) else type(held).__name__
+        raise UsageError(f"{_where(group)}: its .json has no {wanted!r}, but {keys}: write label=KEY")
+    return _index(group, "json", held[wanted])
+
+
+def _index(group: Group, extension: str, value: object) -> int:
+    whole = isinstance(value, str) and value.isascii() and value.isdecimal()
+    number = int(value) if isinstance(value, str) and whole else value
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < MAX_CLASSES:
+        raise UsageError(f"{_where(group)}: its .{extension} holds {str(value)[:40]!r}, no class index from 0 on")
+    return number
+
+
+def _where(group: Group) -> str:
+    return f"{group.shard}: sample {group.key!r}"
