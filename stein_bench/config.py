@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from stein_bench.errors import UsageError, unknown_name, without_prefix
-from stein_bench.specs import parse_numbers
+from stein_bench.specs import Norm, norm_name, parse_numbers
 
 Stats = Literal["running", "batch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -25,6 +25,9 @@ Format = Literal["table", "json"]
 WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"})
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
+
+LARGEST_SCALING = 2
+"""A mean or standard deviation above it is none of values in [0, 1]; those of 0..255 are mostly above 50."""
 
 
 def hyphenate(name: str) -> str:
@@ -62,7 +65,7 @@ class Settings(BaseModel):
     @classmethod
     def _numbers(cls, value: object, info: Any) -> object:
         if isinstance(value, str):
-            return parse_numbers(value, str(info.field_name))
+            return parse_numbers(value, str(info.field_name), nonzero=info.field_name != "mean")
         if isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
                 raise ValueError("must be finite")
@@ -76,6 +79,17 @@ class Settings(BaseModel):
     def _positive_std(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
         if value is not None and not all(number > 0 for number in value):
             raise ValueError("must be above 0")
+        return value
+
+    @field_validator("mean", "std", check_fields=False)
+    @classmethod
+    def _for_inputs_up_to_one(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value and max(value) > LARGEST_SCALING:
+            example = ",".join(f"{number:g}/255" for number in value)
+            raise ValueError(
+                "these look like values for inputs in 0..255, and inputs are in [0, 1] here: divide mean and std by "
+                f"255, e.g. {example}"
+            )
         return value
 
     def document(self) -> dict[str, Any]:
@@ -104,6 +118,7 @@ class RunConfig(Settings):
     surrogate_weights: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
+    norm: Norm | None = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
     workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
@@ -154,6 +169,14 @@ class RunConfig(Settings):
         """Refuse other words in one sentence, instead of pydantic's one per alternative."""
         if isinstance(value, str) and value != "auto" and not value.lstrip("-").isdigit():
             raise ValueError("must be a whole number or 'auto'")
+        return value
+
+    @field_validator("norm", mode="before")
+    @classmethod
+    def _spelled_norm(cls, value: object) -> object:
+        """Accept all spellings; YAML reads ``2`` and ``.inf`` as numbers."""
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return norm_name(str(value)) or value
         return value
 
     @field_validator("bn", "stats", "attack", mode="before")

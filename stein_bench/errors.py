@@ -35,18 +35,26 @@ def suggestion(name: str, known: Iterable[str], most: int = 3) -> str:
     """Return `` Did you mean 'a' or 'b'?`` (with a leading space) for the names nearest to `name`, or ``""``."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), by_lower, n=most, cutoff=0.6)
-    if not near:
-        return ""
-    return f" Did you mean {' or '.join(repr(by_lower[match]) for match in near)}?"
+    return did_you_mean(by_lower[match] for match in near)
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UsageError:
+def did_you_mean(near: Iterable[str]) -> str:
+    """Return `` Did you mean 'a' or 'b'?`` (with a leading space) for these names, or ``""`` without any."""
+    names = " or ".join(map(repr, near))
+    return f" Did you mean {names}?" if names else ""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "", *, listed: str = "") -> UsageError:
     """Return the error for a `name` of this `kind` that is not in `known`, suggesting the nearest.
 
-    `hint` is a sentence on where the known names are listed; it is used if none is near.
+    Args:
+        kind, name, known: what is unknown, and the names that exist.
+        hint: a sentence that is used if no name is near, instead of all known names.
+        listed: a sentence on where the known names are listed, which is always used.
     """
     known = tuple(known)
     near = suggestion(name, known)
-    if not near and not hint:
+    if not near and not hint and not listed:
         hint = f"Known: {', '.join(known)}."
-    return UsageError(f"unknown {kind} {name!r}.{near or (' ' + hint)}")
+    parts = [f"unknown {kind} {name!r}.{near}", "" if near else hint, listed]
+    return UsageError(" ".join(part for part in parts if part))

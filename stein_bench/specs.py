@@ -8,34 +8,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Literal
 
 from stein_bench.errors import UsageError
 
 ParameterValue = bool | int | float | str
 
-_NAME = re.compile(r"[A-Za-z][\w.\-]*\Z")
+Norm = Literal["Linf", "L2", "L1", "L0"]
+NORMS: Mapping[str, Norm] = MappingProxyType(
+    {
+        **dict.fromkeys(("linf", "inf", "l∞", "∞", "infinity", "linfinity", "np.inf"), "Linf"),
+        **dict.fromkeys(("l2", "2"), "L2"),
+        **dict.fromkeys(("l1", "1"), "L1"),
+        **dict.fromkeys(("l0", "0"), "L0"),
+    }
+)
+"""Spellings of norms, in lower case without ``_`` and ``-``."""
+
+_NAME = re.compile(r"[A-Za-z][\w.\-&∞]*\Z")
 _KEY = re.compile(r"[A-Za-z_]\w*\Z")
 _HUGE_EXPONENT = re.compile(r"e[+-]?[\d_]{5}", re.IGNORECASE)
 """Beyond the range of floats, and too large for exact arithmetic."""
 _WORDS: Mapping[str, bool] = MappingProxyType({"true": True, "false": False})
+_SLASH = re.compile(r"\s*/\s*")
+_BETWEEN_NUMBERS = re.compile(r"\s*,\s*|\s+")
+_BRACKETS = re.compile(r"\[(.*)\]|\((.*)\)", re.DOTALL)
+_DECIMAL_COMMA = re.compile(r"(?<![\d./])(\d+)\s*,\s*(0\d+)(?![\d.])")
+"""In a list of numbers: nobody writes the number 3 as 03, so ``0,03`` is not a list of two."""
+_ZERO_COMMA = re.compile(r"(?<![\d./])(0+)\s*,\s*(\d+)")
+_DIGITS_COMMA = re.compile(r"\s*[+-]?(\d+),(\d+)\b")
+
+
+def norm_name(text: str) -> Norm | None:
+    """Return the norm that `text` spells, such as ``l2``, ``2``, ``inf`` or ``L_inf``; None if it spells none."""
+    return NORMS.get(re.sub(r"[\s_-]", "", text.lower().replace("ℓ", "l")))
 
 
 def parse_number(text: str, what: str) -> int | float:
-    """Parse ``3``, ``0.03``, ``1e-3`` or a fraction such as ``8/255``.
+    """Parse ``3``, ``0.03``, ``1e-3`` or a fraction such as ``8/255`` or ``0.5/255``.
+
+    Arithmetic is exact: all spellings of a number give the same float, the nearest one.
 
     `what` names the number in the error, e.g. ``"eps in 'pgd:eps=8/0'"``. Only finite numbers are accepted.
 
     Raises:
         UsageError: the text is not a number, divides by zero or is not finite.
     """
-    compact = text.strip().replace(" ", "")
+    compact = _SLASH.sub("/", text.strip())
     if _HUGE_EXPONENT.search(compact):
         raise UsageError(f"{what} has too large an exponent: {text.strip()!r}.")
     try:
-        fraction = Fraction(compact)
+        fraction = _fraction(compact)
     except ZeroDivisionError:
         raise UsageError(f"{what} divides by zero: {text.strip()!r}.") from None
     except ValueError:
+        if comma := _DIGITS_COMMA.match(text):
+            raise _decimal_comma(what, text, comma) from None
         raise UsageError(
             f"{what} is not a number: {text.strip()!r}. Write 0.03, 1e-3 or a fraction like 8/255."
         ) from None
@@ -47,9 +75,38 @@ def parse_number(text: str, what: str) -> int | float:
     return int(fraction) if whole else value
 
 
-def parse_numbers(text: str, what: str) -> tuple[float, ...]:
-    """Parse a comma-separated list of numbers, e.g. ``2/255,4/255`` or ``0.485,0.456,0.406``."""
-    return tuple(float(parse_number(part, what)) for part in text.split(","))
+def _fraction(text: str) -> Fraction:
+    """Return a number, or the quotient of two, exactly. Raises ValueError or ZeroDivisionError."""
+    above, slash, below = text.partition("/")
+    if "/" in below or below[:1] in ("+", "-"):
+        raise ValueError(text)
+    return Fraction(above) / Fraction(below) if slash else Fraction(above)
+
+
+def _decimal_comma(what: str, text: str, found: re.Match[str]) -> UsageError:
+    return UsageError(f"{what} has a decimal comma: {text.strip()!r}. Write {found[1]}.{found[2]}.")
+
+
+def parse_numbers(text: str, what: str, *, nonzero: bool = False) -> tuple[float, ...]:
+    """Parse numbers separated by commas or spaces, e.g. ``2/255,4/255`` or ``[0.485, 0.456, 0.406]``.
+
+    Args:
+        text: the list, which may be in brackets.
+        what: names the numbers in errors.
+        nonzero: 0 is no possible value, so that ``0,5`` can only be meant as 0.5.
+
+    Raises:
+        UsageError: one is not a number, a comma has none beside it, or commas stand for decimal points.
+    """
+    comma = _DECIMAL_COMMA.search(text) or (_ZERO_COMMA.search(text) if nonzero else None)
+    if comma:
+        raise _decimal_comma(what, text, comma)
+    inside = _BRACKETS.fullmatch(text.strip())
+    listed = _SLASH.sub("/", (inside[1] or inside[2] or "") if inside else text).strip()
+    parts = _BETWEEN_NUMBERS.split(listed)
+    if len(parts) > 1 and "" in parts:
+        raise UsageError(f"{what} has a comma without a number beside it: {text.strip()!r}.")
+    return tuple(float(parse_number(part, what)) for part in parts)
 
 
 def parse_arguments(text: str, whole: str) -> dict[str, ParameterValue]:
@@ -108,7 +165,10 @@ def parse_attack_spec(text: str) -> AttackSpec:
     name, colon, rest = text.strip().partition(":")
     name = name.strip()
     if not _NAME.match(name):
-        raise UsageError(f"attack {text!r} does not start with a name. Write for example pgd:eps=8/255,steps=20.")
+        raise UsageError(
+            f"attack {text!r} does not start with a name. Write for example pgd:eps=8/255,steps=20, and repeat the "
+            "option for several attacks."
+        )
     if colon and not rest.strip():
         raise UsageError(f"attack {text!r} ends after the colon. Write for example {name}:eps=8/255.")
     params: dict[str, ParameterValue] = {}
@@ -123,7 +183,11 @@ def parse_attack_spec(text: str) -> AttackSpec:
 def _parse_pair(part: str, whole: str) -> tuple[str, ParameterValue]:
     key, equals, value = (piece.strip() for piece in part.partition("="))
     if not equals or not value or not _KEY.match(key):
-        raise UsageError(f"attack {whole!r}: {part.strip()!r} is not of the form key=value.")
+        number = re.fullmatch(r"[\d./\s]*\d[\d./\s]*", part)
+        hint = " Decimals have a point (0.03), and several budgets go to --eps (4/255,8/255)." if number else ""
+        raise UsageError(f"attack {whole!r}: {part.strip()!r} is not of the form key=value.{hint}")
+    if key.lower() == "norm" and norm_name(value) == "Linf":
+        return key, value  # `inf` is no number here
     if value.lower() in _WORDS:
         return key, _WORDS[value.lower()]
     if value[0].isalpha() and value.lower() not in {"inf", "nan", "infinity"}:
@@ -138,12 +202,18 @@ def _format_value(value: ParameterValue) -> str:
 
 
 def format_eps(eps: float) -> str:
-    """Format ε for display: ``8/255`` if it is a multiple of 1/255, else up to four significant digits.
+    """Format ε for display: ``8/255`` if it is a multiple of 1/255 (for small ones of 0.25/255), else four digits.
 
-    >>> format_eps(8 / 255), format_eps(0.03), format_eps(1.0)
-    ('8/255', '0.03', '1')
+    >>> format_eps(8 / 255), format_eps(0.5 / 255), format_eps(0.03), format_eps(1.0)
+    ('8/255', '0.5/255', '0.03', '1')
     """
     steps = eps * 255
-    if eps < 1 and math.isclose(steps, round(steps), rel_tol=1e-9) and round(steps) >= 1:
-        return f"{round(steps)}/255"
+    finest = 4 if steps < SHORTEST_DECIMAL else 1
+    rounded = round(steps * finest) / finest
+    if eps < 1 and math.isclose(steps, rounded, rel_tol=1e-9) and rounded > 0:
+        return f"{rounded:g}/255"
     return f"{eps:.4g}"
+
+
+SHORTEST_DECIMAL = 12
+"""Multiples of 0.25/255 are not short decimals below 12.75/255 = 0.05; from there on they are, such as 0.05 or 0.1."""

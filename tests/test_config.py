@@ -47,7 +47,8 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "battery": "quick",
         "surrogate": "resnet10t",
         "surrogate-weights": "fit",
-        "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "limit": 7, "batch-size": 8, "workers": 2,
+        "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "norm": "L2",
+        "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True,
@@ -89,6 +90,52 @@ def test_numbers_in_lists_may_be_fractions_in_file_and_command_line(write):
     assert make_config({}, write("model: m\neps: [2/255, 0.1, 1]")).eps == (2 / 255, 0.1, 1.0)
 
 
+def test_equal_budgets_give_equal_hashes_however_they_are_written(write):
+    typed = ["0.5/255,8/255", "0.5/255 8/255", "1/510, 8 / 255.", "[0.5/255, 8/255]"]
+    configs = [make_config({"model": "m", "eps": text}) for text in typed]
+    configs += [make_config({}, write(f"model: m\neps: {text}")) for text in ("[0.5/255, 8/255]", "4/2040 8/255")]
+    assert {config.sha256() for config in configs} == {configs[0].sha256()}
+    assert configs[0].eps == (1 / 510, 8 / 255)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_a_scaling_may_be_spelled_like_any_list(name, write):
+    for text in (
+        "0.485,0.456,0.406",
+        "0.485 0.456 0.406",
+        "[0.485, 0.456, 0.406]",
+        "123.675/255,116.28/255,103.53/255",
+    ):
+        assert getattr(make_config({"model": "m", name: text}), name) == (0.485, 0.456, 0.406)
+    assert getattr(make_config({}, write(f"model: m\n{name}: [0.485, 0.456, 0.406]")), name) == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_a_scaling_for_inputs_up_to_255_is_refused_with_the_division_that_it_lacks(name):
+    assert refusal({"model": "m", name: "123.675,116.28,103.53"}) == (
+        f"--{name}: these look like values for inputs in 0..255, and inputs are in [0, 1] here: divide mean and std by "
+        "255, e.g. 123.675/255,116.28/255,103.53/255 (got '123.675,116.28,103.53')."
+    )
+
+
+@pytest.mark.parametrize(("name", "text"), [("eps", "0,03"), ("eps", "0,5"), ("std", "0,229,0,224,0,225")])
+def test_a_decimal_comma_is_not_taken_for_a_list(name, text):
+    assert f"{name} has a decimal comma: {text!r}. Write " in refusal({"model": "m", name: text})
+
+
+@pytest.mark.parametrize(
+    ("typed", "norm"),
+    [("l2", "L2"), ("2", "L2"), (2, "L2"), ("Linf", "Linf"), ("inf", "Linf"), (float("inf"), "Linf"), ("L∞", "Linf")],
+)
+def test_a_norm_in_any_spelling_is_one_setting_and_without_one_the_hash_stays(typed, norm):
+    config = make_config({"model": "m", "norm": typed})
+    assert config.norm == norm
+    assert config.document()["norm"] == norm
+    assert config.sha256() == make_config({"model": "m", "norm": norm}).sha256()
+    assert config.sha256() != make_config({"model": "m"}).sha256()
+    assert "norm" not in make_config({"model": "m"}).document()
+
+
 @pytest.mark.parametrize(
     ("key", "near"),
     [("batchsize", "'batch-size'"), ("atack", "'attack'"), ("bacth_size", "'batch-size'"), ("MODEL", "'model'")],
@@ -123,6 +170,8 @@ WRONG = [
     ("attack", {"pgd": {"eps": 1}}, "should be a valid tuple"),
     ("eps", True, "should be a valid tuple"),
     ("eps", float("inf"), "must be finite"),
+    ("norm", "L3", "should be 'Linf', 'L2', 'L1' or 'L0'"),
+    ("norm", True, "should be 'Linf', 'L2', 'L1' or 'L0'"),
     ("limit", True, "must not be true or false"),
     ("data", "npz:\udcff", "is not valid UTF-8"),
     ("eps", {"a": 1}, "should be a valid tuple"),
@@ -230,7 +279,7 @@ def test_a_configuration_cannot_be_changed():
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
-    "eps": [0.5], "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
+    "eps": [0.5], "norm": "L2", "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,

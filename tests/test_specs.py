@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stein_bench.errors import UsageError
-from stein_bench.specs import AttackSpec, format_eps, parse_attack_spec, parse_number, parse_numbers
+from stein_bench.specs import AttackSpec, format_eps, norm_name, parse_attack_spec, parse_number, parse_numbers
 
 
 def refusal(parse):
@@ -37,6 +38,13 @@ def refusal(parse):
         ("-1/3", -1 / 3),
         (" 8 / 255 ", 8 / 255),
         ("510/255", 2),
+        ("0.5/255", 1 / 510),
+        ("0.25/255", 1 / 1020),
+        ("8/255.", 8 / 255),
+        ("1e-2/4", 0.0025),
+        ("8/256", 1 / 32),
+        ("3./1.5", 2.0),
+        ("123.675/255", 0.485),
         ("1e-400", 0.0),
         ("9007199254740993", 9007199254740993),
     ],
@@ -58,9 +66,19 @@ def test_a_number_is_exact_and_whole_only_if_it_was_written_whole(text, value):
         ("-inf", "is not a number: '-inf'"),
         ("1/2/3", "is not a number: '1/2/3'"),
         ("8/", "is not a number: '8/'"),
-        ("1.5/2", "is not a number: '1.5/2'"),
+        ("1.5/2x", "is not a number: '1.5/2x'"),
         ("0x10", "is not a number: '0x10'"),
+        ("8//255", "is not a number: '8//255'"),
+        ("8/255/2", "is not a number: '8/255/2'. Write 0.03, 1e-3 or a fraction like 8/255."),
+        ("8/-255", "is not a number: '8/-255'"),
+        ("8 255", "is not a number: '8 255'"),
+        ("1 0", "is not a number: '1 0'"),
+        ("½", "is not a number: '½'"),
+        ("3%", "is not a number: '3%'"),
+        ("0,03", "has a decimal comma: '0,03'. Write 0.03."),
+        ("1,5/255", "has a decimal comma: '1,5/255'. Write 1.5."),
         ("8/0", "divides by zero: '8/0'"),
+        ("8/0.0", "divides by zero: '8/0.0'"),
         ("0/0", "divides by zero: '0/0'"),
         ("1e400", "is too large: '1e400'"),
         ("-1e400", "is too large: '-1e400'"),
@@ -90,6 +108,46 @@ def test_a_list_of_numbers_keeps_order_and_is_all_floats():
     assert all(type(number) is float for number in numbers)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4/255,8/255",
+        "4/255, 8/255",
+        "4/255 8/255",
+        " 4 / 255 , 8 / 255 ",
+        "[4/255, 8/255]",
+        "(4/255 8/255)",
+        "2/127.5,8/255.",
+    ],
+)
+def test_a_list_may_have_commas_spaces_or_brackets(text):
+    assert parse_numbers(text, "eps") == (4 / 255, 8 / 255)
+
+
+@pytest.mark.parametrize(
+    ("text", "nonzero", "message"),
+    [
+        ("0,03", False, "eps has a decimal comma: '0,03'. Write 0.03."),
+        ("0,03 0,06", False, "eps has a decimal comma: '0,03 0,06'. Write 0.03."),
+        ("1,05", False, "eps has a decimal comma: '1,05'. Write 1.05."),
+        ("0,5", True, "eps has a decimal comma: '0,5'. Write 0.5."),
+        ("0,5/255", True, "eps has a decimal comma: '0,5/255'. Write 0.5."),
+        ("8/255,", False, "eps has a comma without a number beside it: '8/255,'."),
+        ("1,,2", False, "eps has a comma without a number beside it: '1,,2'."),
+        ("[]", False, "eps is not a number: ''. Write 0.03, 1e-3 or a fraction like 8/255."),
+        ("[1,2", False, "eps is not a number: '[1'. Write 0.03, 1e-3 or a fraction like 8/255."),
+    ],
+)
+def test_decimal_commas_and_commas_without_a_number_are_told(text, nonzero, message):
+    assert refusal(lambda: parse_numbers(text, "eps", nonzero=nonzero)) == message
+
+
+def test_lists_that_begin_with_zero_are_lists():
+    assert parse_numbers("0,0.1,1,10", "spread") == (0, 0.1, 1, 10)
+    assert parse_numbers("0,1,100", "spread") == (0, 1, 100)
+    assert parse_numbers("0.485,0.456,0.406", "mean") == (0.485, 0.456, 0.406)
+
+
 @pytest.mark.parametrize("text", ["", "1,", ",1", "1,,2", "1;2", "1," + "9" * 400])
 def test_a_list_with_a_hole_or_a_bad_number_is_refused(text):
     with pytest.raises(UsageError, match=r"^mean "):
@@ -99,6 +157,35 @@ def test_a_list_with_a_hole_or_a_bad_number_is_refused(text):
 @given(st.fractions(max_denominator=10**6))
 def test_any_fraction_is_parsed_to_the_nearest_float(fraction):
     assert float(parse_number(f"{fraction.numerator}/{fraction.denominator}", "x")) == float(fraction)
+
+
+@given(st.integers(1, 10**6), st.integers(0, 4), st.integers(1, 10**4), st.integers(1, 50))
+def test_all_spellings_of_a_number_give_the_same_float(digits, places, below, factor):
+    """A decimal over a whole number: with an exponent, with a point, expanded, with spaces, and of whole numbers."""
+    exact = Fraction(digits, 10**places * below)
+    decimal = f"{digits}e-{places}"
+    point = f"{digits // 10**places}.{digits % 10**places:0{places}d}" if places else f"{digits}."
+    spellings = [
+        f"{decimal}/{below}", f"{point}/{below}", f" {point} / {below}. ",
+        f"{digits * factor}e-{places}/{below * factor}", f"{exact.numerator}/{exact.denominator}",
+        f"+{point}0/{below}.0",
+    ]  # fmt: skip
+    assert {float(parse_number(spelling, "x")).hex() for spelling in spellings} == {float(exact).hex()}
+    assert parse_numbers(" ".join(spellings), "x") == (float(exact),) * len(spellings)
+
+
+@pytest.mark.parametrize(
+    ("text", "norm"),
+    [
+        *((text, "Linf") for text in ("Linf", "linf", "l_inf", "L-inf", "inf", "Infinity", "L∞", "∞", "ℓ∞", "np.inf")),
+        *((text, "L2") for text in ("L2", "l2", "2", "l_2", "ℓ2")),
+        *((text, "L1") for text in ("L1", "1")),
+        *((text, "L0") for text in ("l0", "0")),
+        *((text, None) for text in ("", "L3", "L", "inf2", "22", "2.0")),
+    ],
+)
+def test_norms_are_known_by_every_usual_spelling(text, norm):
+    assert norm_name(text) == norm
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -149,6 +236,9 @@ def test_a_bare_name_is_a_spec_without_parameters(name):
         ("pgd:eps=1,", "attack 'pgd:eps=1,': '' is not of the form key=value."),
         ("pgd:eps=1,,steps=2", "attack 'pgd:eps=1,,steps=2': '' is not of the form key=value."),
         ("pgd:eps=1;steps=2", "eps in 'pgd:eps=1;steps=2' is not a number: '1;steps=2'."),
+        ("pgd:eps=0,03", "attack 'pgd:eps=0,03': '03' is not of the form key=value. Decimals have a point (0.03), and"),
+        ("pgd:eps=4/255,8/255", "attack 'pgd:eps=4/255,8/255': '8/255' is not of the form key=value. Decimals have"),
+        ("pgd:eps=4/255 steps=2", "eps in 'pgd:eps=4/255 steps=2' is not a number: '4/255 steps=2'."),
         ("pgd:eps=8/0", "eps in 'pgd:eps=8/0' divides by zero: '8/0'."),
         ("pgd:eps=nan", "eps in 'pgd:eps=nan' is not a number: 'nan'."),
         ("pgd:eps=Infinity", "eps in 'pgd:eps=Infinity' is not a number: 'Infinity'."),
@@ -215,6 +305,13 @@ def test_later_parameters_win_and_the_first_spec_stays_as_it_was():
         (0.123456, "0.1235"),
         (1e-5, "1e-05"),
         (8.001 / 255, "0.03138"),
+        (0.5 / 255, "0.5/255"),
+        (0.25 / 255, "0.25/255"),
+        (1.5 / 255, "1.5/255"),
+        (0.2 / 255, "0.0007843"),
+        (0.05, "0.05"),
+        (0.1, "0.1"),
+        (0.0, "0"),
     ],
 )
 def test_a_budget_is_written_in_255ths_only_where_it_is_a_multiple_of_them(eps, text):

@@ -10,26 +10,20 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
-from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
+from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.search import Batch
-from stein_bench.attacks.torchattacks_library import construct, library_defaults, library_guard, run_library, takes
+from stein_bench.attacks.torchattacks_library import construct, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
-from stein_bench.errors import UsageError, unknown_name
+from stein_bench.errors import UsageError
 from stein_bench.memory import MemoryLimit
 from stein_bench.seeds import derive_seed
-from stein_bench.specs import AttackSpec, ParameterValue, parse_attack_spec
+from stein_bench.specs import AttackSpec, Norm, ParameterValue
 from stein_bench.tasks import TASKS, Task
-
-ALPHA_FACTOR = 2.5
-"""The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
 SURROGATE = ("surrogate", "surrogate_sha256")
 """Parameters that identify the model a transfer attack is crafted on; set by `Attack.crafted_on`, never by a spec."""
-
-COUNTS = ("restarts", "targets", "queries", "seeds")
-"""Parameters of native attacks that must be at least 1."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,7 @@ class Attack:
         params: parameters apart from the budget, including the defaults of native attacks; for a transfer attack also
             `SURROGATE`, once it has one.
         surrogate: for a transfer attack the model it is crafted on, mapping [0, 1] to logits; else None.
+        note: what a shorthand was taken as, or ``""``.
     """
 
     spec: str
@@ -51,6 +46,7 @@ class Attack:
     eps: float
     params: Mapping[str, ParameterValue]
     surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
+    note: str = field(default="", compare=False)
 
     @property
     def label(self) -> str:
@@ -196,25 +192,26 @@ def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]
 
 
 def resolve_attacks(
-    specs: Sequence[str], eps: Sequence[float] | None = None, *, battery: Sequence[str] = ()
+    specs: Sequence[str], eps: Sequence[float] | None = None, *, battery: Sequence[str] = (), norm: Norm | None = None
 ) -> tuple[Attack, ...]:
     """Resolve the specs of a battery and additional ones, each for every budget in `eps` unless it has its own.
 
+    Attacks that name no norm get `norm`, if there is one.
+
     Raises:
-        UsageError: an unknown attack or parameter, a wrong value, or the same attack twice.
+        UsageError: an unknown attack or parameter, a wrong value, an attack without `norm`, or the same attack twice.
     """
     attacks: list[Attack] = []
     of_battery = 0  # number of attacks from the battery
-    for number, text in enumerate((*battery, *specs)):
-        spec = parse_attack_spec(text)
-        own = "eps" in spec.params or _find(spec.name).is_corruption
-        budgets: Sequence[float | None] = (None,) if eps is None or own else eps
+    asked = [spell_out(text) for text in (*battery, *specs)]
+    for number, spelled in enumerate(asked if norm is None else with_norm(asked, norm)):
+        budgets: Sequence[float | None] = (None,) if eps is None or spelled.has_budget else eps
         for budget in budgets:
-            attack = resolve_attack(spec if budget is None else spec.with_params(eps=budget))
+            attack = _resolved(spelled if budget is None else spelled.with_params(eps=budget))
             labels = [other.label for other in attacks]
             if attack.label in labels:
-                has_it = attack.label in labels[:of_battery]
-                raise UsageError(f"attack {str(spec)!r} is {'in the battery already' if has_it else 'given twice'}.")
+                where = "in the battery already" if attack.label in labels[:of_battery] else "given twice"
+                raise UsageError(f"attack {spelled.written!r} is {where}.")
             attacks.append(attack)
         if number < len(battery):
             of_battery = len(attacks)
@@ -227,91 +224,14 @@ def resolve_attack(spec: AttackSpec | str) -> Attack:
     Raises:
         UsageError: it is unknown or cannot run, or eps, norm or a parameter is wrong.
     """
-    spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
-    info = _find(spec.name)
+    return _resolved(spell_out(spec))
+
+
+def _resolved(spelled: Spelled) -> Attack:
+    info, given = spelled.info, spelled.spec.params
     if info.is_corruption:
-        return Attack(str(spec), info, "", 0.0, _params(info, spec.params, 0.0))
-    rest = {key: value for key, value in spec.params.items() if key not in ("eps", "norm", info.eps_name)}
-    norm = _norm(info, spec)
-    eps = _eps(info, spec, norm)
-    return Attack(str(spec), info, norm, eps, _params(info, rest, eps))
-
-
-def _find(name: str) -> AttackInfo:
-    by_lower = {known.lower(): info for known, info in CATALOG.items()}
-    info = by_lower.get(name.lower())
-    if info is None:
-        raise unknown_name("attack", name, CATALOG, "See stein-bench list attacks.")
-    if info.unavailable:
-        raise UsageError(f"attack {info.name} is not available: {info.unavailable}.")
-    return info
-
-
-def check_kind(attack: str, name: str, value: ParameterValue, default: ParameterValue) -> None:
-    """Raise a `UsageError` if `value` has another type than the parameter's `default`.
-
-    An integer is accepted as a number; a boolean is accepted as nothing else.
-    """
-    fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
-    if not fits:
-        expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[type(default)]
-        raise UsageError(f"{name} of attack {attack} must be {expected}, not {value!r}.")
-
-
-def _norm(info: AttackInfo, spec: AttackSpec) -> str:
-    norm = str(spec.params.get("norm", info.norms[0]))
-    match = next((known for known in info.norms if known.lower() == norm.lower()), None)
-    if match is None:
-        raise UsageError(f"norm of attack {info.name} must be {' or '.join(info.norms)}, not {norm!r}.")
-    return match
-
-
-def _eps(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
-    own_name = info.eps_name or "eps"
-    if "eps" in spec.params and own_name in spec.params and own_name != "eps":
-        raise UsageError(f"attack {str(spec)!r} gives its budget twice, as eps and as {own_name}.")
-    default = info.default_eps if norm == info.norms[0] else 1.0
-    eps = spec.params.get("eps", spec.params.get(own_name, default))
-    if isinstance(eps, bool | str):
-        raise UsageError(f"eps in {str(spec)!r} must be a number, not {eps!r}.")
-    if not eps > 0:
-        raise UsageError(f"eps in {str(spec)!r} must be above 0.")
-    if norm == "Linf" and eps > 1:
-        raise UsageError(f"eps in {str(spec)!r} is above 1, but pixels lie in [0, 1]. Did you mean {eps:g}/255?")
-    if norm == "L0" and eps != int(eps):
-        raise UsageError(f"eps in {str(spec)!r} counts changed pixels (L0) and must be a whole number.")
-    return float(eps)
-
-
-def _params(info: AttackInfo, given: Mapping[str, ParameterValue], eps: float) -> dict[str, ParameterValue]:
-    """Check the parameters and add defaults; alpha defaults to 2.5·eps/steps if an attack has both."""
-    known = library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
-    for name, value in given.items():
-        if name not in known:
-            raise unknown_name(f"parameter of {info.name}:", name, [*(["eps", "norm"] if info.norms else []), *known])
-        check_kind(info.name, name, value, known[name])
-    params = {**known, **given}
-    _check_values(info, given, params)
-    if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
-        params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
-    return params
-
-
-def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params: Mapping[str, ParameterValue]) -> None:
-    for name in ("steps", *(COUNTS if info.backend == "native" else ())):
-        if name in params and int(params[name]) < 1:
-            raise UsageError(f"{name} of attack {info.name} must be at least 1, not {params[name]}.")
-    if "alpha" in given and not float(given["alpha"]) > 0:
-        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
-    if "decay" in given and float(given["decay"]) < 0:
-        raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
-    if "std" in params and info.is_corruption and not float(params["std"]) > 0:
-        raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
-    if "amount" in params and not 0 < float(params["amount"]) <= 1:
-        raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
-    if "p" in given and not 0 < float(given["p"]) <= 1:
-        raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
-    if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
-        raise UsageError(
-            f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
-        )
+        return Attack(spelled.written, info, "", 0.0, params_of(info, given, 0.0), note=spelled.note)
+    rest = {key: value for key, value in given.items() if key not in ("eps", "norm", info.eps_name)}
+    norm = norm_of(info, spelled.spec)
+    eps = eps_of(info, spelled.spec, norm)
+    return Attack(spelled.written, info, norm, eps, params_of(info, rest, eps, norm), note=spelled.note)

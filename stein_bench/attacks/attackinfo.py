@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from stein_bench.specs import ParameterValue
+from stein_bench.specs import Norm, ParameterValue
 
-Norm = Literal["Linf", "L2", "L1", "L0"]
 Access = Literal["white-box", "score", "decision", "transfer", "none"]
 
 LINF_EPS = 8 / 255

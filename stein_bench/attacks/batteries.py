@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from stein_bench.attacks.catalog import CATALOG
 from stein_bench.errors import UsageError, unknown_name
 
 FOLDER = Path(__file__).parent / "batteries"
@@ -40,6 +41,8 @@ def find_battery(name: str) -> Battery:
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return _read(name, path)
+    if name.lower() in CATALOG:
+        raise UsageError(f"{name!r} is an attack, not a battery: give it with --attack {name.lower()}.")
     raise unknown_name("battery", name, battery_names(), "Name one of list batteries, or a YAML file.")
 
 

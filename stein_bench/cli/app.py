@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Annotated, Any
 
@@ -46,12 +47,19 @@ class OneLineErrors(TyperGroup):
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
             elif hasattr(error, "format_message"):
-                code = _complain(without_prefix(error.format_message()), getattr(error, "exit_code", 2))
+                message = without_prefix(error.format_message())
+                code = _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", 2))
             else:
                 raise
         if not standalone_mode:
             return code
         sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _about_stray_numbers(message: str) -> str:
+    """Return a sentence on lists, if all words that the command line has too many are numbers."""
+    stray = re.search(r"unexpected extra arguments?(?:\(s\))? \(([\d./ ,]+)\)", message)
+    return ". A list of numbers is one word, as in 4/255,8/255." if stray else ""
 
 
 def _reader_has_left() -> int:

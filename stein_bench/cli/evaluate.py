@@ -79,7 +79,11 @@ def evaluate(
         ),
     ] = None,
     attack: Annotated[
-        list[str] | None, attack_option("Attack with parameters, see `list attacks`; repeat for several. Default: pgd.")
+        list[str] | None,
+        attack_option(
+            "Attack with parameters, see `list attacks`, or a usual name such as PGD20, l2-pgd, AA; repeat for "
+            "several. Default: pgd."
+        ),
     ] = None,
     preset: Annotated[
         str | None,
@@ -115,7 +119,17 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Budgets for attacks given without one, e.g. 2/255,4/255,8/255.",
+            help="Budgets for attacks given without one, e.g. 2/255,4/255,8/255 or 0.5/255, for inputs in [0, 1].",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Linf|L2|L1|L0",
+            help="Norm of the attacks given without one; refused if one of them does not support it. Default: each "
+            "attack's first in `list attacks`.",
+            autocompletion=completing(lambda: ("Linf", "L2", "L1", "L0")),
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -208,6 +222,7 @@ def evaluate(
     - `stein-bench evaluate resnet18 --attack pgd`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --attack fgsm --attack pgd:eps=4/255,steps=20`
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
+    - `stein-bench evaluate resnet18 --attack PGD20 --norm L2 --eps 0.25,0.5`
     - `stein-bench evaluate resnet18 --battery standard`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --preset published`
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
@@ -250,7 +265,7 @@ def _check_output(settings: RunConfig, config: str | None) -> None:
 
 def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the input files that the options name, and what they are."""
-    from stein_bench.preparation.plan import WEIGHTS_KEYWORDS
+    from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS
     from stein_bench.training.card import card_path
 
     for weights in (settings.weights, settings.surrogate_weights):

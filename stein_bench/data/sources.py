@@ -72,7 +72,7 @@ def open_data(spec: str) -> DataSource:
     kind, colon, rest = spec.partition(":")
     source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
     if source is None:
-        raise unknown_name("data set", kind, _OPENERS, hint="See `stein-bench list data`.")
+        raise unknown_name("data set", kind, _OPENERS, listed="See `stein-bench list data`.")
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source

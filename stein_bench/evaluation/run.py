@@ -287,7 +287,8 @@ def _checked_on(
 
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
-    for note in (*plan.model_notes(), *plan.samples.notes()):
+    shorthands = dict.fromkeys(attack.note for attack in plan.attacks if attack.note)
+    for note in (*plan.model_notes(), *plan.samples.notes(), *shorthands):
         progress.note(note)
     controls = [variant for variant in plan.variants if variant.control]
     if controls:

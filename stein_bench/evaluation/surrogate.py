@@ -9,9 +9,9 @@ from stein_bench.evaluation.behind_probabilities import tempered
 from stein_bench.evaluation.networks import build_network
 from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
-from stein_bench.models.weights import read_weights
 from stein_bench.preparation.inputs import decide_scaling
-from stein_bench.preparation.plan import WEIGHTS_KEYWORDS, Plan, check_model, decide_classes, decide_task, weights_kind
+from stein_bench.preparation.keywords import weights_from_file
+from stein_bench.preparation.plan import Plan, check_model, decide_classes, decide_task, weights_kind
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import choose_variants
 from stein_bench.progress import Progress
@@ -71,7 +71,7 @@ def _surrogate_plan(plan: Plan) -> Plan:
             **{"controls": False, "preserve_function": False},
         }
     )
-    weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
+    weights = weights_from_file(config.weights)
     source = find_model(config.model)
     kind = weights_kind(config, plan.data, source)
     return replace(

@@ -60,7 +60,7 @@ def parse_estimator(text: str) -> EstimatorName:
     """
     family, colon, strength = text.partition(":")
     if family not in ESTIMATOR_SUMMARIES:
-        raise unknown_name("estimator", text, ESTIMATOR_SUMMARIES)
+        raise unknown_name("estimator", text, ESTIMATOR_SUMMARIES, listed="See stein-bench list bn.")
     if family not in _WITH_STRENGTH:
         if colon:
             raise UsageError(f"estimator {family!r} takes no strength: write {family!r}, not {text!r}")

@@ -22,11 +22,12 @@ from stein_bench.models.interface import Scaling, TakesNotes
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities, recognized
 from stein_bench.models.sources import ModelSource, find_model
-from stein_bench.models.weights import Weights, classifier_size, read_weights
+from stein_bench.models.weights import Weights, classifier_size
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.survey import check_compensable, survey
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
+from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, weights_from_file
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.tasks import TASKS, Task, is_single_logit
@@ -118,10 +119,10 @@ def prepare(config: RunConfig) -> Plan:
         UsageError: something is unknown, missing or does not fit together.
     """
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
-    attacks = resolve_attacks(config.attack, config.eps, battery=battery)
+    attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
     device = _device(config.device)
     _check_attack_precision(config, device)
-    weights = read_weights(config.weights) if config.weights not in WEIGHTS_KEYWORDS else None
+    weights = weights_from_file(config.weights)
     variants = choose_variants(config, weights)
     data = open_data(config.data)
     check_tasks(attacks, data.task)
@@ -230,9 +231,6 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
 def _size(sides: Sequence[int]) -> str:
     """Return the size of an image as text, height first."""
     return "×".join(map(str, sides))
-
-
-WEIGHTS_KEYWORDS = ("auto", "pretrained", "none", "fit")
 
 
 def _device(name: str) -> torch.device:

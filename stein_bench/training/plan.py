@@ -17,6 +17,7 @@ from stein_bench.models.weights import load_weights, state_sha256
 from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import check_compensable, survey
+from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, check_training_labels, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.training.card import StartedFrom
@@ -28,6 +29,8 @@ from stein_bench.training.splits import split_indices
 ADVERSARIES = ("pgd", "fgsm", "mifgsm")
 """Attacks available for adversarial training: they follow the gradient of the training loss."""
 PRETRAINED = "pretrained"
+STARTS = (FROM_SCRATCH, PRETRAINED)
+"""What training starts from, apart from a file of weights."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,10 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     recipe = config.chosen_recipe()
     bn = str(parse_estimator(config.bn))
     attack = _adversary(config.adversarial)
-    from_file = config.weights not in (FROM_SCRATCH, PRETRAINED)
+    from_file = config.weights not in STARTS
+    if config.weights in WEIGHTS_KEYWORDS and from_file:
+        raise UsageError(f"--weights {config.weights}: training starts from {', '.join(STARTS)} or a file of weights.")
+    check_weights_name(config.weights, STARTS)
     base = prepare(config.as_run_config(config.weights if from_file else "none"))
     if "train" not in base.data.splits:
         raise UsageError(f"{base.data.name} has no training split to train on, see `stein-bench list data`.")

@@ -57,6 +57,25 @@ def test_evaluate_prints_a_table_and_writes_a_valid_report(data: str, tmp_path: 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "report"))] == ["report.json"]
 
 
+def test_a_shorthand_is_told_in_one_line_and_reported_under_its_full_name(
+    model: str, data: str, tmp_path: Path
+) -> None:
+    reports = {}
+    for typed in ("PGD3", "pgd:steps=3"):
+        output = tmp_path / "report.json"
+        arguments = ["--data", data, "--weights", "none", "--limit", "6", "--norm", "2", "--eps", "0.5/255 0.25"]
+        result = invoke("evaluate", model, *arguments, "--attack", typed, "--output", str(output))
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("attack PGD3: taken as pgd:steps=3\n") == (typed == "PGD3")
+        reports[typed] = read_report(output).variants[0].attacks
+    assert [(attack.name, attack.norm, attack.eps) for attack in reports["PGD3"]] == [
+        ("pgd", "L2", 1 / 510), ("pgd", "L2", 0.25),
+    ]  # fmt: skip
+    found, full = ([attack.model_dump(exclude={"seconds"}) for attack in attacks] for attacks in reports.values())
+    assert [attack["label"] for attack in found] == [attack["label"] for attack in full]
+    assert [attack["robust_accuracy"] for attack in found] == [attack["robust_accuracy"] for attack in full]
+
+
 def test_json_is_alone_on_stdout(model: str, data: str) -> None:
     result = invoke("evaluate", model, "--data", data, "--format", "json", "--attack", "fgsm")
     assert result.exit_code == 0
@@ -126,7 +145,13 @@ def test_the_report_is_the_golden_one(tmp_path: Path, monkeypatch: pytest.Monkey
         (["test_resnet", "--eps", "8/0"], "divides by zero"),
         (["test_resnet", "--eps", "2"], "above 1"),
         (["test_resnet", "--data", "npz:missing.npz"], "missing.npz: no such file"),
-        (["test_resnet", "--data", "digit"], "Did you mean 'digits'?"),
+        (["test_resnet", "--data", "digit"], "Did you mean 'digits'? See `stein-bench list data`."),
+        (["test_resnet", "--eps", "4/255", "8/255"], "(8/255). A list of numbers is one word, as in 4/255,8/255."),
+        (["test_resnet", "--eps", "0,03"], "eps has a decimal comma: '0,03'. Write 0.03."),
+        (["test_resnet", "--eps", "8"], "Did you mean 8/255?"),
+        (["test_resnet", "--attack", "standard"], "give it with --battery standard."),
+        (["test_resnet", "--battery", "pgd"], "give it with --attack pgd."),
+        (["test_resnet", "--norm", "L7"], "--norm: input should be 'Linf', 'L2', 'L1' or 'L0' (got 'L7')."),
         (["test_resnet", "--atack", "pgd"], "no such option: --atack"),
         (["test_resnet", "--atack-precision", "bf16"], "no such option: --atack-precision"),
         (["test_resnet", "--attack-precision", "fp8"], "--attack-precision: input should be 'fp32', 'tf32' or 'bf16'"),

@@ -16,6 +16,7 @@ from stein_bench.errors import UsageError
 from stein_bench.evaluation.networks import build_network
 from stein_bench.models.weights import WeightsCard, save_weights
 from stein_bench.normalization.convert import convert_batchnorm
+from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
@@ -108,7 +109,14 @@ def test_lazy_networks_are_made_concrete_and_repeatable(tmp_path: Path, data: st
     [
         ({"bn": "stien"}, "unknown estimator 'stien'. Did you mean 'stein'?"),
         ({"bn": ["ridge", "ridge:0.001"]}, "same estimator twice"),
+        ({"bn": "zzz"}, "unknown estimator 'zzz'. See stein-bench list bn."),
         ({"weights": "missing.pth"}, "no such file: missing.pth"),
+        ({"weights": "fitt"}, "no such file: fitt. Did you mean 'fit'?"),
+        ({"weights": "Pretrained"}, "no such file: Pretrained. Did you mean 'pretrained'?"),
+        ({"weights": "imagenet"}, "no such file: imagenet. Did you mean 'pretrained'?"),
+        ({"weights": "scratch"}, "no such file: scratch. Did you mean 'none'?"),
+        ({"norm": "L2", "attack": "fgsm"}, "--norm L2: attack fgsm is for Linf only."),
+        ({"norm": "L2", "battery": "quick"}, "--norm L2: attack fgsm is for Linf only."),
         ({"weights": "pretrained"}, "has no pretrained weights"),
         ({"mean": "1,2"}, "mean has 2 values, but the inputs have 3 channels"),
         ({"attack": "torchattacks.APGDT"}, "needs at least 4 classes; the model has 3"),
@@ -122,6 +130,21 @@ def test_what_does_not_fit_is_refused(model: str, data: str, options: dict[str, 
         plan(model, data, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_may_have_a_name_like_a_keyword(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_weights_name("fit", WEIGHTS_KEYWORDS)
+    with pytest.raises(UsageError, match=r"^no such file: fitt\. Did you mean 'fit'\?$"):
+        check_weights_name("fitt", WEIGHTS_KEYWORDS)
+    (tmp_path / "fitt").touch()
+    check_weights_name("fitt", WEIGHTS_KEYWORDS)
+    check_weights_name("elsewhere.pth", WEIGHTS_KEYWORDS)  # the reader of weights says that it is missing
+
+
+def test_the_norm_of_a_run_reaches_its_attacks(model: str, data: str) -> None:
+    (attack,) = plan(model, data, battery="standard", norm="l2", eps="0.5").attacks
+    assert (attack.name, attack.norm, attack.eps) == ("autoattack", "L2", 0.5)
 
 
 def test_a_model_without_bn_cannot_become_stein(model: str, data: str) -> None:

@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from stein_bench.attacks.attack import resolve_attack
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
@@ -142,6 +143,23 @@ def test_fine_tuning_starts_from_converted_weights_and_records_it(net: str, tmp_
     assert back.card.started_from.bn == "stein"
 
 
+class Listening(Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def test_a_shorthand_for_the_adversary_is_told_and_the_card_has_its_full_name(net: str, tmp_path: Path) -> None:
+    progress = Listening()
+    made = train(net, tmp_path, progress=progress, adversarial="PGD1:epsilon=1/255", epochs=1, limit=40)
+    assert "attack PGD1: taken as pgd:steps=1, epsilon as eps" in progress.notes
+    assert made.card.adversarial == resolve_attack("pgd:steps=1,eps=1/255").label
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -150,6 +168,12 @@ def test_fine_tuning_starts_from_converted_weights_and_records_it(net: str, tmp_
         ({"data": "digit"}, "unknown data set 'digit'"),
         ({"recipe": "cifar"}, "unknown recipe 'cifar'"),
         ({"weights": "missing.safetensors"}, "no such file"),
+        ({"weights": "fit"}, "--weights fit: training starts from none, pretrained or a file of weights."),
+        ({"weights": "auto"}, "--weights auto: training starts from none, pretrained or a file of weights."),
+        ({"weights": "pretraind"}, "no such file: pretraind. Did you mean 'pretrained'?"),
+        ({"weights": "scratch"}, "no such file: scratch. Did you mean 'none'?"),
+        ({"adversarial": "AA"}, "--adversarial takes pgd, fgsm, mifgsm with their parameters, not autoattack."),
+        ({"mean": "123.675,116.28,103.53"}, "--mean: these look like values for inputs in 0..255"),
         ({"adversarial": "pdg"}, "unknown attack 'pdg'"),
         ({"adversarial": "square"}, "--adversarial takes pgd, fgsm, mifgsm"),
         ({"adversarial": "pgd:stepz=3"}, "unknown parameter of pgd: 'stepz'"),

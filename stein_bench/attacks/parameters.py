@@ -1,0 +1,245 @@
+"""Parameters of an attack: from what a spec says, in any known spelling, to checked values with defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from stein_bench.attacks.attackinfo import AttackInfo
+from stein_bench.attacks.spellings import Meaning, meaning
+from stein_bench.attacks.torchattacks_library import library_defaults
+from stein_bench.errors import UsageError, unknown_name
+from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse_attack_spec
+
+ALPHA_FACTOR = 2.5
+"""The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
+
+COUNTS = ("restarts", "targets", "queries", "seeds")
+"""Parameters of native attacks that must be at least 1."""
+
+REAL = ("c", "kappa", "lam")
+"""Numbers whose defaults in torchattacks are whole, although its documentation says float."""
+
+SYNONYMS = {
+    **dict.fromkeys(("epsilon",), "eps"),
+    **dict.fromkeys(
+        ("iter", "iters", "iterations", "niter", "niters", "numiter", "numiters", "numiterations", "nbiter", "maxiter",
+         "nsteps", "numsteps", "nbsteps"),
+        "steps",
+    ),
+    **dict.fromkeys(("stepsize", "absstepsize", "epsstep", "epsiter"), "alpha"),
+    **dict.fromkeys(("nrestarts", "numrestarts", "nbrestarts"), "restarts"),
+    **dict.fromkeys(("nqueries", "maxqueries"), "queries"),
+    **dict.fromkeys(("randinit",), "random_start"),
+}  # fmt: skip
+"""Other libraries' names of parameters, in lower case and without ``_``: ``nb_iter``, ``eps_iter`` and ``rand_init`` of
+advertorch, ``max_iter`` and ``eps_step`` of the Adversarial Robustness Toolbox, ``abs_stepsize`` of foolbox, ``n_iter``
+and ``n_restarts`` of autoattack."""
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A spec in the catalog's words.
+
+    Attributes:
+        written: the spec as written.
+        info: the attack that it names.
+        spec: the same with the catalog's name and the attack's own names of parameters.
+        note: what a shorthand was taken as, or ``""``.
+    """
+
+    written: str
+    info: AttackInfo
+    spec: AttackSpec
+    note: str = ""
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether the spec names a budget, or the attack has none."""
+        return self.info.is_corruption or bool({"eps", self.info.eps_name} & self.spec.params.keys())
+
+    def with_params(self, **extra: ParameterValue) -> Spelled:
+        """Return the same with further parameters."""
+        return replace(self, spec=self.spec.with_params(**extra))
+
+
+def spell_out(spec: AttackSpec | str) -> Spelled:
+    """Find the attack that a spec means, and what it calls its parameters. Values are not checked.
+
+    Raises:
+        UsageError: the attack is unknown or cannot run, or the spec contradicts or repeats itself.
+    """
+    spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
+    found = meaning(spec.name)
+    if found.info.unavailable:
+        raise UsageError(f"attack {found.info.name} is not available: {found.info.unavailable}.")
+    given, renamed = _own_names(found.info, spec)
+    for name, value in found.params.items():
+        if name in given and _plain(name, given[name]) != value:
+            raise UsageError(
+                f"attack {str(spec)!r} contradicts itself: its name says {name}={value}, its parameters "
+                f"{name}={given[name]}."
+            )
+    canonical = AttackSpec(found.info.name, {**found.params, **given})
+    return Spelled(str(spec), found.info, canonical, _note(spec, found, renamed))
+
+
+def _note(spec: AttackSpec, found: Meaning, renamed: Mapping[str, str]) -> str:
+    """Return what a shorthand was taken as, e.g. ``attack PGD20: taken as pgd:steps=20, iters as steps``."""
+    parts = [f"{old} as {new}" for old, new in renamed.items()]
+    if found.params or found.info.name.lower() != spec.name.lower():
+        parts = [f"taken as {AttackSpec(found.info.name, found.params)}", *parts]
+    elif parts:
+        parts[0] = parts[0].replace(" as ", " taken as ", 1)
+    return f"attack {spec.name}: {', '.join(parts)}" if parts else ""
+
+
+def _plain(name: str, value: ParameterValue) -> ParameterValue:
+    return norm_name(str(value)) or value if name == "norm" else value
+
+
+def _own_names(info: AttackInfo, spec: AttackSpec) -> tuple[dict[str, ParameterValue], dict[str, str]]:
+    """Return the parameters of `spec` under the attack's own names, and the names that were replaced."""
+    budget = ("eps", "norm", info.eps_name or "eps") if info.norms else ()
+    own = tuple(dict.fromkeys((*budget, *_defaults(info))))
+    given: dict[str, ParameterValue] = {}
+    written: dict[str, str] = {}
+    renamed: dict[str, str] = {}
+    for key, value in spec.params.items():
+        name = _own_name(key, own)
+        if name in given:
+            raise UsageError(f"attack {str(spec)!r} gives {name!r} twice, as {written[name]} and as {key}.")
+        if _squashed(name) != _squashed(key):
+            renamed[key] = name
+        given[name], written[name] = value, key
+    return given, renamed
+
+
+def _own_name(key: str, own: Sequence[str]) -> str:
+    """Return the attack's own name for the parameter `key`; an unknown one stays as it is."""
+    if key in own:
+        return key
+    same = [name for name in own if _squashed(name) == _squashed(key)]
+    if len(same) == 1:
+        return same[0]
+    synonym = SYNONYMS.get(_squashed(key), key)
+    return synonym if synonym in own else key
+
+
+def _squashed(key: str) -> str:
+    return key.lower().replace("_", "")
+
+
+def with_norm(asked: Sequence[Spelled], norm: Norm) -> list[Spelled]:
+    """Return the attacks, in that `norm` where they name none.
+
+    Raises:
+        UsageError: an attack that names none does not support it, or all name one, or are corruptions.
+    """
+    changed = []
+    for spelled in asked:
+        named = spelled.info.is_corruption or "norm" in spelled.spec.params
+        if not named and norm not in spelled.info.norms:
+            norms = " and ".join(spelled.info.norms)
+            raise UsageError(
+                f"--norm {norm}: attack {spelled.info.name} is for {norms} only. Leave the attack out, or name its "
+                f"norm, as in {spelled.info.name}:norm={spelled.info.norms[0]}."
+            )
+        changed.append(spelled if named else spelled.with_params(norm=norm))
+    if changed == list(asked):
+        raise UsageError(f"--norm {norm} has no effect: every attack names its norm or is a corruption. Leave it out.")
+    return changed
+
+
+def norm_of(info: AttackInfo, spec: AttackSpec) -> str:
+    """Return the norm of the budget that `spec` gives, or the attack's default.
+
+    Raises:
+        UsageError: the attack does not support it.
+    """
+    given = str(spec.params.get("norm", info.norms[0]))
+    norm = norm_name(given)
+    if norm not in info.norms:
+        raise UsageError(f"norm of attack {info.name} must be {' or '.join(info.norms)}, not {given!r}.")
+    return str(norm)
+
+
+def eps_of(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
+    """Return the budget that `spec` gives, or the default in this norm.
+
+    Raises:
+        UsageError: it is given twice, or is no budget in this norm.
+    """
+    own_name = info.eps_name or "eps"
+    if "eps" in spec.params and own_name in spec.params and own_name != "eps":
+        raise UsageError(f"attack {str(spec)!r} gives its budget twice, as eps and as {own_name}.")
+    default = info.default_eps if norm == info.norms[0] else 1.0
+    eps = spec.params.get("eps", spec.params.get(own_name, default))
+    if isinstance(eps, bool | str):
+        raise UsageError(f"eps in {str(spec)!r} must be a number, not {eps!r}.")
+    if not eps > 0:
+        raise UsageError(f"eps in {str(spec)!r} must be above 0.")
+    if norm == "Linf" and eps > 1:
+        raise UsageError(f"eps in {str(spec)!r} is above 1, but pixels lie in [0, 1]. Did you mean {eps:g}/255?")
+    if norm == "L0" and eps != int(eps):
+        raise UsageError(f"eps in {str(spec)!r} counts changed pixels (L0) and must be a whole number.")
+    return float(eps)
+
+
+def params_of(
+    info: AttackInfo, given: Mapping[str, ParameterValue], eps: float, norm: str = ""
+) -> dict[str, ParameterValue]:
+    """Check the parameters and add defaults; alpha defaults to 2.5·eps/steps if an attack has both.
+
+    Raises:
+        UsageError: one is unknown or has a wrong value.
+    """
+    known = _defaults(info)
+    for name, value in given.items():
+        if name not in known:
+            raise unknown_name(f"parameter of {info.name}:", name, [*(["eps", "norm"] if info.norms else []), *known])
+        check_kind(info.name, name, value, known[name])
+    params = {**known, **given}
+    _check_values(info, given, params)
+    if norm == "Linf" and "alpha" in given and float(given["alpha"]) > 1:
+        alpha = f"{given['alpha']:g}"
+        raise UsageError(f"alpha of attack {info.name} is {alpha}, but pixels lie in [0, 1]. Did you mean {alpha}/255?")
+    if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
+        params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
+    return params
+
+
+def _defaults(info: AttackInfo) -> dict[str, ParameterValue]:
+    return library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
+
+
+def check_kind(attack: str, name: str, value: ParameterValue, default: ParameterValue) -> None:
+    """Raise a `UsageError` if `value` has another type than the parameter's `default`.
+
+    An integer is accepted as a number; a boolean is accepted as nothing else.
+    """
+    fits = type(value) is type(default) or (isinstance(default, float) and type(value) is int)
+    fits = fits or (name in REAL and type(value) is float)
+    if not fits:
+        expected = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[type(default)]
+        raise UsageError(f"{name} of attack {attack} must be {expected}, not {value!r}.")
+
+
+def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params: Mapping[str, ParameterValue]) -> None:
+    for name in ("steps", *(COUNTS if info.backend == "native" else ())):
+        if name in params and int(params[name]) < 1:
+            raise UsageError(f"{name} of attack {info.name} must be at least 1, not {params[name]}.")
+    if "alpha" in given and not float(given["alpha"]) > 0:
+        raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    if "decay" in given and float(given["decay"]) < 0:
+        raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if "std" in params and info.is_corruption and not float(params["std"]) > 0:
+        raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
+    if "amount" in params and not 0 < float(params["amount"]) <= 1:
+        raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
+    if "p" in given and not 0 < float(given["p"]) <= 1:
+        raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
+    if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
+        raise UsageError(
+            f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
+        )
