@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from stein_bench.measures import RightOrWrong
+from stein_bench.measures.groups import group_results
 from stein_bench.report.document import (
     SCHEMA_VERSION,
     DataInfo,
@@ -100,6 +102,27 @@ def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits"
         ),
     }  # fmt: skip
     return VariantResult(**{**fields, **changes})
+
+
+def in_cells(one, *cells):
+    """Return a variant whose samples are base images in these cells: with results by cell and clustered intervals."""
+    clean, robust = RightOrWrong.unpacked(replaced(one.outcomes, cluster_size=len(cells) or None))
+
+    def results(outcome, share):
+        rate = outcome.accuracy()
+        return {share: rate.value, "ci95": (rate.low, rate.high), "groups": group_results([outcome], cells)}
+
+    worst = RightOrWrong.worst_case(list(robust.values()))
+    rate = worst.accuracy()
+    return replaced(
+        one,
+        clean=replaced(one.clean, **results(clean, "accuracy")),
+        attacks=[replaced(a, **results(robust[a.label], "robust_accuracy")) for a in one.attacks],
+        worst_case_accuracy=rate.value,
+        worst_case_ci95=(rate.low, rate.high),
+        worst_case_groups=group_results([worst], cells),
+        outcomes=replaced(one.outcomes, cluster_size=len(cells) if len(cells) > 1 else None),
+    )
 
 
 def diagnostic(status="fail", **changes):

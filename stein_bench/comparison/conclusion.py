@@ -116,6 +116,9 @@ def _obstacle(report: Report, variant: VariantResult, own: dict[str, Contrast], 
     if failed:
         return f"sanity checks failed ({', '.join(failed)}), so robust accuracies may be too high"
     if all(contrast.difference.p_adjusted is None for contrast in own.values()):
+        if variant.outcomes.cluster_size:
+            what = "base images" if variant.stats == "running" else "blocks of whole batches and base images"
+            return f"with fewer than ten {what} there is no test, since versions of one image are not independent"
         return "with fewer than ten batches there is no test for batch-dependent samples"
     return ""
 

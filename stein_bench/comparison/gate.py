@@ -27,7 +27,7 @@ from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
 from stein_bench.report.results import Figure, headline
 from stein_bench.statistics.class_counts import least_p
-from stein_bench.statistics.paired_tests import LEAST_BATCHES, Paired, detectable_drop, holm
+from stein_bench.statistics.paired_tests import BATCHES, LEAST_BATCHES, Paired, detectable_drop, holm
 
 RANKS = {"error": 0, "warning": 1, "notice": 2, "regression": 0, "unproven": 1, "unchanged": 2, "improved": 3}
 
@@ -155,6 +155,7 @@ def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: fl
         status=_status(_fall(result), tolerance, alpha, drop, gain),
         newly_broken=gated.newly_broken,
         graded=result.graded,
+        flipped=None if result.flipped == BATCHES else result.flipped,
     )
 
 
@@ -208,7 +209,8 @@ def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
         message = f"{what}; {counted}; adjusted p = {p:.2g}"
         yield _finding("error", "regression", message, comparison.variant, comparison.accuracy)
     elif comparison.status == "unproven":
-        reason = f"adjusted p = {p:.2g}" if p is not None else f"below {LEAST_BATCHES} batches there is no test"
+        untested = f"below {LEAST_BATCHES} {comparison.flipped or BATCHES} there is no test"
+        reason = f"adjusted p = {p:.2g}" if p is not None else untested
         message = f"{what}; {counted}; beyond the tolerance but not proven ({reason})"
         level: Level = "error" if policy.unproven == "fail" else "warning"
         yield _finding(level, "unproven", message, comparison.variant, comparison.accuracy)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stein_bench.report.results import Document, Part, Share
+from stein_bench.report.results import Document, Part, Share, is_none
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -52,6 +52,12 @@ class Comparison(Part):
         exclude_if=lambda graded: not graded,
         description="true for mIoU: lost and gained are images whose mIoU fell and rose, the interval is from the "
         "paired bootstrap over images, p is from a permutation test over images",
+    )
+    flipped: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what the test exchanges if several samples are versions of one base image: base images, under "
+        "batch statistics blocks of whole batches and base images; the interval counts base images",
     )
 
 

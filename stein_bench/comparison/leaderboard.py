@@ -14,6 +14,12 @@ from stein_bench.report.document import Report
 from stein_bench.report.results import AttackResult, Figure, headline
 from stein_bench.statistics.paired_tests import Paired, holm
 
+CLUSTERED = (
+    "versions of one base image are not independent of each other: tests exchange whole base images (none below 10), "
+    "intervals are those of as many samples as there are base images"
+)
+"""How samples are compared of which several are versions of one base image."""
+
 
 @dataclass(frozen=True)
 class Named:
@@ -72,6 +78,8 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
             "batch statistics couple the samples of a batch: tests exchange whole batches (none below 10), "
             "intervals assume independence"
         )
+    if any(subject.variant.outcomes.cluster_size for subject in found):
+        yield CLUSTERED
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     networks = dict.fromkeys(subject.report.run.attacked() for subject in found)

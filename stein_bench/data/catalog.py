@@ -8,6 +8,9 @@ DATA_SUMMARIES: dict[str, str] = {
     "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are recognized",
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
+    "cifar10-c:ROOT[,OPTIONS]": "CIFAR-10-C as published; corruption=fog+snow|standard|extra|all, severity=1+3",
+    "cifar100-c:ROOT[,OPTIONS]": "CIFAR-100-C as published; options as for cifar10-c",
+    "imagenet-c:ROOT[,OPTIONS]": "corrupted images as ROOT/CORRUPTION/SEVERITY/CLASS/FILE; options as for cifar10-c",
     "cityscapes:ROOT": (
         "street scenes in the official layout (leftImg8bit/, gtFine/); 19 classes to segment, 256×512; val is evaluated"
     ),

@@ -26,10 +26,10 @@ def split_folders(root: Path) -> dict[str, dict[str, Path]]:
     """
     if not root.is_dir():
         raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; write imagefolder:PATH")
-    classes = _subfolders(root)
+    classes = subfolders(root)
     if not classes:
         raise UsageError(f"{root}: holds no folders; put the images of each class in a separate folder")
-    by_split = {name: _subfolders(classes[name]) for name in ("train", *TEST_FOLDERS) if name in classes}
+    by_split = {name: subfolders(classes[name]) for name in ("train", *TEST_FOLDERS) if name in classes}
     test = next((by_split[name] for name in TEST_FOLDERS if by_split.get(name)), None)
     if by_split.get("train") and test:
         return {"train": by_split["train"], "test": test}
@@ -94,7 +94,8 @@ def _imagenet_classes() -> tuple[str, ...]:
     return tuple(str(info.index_to_description(label)) for label in range(info.num_classes()))
 
 
-def _subfolders(folder: Path) -> dict[str, Path]:
+def subfolders(folder: Path) -> dict[str, Path]:
+    """Return name → folder for the folders in `folder`, sorted, without hidden ones."""
     try:
         entries = sorted(folder.iterdir())
         return {entry.name: entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")}

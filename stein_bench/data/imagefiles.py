@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -47,7 +48,7 @@ class FileStore:
     """
 
     root: Path
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     size: tuple[int, int]
     resize: Resize | Stretch | None = None
     in_memory: ClassVar[bool] = False
@@ -62,7 +63,7 @@ class FileStore:
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         digest.update(f"files RGB {self.resize}\n".encode())
-        for relative in self.paths[:count]:
+        for relative in islice(self.paths, count):
             with readable(self.root / relative):
                 content = (self.root / relative).read_bytes()
             digest.update(struct.pack("<q", len(content)))  # separates one file from the next

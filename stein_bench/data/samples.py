@@ -109,19 +109,24 @@ class Samples:
     index: `IMAGENET` classes, a model's `CLASS_INDICES`, the data set's `OWN` classes, or None if unknown. The
     `store` may contain more than n samples; the first n are used. For a dense task every sample has a label map, read
     from `maps` batch by batch like the images, and `labels` is empty. `sites` are the n names of the samples' sites, if
-    known. `remarks` say how the files were read where that was a choice, one sentence each, without a final stop.
+    known. If every base image comes in several versions, `cells` are the names of the versions: sample i is base image
+    ``i // len(cells)`` in cell ``i % len(cells)``, so that a limit keeps all cells; `grouped_by` says what the two
+    parts of a cell's name are (``fog/3``: corruption, severity). `remarks` say how the files were read where that was a
+    choice, one sentence each, without a final stop.
     """
 
     name: str
     split: str
     classes: tuple[str, ...]
     labels: np.ndarray
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     store: Store
     label_space: str | None = None
     task: str = "classification"
     maps: LabelMaps | None = None
     sites: tuple[str, ...] | None = None
+    cells: tuple[str, ...] | None = None
+    grouped_by: tuple[str, str] = ("corruption", "severity")
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -136,6 +141,17 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def cluster(self) -> int:
+        """The number of consecutive samples that are versions of one base image, and so not independent."""
+        return len(self.cells or ("",))
+
+    def unrelated(self, count: int) -> list[int]:
+        """Return the indices of the first `count` samples of different base images, in one cell after another."""
+        bases = range(0, len(self), self.cluster)[:count]
+        shifted = (first + number % self.cluster for number, first in enumerate(bases))
+        return [index if index < len(self) else first for index, first in zip(shifted, bases, strict=True)]
 
     @property
     def largest_label(self) -> int:
@@ -186,7 +202,17 @@ class Samples:
 
     def notes(self) -> tuple[str, ...]:
         """Return the remarks, and what the store has found out while reading."""
-        return (*self.remarks, *(self.store.notes(len(self)) if isinstance(self.store, TakesNotes) else ()))
+        told = self.store.notes(len(self)) if isinstance(self.store, TakesNotes) else ()
+        return (*self.remarks, *self._about_cells(), *told)
+
+    def _about_cells(self) -> Iterator[str]:
+        if self.cluster > 1:
+            whole, more = divmod(len(self), self.cluster)
+            partly = f", and one more in the first {more} cells only" if more else ""
+            yield (
+                f"every base image is {self.cluster} samples, one after another, one for each {self.grouped_by[0]} and "
+                f"{self.grouped_by[1]}: {whole} base images in all of them{partly}"
+            )
 
     def sha256(self) -> str:
         """Return the SHA-256 (hex) over stored samples, labels and resize, in data order. Computed once."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from stein_bench.data.cifar import open_cifar
+from stein_bench.data.cifarc import open_cifarc
 from stein_bench.data.cityscapes import open_cityscapes
+from stein_bench.data.corruptions import OPTIONS
 from stein_bench.data.digits import Digits
 from stein_bench.data.hf import open_hf
 from stein_bench.data.imagefolder import open_imagefolder
+from stein_bench.data.imagenetc import open_imagenetc
 from stein_bench.data.nifti import open_nifti
 from stein_bench.data.npz import open_npz
+from stein_bench.data.options import split_options
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.userdata import open_user_data
@@ -62,6 +66,15 @@ class DataSource(Protocol):
         Raises UsageError if there is no such split, if samples differ in size and no `resize` is given,
         or if they cannot be read.
         """
+
+
+@runtime_checkable
+class TrainedElsewhere(Protocol):
+    """A data source without a training split, whose labels are those of another data set."""
+
+    @property
+    def training_data(self) -> str:
+        """The spec of the data set to train on."""
 
 
 def open_data(spec: str) -> DataSource:
@@ -118,6 +131,13 @@ def _cifar(name: str, rest: str | None) -> DataSource:
     return open_cifar(name, None if rest is None else _path(rest))
 
 
+def _corrupted(kind: str, rest: str | None) -> DataSource:
+    path, options = split_options(rest or "", OPTIONS, kind)
+    if not path:
+        raise UsageError(f"{kind} needs a path: {kind}:ROOT[,corruption=NAME][,severity=N], the unpacked folder")
+    return open_imagenetc(_path(path), options) if kind == "imagenet-c" else open_cifarc(kind, _path(path), options)
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -130,9 +150,12 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "hf": lambda rest: open_hf(rest or ""),
     "wds": lambda rest: open_wds(rest or ""),
     "cifar10": partial(_cifar, "cifar10"),
+    "cifar10-c": partial(_corrupted, "cifar10-c"),
     "cifar100": partial(_cifar, "cifar100"),
+    "cifar100-c": partial(_corrupted, "cifar100-c"),
     "cityscapes": _cityscapes,
     "imagefolder": _imagefolder,
+    "imagenet-c": partial(_corrupted, "imagenet-c"),
     "nifti": _nifti,
     "npz": _npz,
 }

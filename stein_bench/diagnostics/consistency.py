@@ -62,7 +62,7 @@ def reversal(name: str, variant: str, attack: str | None, result: Paired, what: 
         status = "fail"
     message = f"{what}: {100 * gained:+.1f} points of robust {'mIoU' if result.graded else 'accuracy'}"
     if status != "pass":
-        untested = f"no test: fewer than {LEAST_BATCHES} batches"
+        untested = f"no test: fewer than {LEAST_BATCHES} {result.flipped}"
         p = untested if result.p_gain is None else f"one-sided p {result.p_gain:.2g}"
         message += f" ({p}); {advice}"
     return Diagnostic(name=name, variant=variant, attack=attack, status=status, value=gained, message=message)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stein_bench.attacks.attack import Attack
+from stein_bench.data.samples import Samples
 from stein_bench.evaluation.networks import Built
 from stein_bench.evaluation.units import (
     CLEAN,
@@ -24,6 +25,7 @@ from stein_bench.evaluation.units import (
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
 from stein_bench.measures.distances import distance_statistics, spread
+from stein_bench.measures.groups import group_results
 from stein_bench.measures.sites import site_results
 from stein_bench.normalization.inspection import inspect_batchnorm
 from stein_bench.preparation.plan import Plan
@@ -57,8 +59,8 @@ def gather_phases(units: Iterable[Unit], samples: int) -> dict[str, Phase]:
 def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[Unit]) -> VariantResult:
     """Build a variant's part of the report from its units."""
     phases, measure = gather_phases(units, len(plan.samples)), MEASURES[plan.task.name]
-    clean = measure.from_columns(phases[CLEAN].columns)
-    batch_dependent, sites = variant.stats == "batch", plan.samples.sites
+    samples, batch_dependent = plan.samples, variant.stats == "batch"
+    clean = measure.from_columns(phases[CLEAN].columns).clustered(samples.cluster)
     attacks = [attack for attack in plan.attacks if not attack.info.is_corruption]
     corruptions = [attack for attack in plan.attacks if attack.info.is_corruption]
     robust = _robust_outcomes(clean, attacks, phases)
@@ -66,7 +68,9 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         label: replay_result(units, label, clean, bits, _no_success(phases[label])) for label, bits in robust.items()
     }
     corrupted = {
-        attack.label: [measure.from_columns(columns) for columns in draws(phases[attack.label].columns)]
+        attack.label: [
+            measure.from_columns(columns).clustered(samples.cluster) for columns in draws(phases[attack.label].columns)
+        ]
         for attack in corruptions
         if not phases[attack.label].message
     }
@@ -74,7 +78,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
     worst_rate = None if worst is None else worst.accuracy()
     return VariantResult(
         **_about(plan, variant, built),
-        clean=_clean(phases[CLEAN], clean, batch_dependent, sites),
+        clean=_clean(phases[CLEAN], clean, batch_dependent, samples),
         attacks=[
             _attack_result(
                 attack,
@@ -83,18 +87,18 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
                 robust.get(attack.label),
                 batch_dependent,
                 replays.get(attack.label),
-                sites,
+                samples,
             )
             for attack in attacks
         ],
         corruptions=[
-            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), batch_dependent, sites)
+            _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), batch_dependent, samples)
             for attack in corruptions
         ],
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
         worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
         worst_case_metrics=None if worst is None else worst.metrics() or None,
-        worst_case_sites=None if worst is None else site_results([worst], sites),
+        **{f"worst_case_{name}": found for name, found in _parts([] if worst is None else [worst], samples).items()},
         budgets=budget_results(attacks, robust),
         shrinkage=_shrinkage(variant, built) if variant.bn != "sample" else [],
         outcomes=Outcomes(
@@ -148,13 +152,18 @@ def _shrinkage(variant: Variant, built: Built) -> list[LayerShrinkage]:
     return found
 
 
-def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, sites: Sequence[str] | None) -> Clean:
+def _parts(draws: Sequence[Outcome], samples: Samples) -> dict[str, Any]:
+    """Return the results by site and by group, as far as the samples have them."""
+    return {"sites": site_results(draws, samples.sites), "groups": group_results(draws, samples.cells)}
+
+
+def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, samples: Samples) -> Clean:
     rate = clean.accuracy()
     return Clean(
         accuracy=rate.value,
         ci95=(rate.low, rate.high),
         metrics=clean.metrics() or None,
-        sites=site_results([clean], sites),
+        **_parts([clean], samples),
         assumes_independence=batch_dependent,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
         seconds=phase.seconds,
@@ -222,7 +231,7 @@ def _attack_result(
     robust: Outcome | None,
     batch_dependent: bool,
     replay: Replay | None,
-    sites: Sequence[str] | None,
+    samples: Samples,
 ) -> AttackResult:
     rate = success = metrics = None
     invalid = over_budget = 0
@@ -245,7 +254,7 @@ def _attack_result(
         robust_accuracy=None if rate is None else rate.value,
         ci95=None if rate is None else (rate.low, rate.high),
         metrics=metrics,
-        sites=None if robust is None else site_results([robust], sites),
+        **_parts([] if robust is None else [robust], samples),
         assumes_independence=batch_dependent,
         attack_success_rate=success,
         invalid=invalid,
@@ -262,7 +271,7 @@ def _attack_result(
 
 
 def _corruption_result(
-    attack: Attack, phase: Phase, found: Sequence[Outcome], batch_dependent: bool, sites: Sequence[str] | None
+    attack: Attack, phase: Phase, found: Sequence[Outcome], batch_dependent: bool, samples: Samples
 ) -> CorruptionResult:
     measure = type(found[0]) if found else Outcome
     mean, worst = (measure.mean_accuracy(found), measure.worst_case(found).accuracy()) if found else (None, None)
@@ -275,7 +284,7 @@ def _corruption_result(
         accuracy=None if mean is None else mean.value,
         ci95=None if mean is None else (mean.low, mean.high),
         metrics=(measure.mean_metrics(found) or None) if found else None,
-        sites=site_results(found, sites),
+        **_parts(found, samples),
         assumes_independence=batch_dependent,
         accuracies=[_ratio(outcome) for outcome in found],
         worst_accuracy=None if worst is None else worst.value,

@@ -11,40 +11,34 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 
-import torch
 from torch import nn
 
-from stein_bench.attacks.attackinfo import LINF_EPS
 from stein_bench.config import RunConfig
-from stein_bench.data.samples import Samples, batches
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
-from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
 from stein_bench.evaluation.assemble import variant_result
 from stein_bench.evaluation.attack_choice import with_attack_network, with_attacked_surrogate
 from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.batches import Evaluated, Setting
-from stein_bench.evaluation.behind_probabilities import output_diagnostics, tempered
+from stein_bench.evaluation.behind_probabilities import tempered
+from stein_bench.evaluation.checks import model_checks
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
-from stein_bench.evaluation.outcomes import out_of_memory
 from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
-from stein_bench.guard import model_untouched, repeatable_backends
+from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
 from stein_bench.memory import MemoryLimit
-from stein_bench.models.preprocessing import Preprocessed
-from stein_bench.models.probabilities import BehindProbabilities, Probabilities
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
-from stein_bench.progress import Progress, Silent, phase
+from stein_bench.progress import Progress, Silent
 from stein_bench.report.adversarials import Keeper, adversarials_path, write_adversarials
 from stein_bench.report.document import (
     SCHEMA_VERSION,
@@ -59,7 +53,6 @@ from stein_bench.report.document import (
 )
 from stein_bench.report.provenance import environment
 from stein_bench.report.results import VariantResult, WeightsInfo
-from stein_bench.seeds import derive_seed
 
 
 def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
@@ -187,6 +180,7 @@ def _data_info(plan: Plan) -> DataInfo:
         shape=plan.samples.shape,
         sha256=plan.samples.sha256(),
         scaling=None if scaling is None else DataScaling(**asdict(scaling)),
+        grouped_by=plan.samples.cells and plan.samples.grouped_by,
         notes=list(plan.samples.notes()) or None,
     )
 
@@ -238,52 +232,10 @@ def _run_variant(
                         journal.add(unit)
                     display.show(unit)
         result = variant_result(plan, variant, built, units)
-        checks = _checks(plan, evaluated, probabilities, progress)
+        checks = model_checks(plan, evaluated, probabilities, progress)
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
     return result, [*checks, *batch_diagnostics(result)]
-
-
-def _checks(
-    plan: Plan, evaluated: Evaluated, probabilities: Probabilities | None, progress: Progress
-) -> list[Diagnostic]:
-    """Return the results of the sanity checks of one variant, on the first samples; on fewer if memory runs out."""
-    setting = evaluated.setting
-    count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
-    if evaluated.batch_dependent:
-        count = min(count, setting.batch_size)
-    while True:
-        try:
-            return _checked_on(plan.samples.first(count), plan, evaluated, probabilities, progress)
-        except torch.OutOfMemoryError as error:
-            if evaluated.batch_dependent or count == 1:
-                raise out_of_memory(evaluated, "checks") from error
-        if count <= setting.memory.most:
-            setting.memory.halve(count)
-        count = setting.memory.most
-
-
-def _checked_on(
-    few: Samples, plan: Plan, evaluated: Evaluated, probabilities: Probabilities | None, progress: Progress
-) -> list[Diagnostic]:
-    setting, variant, model = evaluated.setting, evaluated.variant, evaluated.model
-    _, inputs, labels = next(iter(batches(few, len(few))))
-    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
-    norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
-    probe = Probe(
-        inputs.to(plan.device), labels.to(plan.device),
-        [derive_seed(setting.seed, "checks", sample_id) for sample_id in few.ids],
-        plan.task, setting.classes, norm, eps, evaluated.batch_dependent,
-    )  # fmt: skip
-    with torch.no_grad(), model_untouched(model):
-        results = list(output_diagnostics(variant, probabilities, model(probe.inputs)))
-    if probabilities is not None and isinstance(model, Preprocessed):
-        model = BehindProbabilities(model, probabilities)
-    with phase(progress, f"checks {variant}", CHECKS):
-        for result in diagnose(variant, model, probe):
-            results.append(result)
-            progress.advance(1)
-    return results
 
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -48,16 +48,20 @@ class TwoClass(RightOrWrong):
         """Return the means over `draws` of the same n samples with 95 % intervals for n samples.
 
         ``sensitivity`` and ``specificity`` are the shares correct of class 1 and of class 0, with Wilson intervals;
-        ``auc`` ranks the scores, with the interval of `statistics.auc.area`. Figures of an empty class are null.
+        ``auc`` ranks the scores, with the interval of `statistics.auc.area`. Figures of an empty class are null. There
+        are no intervals for samples that are versions of base images.
         """
         positive = draws[0].positive
         if positive is None:
             return {}
-        return {
+        found = {
             "auc": _auc(draws),
             "sensitivity": _share([draw.correct[positive] for draw in draws]),
             "specificity": _share([draw.correct[~positive] for draw in draws]),
         }
+        if draws[0].cluster > 1:
+            return {name: Figure(value=figure.value, ci95=None) for name, figure in found.items()}
+        return found
 
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
         """Return the worse of the clean and the adversarial score of each sample; the clean one if `void`."""
@@ -67,9 +71,10 @@ class TwoClass(RightOrWrong):
         """Return the worse of the two outcomes of each sample if the other one `counts`, else this one."""
         correct = self.correct & (other.correct | ~counts)
         if self.score is None or other.score is None or self.positive is None:
-            return type(self)(correct)
+            return type(self)(correct, cluster=self.cluster)
         lower, higher = np.minimum(self.score, other.score), np.maximum(self.score, other.score)
-        return type(self)(correct, np.where(counts, np.where(self.positive, lower, higher), self.score), self.positive)
+        score = np.where(counts, np.where(self.positive, lower, higher), self.score)
+        return replace(self, correct=correct, score=score)
 
 
 def _share(draws: list[Bits]) -> Figure:

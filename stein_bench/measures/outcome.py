@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stein_bench.errors import RunError
 from stein_bench.report.packing import pack_bits, unpack_bits
 from stein_bench.report.results import Figure, Outcomes
-from stein_bench.statistics.paired_tests import Paired, batch_losses, paired
+from stein_bench.statistics.paired_tests import Paired, batch_losses, block_size, paired
 from stein_bench.statistics.rates import Bits, Rate, accuracy, attack_success, mean_accuracy, robust_bits
 
 Columns = Mapping[str, NDArray[Any]]
@@ -27,13 +29,25 @@ class Outcome(ABC):
     def from_columns(cls, columns: Columns) -> Self:
         """Return the outcome from a task's columns; other columns are ignored."""
 
+    def clustered(self, size: int) -> Self:
+        """Return the outcome of samples of which every `size` in a row are versions of one base image.
+
+        Intervals and tests then count base images, since the versions are not independent of each other.
+
+        Raises:
+            RunError: `size` is above 1 and the task has no such intervals.
+        """
+        if size > 1:
+            raise RunError("several versions of a base image can only be evaluated for classification.")
+        return self
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of samples."""
 
     @abstractmethod
     def select(self, indices: NDArray[np.int64]) -> Self:
-        """Return the outcome of the samples at those positions."""
+        """Return the outcome of the samples at those positions; for intervals they must be of different base images."""
 
     @abstractmethod
     def right(self) -> tuple[float, int]:
@@ -87,11 +101,14 @@ class Outcome(ABC):
     def versus(self, other: Self, batch_size: int | None = None) -> Paired:
         """Compare this (first) outcome with another (second) one of the same samples by their `headline`.
 
-        `batch_size` is None if samples are independent, else the size of the batches.
+        `batch_size` is None if no prediction depends on the batch, else the size of the batches.
         """
 
     def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64] | None:
-        """Return per batch how many more samples are correct here than in the other; None if samples are graded."""
+        """Return per batch how many more samples are correct here than in the other; None if samples are graded.
+
+        If base images have several versions, it is per block of whole batches and whole base images.
+        """
         del other, batch_size
         return None
 
@@ -125,14 +142,18 @@ class Outcome(ABC):
 
 @dataclass(frozen=True, eq=False)
 class RightOrWrong(Outcome):
-    """Samples that are simply right or wrong."""
+    """Samples that are simply right or wrong; `cluster` consecutive ones are versions of one base image."""
 
     correct: Bits
+    cluster: int = field(default=1, kw_only=True)
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
         """Return the outcome from the column ``correct``."""
         return cls(columns["correct"].astype(np.bool_))
+
+    def clustered(self, size: int) -> Self:
+        return replace(self, cluster=size)
 
     def __len__(self) -> int:
         return int(self.correct.size)
@@ -145,17 +166,17 @@ class RightOrWrong(Outcome):
 
     def accuracy(self) -> Rate:
         """Return the share of correct samples with its Wilson interval."""
-        return accuracy(self.correct)
+        return accuracy(self.correct, self.cluster)
 
     def value(self) -> float:
         return float(self.correct.mean())
 
     @classmethod
     def mean_accuracy(cls, draws: Sequence[Self]) -> Rate:
-        return mean_accuracy([draw.correct for draw in draws])
+        return mean_accuracy([draw.correct for draw in draws], draws[0].cluster)
 
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
-        return type(self)(robust_bits(self.correct, ~adversarial.correct & ~void))
+        return replace(self, correct=robust_bits(self.correct, ~adversarial.correct & ~void))
 
     def worse_than(self, other: Self) -> Bits:
         return other.correct & ~self.correct
@@ -164,10 +185,11 @@ class RightOrWrong(Outcome):
         return np.asarray(self.correct != other.correct, np.bool_)
 
     def versus(self, other: Self, batch_size: int | None = None) -> Paired:
-        return paired(self.correct, other.correct, batch_size)
+        return paired(self.correct, other.correct, batch_size, math.lcm(self.cluster, other.cluster))
 
     def batch_gains(self, other: Self, batch_size: int) -> NDArray[np.int64]:
-        return batch_losses(self.correct, other.correct, batch_size)
+        block = block_size(batch_size, math.lcm(self.cluster, other.cluster))
+        return batch_losses(self.correct, other.correct, block or batch_size)
 
     def success_rate(self, robust: Self) -> float | None:
         rate = attack_success(self.correct, ~robust.correct)
@@ -176,6 +198,7 @@ class RightOrWrong(Outcome):
     @classmethod
     def packed(cls, clean: Self, robust: Mapping[str, Self], corrupted: Mapping[str, Sequence[Self]]) -> dict[str, Any]:
         return {
+            "cluster_size": None if clean.cluster == 1 else clean.cluster,
             "clean_correct": pack_bits(clean.correct),
             "robust": {label: pack_bits(outcome.correct) for label, outcome in robust.items()},
             "corrupted_correct": {
@@ -185,5 +208,6 @@ class RightOrWrong(Outcome):
 
     @classmethod
     def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
-        robust = {label: cls(unpack_bits(text, kept.samples)) for label, text in kept.robust.items()}
-        return cls(unpack_bits(kept.clean_correct or "", kept.samples)), robust
+        cluster = kept.cluster_size or 1
+        robust = {label: cls(unpack_bits(text, kept.samples), cluster=cluster) for label, text in kept.robust.items()}
+        return cls(unpack_bits(kept.clean_correct or "", kept.samples), cluster=cluster), robust

@@ -16,7 +16,7 @@ from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.config import RunConfig
 from stein_bench.data import open_data
 from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples, Workers
-from stein_bench.data.sources import DataSource
+from stein_bench.data.sources import DataSource, TrainedElsewhere
 from stein_bench.errors import UsageError
 from stein_bench.models.interface import Scaling, TakesNotes
 from stein_bench.models.preprocessing import Preprocessed
@@ -262,6 +262,12 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
     shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
     if asked == "auto":
         asked = "pretrained" if shared else "fit"
+        if asked == "fit" and isinstance(data, TrainedElsewhere):
+            raise UsageError(
+                f"no suitable weights: {source.name} has none for the labels of {data.name}, which has no training "
+                f"split. Train it on {data.training_data} (`stein-bench train {source.spec} --data "
+                f"{data.training_data}`) and give the file: --weights PATH."
+            )
         if asked == "fit" and "train" not in data.splits:
             raise UsageError(
                 f"no suitable weights: {source.name} has none for the labels of {data.name}, and there is no training "

@@ -121,6 +121,12 @@ class DataInfo(Part):
     scaling: DataScaling | None = Field(
         default=None, exclude_if=is_none, description="omitted for 8-bit images, which are divided by 255"
     )
+    grouped_by: tuple[str, str] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="what the two parts of a group's name are, e.g. corruption and severity of fog/3; omitted if "
+        "samples are not grouped",
+    )
     notes: Notes = None
 
 

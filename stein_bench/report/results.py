@@ -66,18 +66,30 @@ def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[st
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 
 
-class SiteResult(Part):
-    """Results on the samples of one site."""
+class GroupResult(Part):
+    """Results on the samples of one group."""
 
     samples: int
     accuracy: Share = Field(description="under an attack the robust accuracy, as over all samples")
     ci95: Interval
+
+
+class SiteResult(GroupResult):
+    """Results on the samples of one site."""
+
     metrics: Metrics = None
 
 
 Sites = Annotated[
     dict[str, SiteResult] | None,
     Field(exclude_if=is_none, description="by site; omitted if the data does not record sites"),
+]
+Groups = Annotated[
+    dict[str, GroupResult] | None,
+    Field(
+        exclude_if=is_none,
+        description="by cell of a corrupted test set, a corruption at a severity, e.g. fog/3; omitted for other data",
+    ),
 ]
 
 
@@ -88,6 +100,7 @@ class Clean(Part):
     ci95: Interval
     metrics: Metrics = None
     sites: Sites = None
+    groups: Groups = None
     assumes_independence: bool = Field(
         description="true under batch statistics, where samples of a batch depend on each other"
     )
@@ -160,6 +173,7 @@ class AttackResult(Part):
     ci95: Interval | None
     metrics: Metrics = None
     sites: Sites = None
+    groups: Groups = None
     assumes_independence: bool
     attack_success_rate: Share | None = Field(description="share of the correctly classified samples that it broke")
     invalid: int = Field(description="samples outside the budget or [0, 1], or not finite: never successes")
@@ -194,6 +208,7 @@ class CorruptionResult(Part):
     ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as additional samples")
     metrics: Metrics = None
     sites: Sites = None
+    groups: Groups = None
     assumes_independence: bool
     accuracies: list[Share] = Field(description="of each draw")
     worst_accuracy: Share | None = Field(description="share correct under every draw")
@@ -224,6 +239,12 @@ class Outcomes(Part):
 
     samples: int
     sample_ids_sha256: Sha256
+    cluster_size: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="so many consecutive samples are versions of one base image and not independent of each other: "
+        "intervals and tests over all samples count base images; omitted if every sample stands for itself",
+    )
     clean_correct: str | None = Field(
         default=None, exclude_if=is_none, description="omitted if samples are not simply right or wrong"
     )
@@ -298,6 +319,7 @@ class VariantResult(Part):
     worst_case_ci95: Interval | None
     worst_case_metrics: Metrics = None
     worst_case_sites: Sites = None
+    worst_case_groups: Groups = None
     budgets: list[BudgetResult] = Field(
         default_factory=list,
         description="the worst case of each norm and eps, if there are several; empty if an attack failed",

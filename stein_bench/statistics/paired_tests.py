@@ -10,10 +10,15 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from stein_bench.statistics.rates import Z95, Bits, wilson
+from stein_bench.statistics.rates import Z95, Bits, independent_units, wilson
 
 LEAST_BATCHES = 10
-"""Smallest number of batches for a test that flips whole batches."""
+"""Smallest number of batches, or of base images, for a test that flips them whole."""
+_TRIMMED = 100
+"""After so many units the distribution of a flip test loses its ends that are as good as 0."""
+
+BATCHES, BASE_IMAGES, BLOCKS = "batches", "base images", "blocks of whole batches and base images"
+"""What a test flips: the samples of one depend on one another."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,12 @@ class Paired:
             images whose second mIoU is lower, and higher).
         first, second: the two accuracies (or mIoU).
         difference: the second minus the first.
-        interval: of the difference, 95 %; it assumes independent samples.
+        interval: of the difference, 95 %; it assumes independent samples, or independent base images.
         p_drop: one-sided p for the second being worse; None if the test is omitted.
         p_gain: one-sided p for the second being better; None if the test is omitted.
-        units: the independent units of the tests: samples or batches.
+        units: the independent units of the tests: samples, batches or base images.
         graded: whether a sample can be partly correct, so that `lost` and `gained` do not determine the difference.
+        flipped: what a test flips whole, of which it needs `LEAST_BATCHES`.
     """
 
     n: int
@@ -64,6 +70,7 @@ class Paired:
     p_gain: float | None
     units: int
     graded: bool = False
+    flipped: str = BATCHES
 
     @property
     def p(self) -> float | None:
@@ -73,33 +80,66 @@ class Paired:
         return min(1.0, 2 * min(self.p_drop, self.p_gain))
 
 
-def paired(first: Bits, second: Bits, batch_size: int | None = None) -> Paired:
+def paired(first: Bits, second: Bits, batch_size: int | None = None, cluster: int = 1) -> Paired:
     """Compare two outcomes of the same samples, in the same order.
 
     Args:
         first, second: which samples are correct.
-        batch_size: None if samples are independent: exact McNemar tests. Else the size of the consecutive batches
-            within which they depend on one another: whole batches are flipped, and with fewer than `LEAST_BATCHES` the
-            tests are omitted.
+        batch_size: None if predictions do not depend on the batch. Else the size of the consecutive batches within
+            which they do.
+        cluster: the number of consecutive samples that are versions of one base image.
+
+    Independent samples get exact McNemar tests. Otherwise the smallest blocks of consecutive samples that are
+    independent of each other (batches, base images, or whole numbers of both) are flipped, and with fewer than
+    `LEAST_BATCHES` the tests are omitted.
 
     Raises:
         ValueError: the lengths differ.
     """
-    counts = count(first, second)
-    if batch_size is None:
+    counts, block = count(first, second), block_size(batch_size, cluster)
+    if block is None:
         drop, gain = mcnemar(counts.lost, counts.gained), mcnemar(counts.gained, counts.lost)
         return _paired(counts, drop, gain, counts.n)
-    losses = batch_losses(first, second, batch_size)
+    losses, flipped = batch_losses(first, second, block), _flipped(batch_size, cluster)
     if losses.size < LEAST_BATCHES:
-        return _paired(counts, None, None, losses.size)
-    return _paired(counts, flip_test(losses), flip_test(-losses), losses.size)
+        return _paired(counts, None, None, losses.size, cluster, flipped)
+    return _paired(counts, *flip_tests(losses), losses.size, cluster, flipped)
 
 
-def _paired(counts: Counts, p_drop: float | None, p_gain: float | None, units: int) -> Paired:
+def block_size(batch_size: int | None, cluster: int) -> int | None:
+    """Return the size of the smallest blocks that split neither a batch nor a base image; None if all are single."""
+    if batch_size is None:
+        return None if cluster == 1 else cluster
+    return math.lcm(batch_size, cluster)
+
+
+def _flipped(batch_size: int | None, cluster: int) -> str:
+    if cluster == 1:
+        return BATCHES
+    return BASE_IMAGES if batch_size is None else BLOCKS
+
+
+def _paired(
+    counts: Counts,
+    p_drop: float | None,
+    p_gain: float | None,
+    units: int,
+    cluster: int = 1,
+    flipped: str = BATCHES,
+) -> Paired:
     first, second = ((counts.both + only) / counts.n if counts.n else math.nan for only in (counts.lost, counts.gained))
-    interval = difference_interval(counts)
     return Paired(
-        counts.n, counts.lost, counts.gained, first, second, counts.difference, interval, p_drop, p_gain, units
+        n=counts.n,
+        lost=counts.lost,
+        gained=counts.gained,
+        first=first,
+        second=second,
+        difference=counts.difference,
+        interval=difference_interval(counts, cluster=cluster),
+        p_drop=p_drop,
+        p_gain=p_gain,
+        units=units,
+        flipped=flipped,
     )
 
 
@@ -130,18 +170,20 @@ def mcnemar(lost: int, gained: int) -> float:
     return math.comb(trials, lost) / (1 << trials) * (1.0 + float(ratios.sum()))
 
 
-def difference_interval(counts: Counts, z: float = Z95) -> tuple[float, float]:
+def difference_interval(counts: Counts, z: float = Z95, *, cluster: int = 1) -> tuple[float, float]:
     """Return the interval of the paired difference, second accuracy minus first, within [-1, 1].
 
     Source: R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions based on
     paired data", Statistics in Medicine 17 (1998) 2635-2650, method 10: the Wilson intervals of the two accuracies,
-    combined as squares with their correlation. Without samples: [-1, 1].
+    combined as squares with their correlation. Without samples: [-1, 1]. Of samples that are versions of base images,
+    `cluster` of each, it is the interval of the same shares of as many samples as there are whole base images.
     """
-    n = counts.n
-    if n == 0:
+    if counts.n == 0:
         return (-1.0, 1.0)
-    first, second = wilson(counts.both + counts.lost, n, z), wilson(counts.both + counts.gained, n, z)
-    phi = _correlation(counts)
+    n = counts.n if cluster == 1 else independent_units(counts.n, cluster)
+    shrink = n / counts.n
+    first, second = (wilson((counts.both + only) * shrink, n, z) for only in (counts.lost, counts.gained))
+    phi = _correlation(counts, shrink)
     below, above = (
         (second.value - second.low, first.high - first.value),
         (second.high - second.value, first.value - first.low),
@@ -150,15 +192,18 @@ def difference_interval(counts: Counts, z: float = Z95) -> tuple[float, float]:
     return max(-1.0, counts.difference - low), min(1.0, counts.difference + high)
 
 
-def _correlation(counts: Counts) -> float:
-    """Return the correlation of the two outcomes; if positive, its numerator is reduced by n/2 (at most to 0)."""
+def _correlation(counts: Counts, shrink: float) -> float:
+    """Return the correlation of the two outcomes; if positive, its numerator is reduced by n/2 (at most to 0).
+
+    `shrink` is the number of independent samples over n, and the numerator and n are those of so many samples.
+    """
     first, second = counts.both + counts.lost, counts.both + counts.gained
     product = first * (counts.n - first) * second * (counts.n - second)
     if product == 0:
         return 0.0
     numerator = float(counts.both * counts.neither - counts.lost * counts.gained)
     if numerator > 0:
-        numerator = max(0.0, numerator - counts.n / 2)
+        numerator = max(0.0, numerator - counts.n / 2 / shrink)
     return numerator / math.sqrt(product)
 
 
@@ -173,20 +218,31 @@ def flip_test(losses: NDArray[np.int64]) -> float:
 
     If the two models are exchangeable, each batch's loss is as likely as its negative, independently of the other
     batches: p is the share of all sign patterns whose sum is at least the observed one. Losses are integers, so the
-    distribution of the sum is computed exactly, batch by batch, for any number of batches.
+    distribution of the sum is computed exactly, batch by batch, for any number of batches; only sums less probable than
+    the smallest normal float are dropped, so that thousands of base images take about a second.
 
     Source: R. A. Fisher, The Design of Experiments (1935), chapter III.
     """
+    return flip_tests(losses)[0]
+
+
+def flip_tests(losses: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the `flip_test` of the losses and that of their negatives, from one distribution."""
     sizes = np.abs(losses[losses != 0])
     # The sum over a sign pattern is twice the sum of its positive part minus the sum of all.
-    distribution = np.ones(1)
-    for size in sizes.tolist():
-        wider = np.zeros(distribution.size + size)
-        wider[: distribution.size] = distribution
-        wider[size:] += distribution
-        distribution = wider / 2
-    observed = int(losses[losses > 0].sum())
-    return min(1.0, float(distribution[observed:].sum()))
+    distribution, lowest = np.ones(1), 0
+    for number, size in enumerate(sizes.tolist(), 1):
+        half = distribution * 0.5
+        distribution = np.zeros(half.size + size)
+        distribution[: half.size] = half
+        distribution[size:] += half
+        if number % _TRIMMED == 0:
+            kept = np.flatnonzero(distribution >= np.finfo(np.float64).tiny)
+            lowest += int(kept[0])
+            distribution = distribution[kept[0] : kept[-1] + 1]
+    observed = (int(losses[losses > 0].sum()), -int(losses[losses < 0].sum()))
+    drop, gain = (min(1.0, float(distribution[max(reached - lowest, 0) :].sum())) for reached in observed)
+    return drop, gain
 
 
 def holm(ps: Sequence[float]) -> list[float]:

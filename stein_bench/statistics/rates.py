@@ -49,18 +49,31 @@ def wilson(successes: float, n: int, z: float = Z95) -> Rate:
     return Rate(successes, n, low, high)
 
 
-def accuracy(correct: Bits) -> Rate:
-    """Return the share of correct samples, with its interval."""
-    return wilson(int(correct.sum()), int(correct.size))
+def accuracy(correct: Bits, cluster: int = 1) -> Rate:
+    """Return the share of correct samples, with its interval; see `mean_accuracy` for `cluster`."""
+    return mean_accuracy([correct], cluster)
 
 
-def mean_accuracy(correct: list[Bits]) -> Rate:
-    """Return the mean accuracy over several draws of the same samples, with an interval for that many samples.
+def mean_accuracy(correct: list[Bits], cluster: int = 1) -> Rate:
+    """Return the mean accuracy over several draws of the same samples, with an interval for the independent ones.
 
     Draws are not additional samples: they reduce the variance of the noise, not of the samples, so n stays the same.
+    Neither are the versions of one base image, which are `cluster` consecutive samples: the interval is that of as many
+    samples as there are whole base images (at least one). It is conservative: the mean of a cluster, which lies in
+    [0, 1], has at most the variance p(1 - p) of a single sample.
     """
     counts = [int(bits.sum()) for bits in correct]
-    return wilson(sum(counts) / len(counts), int(correct[0].size))
+    right, of = sum(counts) / len(counts), int(correct[0].size)
+    if cluster == 1 or of == 0:
+        return wilson(right, of)
+    units = independent_units(of, cluster)
+    found = wilson(right / of * units, units)
+    return Rate(right, of, found.low, found.high)
+
+
+def independent_units(samples: int, cluster: int) -> int:
+    """Return for how many independent samples an interval counts: the whole clusters, at least one."""
+    return max(samples // cluster, 1)
 
 
 def robust_bits(clean_correct: Bits, broken: Bits) -> Bits:

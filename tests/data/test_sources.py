@@ -23,7 +23,7 @@ def test_every_data_set_is_listed_and_every_listed_one_is_known():
     ("spec", "reason"),
     [
         ("digts", r"unknown data set 'digts'\. Did you mean 'digits'\?"),
-        ("cifar:/data", r"unknown data set 'cifar'\. Did you mean 'cifar10' or 'cifar100'\?"),
+        ("cifar:/data", r"unknown data set 'cifar'\. Did you mean 'cifar10' or 'cifar100' or 'cifar10-c'\?"),
         ("", r"unknown data set ''\. See `stein-bench list data`\."),
         ("/data/photos", r"unknown data set '/data/photos'\. See `stein-bench list data`\."),
         ("imagefolder", r"imagefolder needs a path: imagefolder:PATH"),

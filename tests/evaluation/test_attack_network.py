@@ -362,7 +362,7 @@ def test_another_memory_format_gives_the_same_verdicts_and_is_recorded(
     model: str, data: str, stats: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The checks are slow and use the evaluated model.
-    monkeypatch.setattr("stein_bench.evaluation.run._checks", lambda *_: [])
+    monkeypatch.setattr("stein_bench.evaluation.run.model_checks", lambda *_: [])
     options = {"bn": "stein", "stats": stats, "attack": ["fgsm", "pgd:steps=3"], "batch_size": 12}
     expected = run(model, data, **options)
     assert 0 < expected.variants[0].attacks[1].robust_accuracy < 1

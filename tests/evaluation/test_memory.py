@@ -165,7 +165,7 @@ def test_a_failed_attempt_to_make_examples_again_spoils_no_finished_attack(
     output = str(tmp_path / "report.json")
     options: dict[str, Any] = {"batch_size": 8, "refill": True, "output": output, "save_adversarials": 3}
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("stein_bench.evaluation.run._checks", _interrupt)
+        patched.setattr("stein_bench.evaluation.run.model_checks", _interrupt)
         run(model, data, attack=["pgd"], **options)
 
     def broken(*_: Any, **__: Any) -> Iterator[Any]:

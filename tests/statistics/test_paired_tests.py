@@ -16,14 +16,17 @@ from stein_bench.statistics.paired_tests import (
     LEAST_BATCHES,
     Counts,
     batch_losses,
+    block_size,
     count,
     detectable_drop,
     difference_interval,
     flip_test,
+    flip_tests,
     holm,
     mcnemar,
     paired,
 )
+from stein_bench.statistics.rates import wilson
 
 SMALL = st.integers(0, 60)
 
@@ -204,3 +207,61 @@ def test_few_batches_can_prove_nothing_among_many_tests():
 def test_fewer_lost_samples_than_the_detectable_drop_are_never_significant_and_as_many_are(tests, n, alpha):
     needed = round(detectable_drop(0.0, alpha, tests, n, n) * n)
     assert tests * mcnemar(needed, 0) < alpha <= tests * mcnemar(needed - 1, 0)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=10, max_size=60), st.integers(2, 5))
+def test_copies_of_the_samples_add_nothing(pairs, copies):
+    """Every base image in several identical versions: p and intervals are those of the base images alone."""
+    first, second = np.array(pairs, np.bool_).T
+    alone = paired(first, second)
+    many = paired(first.repeat(copies), second.repeat(copies), cluster=copies)
+    assert (many.p_drop, many.p_gain) == (pytest.approx(alone.p_drop, rel=1e-9), pytest.approx(alone.p_gain, rel=1e-9))
+    assert many.interval == pytest.approx(alone.interval)
+    assert (many.n, many.units, many.flipped) == (copies * alone.n, alone.n, "base images")
+
+
+def test_versions_of_a_base_image_are_one_event():
+    """All 15 versions of one image of twelve are lost: taken as samples that would be p = 2^-15, but it is 1/2."""
+    first = np.ones(180, np.bool_)
+    second = first.copy()
+    second[:15] = False
+    assert paired(first, second).p_drop == 2.0**-15
+    whole = paired(first, second, cluster=15)
+    assert (whole.p_drop, whole.p_gain, whole.lost, whole.difference) == (0.5, 1.0, 15, -15 / 180)
+    assert whole.interval == pytest.approx(difference_interval(Counts(11, 1, 0, 0)))
+
+
+def test_the_interval_counts_whole_base_images():
+    """32 samples of 15 versions are two whole base images: Newcombe's interval of the same shares with n = 2."""
+    counts = Counts(20, 8, 2, 2)
+    first, second = wilson(28 / 32 * 2, 2), wilson(22 / 32 * 2, 2)
+    numerator = max(0.0, (20 * 2 - 8 * 2) * (2 / 32) ** 2 - 2 / 2)
+    phi = numerator / math.sqrt(28 * 4 * 22 * 10) / (2 / 32) ** 2
+    below, above = second.value - second.low, first.high - first.value
+    expected = counts.difference - math.sqrt(below**2 - 2 * phi * below * above + above**2)
+    assert difference_interval(counts, cluster=15)[0] == pytest.approx(expected)
+    assert difference_interval(counts, cluster=100) == pytest.approx(difference_interval(counts, cluster=32))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "cluster", "block"),
+    [(None, 1, None), (None, 15, 15), (10, 1, 10), (10, 15, 30), (30, 15, 30), (5, 15, 15), (7, 3, 21)],
+)
+def test_blocks_split_neither_batches_nor_base_images(batch_size, cluster, block):
+    assert block_size(batch_size, cluster) == block
+    outcomes = paired(np.ones(300, np.bool_), np.zeros(300, np.bool_), batch_size, cluster)
+    assert outcomes.units == -(-300 // (block or 1))
+
+
+def test_both_flip_tests_come_from_one_distribution_also_of_many_units():
+    """Sums that are as good as impossible are dropped on the way, which changes no p."""
+    rng = np.random.default_rng(0)
+    losses = rng.integers(-20, 22, 1500)
+    whole = np.ones(1)
+    for size in np.abs(losses):
+        whole = np.convolve(whole, np.bincount([0, size]) / 2)
+    ends = whole[losses[losses > 0].sum() :].sum(), whole[-losses[losses < 0].sum() :].sum()
+    assert flip_tests(losses) == pytest.approx(ends, rel=1e-12)
+    assert flip_test(-losses) == flip_tests(losses)[1]
+    assert flip_tests(np.ones(1000, np.int64)) == (2.0**-1000, 1.0)
+    assert flip_tests(-np.ones(1200, np.int64))[0] == 1.0

@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from stein_bench.statistics.rates import (
     accuracy,
     attack_success,
+    independent_units,
     mean_accuracy,
     robust_bits,
     wilson,
@@ -86,3 +87,20 @@ def test_draws_of_a_corruption_are_no_further_samples():
     assert (rate.value, rate.n) == (pytest.approx(0.7), 5)
     assert (rate.low, rate.high) == (wilson(3.5, 5).low, wilson(3.5, 5).high)
     assert rate.high - rate.low > wilson(7, 10).high - wilson(7, 10).low
+
+
+def test_versions_of_base_images_do_not_narrow_the_interval():
+    """24 of 30 right, three versions of ten images: the share of all, with Wilson's interval for n = 10."""
+    correct = np.arange(30) < 24
+    rate, ten = accuracy(correct, 3), wilson(8, 10)
+    assert (rate.value, rate.low, rate.high) == (0.8, pytest.approx(ten.low), pytest.approx(ten.high))
+    assert (rate.low, rate.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    draws = mean_accuracy([correct, ~correct], 3)
+    assert (draws.value, draws.low) == (0.5, pytest.approx(wilson(5, 10).low))
+
+
+@pytest.mark.parametrize(("samples", "cluster", "units"), [(30, 15, 2), (44, 15, 2), (7, 15, 1), (0, 15, 1), (7, 1, 7)])
+def test_only_whole_base_images_count(samples, cluster, units):
+    assert independent_units(samples, cluster) == units
+    everything = accuracy(np.ones(samples, np.bool_), cluster)
+    assert everything.low == pytest.approx(wilson(units, units).low if samples else 0.0)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.gate_result import Comparison, GateResult
-from stein_bench.render.comparison.gate_wording import DEPENDENT, detectable, headline, newly_broken, p_of_change
+from stein_bench.render.comparison.gate_wording import caveats, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.report.number_format import percent, signed_interval
 
@@ -88,8 +88,7 @@ def _notes(result: GateResult, hidden: int) -> Iterator[tuple[str, str, str]]:
             yield "-", newly_broken(c, f"{c.variant}, {c.title}"), ""
     if hidden:
         yield "-", f"{hidden} more accuracies are unchanged", "dim"
-    if any(c.assumes_independence for c in result.comparisons):
-        yield "-", DEPENDENT, "dim"
+    yield from (("-", caveat, "dim") for caveat in caveats(result))
     if result.comparisons:
         graded = any(c.graded for c in result.comparisons)
         counted = "images whose mIoU fell and rose" if graded else "samples newly wrong and newly right"

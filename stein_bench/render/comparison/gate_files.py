@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.gate_result import Comparison, Finding, GateResult
 from stein_bench.render.comparison.gate import IN_ROWS
-from stein_bench.render.comparison.gate_wording import DEPENDENT, detectable, headline, newly_broken, p_of_change
+from stein_bench.render.comparison.gate_wording import caveats, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.markup import markdown_table, markdown_text, xml_text
 from stein_bench.report.number_format import percent, signed_interval
 
@@ -28,8 +28,7 @@ def gate_markdown(result: GateResult) -> str:
         for c in changed
         if c.status != "improved" and c.newly_broken
     ]
-    if any(c.assumes_independence for c in result.comparisons):
-        lines.append(f"- {DEPENDENT}")
+    lines += [f"- {caveat}" for caveat in caveats(result)]
     lines += [""] if lines[-1] else []
     unchanged = [c for c in result.comparisons if c.status == "unchanged"]
     if unchanged:

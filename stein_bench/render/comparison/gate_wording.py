@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stein_bench.comparison.gate_result import Comparison, GateResult
+from stein_bench.comparison.leaderboard import CLUSTERED
 from stein_bench.report.number_format import p_value
 
 _NAMES = {
@@ -22,6 +23,12 @@ DEPENDENT = (
     "intervals assume independence"
 )
 """Caveat for comparisons with `assumes_independence`."""
+
+
+def caveats(result: GateResult) -> list[str]:
+    """Return what limits the comparisons, because samples depend on each other."""
+    found = [DEPENDENT] if any(c.assumes_independence for c in result.comparisons) else []
+    return [*found, CLUSTERED] if any(c.flipped for c in result.comparisons) else found
 
 
 def p_of_change(comparison: Comparison) -> str:

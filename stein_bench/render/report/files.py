@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.groups import group_grids, group_notes, group_values
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
@@ -44,7 +45,10 @@ def _markdown(report: Report) -> Iterator[str]:
     rows = [row_texts(row) for row in result_rows(report)]
     yield from markdown_table(("variant", measure(report), "% (95 %)", "difference (95 %)", "p"), rows, right=(2, 3, 4))
     yield ""
-    notes = (*legend(report), *loading_notes(report), *attack_network_notes(report))
+    for grid in group_grids(report, intervals=True, everything=False):
+        yield from (markdown_text(f"{grid.title}; {grid.detail}"), "")
+        yield from (*markdown_table(grid.headers, grid.rows, right=range(1, len(grid.headers))), "")
+    notes = (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
     yield from (f"- {markdown_text(line)}" for line in notes)
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
@@ -57,12 +61,22 @@ def _markdown(report: Report) -> Iterator[str]:
 def report_csv(reports: Sequence[Named]) -> str:
     """Return the results of the reports as CSV, a row each, in full precision; missing values are empty.
 
+    If a report has results by group, there is another column, ``group``, and a row for each group of each outcome.
+
     Raises:
         UsageError: packed outcomes are damaged.
     """
-    return csv_text(
-        CSV_COLUMNS, [list(_values(name, report, row)) for name, report in reports for row in result_rows(report)]
-    )
+    rows = [list(_values(name, report, row)) for name, report in reports for row in result_rows(report)]
+    groups = [list(row) for name, report in reports for row in _group_values(name, report)]
+    if not groups:
+        return csv_text(CSV_COLUMNS, rows)
+    return csv_text((*CSV_COLUMNS, "group"), [*([*row, ""] for row in rows), *groups])
+
+
+def _group_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:
+    for variant, control, key, group, found in group_values(report):
+        lead = (name, report.model.name, report.data.name, variant, control, key, measure(report))
+        yield (*lead, found.accuracy, *found.ci95, "ok", *([""] * 5), group)
 
 
 def _values(name: str, report: Report, row: ResultRow) -> Iterator[object]:

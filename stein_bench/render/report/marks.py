@@ -22,15 +22,15 @@ Marked = Mapping[tuple[str, str], Mark]
 def legend(report: Report) -> list[str]:
     """Explain the marks that a report uses."""
     found = contrasts(report)
-    return list(legend_of(marks(report, found), found, segmented=report.data.task == "segmentation"))
+    return list(legend_of(report, marks(report, found), found))
 
 
-def legend_of(marked: Marked, found: Sequence[Contrast], *, segmented: bool) -> Iterator[str]:
-    """Explain the marks that are used."""
+def legend_of(report: Report, marked: Marked, found: Sequence[Contrast]) -> Iterator[str]:
+    """Explain the marks that are used in a report."""
     used = [mark for mark in SIGNS if mark in marked.values()]
     if used:
         told = "; ".join(f"{SIGNS[mark]} {_MEANINGS[mark]}" for mark in used)
         tests = sum(contrast.difference.p_adjusted is not None for contrast in found)
-        how = "paired permutation tests over images" if segmented else "exact paired tests"
+        how = "paired permutation tests over images" if report.data.task == "segmentation" else "exact paired tests"
         tested = f"{how}, Holm over {tests} tests, p < {ALPHA:g}" if tests else "no paired test"
         yield f"{told} (same statistics and samples; {tested})"

@@ -10,8 +10,17 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE
 from stein_bench.report.document import DataScaling, Report
-from stein_bench.report.results import Figure, SiteResult, VariantResult
+from stein_bench.report.results import (
+    AttackResult,
+    Clean,
+    CorruptionResult,
+    Figure,
+    GroupResult,
+    SiteResult,
+    VariantResult,
+)
 from stein_bench.specs import format_eps
 
 TITLES = {
@@ -37,29 +46,39 @@ AUC_UNDER_ATTACK = (
 
 @dataclass(frozen=True)
 class MetricRow:
-    """Metrics and sites of one variant in one outcome: clean, an attack, a corruption, or the worst case.
+    """Metrics, sites and groups of one variant in one outcome: clean, an attack, a corruption, or the worst case.
 
-    `summarizes`: whether the outcome (clean or worst case) is shown if a table of all outcomes would be too long.
+    `key` is the outcome's label in the report, `outcome` its display name. `summarizes`: whether the outcome (clean or
+    worst case) is shown if a table of all outcomes would be too long.
     """
 
+    key: str
     outcome: str
     metrics: Mapping[str, Figure]
     sites: Mapping[str, SiteResult]
+    groups: Mapping[str, GroupResult]
     summarizes: bool
 
 
 def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
-    """Yield a row for every outcome of the variant, in the order of the report; metrics and sites may be empty."""
-    yield MetricRow("clean", variant.clean.metrics or {}, variant.clean.sites or {}, True)
+    """Yield a row for every outcome of the variant, in the order of the report; all parts may be empty."""
+    yield _row(CLEAN, "clean", variant.clean, True)
     for attack in variant.attacks:
         name = f"{attack.name.removeprefix('torchattacks.')} {attack.norm} {format_eps(attack.eps)}"
-        yield MetricRow(name, attack.metrics or {}, attack.sites or {}, len(variant.attacks) == 1)
+        yield _row(attack.label, name, attack, len(variant.attacks) == 1)
     for corruption in variant.corruptions:
         strength = corruption.params.get("std", corruption.params.get("amount", 0))
         name = f"{corruption.name.removeprefix('noise-')}† {format_eps(float(strength))}"
-        yield MetricRow(name, corruption.metrics or {}, corruption.sites or {}, False)
+        yield _row(corruption.label, name, corruption, False)
     if len(variant.attacks) > 1:
-        yield MetricRow("worst case", variant.worst_case_metrics or {}, variant.worst_case_sites or {}, True)
+        yield MetricRow(
+            WORST_CASE, "worst case", variant.worst_case_metrics or {}, variant.worst_case_sites or {},
+            variant.worst_case_groups or {}, True,
+        )  # fmt: skip
+
+
+def _row(key: str, outcome: str, result: Clean | AttackResult | CorruptionResult, summarizes: bool) -> MetricRow:
+    return MetricRow(key, outcome, result.metrics or {}, result.sites or {}, result.groups or {}, summarizes)
 
 
 def scaling_note(scaling: DataScaling) -> str:

@@ -20,6 +20,7 @@ from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_t
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import COLUMNS, READING
 from stein_bench.render.report.gallery import Shot, data_uri, shots
+from stein_bench.render.report.groups import group_grids, group_notes
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.metrics import TITLES, metric_rows
@@ -81,6 +82,10 @@ def tidy(text: str) -> str:
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
+def _legend(report: Report) -> Iterator[str]:
+    yield from (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
+
+
 def _compared(sources: Sequence[Source]) -> Grid | None:
     try:
         return grid(compare([Named(source.name, source.report) for source in sources]))
@@ -103,10 +108,11 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "caveats": concluded.caveats,
         "measure": measure(report),
         "rows": [row_texts(row) for row in rows],
-        "legend": "; ".join((*legend(report), *loading_notes(report), *attack_network_notes(report))),
+        "legend": "; ".join(_legend(report)),
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "metrics": _metrics(report),
+        "groups": group_grids(report, intervals=True, everything=True),
         "effects": [_effects(variant) for variant in report.variants if variant.effects],
         "effects_reading": READING.format(what=measure(report)),
         "shrinkage": _shrinkage(report, anchor),

@@ -17,6 +17,7 @@ from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import effect_tables
+from stein_bench.render.report.groups import group_notes, group_tables
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
@@ -44,14 +45,14 @@ def report_table(report: Report) -> RenderableType:
     effects = effect_tables(report)
     conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
     failed = [check for check in report.diagnostics if check.status == "fail" and not _collapsed(check)]
-    legend = legend_of(marked, found, segmented=report.data.task == "segmentation")
+    legend = legend_of(report, marked, found)
     notes = [
         *(("!", f"check failed: {_check(check)}", "red") for check in failed),
         *(("!", line, "bold red") for line in report.dishonest()),
         *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report))),
     ]
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
-    more = [Padding(table, (0, 0, 1, 0)) for table in metric_tables(report)]
+    more = [Padding(table, (0, 0, 1, 0)) for table in (*metric_tables(report), *group_tables(report))]
     rows = Padding(_rows(report, marked), (1, 0))
     return Group(*first, _heading(report), rows, *more, *effects, conclusion, marked_notes(notes))
 
@@ -204,6 +205,7 @@ def _notes(report: Report) -> Iterator[str]:
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within that ε; without: over all attacks, up to the largest ε"
     yield from _interval_notes(report)
+    yield from group_notes(report)
     if report.data.task == "binary":
         yield f"AUC: of the logit; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
     if (scaling := report.data.scaling) is not None and scaling.method != "none":
