@@ -109,35 +109,6 @@ def parse_numbers(text: str, what: str, *, nonzero: bool = False) -> tuple[float
     return tuple(float(parse_number(part, what)) for part in parts)
 
 
-def parse_arguments(text: str, whole: str) -> dict[str, ParameterValue]:
-    """Parse the arguments of a user's callable, ``key=value,…``, in that order.
-
-    A value is a number (a fraction is allowed), ``true``, ``false``, or any other text, such as a path. `whole` is the
-    spec that they are part of, for errors.
-
-    Raises:
-        UsageError: a part is not of the form ``key=value``, or a key is given twice.
-    """
-    arguments: dict[str, ParameterValue] = {}
-    for part in text.split(",") if text else ():
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or not value or not _KEY.match(key):
-            raise UsageError(f"{whole}: {part.strip()!r} is not of the form key=value.")
-        if key in arguments:
-            raise UsageError(f"{whole} gives {key!r} twice.")
-        arguments[key] = _argument(value)
-    return arguments
-
-
-def _argument(value: str) -> ParameterValue:
-    if value.lower() in _WORDS:
-        return _WORDS[value.lower()]
-    try:
-        return parse_number(value, value)
-    except UsageError:
-        return value
-
-
 @dataclass(frozen=True)
 class AttackSpec:
     """An attack as given by the user, ``name:key=value,…``: its name and explicit parameters, in that order."""

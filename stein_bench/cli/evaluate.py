@@ -49,7 +49,7 @@ def evaluate(
         typer.Argument(
             metavar=MODEL,
             help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME, "
-            "FILE.py:CALLABLE or package.module:CALLABLE.",
+            "hub:OWNER/REPO:ENTRY, FILE.py:CALLABLE[,key=value] or package.module:CALLABLE.",
             show_default=False,
         ),
     ] = None,

@@ -10,18 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from stein_bench.errors import UsageError, suggestion, unknown_name
-from stein_bench.models.user_code import import_file, import_named, is_importable, running
-from stein_bench.specs import ParameterValue, parse_arguments
+from stein_bench.errors import UsageError, suggestion
+from stein_bench.models.arguments import Argument, parse_call, written
+from stein_bench.models.signatures import ordered
+from stein_bench.models.user_code import Code, is_importable, load_file, load_module, running
 
-_FILE = re.compile(r"(?P<home>.+\.py):(?P<name>[^:,]*)(?:,(?P<arguments>.*))?", re.DOTALL)
-_MODULE = re.compile(
-    r"(?P<home>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)(?:,(?P<arguments>.*))?", re.DOTALL
-)
-_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_FILE = re.compile(r"(?P<home>.+?\.py):(?P<call>.*)", re.DOTALL)
+_MODULE = re.compile(r"(?P<home>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<call>[A-Za-z_]\w*(?:,.*)?)", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +30,9 @@ class UserCode:
 
     home: str
     name: str
-    arguments: Mapping[str, ParameterValue]
+    arguments: Mapping[str, Argument]
     folder: Path
-    module: ModuleType
+    code: Code
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _imported, (self.home, self.name, dict(self.arguments), self.folder)
@@ -48,34 +45,24 @@ class UserCode:
     @property
     def short(self) -> str:
         """The spec without folders, with arguments, for reports."""
-        given = "".join(f",{key}={os.path.basename(str(value))}" for key, value in self.arguments.items())
-        return f"{os.path.basename(self.home)}:{self.name}{given}"
-
-    @cached_property
-    def file(self) -> Path | None:
-        """The source file; None for a module that has none."""
-        origin = getattr(self.module, "__file__", None)
-        return Path(origin) if origin else None
+        bare = {key: os.path.basename(v) if isinstance(v, str) else v for key, v in self.arguments.items()}
+        return f"{os.path.basename(self.home)}:{self.name}{written(bare)}"
 
     def running(self, doing: str) -> AbstractContextManager[None]:
         """Run the user's code in the body; see `models.user_code.running`."""
-        shown = self.home if self.home.endswith(".py") else os.path.basename(self.file or self.home)
-        return running(self.folder, doing, self.file, shown)
+        return running(self.code.imports, doing, self.code.file, self.code.shown)
 
     @cached_property
     def named(self) -> Any:
         """What the module calls `name`; UsageError if nothing, or a network."""
         from torch import nn
 
-        if not hasattr(self.module, self.name):
-            own = [
-                key
-                for key, value in vars(self.module).items()
-                if getattr(value, "__module__", "") == self.module.__name__
-            ]
+        module = self.code.module
+        if not hasattr(module, self.name):
+            own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
             near = suggestion(self.name, own) or (f" It defines {', '.join(own)}." if own else "")
             raise UsageError(f"{self.home} has no {self.name!r}.{near}")
-        found = getattr(self.module, self.name)
+        found = getattr(module, self.name)
         if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
             raise UsageError(f"{self.spec} is a network; name a function or class that returns data")
         return found
@@ -93,8 +80,7 @@ class UserCode:
             if self.arguments:
                 raise UsageError(f"{self.spec} takes no arguments: it is a {type(self.named).__name__}")
             return self.named
-        self._check_arguments()
-        arguments: dict[str, Any] = dict(self.arguments)
+        arguments: dict[str, Any] = dict(ordered(self.named, self.arguments, self.spec))
         if self.split_argument is not None:
             arguments[self.split_argument] = split if self.split_argument == "split" else split == "train"
         told = f" with {self.split_argument}={arguments[self.split_argument]!r}" if self.split_argument else ""
@@ -110,13 +96,6 @@ class UserCode:
         except (TypeError, ValueError):  # some built-in callables have no signature
             return {}
 
-    def _check_arguments(self) -> None:
-        takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in self._accepted.values())
-        names = [name for name, parameter in self._accepted.items() if parameter.kind in _BY_KEYWORD]
-        for given in () if takes_any else self.arguments:
-            if given not in names:
-                raise unknown_name(f"argument of {self.spec}", given, names, hint="" if names else "It takes none.")
-
 
 def find_code(spec: str) -> UserCode | None:
     """Return the code that a data spec names, imported; None if it does not name any.
@@ -128,17 +107,17 @@ def find_code(spec: str) -> UserCode | None:
     match = _FILE.fullmatch(spec) or _MODULE.fullmatch(spec)
     if not match:
         return None
-    home, name = match["home"], match["name"]
+    home = match["home"]
     if not home.endswith(".py") and "." not in home and not is_importable(home, Path.cwd()):
         return None
+    name, arguments = parse_call(match["call"], spec)
     if not name.isidentifier():
         raise UsageError(f"{spec!r}: {name!r} is no name of a callable; write {home}:CALLABLE")
-    arguments = parse_arguments(match["arguments"] or "", repr(spec))
     file = Path(os.path.expanduser(home)).absolute()
     return _imported(os.path.normpath(home), name, arguments, file.parent if home.endswith(".py") else Path.cwd())
 
 
-def _imported(home: str, name: str, arguments: Mapping[str, ParameterValue], folder: Path) -> UserCode:
-    file = home.endswith(".py")
-    module = import_file(folder / os.path.basename(home), home) if file else import_named(home, folder)
-    return UserCode(home, name, arguments, folder, module)
+def _imported(home: str, name: str, arguments: Mapping[str, Argument], folder: Path) -> UserCode:
+    is_file = home.endswith(".py")
+    code = load_file(folder / os.path.basename(home), home) if is_file else load_module(home, folder)
+    return UserCode(home, name, arguments, folder, code)

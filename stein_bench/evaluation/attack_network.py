@@ -180,7 +180,7 @@ def attack_network(
     precision = "bf16" if how.precision == "bf16" else "fp32"
     model = Preprocessed(
         network, evaluated.mean.tolist(), evaluated.std.tolist(), precision,
-        single_probability=evaluated.single_probability,
+        single_probability=evaluated.single_probability, dense=evaluated.dense,
     ).to(evaluated.mean.device)  # fmt: skip
     sizes = padded_sizes(batch_size) if how.compile and not batch_dependent else ()
     model.training = evaluated.training

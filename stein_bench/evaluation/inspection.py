@@ -75,12 +75,15 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     """
     estimators = [str(parse_estimator(name)) for name in config.bn or ESTIMATOR_SUMMARIES if name != "sample"]
     assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
+    progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
+    for note in plan.model_notes():
+        progress.note(note)
     blank = build_untrained(plan)
     plan = decide_task(plan, blank)
     check_model(plan, blank)
     trained_with = plan.variants[0].bn
-    built = build_network(plan, trained_with, progress or Silent())
+    built = build_network(plan, trained_with, progress)
     model = plan.wrap(built.network, precision="fp32")
     with model_untouched(model), elements_per_sample(built.network) as elements:
         trial_outputs(model, plan, plan.device)

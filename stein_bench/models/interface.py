@@ -105,6 +105,24 @@ class TakesNotes(Protocol):
         """One sentence each, without a final stop."""
 
 
+@runtime_checkable
+class OwnWeights(Protocol):
+    """A source whose networks may come with weights of their own: neither a library's nor from a weights file."""
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether networks are built with such weights instead of random ones."""
+
+    @property
+    def origin_of_weights(self) -> str:
+        """Which they are, e.g. ``those of the instance net.py:model``."""
+
+
+def own_weights(source: ModelSource) -> str | None:
+    """Return which weights the source's networks come with if they are its own, otherwise None."""
+    return source.origin_of_weights if isinstance(source, OwnWeights) and source.own_weights else None
+
+
 def digest(*parts: str) -> str:
     """Return the SHA-256 of the sequence of `parts`, each hashed with its length."""
     whole = hashlib.sha256()

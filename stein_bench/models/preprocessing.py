@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.outputs import logits
+from stein_bench.models.outputs import check_float32, logits, per_sample
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -24,6 +24,7 @@ class Preprocessed(nn.Module):
         precision: ``fp32``, or ``bf16`` to run the network under bfloat16 autocast. Preprocessing and logits are
             float32 and gradients flow in either case.
         single_probability: the network returns the probability of class 1 of two, which becomes its logit.
+        dense: whether there is a class per pixel. Otherwise (n, K, 1, 1) are scores (n, K) of a class per sample.
 
     Raises:
         UsageError: for a `mean` or `std` that `check_preprocessing` refuses, or an unknown `precision`.
@@ -40,19 +41,23 @@ class Preprocessed(nn.Module):
         precision: str = "fp32",
         *,
         single_probability: bool = False,
+        dense: bool = False,
     ) -> None:
         super().__init__()
         check_preprocessing(mean, std)
         if precision not in PRECISIONS:
             raise unknown_name("precision", precision, PRECISIONS)
         self.network = network
-        self.precision, self.single_probability = precision, single_probability
+        self.precision, self.single_probability, self.dense = precision, single_probability, dense
         # not persistent, so that the state dict contains only the network
         self.register_buffer("mean", torch.tensor(list(mean), dtype=torch.float32), persistent=False)
         self.register_buffer("std", torch.tensor(list(std), dtype=torch.float32), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return float32 logits (n, K) for `x` (n, C, *spatial) in [0, 1]. Raises what `scores` does."""
+        """Return float32 logits (n, K), or (n, K, H, W) if `dense`, for `x` (n, C, *spatial) in [0, 1].
+
+        Raises what `scores` does.
+        """
         outputs = self.scores(x)
         if self.single_probability:
             # finite where a float32 probability is exactly 0 or 1
@@ -60,9 +65,9 @@ class Preprocessed(nn.Module):
         return outputs.float()
 
     def scores(self, x: Tensor) -> Tensor:
-        """Return what the network returns, in the type in which it computes it.
+        """Return what the network returns for each sample or pixel, in the type in which it computes it.
 
-        Raises `UsageError` if mean and std are for another number of channels.
+        Raises `UsageError` if mean and std are for another number of channels, or the network's output holds no logits.
         """
         channels = x.shape[1]
         # without this check, three means would broadcast one channel to three
@@ -73,7 +78,10 @@ class Preprocessed(nn.Module):
         scaled = (x - self.mean.view(per_channel)) / self.std.view(per_channel)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             output = self.network(scaled)
-        return logits(output)
+        scores = logits(output)
+        if self.precision == "fp32":
+            check_float32(scores)
+        return scores if self.dense else per_sample(scores)
 
     def extra_repr(self) -> str:
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}, precision={self.precision}"

@@ -7,7 +7,8 @@ import hashlib
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 INSTALLED = ("site-packages", "dist-packages")
@@ -35,35 +36,62 @@ def loaded_sha256() -> str:
     return whole.hexdigest()
 
 
-def code_sha256(file: Path, root: Path) -> str:
-    """Return the SHA-256 over `file` and all Python files under `root` that it imports, directly or indirectly.
+def code_sha256(file: Path, roots: Sequence[Path]) -> str:
+    """Return the SHA-256 over `file` and all Python files that it imports, directly or indirectly.
 
-    Imports are read from the source, so files imported in other ways (e.g. by `importlib`) are not covered. Nor
-    are installed packages, except the one that `file` belongs to.
+    Absolute imports are looked up in the folders `roots`. Imports are read from the source, so files imported in other
+    ways (e.g. by `importlib`) are not covered. Nor are installed packages, except the one that `file` belongs to.
     """
+    file = file.resolve()
     whole = hashlib.sha256()
-    for path in sorted(_reachable(file.resolve(), root.resolve())):
-        name = path.relative_to(root.resolve()) if path.is_relative_to(root.resolve()) else path.name
+    names = {os.path.relpath(path, file.parent): path for path in _reachable(file, [root.resolve() for root in roots])}
+    for name, path in sorted(names.items()):
         whole.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return whole.hexdigest()
 
 
-def _reachable(file: Path, root: Path) -> set[Path]:
+def package_root(file: Path) -> Path | None:
+    """Return the folder around the top-level package of a `file` with relative imports; None if it has none.
+
+    The package is as high as folders with ``__init__.py`` go, or higher if a relative import needs it.
+    """
+    file = file.resolve()
+    if not any(level for level, _ in _imports(file)):
+        return None
+    tops = [path.parents[level - 1] for path in _reachable(file, ()) for level, _ in _imports(path) if level]
+    top = min((top for top in tops if file.is_relative_to(top)), key=lambda folder: len(folder.parts))
+    while (top / "__init__.py").is_file() and (top.parent / "__init__.py").is_file():
+        top = top.parent
+    return top.parent
+
+
+def imports_own_folder(file: Path) -> bool:
+    """Return whether a `file` imports from its own folder by name, as ``nets/net.py`` does from ``nets.blocks``."""
+    return any(not level and dotted[0] == file.resolve().parent.name for level, dotted in _imports(file))
+
+
+def package_folders(file: Path) -> list[Path]:
+    """Return the folders of the packages around `file`, those with ``__init__.py``, innermost first."""
+    return list(takewhile(lambda folder: (folder / "__init__.py").is_file(), file.parents))
+
+
+def _reachable(file: Path, roots: Sequence[Path]) -> set[Path]:
     found: set[Path] = set()
-    around = file.relative_to(root).parts[:-1] if file.is_relative_to(root) else ()
-    waiting = [file, *_sources(around, root)]
+    waiting = [file, *(folder / "__init__.py" for folder in package_folders(file))]
     while waiting:
         path = waiting.pop()
         if path in found:
             continue
         found.add(path)
-        located = (source for dotted in _imports(path, root) for source in _sources(dotted, root))
-        waiting += [source for source in located if _belongs(source, file, root)]
+        for level, dotted in _imports(path):
+            bases = [path.parents[level - 1]] if 0 < level <= len(path.parents) else () if level else roots
+            located = (source for base in bases for source in _sources(dotted, base))
+            waiting += [source for source in located if _distribution(source) in (None, _distribution(file))]
     return found
 
 
-def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the dotted names that a file may import, as absolute names from `root`."""
+def _imports(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield number of leading dots and dotted name of all that a file may import."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
@@ -71,21 +99,12 @@ def _imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield tuple(alias.name.split("."))
+                yield 0, tuple(alias.name.split("."))
         elif isinstance(node, ast.ImportFrom):
-            package = _package(path, root, node.level)
-            module = (*package, *(node.module.split(".") if node.module else ()))
-            yield module
+            module = tuple(node.module.split(".")) if node.module else ()
+            yield node.level, module
             for alias in node.names:  # a name imported from a package may be one of its modules
-                yield (*module, alias.name)
-
-
-def _package(path: Path, root: Path, level: int) -> tuple[str, ...]:
-    """Return the dotted name of the package that `level` leading dots refer to in the file `path`."""
-    if level == 0 or not path.is_relative_to(root):
-        return ()
-    parents = path.relative_to(root).parts[:-1]
-    return parents[: len(parents) - (level - 1)]
+                yield node.level, (*module, alias.name)
 
 
 def _sources(dotted: tuple[str, ...], root: Path) -> Iterator[Path]:
@@ -97,9 +116,7 @@ def _sources(dotted: tuple[str, ...], root: Path) -> Iterator[Path]:
                 yield candidate.resolve()
 
 
-def _belongs(source: Path, file: Path, root: Path) -> bool:
-    if not source.is_relative_to(root):
-        return False
-    if not any(part in INSTALLED for part in source.parts):
-        return True
-    return source.relative_to(root).parts[0] == file.relative_to(root).parts[0]
+def _distribution(path: Path) -> tuple[str, ...] | None:
+    """Return the path up to the top-level package if it is installed, otherwise None."""
+    depth = next((depth for depth, part in enumerate(path.parts) if part in INSTALLED), None)
+    return None if depth is None else path.parts[: depth + 2]

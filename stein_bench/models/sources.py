@@ -10,7 +10,9 @@ from stein_bench.models.callables import find_in_file, find_in_module
 from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
 from stein_bench.models.paper import find_paper_model
 from stein_bench.models.seghead import find_backbone_with_head
+from stein_bench.models.spelling import check_call, check_spelling, split_file
 from stein_bench.models.timm_models import find_hub_model, find_timm_model, timm_model_names
+from stein_bench.models.torch_hub import find_torch_hub_model
 from stein_bench.models.torchvision_models import find_torchvision_model, torchvision_model_names
 from stein_bench.models.torchvision_segmentation import (
     find_torchvision_segmentation,
@@ -27,27 +29,27 @@ def find_model(spec: str) -> ModelSource:
     """Return the model source of `spec`; no network is built and nothing is downloaded.
 
     `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
-    ``seghead:NAME``, ``paper:NAME[,OPTION=VALUE,…]``, ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``. A user's
-    file or module is imported. Raises `UsageError` if it is not found (with the nearest names) or fails.
+    ``seghead:NAME``, ``paper:NAME[,OPTION=VALUE,…]``, ``hub:OWNER/REPO:ENTRY``, ``FILE.py:CALLABLE`` or
+    ``package.module:CALLABLE``, the last three with or without ``,key=value,…``. A user's file or module is imported.
+    Raises `UsageError` if it is not found (with the nearest names) or fails.
     """
-    where, colon, attribute = spec.rpartition(":")
-    if where.endswith(".py"):
-        return find_in_file(where, _identifier(attribute, spec))
     prefix, colon, rest = spec.partition(":")
+    if prefix in PREFIXES:
+        return PREFIXES[prefix](rest) if colon else _find_bare(spec)
+    if (in_file := split_file(spec)) is not None:
+        return find_in_file(*in_file)
+    check_spelling(spec)
     if not colon:
         return _find_bare(spec)
-    if prefix in PREFIXES:
-        return PREFIXES[prefix](rest)
-    if _is_module_name(where) and ("." in where or is_importable(where, Path.cwd())):
-        return find_in_module(where, _identifier(attribute, spec))
+    if _is_module_name(prefix) and ("." in prefix or is_importable(prefix, Path.cwd())):
+        check_call(rest, spec, prefix)
+        return find_in_module(prefix, rest)
     known = [f"{name}:" for name in PREFIXES]
     forms = f"{', '.join(known)} and your own FILE.py:CALLABLE or package.module:CALLABLE."
     raise UsageError(f"unknown kind of model {prefix!r} in {spec!r}. Known: {forms}")
 
 
 def _find_bare(name: str) -> ModelSource:
-    if name.endswith(".py"):
-        raise UsageError(f"{name!r} names a file only: write {name}:CALLABLE, the callable that returns the network.")
     if "/" in name:
         raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
@@ -78,14 +80,9 @@ PREFIXES: dict[str, Callable[[str], ModelSource]] = {
     "hf-hub": find_hub_model,
     "paper": find_paper_model,
     "seghead": find_backbone_with_head,
+    "hub": find_torch_hub_model,
 }
 
 
 def _is_module_name(name: str) -> bool:
     return all(part.isidentifier() for part in name.split("."))
-
-
-def _identifier(name: str, spec: str) -> str:
-    if not name.isidentifier():
-        raise UsageError(f"{spec!r} does not name a callable: {name!r} is not a Python name.")
-    return name

@@ -9,38 +9,132 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import SteinBenchError, UsageError
+from stein_bench.models.imports import UNIQUE, Imports
 from stein_bench.models.interface import reason
+from stein_bench.models.source_files import code_sha256, imports_own_folder, package_folders, package_root
+
+
+@dataclass(frozen=True)
+class Code:
+    """A user's imported module.
+
+    Attributes:
+        module: the module.
+        file: its source file, None if there is none; errors call it `shown`.
+        imports: what it can import while it runs.
+        sha256: the hash of its source files.
+    """
+
+    module: ModuleType
+    file: Path | None
+    shown: str
+    imports: Imports
+    sha256: str
 
 
 @contextmanager
-def running(folder: Path, doing: str, file: Path | None, shown: str) -> Iterator[None]:
-    """Run a user's code in the body: `folder` is importable, prints go to stderr, errors become `UsageError`.
+def running(imports: Imports, doing: str, file: Path | None, shown: str) -> Iterator[None]:
+    """Run a user's code in the body: it can import from its folders, prints go to stderr, errors become `UsageError`.
 
-    `sys.path` is restored afterwards. The error states what was being done (`doing`), exception type and
-    message, and the line of the user's `file`, called `shown`, where it occurred.
+    The error states what was being done (`doing`), exception type and message, and the line of the user's `file`,
+    called `shown`, where it occurred.
     """
     try:
-        with _importable(folder), redirect_stdout(sys.stderr):
+        with imports.available(), redirect_stdout(sys.stderr):
             yield
+    except SteinBenchError:
+        raise
     except (Exception, SystemExit) as error:  # a script may call sys.exit
         raise UsageError(f"{doing} failed: {reason(error)}{_line(error, file, shown)}") from error
 
 
 def import_file(file: Path, shown: str) -> ModuleType:
-    """Return the module of a Python `file`, under a unique name in `sys.modules`.
+    """Return the module of a Python `file`; see `load_file`."""
+    return load_file(file, shown).module
 
-    The name depends on path and content, so an edited file is imported again, and an unchanged one only
-    once. Raises `UsageError` (which calls the file `shown`) if it is missing or fails.
+
+def load_file(file: Path, shown: str) -> Code:
+    """Import a Python `file`, under a unique name in `sys.modules`.
+
+    The name depends on the path and on the content of the file and of those that it imports, so an edited file is
+    imported again, and an unchanged one only once. A file with relative imports is imported as part of its package.
+    Random numbers drawn by the import are the same every time. Raises `UsageError` (which calls the file `shown`) if it
+    is missing or fails.
     """
     if not file.is_file():
         raise UsageError(f"no such file: {shown}")
-    source = file.read_bytes()
-    content = hashlib.sha256(str(file.resolve()).encode() + b"\0" + source).hexdigest()
-    name = f"stein_bench_user_{file.stem}_{content[:16]}"
+    root = package_root(file)
+    first = (root,) if root else (file.parent, *(folder.parent for folder in package_folders(file)[-1:]))
+    last = (Path.cwd(), *((file.parent.parent,) if root is None and imports_own_folder(file) else ()))
+    sha256 = code_sha256(file, (*first, *last))
+    content = hashlib.sha256(f"{file.resolve()}\0{sha256}".encode()).hexdigest()
+    name = f"{UNIQUE}{file.stem.replace('.', '_')}_{content[:16]}"
+    if root is None:
+        imports = Imports(first, last)
+        return Code(_executed(name, file, shown, imports), file, shown, imports, sha256)
+    folders = file.resolve().relative_to(root).parts[:-1]
+    if dotted := next((folder for folder in folders if "." in folder), None):
+        raise UsageError(f"{shown} has relative imports, but the name of its folder {dotted!r} has a dot: rename it.")
+    imports = Imports(first, last, (folders[0], name))
+    return Code(_in_package(name, folders, file, shown, imports), file, shown, imports, sha256)
+
+
+def load_module(name: str, folder: Path) -> Code:
+    """Import the module with this dotted `name`, with `folder` importable.
+
+    Raises `UsageError` if there is none or importing it fails.
+    """
+    from stein_bench.guard import forked_rng
+
+    file, imports = _origin(name, folder), Imports((folder,))
+    with running(imports, f"importing {name}", file, file.name if file else name), forked_rng(0):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if name != missing and not name.startswith(f"{missing}."):
+                raise
+            module = None
+    if module is None:
+        raise UsageError(f"no module {name!r}, neither in the current directory nor installed.")
+    origin: str | None = getattr(module, "__file__", None)  # built-in modules have none
+    file = Path(origin) if origin else None
+    sha256 = code_sha256(file, (_root(file, name),)) if file else ""
+    return Code(module, file, file.name if file else name, imports, sha256)
+
+
+def is_importable(name: str, folder: Path) -> bool:
+    """Return whether there is a top-level module `name`, in `folder` or installed, without running it."""
+    return _find(name, folder) is not None
+
+
+def _in_package(unique: str, folders: tuple[str, ...], file: Path, shown: str, imports: Imports) -> ModuleType:
+    """Import a file as a module of its package, below a module with a `unique` name for the folder around that."""
+    name = ".".join((unique, *folders, file.stem.replace(".", "_")))
+    if name in sys.modules:
+        return sys.modules[name]
+    around = ModuleType(unique)
+    around.__path__ = [str(imports.first[0])]
+    sys.modules[unique] = around
+    try:
+        with running(imports, f"importing {shown}", file, shown):
+            package = importlib.import_module(".".join((unique, *folders)))
+        return package if file.name == "__init__.py" else _executed(name, file, shown, imports)
+    except BaseException:
+        for loaded in [loaded for loaded in sys.modules if loaded == unique or loaded.startswith(f"{unique}.")]:
+            del sys.modules[loaded]
+        raise
+
+
+def _executed(name: str, file: Path, shown: str, imports: Imports) -> ModuleType:
+    """Return the module `name`, running `file` unless it has run under this name."""
+    from stein_bench.guard import forked_rng
+
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -49,34 +143,13 @@ def import_file(file: Path, shown: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with running(file.parent, f"importing {shown}", file, shown):
+        with running(imports, f"importing {shown}", file, shown), forked_rng(0):
             # not by the loader, which may run bytecode cached from another version saved in the same second
-            exec(compile(source, str(file), "exec"), module.__dict__)
+            exec(compile(file.read_bytes(), str(file), "exec"), module.__dict__)
     except BaseException:
-        del sys.modules[name]
+        sys.modules.pop(name, None)
         raise
     return module
-
-
-def import_named(name: str, folder: Path) -> ModuleType:
-    """Return the module with this dotted `name`, with `folder` importable.
-
-    Raises `UsageError` if there is none or importing it fails.
-    """
-    file = _origin(name, folder)
-    with running(folder, f"importing {name}", file, file.name if file else name):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            missing = error.name or ""
-            if name != missing and not name.startswith(f"{missing}."):
-                raise
-    raise UsageError(f"no module {name!r}, neither in the current directory nor installed.")
-
-
-def is_importable(name: str, folder: Path) -> bool:
-    """Return whether there is a top-level module `name`, in `folder` or installed, without running it."""
-    return _find(name, folder) is not None
 
 
 def _origin(name: str, folder: Path) -> Path | None:
@@ -92,21 +165,15 @@ def _origin(name: str, folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Make modules in `folder` importable in the body, ahead of installed ones of the same name."""
-    path = list(sys.path)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()  # to find files written since the last import
-    try:
-        yield
-    finally:
-        sys.path[:] = path
+def _root(file: Path, module_name: str) -> Path:
+    """Return the folder that the module's dotted name is relative to."""
+    depth = len(module_name.split(".")) - (file.name != "__init__.py")
+    return file.absolute().parents[depth]
 
 
 def _find(top: str, folder: Path) -> Path | None:
     try:
-        with _importable(folder):
+        with Imports((folder,)).available():
             spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):  # ValueError: a loaded module without a spec, such as __main__
         return None

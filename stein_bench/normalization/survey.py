@@ -21,6 +21,9 @@ from stein_bench.normalization.layers import (
     SteinSyncBatchNorm,
 )
 
+FROZEN = "frozen BN: its statistics, γ and β are constants; load the weights into ordinary BN to convert it"
+"""Why torchvision's and timm's frozen BN is not converted: it is an affine map, without a batch to take moments of."""
+
 
 @dataclass(frozen=True)
 class SkippedLayer:
@@ -66,6 +69,17 @@ def survey(model: nn.Module) -> tuple[list[tuple[str, nn.Module]], list[SkippedL
         elif reason := _reason_to_skip(module, known):
             skipped.append(SkippedLayer(name, _class_name(module), reason))
     return convertible, skipped
+
+
+def all_frozen(model: nn.Module) -> str:
+    """Return, for a message about a model without convertible layers, that its BN is frozen; empty if it has none."""
+    frozen = [layer for layer in survey(model)[1] if layer.reason == FROZEN]
+    if not frozen:
+        return ""
+    return (
+        f" ({len(frozen)} × {frozen[0].kind} is frozen BN: to convert it, load the weights into the same model with "
+        "ordinary BatchNorm2d)"
+    )
 
 
 def check_compensable(model: nn.Module, layers: Iterable[nn.Module]) -> None:
@@ -116,7 +130,7 @@ def _reason_to_skip(module: nn.Module, known: set[type[nn.Module]]) -> str | Non
     if isinstance(module, _LazyNormBase):
         return "not initialized yet: run a batch through the model first"
     if "frozen" in kind.lower() and "batchnorm" in kind.lower():
-        return "frozen: its statistics are constants"
+        return FROZEN
     if isinstance(module, _InstanceNorm):
         return "instance norm: its statistics are per sample"
     if isinstance(module, nn.GroupNorm):

@@ -18,13 +18,13 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import CLASS_INDICES, OWN, Resize, Samples, Workers
 from stein_bench.data.sources import DataSource, TrainedElsewhere
 from stein_bench.errors import UsageError
-from stein_bench.models.interface import Scaling, TakesNotes
+from stein_bench.models.interface import Scaling, TakesNotes, own_weights
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities, recognized
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size
 from stein_bench.normalization.convert import has_batchnorm
-from stein_bench.normalization.survey import check_compensable, survey
+from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, weights_from_file
@@ -79,6 +79,10 @@ class Plan:
     def model_notes(self) -> tuple[str, ...]:
         """Return what is to be said about the model and the reading of its weights."""
         about_model = self.source.notes if isinstance(self.source, TakesNotes) else ()
+        own = own_weights(self.source)
+        if own is not None and self.weights_kind in ("none", "fit"):
+            further = "trained further from " if self.weights_kind == "fit" else ""
+            about_model = (*about_model, f"weights: {further}{own}")
         return (*about_model, *(self.weights.notes if self.weights is not None else ()))
 
     def training_samples(self) -> Samples:
@@ -101,6 +105,7 @@ class Plan:
         scaled = Preprocessed(
             network, self.scaling.mean, self.scaling.std, precision or self.config.precision,
             single_probability=self.probabilities is not None and self.task.name == "binary",
+            dense=self.task.name == "segmentation",
         )  # fmt: skip
         return scaled.to(self.device).eval()
 
@@ -133,7 +138,8 @@ def prepare(config: RunConfig) -> Plan:
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
     if config.preserve_function:
-        _check_preserving(kind, weights, variants)
+        trained = kind == "pretrained" or (kind == "none" and own_weights(source) is not None)
+        _check_preserving(trained, weights, variants)
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
@@ -167,7 +173,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
     if any(v.bn != "sample" or v.stats != "running" for v in plan.variants) and not has_batchnorm(network):
         changed = next(v for v in plan.variants if v.bn != "sample" or v.stats != "running")
         raise UsageError(
-            f"{plan.source.name} has no BatchNorm layer that could be converted, "
+            f"{plan.source.name} has no BatchNorm layer that could be converted{all_frozen(network)}, "
             f"so --bn {changed.bn} --stats {changed.stats} would change nothing."
         )
     if plan.config.preserve_function:
@@ -260,6 +266,8 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
     if asked not in WEIGHTS_KEYWORDS:
         return "file"
     shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
+    if asked == "auto" and own_weights(source) is not None:
+        asked = "none"
     if asked == "auto":
         asked = "pretrained" if shared else "fit"
         if asked == "fit" and isinstance(data, TrainedElsewhere):
@@ -288,8 +296,8 @@ def _shares_labels(data: DataSource, label_space: str | None) -> bool:
     return data.label_space is not None and data.label_space == label_space
 
 
-def _check_preserving(kind: WeightsKind, weights: Weights | None, variants: Sequence[Variant]) -> None:
-    plain = kind == "pretrained" or (weights is not None and weights.trained_with == "sample")
+def _check_preserving(trained: bool, weights: Weights | None, variants: Sequence[Variant]) -> None:
+    plain = trained or (weights is not None and weights.trained_with == "sample")
     if not plain or all(variant.bn == "sample" for variant in variants):
         raise UsageError(
             "--preserve-function is for trained plain-BN weights that are converted: give --bn NAME with "

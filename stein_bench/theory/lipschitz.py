@@ -18,7 +18,7 @@ from stein_bench.guard import model_untouched
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
-from stein_bench.normalization.survey import survey
+from stein_bench.normalization.survey import all_frozen, survey
 from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress, Silent, phase
@@ -163,7 +163,7 @@ def network_layers(
     plan = decide_task(plan, blank)
     check_model(plan, blank)
     if not survey(blank)[0]:
-        raise UsageError(f"--model {plan.source.name}: it has no BN layer.")
+        raise UsageError(f"--model {plan.source.name}: it has no BN layer{all_frozen(blank)}.")
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress)
     size = min(plan.batch_size(built.network), len(plan.samples))

@@ -13,10 +13,11 @@ from stein_bench.distributed import own_device
 from stein_bench.errors import UsageError
 from stein_bench.files import check_output_file
 from stein_bench.guard import forked_rng
+from stein_bench.models.interface import own_weights
 from stein_bench.models.weights import load_weights, state_sha256
 from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
 from stein_bench.normalization.names import parse_estimator
-from stein_bench.normalization.survey import check_compensable, survey
+from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, check_training_labels, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
@@ -107,10 +108,14 @@ def _adversary(spec: str | None) -> Attack | None:
 
 def _check_bn(base: Plan, network: nn.Module, bn: str, config: TrainConfig) -> None:
     if bn != "sample" and not has_batchnorm(network):
-        raise UsageError(f"{base.source.name} has no BatchNorm layer to convert, so --bn {bn} would change nothing.")
+        raise UsageError(
+            f"{base.source.name} has no BatchNorm layer to convert{all_frozen(network)}, "
+            f"so --bn {bn} would change nothing."
+        )
     if not config.preserve_function:
         return
-    if config.weights == FROM_SCRATCH or _former_bn(base) == bn:
+    from_scratch = config.weights == FROM_SCRATCH and own_weights(base.source) is None
+    if from_scratch or _former_bn(base) == bn:
         raise UsageError(
             "--preserve-function is for trained weights whose BN changes: give --weights START and another --bn."
         )
@@ -144,12 +149,12 @@ def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]
             convert_batchnorm(network, former)
         load_weights(network, base.weights)
     _convert(network, former, plan.bn, config.preserve_function)
-    if config.weights == FROM_SCRATCH:
+    from_scratch = config.weights == FROM_SCRATCH
+    if from_scratch and own_weights(base.source) is None:
         return network, None
     preserved = config.preserve_function and former != plan.bn
-    return network, StartedFrom(
-        weights=config.weights, bn=former, function_preserved=preserved, sha256=state_sha256(network)
-    )
+    start = base.source.spec if from_scratch else config.weights
+    return network, StartedFrom(weights=start, bn=former, function_preserved=preserved, sha256=state_sha256(network))
 
 
 def _convert(network: nn.Module, former: str, bn: str, preserve_function: bool) -> None:

@@ -55,6 +55,8 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
     with process_group(plan.device):
         progress = progress if progress is not None and is_main() else Silent()
         _check_processes(plan)
+        for note in plan.base.model_notes():
+            progress.note(note)
         if plan.attack is not None and plan.attack.note:
             progress.note(plan.attack.note)
         check_values(plan.data.samples, progress)

@@ -10,6 +10,22 @@ from typer.testing import CliRunner, Result
 
 from stein_bench.cli.commands import app
 
+FROZEN = """
+from timm.layers import FrozenBatchNormAct2d
+from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4), FrozenBatchNormAct2d(4), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 3, 1)
+    )
+
+def mixed():
+    network = make()
+    network[2] = nn.BatchNorm2d(4)
+    return network
+"""
+
 
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments))
@@ -62,6 +78,30 @@ def test_untrained_and_unconvertible_models_say_so(data: str) -> None:
     none = invoke("inspect", "test_vit", "--data", data, "--weights", "none", "--image-size", "160")
     assert none.exit_code == 0
     assert "no BN layer that could be converted" in none.stdout
+
+
+def test_frozen_layers_are_listed_as_such(data: str, tmp_path: Path) -> None:
+    (tmp_path / "frozen.py").write_text(FROZEN)
+    result = invoke("inspect", f"{tmp_path / 'frozen.py'}:make", "--data", data, "--weights", "none")
+    assert "0 BN layers convertible, 2 not" in " ".join(result.stdout.split())
+    assert "frozen BN: its statistics, γ and β are constants" in " ".join(result.stdout.split())
+    found = invoke(
+        "inspect", f"{tmp_path / 'frozen.py'}:mixed", "--data", data, "--format", "json", "--weights", "none"
+    )
+    layers = json.loads(found.stdout)["layers"]
+    assert [(layer["name"], layer["kind"], layer["converts"]) for layer in layers] == [
+        ("2", "BatchNorm2d", True),
+        ("1", "FrozenBatchNorm2d", False),
+    ]
+    assert layers[1]["reason"].startswith("frozen BN: ")
+
+
+def test_an_instances_statistics_are_not_called_untrained(data: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(FROZEN + "model = mixed()\nmodel[2].running_mean += 1\n")
+    result = invoke("inspect", f"{tmp_path / 'own.py'}:model", "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "untrained" not in result.stdout
+    assert "weights: those of the instance" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stein_bench.errors import UsageError
-from stein_bench.models.outputs import logits
+from stein_bench.models.outputs import logits, per_sample
 from stein_bench.models.preprocessing import Preprocessed, check_preprocessing
 from stein_bench.models.sources import find_model
 
@@ -127,6 +130,28 @@ def test_what_passes_the_check_runs(mean, std, channels):
     assert Preprocessed(Pooled(channels), mean, std)(torch.rand(2, channels, 2, 2)).shape == (2, 4)
 
 
+class ModelOutput(OrderedDict):
+    """As in transformers: a dictionary whose entries are attributes too."""
+
+    __getattr__ = OrderedDict.__getitem__
+
+
+@dataclass
+class Fields:
+    features: Tensor
+    pred: Tensor | None
+
+
+@dataclass
+class Only:
+    anything: Tensor
+
+
+class OutAndPred(NamedTuple):
+    out: Tensor
+    pred: Tensor
+
+
 class Scores(NamedTuple):
     aux: Tensor
     logits: Tensor
@@ -141,6 +166,15 @@ class Scores(NamedTuple):
         lambda scores: {"aux": torch.zeros(1), "logits": scores},
         lambda scores: {"out": scores},
         lambda scores: Scores(aux=torch.zeros(2, 3), logits=scores),
+        lambda scores: ModelOutput(hidden_states=torch.zeros(2, 5), logits=scores),
+        lambda scores: Fields(features=torch.zeros(2, 5), pred=scores),
+        lambda scores: Only(scores),
+        lambda scores: SimpleNamespace(logits=scores, embedding=torch.zeros(2, 5)),
+        lambda scores: {"pred": scores, "features": torch.zeros(2, 5)},
+        lambda scores: {"logits": scores, "preds": scores.argmax(dim=1), "out": torch.zeros(2, 5)},
+        lambda scores: {"logits": None, "y_hat": scores, "aux": torch.zeros(2, 5)},
+        lambda scores: {"whatever": scores, "loss": None},
+        lambda scores: {"output": scores, "aux_output": torch.zeros(2, 3)},
     ],
 )
 def test_logits_are_found_in_what_networks_return(wrap):
@@ -151,6 +185,20 @@ def test_logits_are_found_in_what_networks_return(wrap):
 @pytest.mark.parametrize(
     ("output", "message"),
     [
+        (
+            {"cls": torch.zeros(2, 3), "det": torch.zeros(2, 5)},
+            r"returned a dict with 'cls' \(2, 3\), 'det' \(2, 5\) \(which are the logits\? call them 'logits', or",
+        ),
+        (
+            {"out": torch.zeros(2, 3), "pred": torch.zeros(2, 3)},
+            r"'out' \(2, 3\), 'pred' \(2, 3\) \(which are the logits",
+        ),
+        (
+            OutAndPred(torch.zeros(2, 3), torch.zeros(2, 4)),
+            r"a OutAndPred with 'out' \(2, 3\), 'pred' \(2, 4\) \(which",
+        ),
+        ({"preds": torch.zeros(2, dtype=torch.int64)}, r"int64 of shape \(2,\), .*, not class indices\.$"),
+        (torch.zeros(2, dtype=torch.bool), r"returned bool of shape \(2,\), .*: return the scores that its argmax"),
         ({"scores": 1, "boxes": 2}, r"returned a dict with the keys 'scores', 'boxes', expected logits"),
         ((), r"returned a tuple of nothing, expected logits"),
         (([1], 2), r"returned a tuple of list, int, expected logits"),
@@ -168,3 +216,36 @@ def test_torchvisions_auxiliary_heads_are_unwrapped_in_training():
     network = find_model("torchvision:googlenet").build(num_classes=5).train()
     assert not isinstance(network(torch.rand(2, 3, 64, 64)), Tensor)
     assert Preprocessed(network, (0.5,), (0.5,))(torch.rand(2, 3, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "seen"),
+    [((2, 3, 1, 1), (2, 3)), ((2, 3, 1), (2, 3)), ((2, 1, 1, 1, 1), (2, 1)), ((2, 3), (2, 3)), ((2,), (2,))],
+)
+def test_scores_with_one_position_per_sample_are_those_of_classification(shape, seen):
+    scores = torch.rand(shape)
+    assert torch.equal(per_sample(scores), scores.reshape(seen))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 1, 2), (2, 3, 4, 4), (2, 1, 3)])
+def test_scores_of_several_positions_stay(shape):
+    assert per_sample(torch.rand(shape)).shape == shape
+
+
+def test_a_dense_network_on_images_of_one_pixel_stays_dense():
+    network, x = nn.Conv2d(3, 4, 1), torch.rand(2, 3, 1, 1)
+    assert Preprocessed(network, (0.5,), (0.5,), dense=True)(x).shape == (2, 4, 1, 1)
+    flat = Preprocessed(network, (0.5,), (0.5,))(x)
+    assert torch.equal(flat, network((x - 0.5) / 0.5)[:, :, 0, 0])
+
+
+class InHalf(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.flatten(1)).half()
+
+
+def test_half_precision_is_not_reported_as_fp32():
+    network = InHalf(12, 4)
+    with pytest.raises(UsageError, match=r"^the model returned float16 under --precision fp32, so it computes in half"):
+        Preprocessed(network, (0.5,), (0.5,))(torch.rand(2, 3, 2, 2))
+    assert Preprocessed(network, (0.5,), (0.5,), "bf16")(torch.rand(2, 3, 2, 2)).dtype == torch.float32

@@ -6,6 +6,7 @@ import pytest
 import torch
 from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SplitBatchNorm2d, SyncBatchNormAct
 from timm.layers.norm_act import GroupNormAct, convert_sync_batchnorm
+from timm.utils.model import freeze_batch_norm_2d
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -33,8 +34,9 @@ def folded():
 
 
 SKIPPED = {
-    "torchvision's frozen": (lambda: FrozenBatchNorm2d(4), "frozen"),
-    "timm's frozen": (lambda: FrozenBatchNormAct2d(4), "frozen"),
+    "torchvision's frozen": (lambda: FrozenBatchNorm2d(4), "frozen BN: its statistics, γ and β are constants; load"),
+    "timm's frozen": (lambda: FrozenBatchNormAct2d(4), "frozen BN: its statistics, γ and β are constants; load"),
+    "frozen by timm": (lambda: freeze_batch_norm_2d(nn.Sequential(nn.BatchNorm2d(4))), "frozen BN: its statistics"),
     "instance norm": (lambda: nn.InstanceNorm2d(4, track_running_stats=True), "instance norm"),
     "group norm": (lambda: GroupNormAct(4, num_groups=2), "group norm"),
     "subclass": (lambda: OwnBatchNorm(4), "unknown class tests.normalization.test_conversion.OwnBatchNorm"),

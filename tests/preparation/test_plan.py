@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,18 @@ from torch import nn
 
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
+from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.networks import build_network
+from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.weights import WeightsCard, save_weights
 from stein_bench.normalization.convert import convert_batchnorm
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
-from tests.tiny import write_model
+from stein_bench.report.document import AttackNetworkInfo
+from stein_bench.tasks import TASKS
+from tests.tiny import write_data, write_model
 
 
 def plan(model: str, data: str, **options: Any) -> Plan:
@@ -154,6 +159,52 @@ def test_a_model_without_bn_cannot_become_stein(model: str, data: str) -> None:
         plan(without, data, bn="stein")
     with pytest.raises(UsageError, match="--stats batch would change nothing"):
         plan(without, data, stats="batch")
+
+
+def test_a_model_of_frozen_bn_says_why_it_cannot_become_stein(data: str, tmp_path: Path) -> None:
+    (tmp_path / "frozen.py").write_text(
+        "from torch import nn\nfrom torchvision.ops import FrozenBatchNorm2d\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 3, 8), FrozenBatchNorm2d(3), nn.Flatten())\n"
+    )
+    model = f"{tmp_path / 'frozen.py'}:make"
+    assert plan(model, data).variants[0].bn == "sample"
+    message = (
+        r"^frozen\.make has no BatchNorm layer that could be converted \(1 × FrozenBatchNorm2d is frozen BN: "
+        r"to convert it, load the weights into the same model with ordinary BatchNorm2d\), so --bn stein"
+    )
+    with pytest.raises(UsageError, match=message):
+        plan(model, data, bn="stein")
+
+
+@pytest.mark.parametrize(("outputs", "task"), [(3, "classification"), (1, "binary")])
+def test_a_network_that_ends_in_a_convolution_is_a_classifier(tmp_path: Path, outputs: int, task: str) -> None:
+    """Scores (n, K, 1, 1) are decided like (n, K), for attacks and in training too."""
+    (tmp_path / "conv.py").write_text(
+        f"from torch import nn\ndef make():\n    return nn.Conv2d(3, {outputs}, 8)\n"
+        f"def flat():\n    return nn.Sequential(nn.Conv2d(3, {outputs}, 8), nn.Flatten())\n"
+    )
+    spec = write_data(tmp_path, n=9)
+    if task == "binary":
+        for name in ("train", "test"):
+            content = dict(np.load(tmp_path / f"{name}.npz"))
+            np.savez(tmp_path / f"{name}.npz", images=content["images"], labels=content["labels"] % 2)
+    options = {"data": spec, "weights": "fit", "attack": "pgd:steps=2"}
+    models = [f"{tmp_path / 'conv.py'}:{name}" for name in ("make", "flat")]
+    convolution, flat = (run_evaluation(make_config({"model": model, **options})) for model in models)
+    assert convolution.data.task == task
+    assert convolution.variants[0].clean.accuracy == flat.variants[0].clean.accuracy
+    assert convolution.variants[0].outcomes == flat.variants[0].outcomes
+
+
+def test_scores_of_an_image_of_one_pixel_stay_those_of_segmentation(model: str, data: str) -> None:
+    """The evaluated network and the one that attacks run know it from the task."""
+    dense = replace(plan(model, data), task=TASKS["segmentation"]).wrap(nn.Conv2d(3, 4, 1))
+    how = AttackNetworkInfo(compile=False, precision="bf16", memory_format="contiguous")
+    attacked = attack_network(dense, how, 4, batch_dependent=False)
+    assert attacked is not None
+    for network in (dense, attacked):
+        assert network(torch.rand(2, 3, 1, 1)).shape == (2, 4, 1, 1)
+    assert plan(model, data).wrap(nn.Conv2d(3, 4, 1))(torch.rand(2, 3, 1, 1)).shape == (2, 4)
 
 
 def test_no_training_split_and_no_weights_is_refused(model: str, data: str, tmp_path: Path) -> None:

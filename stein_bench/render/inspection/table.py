@@ -110,5 +110,11 @@ def _notes(inspection: Inspection, left_out: Sequence[str]) -> Iterator[str]:
         yield "N = ∞: N is unknown; estimators that use it do not shrink these layers"
     if any(layer.statistics is None for layer in layers):
         yield "–: the layer keeps no running averages"
-    if inspection.weights_kind == "none":
+    if inspection.weights_kind == "none" and all(_untouched(layer) for layer in layers):
         yield "untrained: means are 0 and variances 1; use --weights pretrained, fit or a file"
+
+
+def _untouched(layer: LayerInspection) -> bool:
+    """Return whether a layer's running averages are still those of a new one."""
+    found = layer.statistics
+    return found is None or (found.mean_rms == 0 and found.variance.min == found.variance.max)
