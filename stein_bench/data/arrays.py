@@ -1,9 +1,10 @@
-"""Samples stored as one uint8 array in memory; batches are converted to float on demand."""
+"""Samples stored as one array in memory; batches are converted to float in [0, 1] on demand."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,10 +15,15 @@ from torch import Tensor
 from stein_bench.data.resize import Resize, resize_tensor
 from stein_bench.errors import UsageError
 
+PART_BYTES = 2**24
+"""Arrays are hashed in parts of about this size, so that no second copy of a large one is in memory."""
+
 
 def channels_first(stored: np.ndarray) -> Tensor:
     """Convert uint8 (b, …, C) with values 0 … 255 to contiguous float32 (b, C, …) in [0, 1]."""
     moved = np.ascontiguousarray(np.moveaxis(stored, -1, 1))
+    if not moved.flags.writeable:  # torch would warn
+        moved = moved.copy()
     return torch.from_numpy(moved).float().div_(255)
 
 
@@ -34,8 +40,7 @@ class ArrayStore:
     in_memory: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.resize and len(self._native_shape) != 3:
-            raise UsageError("volumes are not resized: omit --image-size, or resize the stored arrays")
+        check_resizable(len(self._native_shape), self.resize)
 
     @property
     def _native_shape(self) -> tuple[int, ...]:
@@ -55,7 +60,25 @@ class ArrayStore:
         resized = [resize_tensor(image[None], self.resize) for image in images]
         return torch.cat(resized) if resized else images.new_zeros((0, *self.shape))
 
+    @property
+    def hash_head(self) -> str:
+        """The format of the stored samples, as it precedes their bytes in the hash."""
+        return f"uint8 {self.stored.shape[1:]} {self.decode.__name__} {self.resize}\n"
+
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
-        head = f"uint8 {self.stored.shape[1:]} {self.decode.__name__} {self.resize}\n"
-        digest.update(head.encode())
-        digest.update(np.ascontiguousarray(self.stored[:count]).data)
+        digest.update(self.hash_head.encode())
+        for part in parts(self.stored.shape, self.stored.itemsize, count):
+            digest.update(np.ascontiguousarray(self.stored[part]).data)
+
+
+def check_resizable(axes: int, resize: Resize | None) -> None:
+    """Raise a UsageError if samples of that many axes, channels included, are no images but are to be resized."""
+    if resize and axes != 3:
+        raise UsageError("volumes are not resized: omit --image-size, or resize the stored arrays")
+
+
+def parts(shape: Sequence[int], itemsize: int, count: int) -> Iterator[slice]:
+    """Yield slices of the first `count` samples of an array of that shape, each of a few megabytes."""
+    step = max(1, PART_BYTES // max(1, itemsize * math.prod(shape[1:])))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 DATA_SUMMARIES: dict[str, str] = {
     "digits": "1,797 handwritten digits (UCI), embedded; 1,297 train, 500 test; 32×32 RGB, 10 classes",
-    "npz:PATH[,train=PATH]": "arrays `images` (uint8, N×H×W×C or N×D×H×W×C) and `labels` (N) of an .npz file",
+    "npz:PATH[,train=PATH][,OPTIONS]": (
+        "arrays of an .npz file: `images` (N×H×W×C or N×D×H×W×C) and `labels` (N), or the keys of Keras and MedMNIST; "
+        "images=KEY,labels=KEY, layout=NCHW, scale=1|255, channels=3"
+    ),
+    "npy:IMAGES,LABELS[,OPTIONS]": (
+        "two .npy files, not read into memory; train_images=FILE,train_labels=FILE and the options of npz"
+    ),
     "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are recognized",
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
     "cifar10-c:ROOT[,OPTIONS]": "CIFAR-10-C as published; corruption=fog+snow|standard|extra|all, severity=1+3",
     "cifar100-c:ROOT[,OPTIONS]": "CIFAR-100-C as published; options as for cifar10-c",
     "imagenet-c:ROOT[,OPTIONS]": "corrupted images as ROOT/CORRUPTION/SEVERITY/CLASS/FILE; options as for cifar10-c",
+    "mnist:ROOT[,channels=3]": "MNIST, as torchvision stores it (ROOT/MNIST/raw); 28×28 gray, never downloaded",
+    "fashion-mnist:ROOT[,channels=3]": "Fashion-MNIST, as torchvision stores it (ROOT/FashionMNIST/raw)",
+    "kmnist:ROOT[,channels=3]": "Kuzushiji-MNIST, as torchvision stores it (ROOT/KMNIST/raw)",
+    "svhn:ROOT": "SVHN, as torchvision stores it (ROOT/test_32x32.mat); 32×32 RGB",
+    "stl10:ROOT": "STL-10, as torchvision stores it (ROOT/stl10_binary); 96×96 RGB, the labeled images",
+    "imagenette:ROOT[,size=SIZE]": "ten classes of ImageNet, as torchvision unpacks them; full, 320px or 160px",
     "cityscapes:ROOT": (
         "street scenes in the official layout (leftImg8bit/, gtFine/); 19 classes to segment, 256×512; val is evaluated"
     ),

@@ -21,6 +21,7 @@ from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.cifar import CLASSES
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
+from stein_bench.data.mapped import mapped_array
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
@@ -48,14 +49,9 @@ class MappedFile:
     @cached_property
     def array(self) -> np.ndarray:
         """The array, read-only; UsageError if the file is not a readable one."""
-        try:
-            found: np.ndarray = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise UsageError(f"{self.path}: no such file") from None
-        except (OSError, ValueError, EOFError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise UsageError(f"{self.path}: not a readable .npy file ({reason}); unpack it again") from error
-        return found
+        if not self.path.exists():
+            raise UsageError(f"{self.path}: no such file")
+        return mapped_array(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

@@ -1,4 +1,4 @@
-"""The data source ``npz:PATH[,train=PATH]``: the user's own arrays, validated."""
+"""The data source ``npz:FILE[,train=FILE][,images=KEY,labels=KEY]…``: the user's own arrays, validated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,33 @@ from typing import Any
 
 import numpy as np
 
-from stein_bench.data.arrays import ArrayStore
+from stein_bench.data.arraykeys import (
+    DOCUMENTED,
+    MEDMNIST,
+    Headers,
+    Pair,
+    find_pair,
+    pair_of_other_split,
+    unused_notes,
+)
+from stein_bench.data.arraysource import (
+    OPTIONS,
+    ArraySource,
+    Reading,
+    StoredSplit,
+    array_source,
+    checked_layout,
+    parse_reading,
+)
+from stein_bench.data.floats import array_store
+from stein_bench.data.labelarrays import check_label_type, read_labels
+from stein_bench.data.layouts import channels_last, sizes
+from stein_bench.data.npyheader import read_header, starts_with
+from stein_bench.data.options import expanded, split_options
+from stein_bench.data.pixelvalues import decide_scale, scale_notes, stored_values, value_range
+from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import MAX_CLASSES, Samples
+from stein_bench.data.samples import Store
 from stein_bench.errors import UsageError
 
 _CORRUPT = (
@@ -26,108 +50,136 @@ _CORRUPT = (
     OSError,
     NotImplementedError,  # an unsupported compression or encryption
 )
-_LAYOUT = "N×H×W×C (images) or N×D×H×W×C (volumes)"
+_KEYS = ("images", "labels", "train_images", "train_labels")
+_USAGE = "npz needs a path: npz:PATH or npz:PATH,train=PATH"
+_NO_SPLIT = "name a training file: npz:PATH,train=PATH"
 
 
 @dataclass(frozen=True, eq=False)
-class NpzFile:
-    """The contents of one .npz file except the pixels, which are read on demand."""
+class NpzSplit(StoredSplit):
+    """One split in an .npz file."""
+
+    def store(self, resize: Resize | None) -> tuple[Store, list[str]]:
+        with _readable(self.place.path) as arrays:
+            images: np.ndarray = arrays[self.place.key]
+        found = value_range(images)
+        scale = decide_scale(self.dtype, found, self.reading.scale, str(self.place))
+        stored = channels_last(stored_values(images, scale), self.layout, self.reading.channels)
+        return array_store(stored, resize, scale), scale_notes(self.dtype, found, scale, self.reading.scale, self.place)
+
+
+@dataclass(frozen=True)
+class _File:
+    """An .npz file with its headers."""
 
     path: Path
-    shape: tuple[int, ...]  # of `images`, channels last
-    dtype: np.dtype[Any]  # of `images`, an integer type
-    labels: np.ndarray
-    classes: tuple[str, ...] | None
+    headers: Headers
 
-    def images(self) -> np.ndarray:
-        """Return the images as uint8, channels last; UsageError if values are outside 0 … 255."""
+    def split(self, pair: Pair, reading: Reading, remarks: list[str]) -> NpzSplit:
+        """Read the labels of `pair` and check everything but the pixels."""
+        images, labels = Place(self.path, pair.images), Place(self.path, pair.labels)
+        shape, dtype = self.headers[pair.images]
+        layout = _medmnist_volume(self.headers, pair, reading) or checked_layout(shape, dtype, reading, images)
+        check_label_type(self.headers[pair.labels][1], str(labels))
         with _readable(self.path) as arrays:
-            images: np.ndarray = arrays["images"]
-        if self.dtype != np.uint8:
-            low, high = int(images.min()), int(images.max())
-            if low < 0 or high > 255:
-                raise UsageError(
-                    f"{self.path}: `images` has values from {low} to {high}; store them as uint8, 0 to 255"
-                )
-        return images.astype(np.uint8, copy=False)
+            read = read_labels(arrays[pair.labels], shape[0], labels)
+        if pair != DOCUMENTED:
+            remarks = [f"{self.path.name}: {pair} are the images and labels", *remarks]
+        return NpzSplit(images, shape, dtype, layout, reading, read, tuple(remarks))
+
+    def classes(self) -> list[tuple[tuple[str, ...], Place]]:
+        """Return the class names, if the file has any, and their place."""
+        if "classes" not in self.headers:
+            return []
+        place, (shape, dtype) = Place(self.path, "classes"), self.headers["classes"]
+        if dtype.kind != "U" or len(shape) != 1 or not shape[0]:
+            raise UsageError(f"{place} is {dtype} {sizes(shape)}; store a list of names as strings")
+        with _readable(self.path) as arrays:
+            names = tuple(str(name) for name in arrays["classes"])
+        if len(set(names)) < len(names):
+            raise UsageError(f"{place} names a class twice; give each its own name")
+        return [(names, place)]
 
 
-@dataclass(frozen=True, eq=False)
-class NpzSource:
-    """The split ``test`` from one file and, if given, ``train`` from another."""
+def open_npz_spec(text: str | None) -> ArraySource:
+    """Return the source of what follows ``npz:`` in a data spec; UsageError for anything wrong.
 
-    test: NpzFile
-    train: NpzFile | None
-    classes: tuple[str, ...]
-    task: str = "classification"
-    label_space: str | None = None
-
-    @property
-    def name(self) -> str:
-        return f"npz:{self.test.path.name}"
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("train", "test") if self.train else ("test",)
-
-    @property
-    def uniform(self) -> bool:
-        return self.train is None or self.train.shape[1:] == self.test.shape[1:]
-
-    @property
-    def native_size(self) -> int | None:
-        sides = set(self.test.shape[1:-1])
-        is_square = self.uniform and len(self.test.shape) == 4 and len(sides) == 1
-        return sides.pop() if is_square else None
-
-    @property
-    def channels(self) -> int:
-        return self.test.shape[-1]
-
-    def samples(self, split: str, resize: Resize | None = None) -> Samples:
-        """Return the `split` in the order of its file."""
-        file = {"test": self.test, "train": self.train}.get(split)
-        if file is None:
-            raise UsageError(
-                f"npz data of {self.test.path} has no split {split!r}; name a training file: npz:PATH,train=PATH"
-            )
-        if resize is None and not self.uniform:
-            raise UsageError(
-                f"the images of {self.test.path} and of its training file differ in size; give --image-size"
-            )
-        ids = tuple(f"{self.test.path.stem}/{split}/{index:04d}" for index in range(len(file.labels)))
-        return Samples(self.name, split, self.classes, file.labels, ids, ArrayStore(file.images(), resize))
+    Options: ``train=FILE``; ``images=KEY,labels=KEY`` and, if different, ``train_images=KEY,train_labels=KEY``;
+    ``layout=``, ``scale=`` and ``channels=`` as in `Reading`. Reads everything but the pixels.
+    """
+    if not text or text.endswith(",train="):
+        raise UsageError(_USAGE)
+    path, given = split_options(text, ("train", *_KEYS, *OPTIONS), "npz")
+    if not path:
+        raise UsageError(_USAGE)
+    reading = parse_reading(given, f"npz:{text}")
+    keys = {key: given[key] for key in _KEYS if key in given}
+    train = expanded(given["train"]) if "train" in given else None
+    return open_npz(expanded(path), train, keys, reading)
 
 
-def open_npz(test_path: Path, train_path: Path | None = None) -> NpzSource:
-    """Read and check everything but the pixels; UsageError, naming the file, for anything wrong."""
+def open_npz(
+    test_path: Path, train_path: Path | None = None, keys: dict[str, str] | None = None, reading: Reading | None = None
+) -> ArraySource:
+    """Read and check everything but the pixels; UsageError, naming the file, for anything wrong.
+
+    Args:
+        test_path: file of the test split, and of the training split if it holds both.
+        train_path: file of the training split.
+        keys: ``images``, ``labels``, ``train_images``, ``train_labels`` → name of an array.
+        reading: how values and axes are to be read.
+    """
+    keys, reading = keys or {}, reading or Reading()
     if train_path and train_path.resolve() == test_path.resolve():
         raise UsageError(f"{test_path}: train= names the test file itself; a model must not train on it")
-    test = _describe(test_path)
-    train = _describe(train_path) if train_path else None
-    if train and (train.shape[-1], len(train.shape)) != (test.shape[-1], len(test.shape)):
-        raise UsageError(
-            f"{train.path}: `images` is {_sizes(train.shape)} and in {test.path} {_sizes(test.shape)}; "
-            "training and test images need the same number of axes and channels"
-        )
-    return NpzSource(test, train, _common_classes([file for file in (train, test) if file]))
+    test_file = _opened(test_path)
+    pair = find_pair(test_file.headers, "test", str(test_path), keys.get("images"), keys.get("labels"))
+    train_file = _opened(train_path) if train_path else test_file
+    train = _train_pair(test_file, train_file, pair, keys)
+    used = [pair] if train is None or train_path else [pair, train]
+    held = {"test": test_file.split(pair, reading, unused_notes(test_file.headers, used, test_path.name))}
+    if train:
+        held = {"train": train_file.split(train, reading, []), **held}
+    files = [train_file, test_file] if train_path else [test_file]
+    classes = [found for file in files for found in file.classes()]
+    return array_source(f"npz:{test_path.name}", test_path.stem, held, classes, _NO_SPLIT)
 
 
-def _describe(path: Path) -> NpzFile:
+def _train_pair(test_file: _File, train_file: _File, pair: Pair, keys: dict[str, str]) -> Pair | None:
+    """Return the arrays to train on: those named; of a file of its own, the test file's keys or names in use."""
+    own, where = (keys.get("train_images"), keys.get("train_labels")), str(train_file.path)
+    if train_file is test_file and not any(own):
+        return pair_of_other_split(test_file.headers, pair, "train")
+    if not any(own) and {pair.images, pair.labels} <= train_file.headers.keys() and "images" in keys:
+        return pair
+    train = find_pair(train_file.headers, "train", where, *own)
+    if train_file is test_file and train.images == pair.images:
+        raise UsageError(f"{where}: `{train.images}` is the test data; a model must not train on it")
+    return train
+
+
+def _opened(path: Path) -> _File:
     if not path.exists():
         raise UsageError(f"{path}: no such file; npz data is written npz:PATH or npz:PATH,train=PATH")
     if not path.is_file() or not _is_zip(path):
+        if path.is_file() and starts_with(path, np.lib.format.MAGIC_PREFIX):
+            raise UsageError(f"{path}: not an .npz file but a single array; write npy:IMAGES.npy,LABELS.npy")
         raise UsageError(f"{path}: not an .npz file; make one with numpy.savez(PATH, images=…, labels=…)")
     with _readable(path) as arrays:
-        missing = [key for key in ("images", "labels") if key not in arrays]
-        if missing:
-            held = ", ".join(arrays.files) or "nothing"
-            raise UsageError(f"{path}: lacks `{'` and `'.join(missing)}`; it holds {held}")
-        shape, dtype = _header(arrays, "images")
-        _check_images(path, shape, dtype)
-        labels = _checked_labels(path, arrays, shape[0])
-        classes = _checked_classes(path, arrays) if "classes" in arrays else None
-    return NpzFile(path, shape, dtype, labels, classes)
+        headers = {}
+        for name in arrays.zip.namelist():
+            if name.endswith(".npy"):  # what else a zip archive holds is no array
+                with arrays.zip.open(name) as member:
+                    headers[name.removesuffix(".npy")] = read_header(member)[:2]
+    return _File(path, headers)
+
+
+def _medmnist_volume(headers: Headers, pair: Pair, reading: Reading) -> str | None:
+    """Return the layout of MedMNIST's volumes, cubes of one channel, which no axis tells from 28 channels."""
+    shape, dtype = headers[pair.images]
+    names = {name for known in MEDMNIST.values() for name in (known.images, known.labels)}
+    cube = len(shape) == 4 and len(set(shape[1:])) == 1 and dtype == np.uint8
+    return "NDHW" if cube and reading == Reading() and names <= headers.keys() and pair in MEDMNIST.values() else None
 
 
 def _is_zip(path: Path) -> bool:
@@ -146,72 +198,3 @@ def _readable(path: Path) -> Iterator[Any]:
     except _CORRUPT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: damaged or not readable ({reason}); write it again") from error
-
-
-def _header(arrays: Any, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Read shape and dtype of an array without its values, which may take gigabytes."""
-    with arrays.zip.open(f"{key}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-    return shape, dtype
-
-
-def _check_images(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "iu":
-        raise UsageError(f"{path}: `images` is {dtype}; store whole numbers from 0 to 255 as uint8")
-    if len(shape) not in (4, 5):
-        raise UsageError(f"{path}: `images` is {_sizes(shape)}; {_LAYOUT} is needed, with C = 1 for a single channel")
-    if 0 in shape:
-        raise UsageError(f"{path}: `images` is empty ({_sizes(shape)}); at least one sample is needed")
-    if shape[1] in (1, 3) and shape[-1] > 4:
-        raise UsageError(f"{path}: `images` is {_sizes(shape)}, channels first; the layout is {_LAYOUT}")
-
-
-def _checked_labels(path: Path, arrays: Any, count: int) -> np.ndarray:
-    shape, dtype = _header(arrays, "labels")
-    if dtype.kind not in "iu":
-        raise UsageError(f"{path}: `labels` is {dtype}; store class indices as whole numbers")
-    if shape != (count,):
-        raise UsageError(f"{path}: `labels` is {_sizes(shape)}, but there are {count} images; give one label per image")
-    labels: np.ndarray = arrays["labels"]
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0:
-        raise UsageError(f"{path}: `labels` has the value {low}; class indices start at 0")
-    if high >= MAX_CLASSES:
-        raise UsageError(f"{path}: `labels` has the value {high}; class indices below {MAX_CLASSES} are needed")
-    return labels.astype(np.int64)
-
-
-def _checked_classes(path: Path, arrays: Any) -> tuple[str, ...]:
-    shape, dtype = _header(arrays, "classes")
-    if dtype.kind != "U" or len(shape) != 1 or not shape[0]:
-        raise UsageError(f"{path}: `classes` is {dtype} {_sizes(shape)}; store a list of names as strings")
-    names = tuple(str(name) for name in arrays["classes"])
-    if len(set(names)) < len(names):
-        raise UsageError(f"{path}: `classes` names a class twice; give each its own name")
-    return names
-
-
-def _common_classes(files: list[NpzFile]) -> tuple[str, ...]:
-    """Return the class names common to the files: the given names, or ``"0"`` to the largest label."""
-    named = {file.classes: file.path for file in files if file.classes is not None}
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(map(str, named.values()))}: `classes` differs; use the same names")
-    if not named:
-        largest = max(int(file.labels.max()) for file in files)
-        return tuple(str(label) for label in range(largest + 1))
-    [classes] = named
-    for file in files:
-        if file.labels.max() >= len(classes):
-            raise UsageError(
-                f"{file.path}: `labels` has the value {file.labels.max()}, but `classes` names "
-                f"{len(classes)}; labels go from 0 to {len(classes) - 1}"
-            )
-    return classes
-
-
-def _sizes(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "a single value"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from stein_bench.errors import UsageError, unknown_name
 
-_OPTION = re.compile(r"\s*([A-Za-z_][\w-]*)\s*=(.*)", re.DOTALL)
+_OPTION = re.compile(r",\s*([A-Za-z_][\w-]*)\s*=")
 
 
 def split_options(text: str, known: Sequence[str], kind: str) -> tuple[str, dict[str, str]]:
-    """Split the trailing ``,NAME=VALUE`` from a path, which may itself contain commas and equals signs.
+    """Split the trailing ``,NAME=VALUE`` from a path. Path and values may themselves contain commas and equals signs.
 
     Args:
         text: what follows ``kind:`` in the data spec.
@@ -22,17 +23,38 @@ def split_options(text: str, known: Sequence[str], kind: str) -> tuple[str, dict
     Raises:
         UsageError: an option is unknown (unless a file has that name), has no value or is given twice.
     """
-    parts, given = text.split(","), dict[str, str]()
-    while len(parts) > 1 and (match := _OPTION.fullmatch(parts[-1])):
-        name, value = match[1].lower(), match[2].strip()
+    path, given = text, dict[str, str]()
+    while (found := list(_OPTION.finditer(path))) and not is_there(path):
+        match = _belongs(path, found, known)
+        name, value = match[1].lower(), path[match.end() :].strip()
         if name not in known:
-            if Path(",".join(parts)).expanduser().exists():
-                break
             raise unknown_name(f"option of {kind}", match[1], known, hint="" if known else "It has none.")
         if not value:
             raise UsageError(f"{kind}:{text}: {name}= has no value")
         if name in given:
             raise UsageError(f"{kind}:{text} gives {name!r} twice")
         given[name] = value
-        parts.pop()
-    return ",".join(parts), given
+        path = path[: match.start()]
+    return path, given
+
+
+def expanded(text: str) -> Path:
+    """Return the path with ``~`` expanded; UsageError if there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # `~name` of a user that does not exist
+        raise UsageError(f"{text}: no such home folder; write the full path") from error
+
+
+def is_there(path: str) -> bool:
+    """Return whether a file or folder has that name; ``~`` is expanded."""
+    return os.path.exists(os.path.expanduser(path))
+
+
+def _belongs(path: str, found: Sequence[re.Match[str]], known: Sequence[str]) -> re.Match[str]:
+    """Return the last option of `path`; what looks like one may be within the file name that an earlier one gives."""
+    if found[-1][1].lower() not in known:
+        for match in reversed(found[:-1]):
+            if match[1].lower() in known and is_there(path[match.end() :].strip()):
+                return match
+    return found[-1]

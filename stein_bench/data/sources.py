@@ -15,11 +15,15 @@ from stein_bench.data.digits import Digits
 from stein_bench.data.hf import open_hf
 from stein_bench.data.imagefolder import open_imagefolder
 from stein_bench.data.imagenetc import open_imagenetc
+from stein_bench.data.imagenette import open_imagenette_spec
 from stein_bench.data.nifti import open_nifti
-from stein_bench.data.npz import open_npz
+from stein_bench.data.npy import open_npy_spec
+from stein_bench.data.npz import open_npz_spec
+from stein_bench.data.options import expanded as _path
 from stein_bench.data.options import split_options
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
+from stein_bench.data.torchvision_data import TORCHVISION_OPENERS
 from stein_bench.data.userdata import open_user_data
 from stein_bench.data.wds import open_wds
 from stein_bench.errors import UsageError, unknown_name
@@ -83,8 +87,11 @@ def open_data(spec: str) -> DataSource:
     Reads names, shapes and labels but no pixels. Raises a one-line UsageError for anything wrong.
     """
     kind, colon, rest = spec.partition(":")
+    kind = _ALIASES.get(kind, kind)
     source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
     if source is None:
+        if how := _BARE_FILES.get(Path(spec).suffix.lower()):
+            raise UsageError(f"unknown data set {spec!r}: write {how.format(spec)}")
         raise unknown_name("data set", kind, _OPENERS, listed="See `stein-bench list data`.")
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
@@ -95,16 +102,6 @@ def _digits(rest: str | None) -> DataSource:
     if rest is not None:
         raise UsageError(f"digits is embedded and takes no path: write digits, not 'digits:{rest}'")
     return Digits()
-
-
-def _npz(rest: str | None) -> DataSource:
-    # A path may contain commas and colons: only the last ",train=" separates.
-    test, separator, train = (rest or "").rpartition(",train=")
-    if not separator:
-        test = train
-    if not test or (separator and not train):
-        raise UsageError("npz needs a path: npz:PATH or npz:PATH,train=PATH")
-    return open_npz(_path(test), _path(train) if separator else None)
 
 
 def _imagefolder(rest: str | None) -> DataSource:
@@ -138,13 +135,6 @@ def _corrupted(kind: str, rest: str | None) -> DataSource:
     return open_imagenetc(_path(path), options) if kind == "imagenet-c" else open_cifarc(kind, _path(path), options)
 
 
-def _path(text: str) -> Path:
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # `~name` of a user that does not exist
-        raise UsageError(f"{text}: no such home folder; write the full path") from error
-
-
 _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "digits": _digits,
     "hf": lambda rest: open_hf(rest or ""),
@@ -157,5 +147,14 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "imagefolder": _imagefolder,
     "imagenet-c": partial(_corrupted, "imagenet-c"),
     "nifti": _nifti,
-    "npz": _npz,
+    "npz": open_npz_spec,
+    "npy": open_npy_spec,
+    "imagenette": open_imagenette_spec,
+    **TORCHVISION_OPENERS,
 }
+
+_BARE_FILES = {".npz": "npz:{}", ".npy": "npy:{},LABELS.npy"}
+"""Suffix of a file given without its kind → what to write."""
+
+_ALIASES = {"fashionmnist": "fashion-mnist"}
+"""Another spelling → the listed one."""

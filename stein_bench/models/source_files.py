@@ -8,10 +8,13 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
 INSTALLED = ("site-packages", "dist-packages")
+OWN = Path(__file__).resolve().parents[1]
+"""stein-bench itself, which is no user's code even where it is not installed."""
 
 
 def loaded_sha256() -> str:
@@ -19,7 +22,6 @@ def loaded_sha256() -> str:
 
     A network may depend on any of them: development installs, folders on ``PYTHONPATH``.
     """
-    own = Path(__file__).parents[1]
     library = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
     files = set()
     for name, module in list(sys.modules.items()):
@@ -28,7 +30,7 @@ def loaded_sha256() -> str:
             continue
         path = Path(origin)
         installed = any(part in INSTALLED for part in path.parts)
-        if not installed and not any(path.is_relative_to(folder) for folder in (own, *library)) and path.is_file():
+        if not installed and not any(path.is_relative_to(folder) for folder in (OWN, *library)) and path.is_file():
             files.add(path.resolve())
     whole = hashlib.sha256()
     for path in sorted(files):
@@ -86,16 +88,28 @@ def _reachable(file: Path, roots: Sequence[Path]) -> set[Path]:
         for level, dotted in _imports(path):
             bases = [path.parents[level - 1]] if 0 < level <= len(path.parents) else () if level else roots
             located = (source for base in bases for source in _sources(dotted, base))
-            waiting += [source for source in located if _distribution(source) in (None, _distribution(file))]
+            waiting += [
+                source
+                for source in located
+                if _distribution(source) in (None, _distribution(file)) and not source.is_relative_to(OWN)
+            ]
     return found
 
 
-def _imports(path: Path) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """Yield number of leading dots and dotted name of all that a file may import."""
+def _imports(path: Path) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Return number of leading dots and dotted name of all that a file may import."""
+    return _imports_of(path.read_bytes())
+
+
+@lru_cache(maxsize=1024)
+def _imports_of(source: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
     try:
-        tree = ast.parse(path.read_bytes())
+        return tuple(_named(ast.parse(source)))
     except (SyntaxError, ValueError):
-        return
+        return ()
+
+
+def _named(tree: ast.AST) -> Iterator[tuple[int, tuple[str, ...]]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -92,7 +92,8 @@ def build_torchvision(
     import torchvision
 
     if in_channels != 3:
-        raise UsageError(f"torchvision:{name} takes images of 3 channels, not {in_channels}.")
+        hint = " Add ,channels=3 to --data (npz, npy, mnist) to repeat the gray one." if in_channels == 1 else ""
+        raise UsageError(f"torchvision:{name} takes images of 3 channels, not {in_channels}.{hint}")
     options = {} if num_classes is None else {"num_classes": num_classes}
     try:
         with quiet_library():

@@ -230,6 +230,8 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
         size = "×".join(map(str, shape))
         reason = " ".join(str(error).split())[:200].rstrip(".")
         hint = "Another --image-size may fit." if len(shape) == 3 else "It may expect images, not volumes."
+        if shape[0] == 1 and len(shape) == 3:
+            hint = "The data has one channel; for a model of three, add ,channels=3 to --data (npz, npy, mnist)."
         raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}. {hint}") from error
     return outputs
 

@@ -178,7 +178,7 @@ LABELS = np.tile(BASE, 5)
         ("", {"fog": IMAGES / 255}, r"fog\.npy: holds 20×32×32×3 of float64, not"),
         ("", {"fog": IMAGES.transpose(0, 3, 1, 2)}, r"fog\.npy: holds 20×3×32×32 of uint8"),
         ("", {"labels": np.tile(BASE, 10)}, r"gaussian_noise\.npy: holds 20×32×32×3 of uint8, not 40×32×32×3"),
-        ("", {"fog": np.array([{}])}, r"fog\.npy: not a readable \.npy file \(.*\); unpack it again$"),
+        ("", {"fog": np.array([{}])}, r"fog\.npy: damaged or not readable \(.*\); write it again$"),
     ],
 )
 def test_what_is_wrong_is_refused_in_one_line(tmp_path, stored, options, arrays, message):
@@ -202,7 +202,7 @@ def test_folders_that_are_not_it_are_refused(tmp_path, stored):
         with pytest.raises(UsageError, match=message):
             open_data(spec)
     (folder / "fog.npy").write_bytes((folder / "fog.npy").read_bytes()[:-100])
-    with pytest.raises(UsageError, match=r"fog\.npy: not a readable \.npy file"):
+    with pytest.raises(UsageError, match=r"fog\.npy: damaged or not readable"):
         open_data(f"cifar10-c:{tmp_path}")
     for path in folder.glob("[fgs][oan][gou]*.npy"):
         path.unlink()

@@ -132,22 +132,26 @@ def test_opening_does_not_read_the_pixels(tmp_path):
 
 
 BAD_ARRAYS = {
-    "floats": ({"images": IMAGES / 255}, "`images` is float64; store whole numbers from 0 to 255 as uint8"),
-    "bools": ({"images": IMAGES > 9}, "`images` is bool; store whole numbers"),
+    "complex numbers": ({"images": IMAGES * 1j}, "`images` is complex128; store whole numbers from 0 to 255 as uint8"),
     "above 255": (
         {"images": IMAGES.astype(int) + 1},
         "`images` has values from .* to 256; store them as uint8",
     ),
     "below 0": ({"images": IMAGES.astype(int) - 9}, "`images` has values from -9 to"),
-    "rank 3": ({"images": IMAGES[..., 0]}, r"`images` is 6×5×4; N×H×W×C \(images\) or N×D×H×W×C"),
+    "rank 2": ({"images": IMAGES.reshape(6, -1)}, "`images` is 6×60; N×H×W×C .* is needed; reshape rows of pixels"),
     "rank 6": ({"images": IMAGES[None, None]}, "`images` is 1×1×6×5×4×3; N×H×W×C"),
-    "channels first": ({"images": IMAGES.repeat(4, 1).transpose(0, 3, 1, 2).repeat(2, 3)}, "channels first"),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"`images` is empty \(0×5×4×3\)"),
-    "objects": ({"images": IMAGES.astype(object)}, "`images` is object; store whole numbers"),
-    "object labels": ({"labels": LABELS.astype(object)}, "`labels` is object; store class indices"),
+    "objects": (
+        {"images": IMAGES.astype(object)},
+        "`images` is object: Python objects, which are not unpickled; store whole numbers",
+    ),
+    "object labels": (
+        {"labels": LABELS.astype(object)},
+        "`labels` is object; store class indices as whole numbers, or names with .astype",
+    ),
     "float labels": ({"labels": LABELS / 2}, "`labels` is float64; store class indices as whole numbers"),
     "too few labels": ({"labels": LABELS[:5]}, "`labels` is 5, but there are 6 images; give one label per image"),
-    "one-hot labels": ({"labels": np.eye(3, dtype=int)[LABELS]}, "`labels` is 6×3, but there are 6 images"),
+    "label maps": ({"labels": IMAGES[..., 0]}, "`labels` is 6×5×4, but there are 6 images; give one label per image"),
     "negative labels": ({"labels": LABELS - 1}, "`labels` has the value -1; class indices start at 0"),
     "huge labels": (
         {"labels": LABELS.astype(np.uint64) + np.uint64(2**63)},
@@ -173,8 +177,11 @@ def test_bad_arrays_are_refused_by_file_and_reason(tmp_path, case):
 
 
 def test_missing_keys_are_named_beside_those_that_are_there(tmp_path):
-    assert "lacks `images` and `labels`; it holds x, y" in refusal(save(tmp_path / "k.npz", x=IMAGES, y=LABELS))
-    assert "lacks `labels`; it holds images" in refusal(save(tmp_path / "l.npz", images=IMAGES))
+    assert "lacks `images` and `labels`; it holds a (6×5×4×3, uint8), b (6, int64); name them: " in (
+        message := refusal(save(tmp_path / "k.npz", a=IMAGES, b=LABELS))
+    )
+    assert message.endswith("; name them: ,images=a,labels=b")
+    assert "lacks `labels`; it holds images (6×5×4×3, uint8)" in refusal(save(tmp_path / "l.npz", images=IMAGES))
     assert "it holds nothing" in refusal(save(tmp_path / "m.npz"))
 
 

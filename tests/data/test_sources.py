@@ -26,6 +26,8 @@ def test_every_data_set_is_listed_and_every_listed_one_is_known():
         ("cifar:/data", r"unknown data set 'cifar'\. Did you mean 'cifar10' or 'cifar100' or 'cifar10-c'\?"),
         ("", r"unknown data set ''\. See `stein-bench list data`\."),
         ("/data/photos", r"unknown data set '/data/photos'\. See `stein-bench list data`\."),
+        ("test.npz", r"unknown data set 'test\.npz': write npz:test\.npz$"),
+        ("images.npy", r"unknown data set 'images\.npy': write npy:images\.npy,LABELS\.npy$"),
         ("imagefolder", r"imagefolder needs a path: imagefolder:PATH"),
         ("imagefolder:", r"imagefolder needs a path: imagefolder:PATH"),
         ("npz:~nobody-of-that-name/a.npz", r"no such home folder"),

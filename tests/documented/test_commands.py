@@ -53,6 +53,9 @@ def made(request, tmp_path, monkeypatch):
     write_data(tmp_path)
     monkeypatch.chdir(tmp_path)
     MAKERS[request.param](Path())
+    for module in MODULES:
+        if request.param == module.SECTION and hasattr(module, "pretend"):
+            module.pretend(Path(), monkeypatch)
 
 
 CASES = [pytest.param(key, key, id=f"{key[0]}: {key[1]}") for key in SECTIONS if key in MAKERS]

@@ -184,7 +184,8 @@ def test_one_logit_makes_a_task_of_any_two_classes(volumes: Any, tmp_path: Path)
     images = np.full((6, 3, 3, 2, 1), 100, np.uint8)
     images[3:] = 160
     np.savez(tmp_path / "arrays.npz", images=images, labels=np.array([0, 0, 0, 1, 1, 1]))
-    result = invoke("evaluate", volumes[0][1], "--weights", "none", "--data", f"npz:{tmp_path / 'arrays.npz'}",
+    data = f"npz:{tmp_path / 'arrays.npz'},layout=NDHWC"  # 3 and 1 at both ends could be the channels
+    result = invoke("evaluate", volumes[0][1], "--weights", "none", "--data", data,
                     "--attack", "fgsm", "--format", "json")  # fmt: skip
     document = json.loads(result.stdout)
     assert document["data"]["task"] == "binary"

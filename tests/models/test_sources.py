@@ -138,7 +138,7 @@ def test_timm_networks_take_other_channels():
 
 
 def test_torchvision_networks_take_three_channels_only():
-    with pytest.raises(UsageError, match=r"^torchvision:alexnet takes images of 3 channels, not 1\.$"):
+    with pytest.raises(UsageError, match=r"^torchvision:alexnet takes images of 3 channels, not 1\. Add ,channels=3"):
         find_model("torchvision:alexnet").build(num_classes=4, in_channels=1)
 
 

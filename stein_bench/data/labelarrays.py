@@ -1,0 +1,146 @@
+"""Stored labels in the forms people have: class indices, a column of them, one-hot rows, names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stein_bench.data.layouts import sizes
+from stein_bench.data.places import Place
+from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLabels:
+    """One label per sample: class indices, int64 (n,), or names, a tuple of n; and what is to be said of them."""
+
+    values: np.ndarray | tuple[str, ...]
+    place: Place
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names, if the labels are names."""
+        return self.values if isinstance(self.values, tuple) else None
+
+
+def check_label_type(dtype: np.dtype[Any], where: str) -> None:
+    """Raise a UsageError, naming `where`, unless labels of that type can be read."""
+    if dtype.hasobject:
+        raise UsageError(f"{where} is object; store class indices as whole numbers, or names with .astype(str)")
+    if dtype.kind not in "biufUS":
+        raise UsageError(f"{where} is {dtype}; store class indices as whole numbers")
+
+
+def read_labels(array: np.ndarray, count: int, place: Place) -> StoredLabels:
+    """Return the labels of `count` samples from class indices or names (n,) or (n, 1), or one-hot rows (n, k).
+
+    Raises UsageError, naming the `place`, for any other array and for class indices below 0 or from `MAX_CLASSES` on.
+    """
+    where = str(place)
+    check_label_type(array.dtype, where)
+    if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1 and array.dtype.kind in "biuf":
+        return StoredLabels(_from_one_hot(array, where), place, (f"{place.short} is one-hot: {sizes(array.shape)}",))
+    if array.shape not in ((count,), (count, 1)):
+        raise UsageError(f"{where} is {sizes(array.shape)}, but there are {count} images; give one label per image")
+    flat = array.reshape(count)
+    if array.dtype.kind in "US":
+        return StoredLabels(_texts(flat, where), place)
+    return StoredLabels(_checked(_whole(flat, where), where), place)
+
+
+def _from_one_hot(array: np.ndarray, where: str) -> np.ndarray:
+    """Return the positions of the ones; UsageError unless every row is zeros and exactly one 1."""
+    ones = (array == 1).sum(axis=1)
+    if not ((array == 0) | (array == 1)).all():
+        raise UsageError(f"{where} is {sizes(array.shape)} and not one-hot (soft labels?); give one class per image")
+    if (ones != 1).any():
+        row = int(np.flatnonzero(ones != 1)[0])
+        raise UsageError(
+            f"{where} is {sizes(array.shape)} with {int(ones[row])} ones in row {row}: several labels per image "
+            "(multi-label) are not evaluated; give one class per image"
+        )
+    return _checked(array.argmax(axis=1), where)
+
+
+def _whole(flat: np.ndarray, where: str) -> np.ndarray:
+    if flat.dtype.kind != "f":
+        return flat
+    broken = flat[~(np.isfinite(flat) & (flat == np.floor(flat)))]
+    if broken.size:
+        raise UsageError(f"{where} is {flat.dtype}; store class indices as whole numbers, not {float(broken[0]):g}")
+    return flat
+
+
+def _checked(labels: np.ndarray, where: str) -> np.ndarray:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise UsageError(f"{where} has the value {low}; class indices start at 0")
+    if high >= MAX_CLASSES:
+        raise UsageError(f"{where} has the value {high}; class indices below {MAX_CLASSES} are needed")
+    return labels.astype(np.int64)
+
+
+def _texts(flat: np.ndarray, where: str) -> tuple[str, ...]:
+    try:
+        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in flat.tolist())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{where} is {flat.dtype}, bytes that are not UTF-8; store names with .astype(str)") from error
+
+
+def common_labels(
+    splits: Sequence[StoredLabels], classes: tuple[str, ...] | None, classes_of: str
+) -> tuple[tuple[np.ndarray, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the class indices of each of the `splits`, the class names, and notes.
+
+    Args:
+        splits: of one data set; if one has names, all must.
+        classes: the class names in label order, if given. Without them, names are numbered in sorted order, and class
+            indices name themselves, up to the largest.
+        classes_of: what gives `classes`, for errors.
+
+    Raises:
+        UsageError: labels are not among the classes, or names and numbers are mixed.
+    """
+    if any(split.names for split in splits):
+        return _numbered(splits, classes, classes_of)
+    indices = tuple(np.asarray(split.values) for split in splits)
+    if classes is None:
+        names = tuple(str(label) for label in range(max(int(labels.max()) for labels in indices) + 1))
+    else:
+        names = classes
+        for split, labels in zip(splits, indices, strict=True):
+            if labels.max() >= len(names):
+                raise UsageError(
+                    f"{split.place} has the value {labels.max()}, but {classes_of} names {len(names)}; "
+                    f"labels go from 0 to {len(names) - 1}"
+                )
+    lowest = min(int(labels.min()) for labels in indices)
+    odd = (
+        f"no label of {splits[0].place.short} is 0: the smallest is {lowest}, and class indices are taken to start at 0"
+    )
+    return indices, names, (odd,) if lowest > 0 else ()
+
+
+def _numbered(
+    splits: Sequence[StoredLabels], classes: tuple[str, ...] | None, classes_of: str
+) -> tuple[tuple[np.ndarray, ...], tuple[str, ...], tuple[str, ...]]:
+    listed = [split.names for split in splits]
+    given = [names for names in listed if names is not None]
+    if len(given) < len(listed):
+        raise UsageError(
+            f"{' and '.join(str(split.place) for split in splits)}: one has names, the other numbers; use one"
+        )
+    known = classes or tuple(sorted({name for names in given for name in names}))
+    number = {name: index for index, name in enumerate(known)}
+    for split, names in zip(splits, given, strict=True):
+        if strange := next((name for name in names if name not in number), None):
+            raise UsageError(f"{split.place} has the name {strange!r}, which is not in {classes_of}; add or correct it")
+    indices = tuple(np.array([number[name] for name in names], dtype=np.int64) for names in given)
+    shown = ", ".join(known[:3]) + (", …" if len(known) > 3 else "")
+    order = "in sorted order" if classes is None else f"in the order of {classes_of}"
+    return indices, known, (f"{splits[0].place.short} has names, which were numbered {order} ({shown})",)
