@@ -11,7 +11,14 @@ DATA_SUMMARIES: dict[str, str] = {
     "npy:IMAGES,LABELS[,OPTIONS]": (
         "two .npy files, not read into memory; train_images=FILE,train_labels=FILE and the options of npz"
     ),
-    "imagefolder:PATH": "one folder of images per class; ImageNet wnids and class indices are recognized",
+    "imagefolder:PATH[,OPTIONS]": (
+        "one folder of images per class; ImageNet wnids, class indices and classes.txt are recognized; "
+        "classes=FILE, damaged=skip|refuse"
+    ),
+    "csv:FILE[,OPTIONS]": (
+        "image files listed in a table (path, label, split); labels are numbers or names; "
+        "classes=FILE, damaged=skip|refuse"
+    ),
     "cifar10[:ROOT]": "CIFAR-10; downloaded into the user's cache, or read from ROOT/cifar-10-batches-py",
     "cifar100[:ROOT]": "CIFAR-100; downloaded into the user's cache, or read from ROOT/cifar-100-python",
     "cifar10-c:ROOT[,OPTIONS]": "CIFAR-10-C as published; corruption=fog+snow|standard|extra|all, severity=1+3",

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
-from stein_bench.data.imagefiles import readable, size_text
+from stein_bench.data.imagefiles import as_rgb, check_mode, readable, size_text
 from stein_bench.data.order import sorted_note
 from stein_bench.data.resize import Resize, resize_image
 from stein_bench.data.samples import Samples
@@ -82,11 +82,11 @@ class EncodedStore:
     def _pixels(self, index: int) -> np.ndarray:
         where = self.contents.where(index)
         with readable(where), Image.open(io.BytesIO(self.contents.read(index))) as image:
-            # Pillow would clip more than 8 bits at 255.
-            if image.mode.startswith(("I", "F")):
-                raise UsageError(f"{where}: more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
-            turned = ImageOps.exif_transpose(image) if self.upright else image
-            rgb = turned.convert("RGB")
+            check_mode(where, image)
+            rgb = as_rgb(image)
+            if self.upright and "exif" in image.info:
+                rgb.info["exif"] = image.info["exif"]
+                rgb = ImageOps.exif_transpose(rgb)
             pixels = np.asarray(resize_image(rgb, self.resize) if self.resize else rgb)
         if pixels.shape[:2] != self.shape[1:]:
             found, first = size_text(pixels.shape[:2]), size_text(self.shape[1:])

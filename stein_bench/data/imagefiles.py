@@ -6,6 +6,7 @@ import hashlib
 import os
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
@@ -25,8 +26,11 @@ from stein_bench.errors import UsageError
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of image files, in lower case: torchvision's list."""
 
+OTHER_EXTENSIONS = frozenset({".gif", ".jfif", ".jpe", ".jp2", ".heic", ".heif", ".avif", ".tga", ".dng"})
+"""Suffixes of files that look like images, but that neither torchvision nor this package looks for in class folders."""
+
 # Pillow's decoders raise all of these on damaged files.
-_CORRUPT = (
+CORRUPT = (
     OSError,
     SyntaxError,
     ValueError,
@@ -38,13 +42,32 @@ _CORRUPT = (
     Image.DecompressionBombError,
 )
 
+CONVERTED = {
+    "RGB": "color",
+    "L": "gray",
+    "1": "black and white",
+    "LA": "gray with alpha, which is dropped",
+    "P": "palette",
+    "PA": "palette with alpha, which is dropped",
+    "RGBA": "color with alpha, which is dropped",
+    "RGBX": "color with a fourth channel, which is dropped",
+    "CMYK": "CMYK, without color management",
+    "YCbCr": "YCbCr",
+    "HSV": "HSV",
+    "LAB": "L*a*b*, as sRGB",
+    "RGBa": "color with alpha, which is dropped",
+}
+"""Modes of 8-bit images that Pillow converts to RGB → what they are."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileStore:
     """A `Store` of image files: `paths` relative to `root`, in data order.
 
-    Without a `resize` all files must be of `size` (height, width). EXIF orientation is ignored, as in torchvision;
-    alpha is dropped; gray and palette images become RGB.
+    Without a `resize` all files must be of `size` (height, width). Pixels are those of ``Image.convert("RGB")``, as in
+    timm (`timm.data.dataset.ImageDataset`) and torchvision (`torchvision.datasets.folder.pil_loader`): EXIF orientation
+    is ignored, except in TIFF files, which Pillow itself turns; alpha is dropped; gray and palette images become RGB.
+    Only 16-bit gray images are read otherwise, see `as_rgb`. Of several frames the first is read.
     """
 
     root: Path
@@ -71,8 +94,8 @@ class FileStore:
 
     def _pixels(self, path: Path) -> np.ndarray:
         with readable(path), Image.open(path) as image:
-            _check_depth(path, image)
-            rgb = image.convert("RGB")
+            check_mode(path, image)
+            rgb = as_rgb(image)
             if self.resize:
                 rgb = self.resize.apply(rgb) if isinstance(self.resize, Stretch) else resize_image(rgb, self.resize)
             pixels = np.asarray(rgb)
@@ -81,13 +104,21 @@ class FileStore:
         return pixels
 
 
-def image_paths(folder: Path) -> Iterator[str]:
-    """Yield the paths of the images below `folder`, without hidden files and folders, in no particular order."""
+def image_paths(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the paths of the images below `folder`, without hidden files and folders, in no particular order.
+
+    `others` counts the suffixes of files that are images as well, but not of a kind that torchvision looks for.
+    """
     for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                continue
+            if suffix in EXTENSIONS:
                 yield os.path.join(parent, name)
+            elif others is not None and suffix in OTHER_EXTENSIONS:
+                others[suffix] += 1
 
 
 def _refuse_unlisted(error: OSError) -> None:
@@ -98,13 +129,50 @@ def _refuse_unlisted(error: OSError) -> None:
 def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) from the header of an image file; UsageError if it is not an image."""
     with readable(path), Image.open(path) as image:
+        if image.format == "TIFF" and turned(image):
+            image.load()  # Pillow turns TIFF files as it loads them; before version 11 the header's size is not turned
         return image.height, image.width
 
 
-def _check_depth(path: Path, image: Image.Image) -> None:
-    # Pillow would silently clip 16-bit and float pixels at 255 instead of scaling them, giving a white image.
+def check_mode(path: Path | str, image: Image.Image) -> None:
+    """Raise a `UsageError` if values of an open image have no fixed range or are not converted to RGB by Pillow."""
+    if image.mode in CONVERTED or is_16_bit_gray(image):
+        return
     if image.mode.startswith(("I", "F")):
-        raise UsageError(f"{path}: more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
+        kind = "floating-point values" if image.mode == "F" else "32-bit integers"
+        raise UsageError(
+            f"{path}: {kind} (mode {image.mode}), of which no range is black to white; convert it to 8 bits"
+        )
+    raise UsageError(f"{path}: mode {image.mode}, which Pillow does not convert to RGB; convert it")
+
+
+def is_16_bit_gray(image: Image.Image) -> bool:
+    """Return whether an open image has 16 bits for gray, 0 to 65535.
+
+    Pillow opens PNG files of that kind as 32-bit integers before version 11, and PGM files to this day; it scales PGM
+    files with another maximum to 65535.
+    """
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Return an open image as 8-bit RGB: what ``image.convert("RGB")`` gives, but for 16-bit gray.
+
+    There Pillow would clip at 255, giving a white image. Its high 8 bits are used, as Pillow does for 16-bit color.
+    """
+    image.load()
+    if is_16_bit_gray(image):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    image.info.pop("transparency", None)  # Pillow only warns that it is dropped
+    return image.convert("RGB")
+
+
+def turned(image: Image.Image) -> bool:
+    """Return whether the EXIF orientation of an open image says that it is to be shown turned or mirrored."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except CORRUPT:  # damaged EXIF data say nothing
+        return False
 
 
 @contextmanager
@@ -112,7 +180,7 @@ def readable(path: Path | str) -> Iterator[None]:
     """Convert errors of Pillow and the file system in the body to a `UsageError` that names the file."""
     try:
         yield
-    except _CORRUPT as error:
+    except CORRUPT as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: not a readable image ({reason}); repair or remove it") from error
 

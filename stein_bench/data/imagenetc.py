@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from stein_bench.data.classfolders import label_names, subfolders
+from stein_bench.data.classfolders import folder_labels, subfolders
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
-from stein_bench.data.imagefiles import FileStore, image_paths, image_size, size_text
+from stein_bench.data.filesurvey import FileSurvey, SurveyedFiles
+from stein_bench.data.imagefiles import image_paths, image_size, size_text
 from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
@@ -70,12 +71,13 @@ class ImageNetC:
             resize = replace(resize, crop_pct=1.0)
             remarks = (*remarks, f"images are cropped already: resized to {resize.size} pixels without another crop")
         files, cells = self._files, tuple(self.cells)
+        paths = Crossed(files, tuple(self.cells.values()))
         size = resize.sides if resize else next(iter(self._sizes))
         return Samples(
             self.name, split, self.classes,
             np.repeat([self.label_of[file.partition("/")[0]] for file in files], len(cells)),
             Crossed(tuple(map(_as_text, files)), cells),
-            FileStore(self.root, Crossed(files, tuple(self.cells.values())), size, resize), self.label_space,
+            SurveyedFiles(self.root, paths, size, resize, survey=FileSurvey(self.root, paths)), self.label_space,
             cells=cells, remarks=remarks,
         )  # fmt: skip
 
@@ -131,8 +133,8 @@ def open_imagenetc(root: Path, options: Mapping[str, str]) -> ImageNetC:
     classes = subfolders(first)
     if not classes:
         raise UsageError(f"{first}: holds no folders; the images of each class belong in a separate folder")
-    label_of, names, label_space = label_names(first, {"test": classes})
-    return ImageNetC(root, choice, cells, label_of, names, label_space)
+    labels = folder_labels(first, {"test": classes}, None)
+    return ImageNetC(root, choice, cells, labels.of, labels.classes, labels.space)
 
 
 def _corruptions(root: Path) -> dict[str, str]:

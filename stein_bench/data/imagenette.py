@@ -6,11 +6,13 @@ imagenette2-320, imagenette2-160) with train/ and val/, one folder for each Word
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import replace
 from pathlib import Path
 
-from stein_bench.data.imagefolder import ImageFolder, open_imagefolder
-from stein_bench.data.options import expanded, split_options
+from stein_bench.data.imagefolder import open_imagefolder
+from stein_bench.data.listedimages import ListedImages
+from stein_bench.data.options import split_options
+from stein_bench.data.paths import user_path
 from stein_bench.data.samples import IMAGENET
 from stein_bench.errors import UsageError, unknown_name
 
@@ -18,24 +20,16 @@ FOLDERS = {"full": "imagenette2", "320px": "imagenette2-320", "160px": "imagenet
 """Size, as torchvision names it → folder below ROOT."""
 
 
-@dataclass(frozen=True, eq=False)
-class Imagenette(ImageFolder):
-    """Class folders with labels of ImageNet-1k, which ImageNet models predict."""
-
-    @property
-    def name(self) -> str:
-        return f"imagenette:{self.root.resolve().name}"
-
-
-def open_imagenette_spec(text: str | None) -> Imagenette:
+def open_imagenette_spec(text: str | None) -> ListedImages:
     """Return the source of what follows ``imagenette:`` in a data spec, ``ROOT[,size=full|320px|160px]``.
 
-    Raises UsageError if the folder is missing, if several sizes are there and none is named, or for other classes.
+    Labels are those of ImageNet-1k. Raises UsageError if the folder is missing, if several
+    sizes are there and none is named, or for other classes.
     """
     if not text:
         raise UsageError("imagenette needs a path: imagenette:ROOT, the folder that contains imagenette2/")
     path, given = split_options(text, ("size",), "imagenette")
-    root, size = expanded(path), given.get("size")
+    root, size = user_path(path), given.get("size")
     if size is not None and size not in FOLDERS:
         raise unknown_name("size of imagenette", size, FOLDERS)
     folder = _folder(root, size)
@@ -44,7 +38,7 @@ def open_imagenette_spec(text: str | None) -> Imagenette:
         raise UsageError(
             f"{folder}: not Imagenette, which has train/ and val/ with folders of WordNet IDs; {_get(root)}"
         )
-    return Imagenette(**{field.name: getattr(opened, field.name) for field in fields(opened) if field.init})
+    return replace(opened, name=f"imagenette:{folder.name}")
 
 
 def _folder(root: Path, size: str | None) -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor
 from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples, ScalingRecord
+from stein_bench.data.volumeformats import OBLIQUE, SUFFIXES, check_format
 from stein_bench.data.volumes import ValueScaling, check_header, parse_scaling, read_volume
 from stein_bench.data.volumetable import Row, read_table
 from stein_bench.errors import UsageError, unknown_name
@@ -31,11 +32,15 @@ _OPTION = re.compile(r"\s*[A-Za-z_]+\s*=")
 
 @dataclass(frozen=True, eq=False)
 class VolumeStore:
-    """A `Store` of NIfTI files `paths`, each read, oriented, scaled and fitted to `sides` on demand."""
+    """A `Store` of files `paths`, each read, oriented, scaled and fitted to `sides` on demand.
+
+    `angles` are those of `check_header`, in degrees.
+    """
 
     paths: tuple[Path, ...]
     sides: tuple[int, ...]
     scaling: ValueScaling
+    angles: tuple[float, ...] = ()
     in_memory: ClassVar[bool] = False
 
     @property
@@ -57,6 +62,16 @@ class VolumeStore:
         clipped = [clipped for _, clipped in self._read(count)]
         method, low, high = self.scaling.method, self.scaling.low, self.scaling.high
         return ScalingRecord(method, low, high, sum(clipped), sum(found > 0 for found in clipped))
+
+    def notes(self, count: int) -> tuple[str, ...]:
+        """Say which of the first `count` volumes are oblique."""
+        oblique = [angle for angle in self.angles[:count] if angle >= OBLIQUE]
+        if not oblique:
+            return ()
+        are = "volume is" if len(oblique) == 1 else "volumes are"
+        return (
+            f"{len(oblique)} {are} oblique, by up to {max(oblique):.0f}°: axes are reordered, nothing is resampled",
+        )
 
     def _read(self, count: int) -> list[tuple[bytes, int]]:
         """Return (SHA-256 of the values, number of clipped values) for the first `count` volumes, each read once."""
@@ -104,8 +119,7 @@ class Nifti:
         if resize is not None:
             raise UsageError("volumes are not resized but cropped and padded: omit --image-size and set shape=DxHxW")
         rows = self.rows[split]
-        for row in rows:
-            check_header(row.path)
+        angles = tuple(check_header(row.path) for row in rows)
         sites = tuple(row.site for row in rows if row.site is not None)
         return Samples(
             self.name,
@@ -113,7 +127,7 @@ class Nifti:
             self.classes,
             np.array([row.label for row in rows], dtype=np.int64),
             tuple(row.name for row in rows),
-            VolumeStore(tuple(row.path for row in rows), self.sides, self.scaling),
+            VolumeStore(tuple(row.path for row in rows), self.sides, self.scaling, angles),
             self.label_space,
             self.task,
             sites=sites or None,
@@ -128,6 +142,10 @@ def open_nifti(text: str) -> Nifti:
         raise UsageError(f"nifti:{text}: shape={given['shape']}; write three whole numbers, e.g. shape=128x128x64")
     scaling = parse_scaling(given.get("scaling", "none"), f"nifti:{text}")
     table = Path(path).expanduser()
+    if table.name.lower().endswith(SUFFIXES):
+        raise UsageError(f"{table}: is a volume; list the volumes in a table: nifti:CSV, with path, label and split")
+    if not table.is_file() or not table.name.lower().endswith(".csv"):
+        check_format(table)
     rows = read_table(table)
     by_split = {split: tuple(in_data_order([row for row in rows if row.split == split])) for split in ("train", "test")}
     classes = tuple(str(label) for label in range(max(row.label for row in rows) + 1))

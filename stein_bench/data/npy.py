@@ -19,7 +19,8 @@ from stein_bench.data.arraysource import (
 from stein_bench.data.labelarrays import check_label_type, read_labels
 from stein_bench.data.mapped import CheckedMappedStore, MappedStore, mapped_array, readable_array, sampled_range
 from stein_bench.data.npyheader import read_header, starts_with
-from stein_bench.data.options import expanded, is_there, split_options
+from stein_bench.data.options import is_there, split_options
+from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import decide_scale, scale_notes
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
@@ -55,7 +56,7 @@ def open_npy_spec(text: str | None) -> ArraySource:
     images, labels = _two_paths(paths, text)
     reading = parse_reading(given, f"npy:{text}")
     held = {"test": _split(images, labels, reading)}
-    train = [expanded(given[key]) for key in _TRAIN if key in given]
+    train = [user_path(given[key]) for key in _TRAIN if key in given]
     if len(train) == 1:
         raise UsageError(f"npy:{text}: train_images=FILE and train_labels=FILE belong together")
     if train:
@@ -76,7 +77,7 @@ def _two_paths(paths: str, text: str) -> tuple[Path, Path]:
         if paths.lower().endswith(".npz"):
             raise UsageError(f"npy:{text}: for an .npz file write npz:{paths}")
         raise UsageError(f"{_USAGE}, not npy:{text}")
-    return expanded(cuts[0][0].strip()), expanded(cuts[0][1].strip())
+    return user_path(cuts[0][0].strip()), user_path(cuts[0][1].strip())
 
 
 def _split(images: Path, labels: Path, reading: Reading) -> NpySplit:

@@ -34,7 +34,8 @@ from stein_bench.data.floats import array_store
 from stein_bench.data.labelarrays import check_label_type, read_labels
 from stein_bench.data.layouts import channels_last, sizes
 from stein_bench.data.npyheader import read_header, starts_with
-from stein_bench.data.options import expanded, split_options
+from stein_bench.data.options import split_options
+from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import decide_scale, scale_notes, stored_values, value_range
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
@@ -114,8 +115,8 @@ def open_npz_spec(text: str | None) -> ArraySource:
         raise UsageError(_USAGE)
     reading = parse_reading(given, f"npz:{text}")
     keys = {key: given[key] for key in _KEYS if key in given}
-    train = expanded(given["train"]) if "train" in given else None
-    return open_npz(expanded(path), train, keys, reading)
+    train = user_path(given["train"]) if "train" in given else None
+    return open_npz(user_path(path), train, keys, reading)
 
 
 def open_npz(

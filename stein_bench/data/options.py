@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from stein_bench.errors import UsageError, unknown_name
 
@@ -36,14 +35,6 @@ def split_options(text: str, known: Sequence[str], kind: str) -> tuple[str, dict
         given[name] = value
         path = path[: match.start()]
     return path, given
-
-
-def expanded(text: str) -> Path:
-    """Return the path with ``~`` expanded; UsageError if there is no such home folder."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # `~name` of a user that does not exist
-        raise UsageError(f"{text}: no such home folder; write the full path") from error
 
 
 def is_there(path: str) -> bool:

@@ -87,6 +87,23 @@ class ReadsUnchecked(Protocol):
         """Read those of the first `count` samples that were not read yet; UsageError for the first that is wrong."""
 
 
+@runtime_checkable
+class ChecksFiles(Protocol):
+    """A store of files that may be damaged, which is found out before they are used."""
+
+    def surveyed(self, count: int) -> Iterator[int]:
+        """Read the first `count` files, and yield the number read so far; UsageError if one is of no use."""
+
+    def sound(self, count: int) -> tuple[list[int], tuple[str, ...]]:
+        """Return the indices of the readable ones of the first `count` samples, and remarks.
+
+        Raises UsageError if damaged files are to be refused.
+        """
+
+    def kept(self, indices: Sequence[int] | None) -> Store:
+        """Return a store of the samples at `indices`, None for all, which is not surveyed again."""
+
+
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
@@ -181,20 +198,48 @@ class Samples:
 
     @property
     def needs_survey(self) -> bool:
-        """Whether values have to be read to check that they are in [0, 1]; 8-bit values need not be."""
-        return isinstance(self.store, RecordsScaling | ReadsUnchecked)
+        """Whether all samples have to be read before their use: to check values, or to find damaged files."""
+        return isinstance(self.store, RecordsScaling | ReadsUnchecked | ChecksFiles)
 
     def surveyed(self) -> Iterator[int]:
         """Read every sample once if the data need it, and yield the number read so far.
 
-        Raises UsageError for the first that is unreadable or out of range.
+        Raises UsageError for the first that is out of range or unreadable, unless `sound` leaves it out.
         """
+        if isinstance(self.store, ChecksFiles):
+            yield from self.store.surveyed(len(self))
+            return
         for count in range(1, len(self) + 1) if self.needs_survey else ():
             if isinstance(self.store, RecordsScaling):
                 self.store.scaling_record(count)
             elif isinstance(self.store, ReadsUnchecked):
                 self.store.survey(count)
             yield count
+
+    def sound(self) -> Samples:
+        """Return the samples without those whose files are damaged, with remarks on that; they are read if need be.
+
+        Raises UsageError if damaged files are to be refused.
+        """
+        if not isinstance(self.store, ChecksFiles):
+            return self
+        kept, remarks = self.store.sound(len(self))
+        if self.cells is not None and len(kept) < len(self):
+            kept, partly = self._whole_bases(kept)
+            remarks = (*remarks, partly)
+        if len(kept) == len(self):
+            return replace(self, store=self.store.kept(None), remarks=(*self.remarks, *remarks))
+        return replace(
+            self, store=self.store.kept(kept), labels=self.labels[kept], ids=tuple(self.ids[index] for index in kept),
+            sites=self.sites and tuple(self.sites[index] for index in kept), remarks=(*self.remarks, *remarks),
+        )  # fmt: skip
+
+    def _whole_bases(self, kept: Sequence[int]) -> tuple[list[int], str]:
+        """Return the indices without base images of which a version is missing, and a remark on that."""
+        broken = {index // self.cluster for index in set(range(len(self))) - set(kept)}
+        plural = "base image is" if len(broken) == 1 else "base images are"
+        why = f"{len(broken)} {plural} left out of every {' and '.join(self.grouped_by)}, since a file is damaged"
+        return [index for index in kept if index // self.cluster not in broken], why
 
     def scaling(self) -> ScalingRecord | None:
         """Return how stored values became values in [0, 1]; None for 8-bit values, which have one fixed scale."""

@@ -13,14 +13,15 @@ from stein_bench.data.cityscapes import open_cityscapes
 from stein_bench.data.corruptions import OPTIONS
 from stein_bench.data.digits import Digits
 from stein_bench.data.hf import open_hf
-from stein_bench.data.imagefolder import open_imagefolder
+from stein_bench.data.imagefolder import open_imagefolder_spec
 from stein_bench.data.imagenetc import open_imagenetc
 from stein_bench.data.imagenette import open_imagenette_spec
+from stein_bench.data.imagetable import open_image_table
 from stein_bench.data.nifti import open_nifti
 from stein_bench.data.npy import open_npy_spec
 from stein_bench.data.npz import open_npz_spec
-from stein_bench.data.options import expanded as _path
 from stein_bench.data.options import split_options
+from stein_bench.data.paths import user_path as _path
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.torchvision_data import TORCHVISION_OPENERS
@@ -107,7 +108,13 @@ def _digits(rest: str | None) -> DataSource:
 def _imagefolder(rest: str | None) -> DataSource:
     if not rest:
         raise UsageError("imagefolder needs a path: imagefolder:PATH, with one folder of images per class")
-    return open_imagefolder(_path(rest))
+    return open_imagefolder_spec(rest)
+
+
+def _csv(rest: str | None) -> DataSource:
+    if not rest:
+        raise UsageError("csv needs a table: csv:FILE, with the columns path, label and optionally split")
+    return open_image_table(rest)
 
 
 def _cityscapes(rest: str | None) -> DataSource:
@@ -144,6 +151,7 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "cifar100": partial(_cifar, "cifar100"),
     "cifar100-c": partial(_corrupted, "cifar100-c"),
     "cityscapes": _cityscapes,
+    "csv": _csv,
     "imagefolder": _imagefolder,
     "imagenet-c": partial(_corrupted, "imagenet-c"),
     "nifti": _nifti,

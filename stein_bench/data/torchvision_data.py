@@ -14,7 +14,8 @@ import numpy as np
 
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.layouts import channels_last, check_repeatable, parse_channels
-from stein_bench.data.options import expanded, split_options
+from stein_bench.data.options import split_options
+from stein_bench.data.paths import user_path
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
@@ -157,7 +158,7 @@ def open_torchvision_spec(name: str, text: str | None) -> TorchvisionData:
     path, given = split_options(text, ("channels",), name)
     channels = parse_channels(given["channels"], f"{name}:{text}") if "channels" in given else KINDS[name].channels
     check_repeatable((KINDS[name].channels,), channels, f"{name}:{path}")
-    root = expanded(path)
+    root = user_path(path)
     check_files(name, root, "test")
     return TorchvisionData(name, root, channels)
 

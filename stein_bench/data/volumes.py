@@ -1,4 +1,4 @@
-"""Reading a NIfTI file as a volume: canonical axes, central cropping or padding, values in [0, 1]."""
+"""Reading a NIfTI or MGH file as a volume: canonical axes, central cropping or padding, values in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from stein_bench.data.volumeformats import is_oriented, is_singular, obliquity, open_volume
 from stein_bench.errors import UsageError
 
-SUFFIXES = (".nii", ".nii.gz")
 ROUNDING = 1e-6
 """Rounding error by which values may exceed [0, 1] and still count as inside."""
 
@@ -47,27 +47,44 @@ class Volume:
     clipped: int
 
 
-def check_header(path: Path) -> None:
+def check_header(path: Path) -> float:
     """Check by its header that `path` is one 3-D volume of real numbers with an orientation.
 
-    Raises UsageError, naming the file, if it is not.
+    Returns the largest angle, in degrees, between one of its axes and the axis of RAS+ that it is taken for. Raises
+    UsageError, naming the file, if it is no such volume.
     """
     with _readable(path):
-        image = _opened(path)
-        shape, dtype, affine = image.shape, image.get_data_dtype(), image.affine
-        header = image.header
-        oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    if _spatial(shape) is None:
-        raise UsageError(f"{path}: is {'×'.join(map(str, shape))}; one 3-D volume is needed")
-    if 0 in shape:
-        raise UsageError(f"{path}: is empty ({'×'.join(map(str, shape))})")
+        image = open_volume(path)
+        shape, dtype, affine, oriented = image.shape, image.get_data_dtype(), image.affine, is_oriented(image)
+    _check_shape(path, shape)
     if dtype.fields is not None or dtype.kind not in "iuf":
         raise UsageError(f"{path}: holds values of type {dtype}; real numbers are needed")
-    if not oriented or not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
+    if not oriented or not np.isfinite(affine).all() or is_singular(affine):
+        flags = "goodRASFlag is" if _kind(path) == "MGH" else "sform and qform are"
         raise UsageError(
-            f"{path}: has no orientation (sform and qform are unset or singular); set one, "
-            "since left and right would be a guess"
+            f"{path}: has no orientation ({flags} unset or singular); set one, since left and right would be a guess"
         )
+    angle = obliquity(affine)
+    if angle is None:
+        raise UsageError(
+            f"{path}: its axes lie midway between right, anterior and superior and cannot be assigned; resample it to "
+            "a grid along them, e.g. with `mri_convert --conform`"
+        )
+    return angle
+
+
+def _check_shape(path: Path, shape: Sequence[int]) -> None:
+    sides = "×".join(map(str, shape))
+    if 0 in shape:
+        raise UsageError(f"{path}: is empty ({sides})")
+    if _spatial(shape) is not None:
+        return
+    if len(shape) == 4:
+        raise UsageError(
+            f"{path}: is {sides}, a series of {shape[3]} volumes; one 3-D volume is needed: split it with FSL's "
+            "`fslsplit` or `nibabel.four_to_three`, and name one file in each row"
+        )
+    raise UsageError(f"{path}: is {sides}; one 3-D volume is needed")
 
 
 def read_volume(path: Path, shape: Sequence[int], scaling: ValueScaling) -> Volume:
@@ -80,7 +97,7 @@ def read_volume(path: Path, shape: Sequence[int], scaling: ValueScaling) -> Volu
     import nibabel.orientations as axes
 
     with _readable(path):
-        image = _opened(path)
+        image = open_volume(path)
         stored: NDArray[np.float64] = image.get_fdata(dtype=np.float64, caching="unchanged")
         stored = stored.reshape(stored.shape[:3])
         canonical = axes.apply_orientation(stored, axes.io_orientation(image.affine))
@@ -143,17 +160,6 @@ def _spatial(shape: Sequence[int]) -> tuple[int, ...] | None:
     return tuple(shape[:3]) if len(shape) >= 3 and all(side == 1 for side in shape[3:]) else None
 
 
-def _opened(path: Path) -> Any:
-    import nibabel
-
-    if not path.name.lower().endswith(SUFFIXES):
-        raise UsageError(f"{path}: is not named as a NIfTI file; {' or '.join(SUFFIXES)} is needed")
-    image = nibabel.load(path)
-    if not isinstance(image, nibabel.Nifti1Image):  # NIfTI-2 is a subclass
-        raise UsageError(f"{path}: is not a NIfTI file but {type(image).__name__}")
-    return image
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     from nibabel.filebasedimages import ImageFileError
@@ -163,4 +169,8 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (*_CORRUPT, ImageFileError, HeaderDataError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UsageError(f"{path}: not a readable NIfTI file ({reason}); repair or remove it") from error
+        raise UsageError(f"{path}: not a readable {_kind(path)} file ({reason}); repair or remove it") from error
+
+
+def _kind(path: Path) -> str:
+    return "MGH" if path.name.lower().endswith((".mgz", ".mgh")) else "NIfTI"

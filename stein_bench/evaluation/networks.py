@@ -105,8 +105,10 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
     """Train `network` with the built-in recipe, or load the result of an identical training run from the cache."""
     recipe = fit_recipe()
-    samples = plan.training_samples()
-    check_values(samples, progress)
+    samples = check_values(plan.training_samples(), progress)
+    for note in samples.notes():
+        if note not in plan.samples.notes():
+            progress.note(f"training split: {note}")
     path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
     if path.exists():
         try:

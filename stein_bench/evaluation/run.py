@@ -78,6 +78,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = decide_task(plan, blank)
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
+    plan = replace(plan, samples=check_values(plan.samples, progress))
     batch_size = _batch_size(plan, blank)
     if config.batch_size == "auto":
         progress.note(f"--batch-size auto: batches of {batch_size}")
@@ -88,7 +89,6 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
     )  # fmt: skip
     _announce(plan, batch_size, progress)
-    check_values(plan.samples, progress)
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         plan = with_attacked_surrogate(with_surrogate(plan, surrogate, batch_size, progress), batch_size)

@@ -61,16 +61,20 @@ def decide_scaling(config: RunConfig, source: ModelSource, weights: Weights | No
     return Scaling(tuple(mean), tuple(std), origin)
 
 
-def check_values(samples: Samples, progress: Progress) -> None:
-    """Read all samples once if their values may lie outside [0, 1], before anything is trained or attacked.
+def check_values(samples: Samples, progress: Progress) -> Samples:
+    """Read all samples once if some may be damaged or out of range, before anything is trained or attacked.
+
+    Returns:
+        The samples without those whose files are damaged.
 
     Raises:
-        UsageError: a sample is unreadable or out of range.
+        UsageError: a sample is out of range, or unreadable and not to be left out.
     """
     if samples.needs_survey:
         with phase(progress, f"reading the {samples.split} split", len(samples)):
             for _ in samples.surveyed():
                 progress.advance(1)
+    return samples.sound()
 
 
 def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:

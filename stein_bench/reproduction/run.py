@@ -18,6 +18,7 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.evaluation.journal import journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
+from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import check_model, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.preparation.variants import NO_CONTROL
@@ -145,7 +146,8 @@ def check_experiment(experiment: Experiment) -> Checked:
         network = build_untrained(plan)
         plan = decide_task(plan, network)
         check_model(plan, network)
-    training, test = (plan.data.samples(split, plan.resize).sha256() for split in ("train", "test"))  # without a limit
+    splits = (plan.data.samples(split, plan.resize) for split in ("train", "test"))  # without a limit
+    training, test = (check_values(samples, Silent()).sha256() for samples in splits)
     where = environment(plan.device, experiment.precision)
     matters = [training, test, plan.source.fingerprint(), where.packages, where.device]
     return Checked(hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest(), training)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from stein_bench.errors import UsageError
-from stein_bench.report.document import Environment
+from stein_bench.report.document import Environment, Notes
 from stein_bench.report.results import Part
 
 
@@ -41,7 +41,7 @@ class EpochRecord(Part):
 
 
 class TrainedData(Part):
-    """The data: sizes of the training and validation parts, and the SHA-256 over samples and labels of the split."""
+    """The data: sizes of training and validation part, SHA-256 over samples and labels of the split, and notes."""
 
     name: str
     split: str
@@ -51,6 +51,7 @@ class TrainedData(Part):
     trained_on: int
     validated_on: int
     sha256: str
+    notes: Notes = None
 
 
 class StartedFrom(Part):

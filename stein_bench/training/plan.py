@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -18,9 +18,11 @@ from stein_bench.models.weights import load_weights, state_sha256
 from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
 from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
+from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, check_training_labels, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
+from stein_bench.progress import Progress
 from stein_bench.training.card import StartedFrom
 from stein_bench.training.config import FROM_SCRATCH, TrainConfig
 from stein_bench.training.loop import TrainingSet
@@ -87,6 +89,18 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     if recipe.label_smoothing and base.data.task != "classification":
         raise UsageError(f"label-smoothing is for classification; {base.data.name} is {base.data.task} data.")
     return TrainingPlan(config, base, recipe, bn, attack, _parts(samples, recipe), outputs, own_device(base.device))
+
+
+def with_sound_samples(plan: TrainingPlan, progress: Progress) -> TrainingPlan:
+    """Read the samples once if need be, and return `plan` without those whose files are damaged.
+
+    Raises:
+        UsageError: a sample is out of range, or unreadable and not to be left out.
+    """
+    samples = check_values(plan.data.samples, progress)
+    for note in samples.notes():
+        progress.note(note)
+    return plan if samples is plan.data.samples else replace(plan, data=_parts(samples, plan.recipe))
 
 
 def _parts(samples: Samples, recipe: Recipe) -> TrainingSet:

@@ -15,14 +15,13 @@ from stein_bench.distributed import is_main, process_group, wait_for_all, world_
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
 from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
-from stein_bench.preparation.inputs import check_values
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.provenance import environment, package_versions
 from stein_bench.training.card import StartedFrom, TrainedData, TrainingCard, card_path, read_training_card
 from stein_bench.training.checkpoint import check_identity, checkpoint_path, load_checkpoint, plain, save_checkpoint
 from stein_bench.training.config import TrainConfig
 from stein_bench.training.loop import Adversary, Training
-from stein_bench.training.plan import TrainingPlan, plan_training, starting_network
+from stein_bench.training.plan import TrainingPlan, plan_training, starting_network, with_sound_samples
 from stein_bench.training.splits import epoch_batches
 
 
@@ -59,7 +58,7 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
             progress.note(note)
         if plan.attack is not None and plan.attack.note:
             progress.note(plan.attack.note)
-        check_values(plan.data.samples, progress)
+        plan = with_sound_samples(plan, progress)
         network, start = starting_network(plan)
         identity = _identity(plan, network)
         if (finished := _finished(plan, identity)) is not None:
@@ -190,7 +189,7 @@ def _card(
         data=TrainedData(
             name=base.data.name, split=samples.split, task=base.data.task, classes=len(base.data.classes),
             shape=samples.shape, trained_on=len(plan.data.train), validated_on=len(plan.data.validation),
-            sha256=samples.sha256(),
+            sha256=samples.sha256(), notes=list(samples.notes()) or None,
         ),
         recipe={"name": config.recipe, **plan.recipe.document()},
         adversarial=plan.attack.label if plan.attack is not None else None,

@@ -253,6 +253,21 @@ def test_imagenetc_in_either_layout(tmp_path, places):
     assert samples.sha256() == source.samples("test").sha256() != source.samples("test").first(5).sha256()
 
 
+def test_a_base_image_with_a_damaged_version_is_left_out_of_every_cell(tmp_path):
+    """Otherwise cells would hold different images, and samples would be taken for versions of another image."""
+    write_imagenetc(tmp_path, ("fog", "shot_noise"))
+    samples = open_data(f"imagenet-c:{tmp_path},severity=2+5").samples("test")
+    corruption, severity, wnid, name = samples.ids[9].split("/")
+    (tmp_path / corruption / severity / wnid / name).write_bytes(b"truncated")
+    assert list(samples.surveyed())[-1] == 24
+    sound = samples.sound()
+    assert list(sound.ids) == [*samples.ids[:8], *samples.ids[12:]]
+    assert sound.labels.tolist() == [*samples.labels[:8], *samples.labels[12:]]
+    assert torch.equal(sound.batch(range(8, 20))[0], samples.batch(range(12, 24))[0])
+    assert "1 base image is left out of every corruption and severity, since a file is damaged" in sound.notes()
+    assert any(f"1 of 24 files is damaged and left out: {corruption}/{severity}" in note for note in sound.notes())
+
+
 def test_imagenetc_is_not_cropped_twice(tmp_path):
     write_imagenetc(tmp_path, ("fog",))
     samples = open_data(f"imagenet-c:{tmp_path}").samples("test", Resize(16, 0.875, "bicubic"))

@@ -160,7 +160,7 @@ def several(datasets, folder, **changes):
 def refusals(datasets):
     whole, strings = datasets.Value("int64"), datasets.Value("string")
     image = (datasets.Image(), [Image.fromarray(image) for image in known_images()])
-    deep = Image.fromarray(np.full((8, 8), 999, dtype=np.uint16))
+    deep = Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32))
     return {
         "unknown split": ({}, ",split=tset", "unknown split of hf:x 'tset'. Did you mean 'test'?"),
         "training on the test split": ({}, ",train=test", "train=test names the evaluated split itself"),
@@ -173,7 +173,7 @@ def refusals(datasets):
         "label maps": ({"label": (datasets.Array2D((1, 1), "int64"), [[[0]]] * COUNT)}, "", "label (Array2D)"),
         "no image column": ({"image": (None, None)}, "", "has no image column; it has label (ClassLabel): cast_column"),
         "other labels": ({"label": (whole, [1] * COUNT)}, ",train=train", "differs between the splits train and test"),
-        "16 bits": ({"image": (datasets.Image(), [deep] * COUNT)}, "", "row 0 of hf:x (test): more than 8 bits"),
+        "floats": ({"image": (datasets.Image(), [deep] * COUNT)}, "", "row 0 of hf:x (test): floating-point values"),
         "no pixels": ({"image": (datasets.Image(), [None] * COUNT)}, "", "row 0 of hf:x (test): there is no image"),
         "config": ({}, ",config=a", "was written by save_to_disk, which keeps one configuration: omit config="),
     }

@@ -109,11 +109,38 @@ def test_a_class_without_training_folder_is_refused(tmp_path):
     assert "classes without a folder in train/: z; add or remove them" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("folders", [("train/a", "train/b"), ("val/a", "test/a"), ("train", "test")])
-def test_half_a_pair_of_splits_is_not_taken_for_classes(tmp_path, folders):
+@pytest.mark.parametrize(
+    ("folders", "named"), [(("train/a", "train/b"), "train"), (("val/a", "test/a"), "val"), (("train", "test"), None)]
+)
+def test_half_a_pair_of_splits_is_not_taken_for_classes(tmp_path, folders, named):
     for folder in folders:
         draw(tmp_path / folder / "0.png")
-    assert "it needs train/ and one of val/, validation/ or test/, each with class folders" in refusal(tmp_path)
+    message = refusal(tmp_path)
+    assert "it needs train/ and one of val/, validation/ or test/, each with class folders" in message
+    end = (
+        f": add what is missing, or name one split: imagefolder:{tmp_path / named}"
+        if named
+        else ": add what is missing"
+    )
+    assert message.endswith(end)
+
+
+@pytest.mark.parametrize("folder", ["val", "validation", "test"])
+def test_a_test_split_that_is_all_there_is_is_evaluated_by_either_name(tmp_path, folder):
+    whole = tree(tmp_path, f"{folder}/a", f"{folder}/b")
+    half = open_data(f"imagefolder:{tmp_path / folder}")
+    for source in (whole, half):
+        assert (source.splits, source.classes) == (("test",), ("a", "b"))
+        with pytest.raises(UsageError) as caught:
+            source.samples("train")
+        assert str(caught.value).endswith(
+            f"has no split 'train'; put class folders into {tmp_path}/train/, beside those in {folder}/, and write "
+            f"imagefolder:{tmp_path}"
+        )
+    assert set(whole.samples("test").ids) == {f"{folder}/a/0.png", f"{folder}/b/0.png"}
+    for name in ("train/a", "train/b"):  # what the message says works
+        draw(tmp_path / name / "0.png")
+    assert open_data(f"imagefolder:{tmp_path}").splits == ("train", "test")
 
 
 def test_a_missing_training_split_is_explained(tmp_path):
@@ -141,6 +168,15 @@ def test_data_order_does_not_depend_on_the_order_of_creation(tmp_path):
     assert ids[0] == ids[1]
 
 
+def test_images_that_torchvision_does_not_look_for_are_counted(tmp_path):
+    tree(tmp_path, "a", "b")
+    for name in ("a/0.gif", "b/1.gif", "b/2.heic", "b/.3.gif", "b/notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert open_data(f"imagefolder:{tmp_path}").samples("test").notes() == (
+        "3 files are left out for the suffix (2 .gif, 1 .heic), as in torchvision; a table, csv:FILE, may name any",
+    )
+
+
 def test_nested_images_count_and_other_and_hidden_files_do_not(tmp_path):
     draw(tmp_path / "b" / "deep" / "er.PNG")
     draw(tmp_path / "a" / ".hidden.png")
@@ -151,37 +187,6 @@ def test_nested_images_count_and_other_and_hidden_files_do_not(tmp_path):
     source = tree(tmp_path, "a")
     assert source.classes == ("a", "b")
     assert sorted(source.samples("test").ids) == ["a/0.png", "b/deep/er.PNG"]
-
-
-def test_grey_palette_and_alpha_images_become_rgb(tmp_path):
-    grey = draw(tmp_path / "a" / "grey.png", mode="L")
-    picture = Image.fromarray(RNG.integers(0, 256, (8, 8, 4), dtype=np.uint8))
-    (tmp_path / "b").mkdir()
-    picture.save(tmp_path / "b" / "alpha.png")
-    palette = picture.convert("RGB").quantize(8)
-    palette.save(tmp_path / "b" / "palette.png")
-    expected = {
-        "a/grey.png": np.stack([grey] * 3, -1),
-        "b/alpha.png": np.asarray(picture)[..., :3],
-        "b/palette.png": np.asarray(palette.convert("RGB")),
-    }
-    samples = open_data(f"imagefolder:{tmp_path}").samples("test")
-    for index, name in enumerate(samples.ids):
-        image, _ = samples.batch([index])
-        assert np.array_equal(image[0].permute(1, 2, 0) * 255, expected[name])
-
-
-def test_exif_orientation_is_ignored(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees
-    pixels = draw(tmp_path / "a" / "0.png", (8, 4), exif=exif)
-    draw(tmp_path / "b" / "0.png", (8, 4))
-    source = open_data(f"imagefolder:{tmp_path}")
-    samples = source.samples("test")
-    image, _ = samples.batch([samples.ids.index("a/0.png")])
-    assert samples.shape == (3, 4, 8)
-    assert source.native_size is None
-    assert np.array_equal(image[0].permute(1, 2, 0) * 255, pixels)
 
 
 def test_images_of_one_size_tell_their_size(tmp_path):
@@ -204,23 +209,13 @@ def test_images_of_several_sizes_need_a_resize(tmp_path):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_image_is_named(tmp_path, workers):
+def test_an_image_that_is_damaged_while_it_is_used_is_named(tmp_path, workers):
     tree(tmp_path, "a", "b", count=3)
     content = (tmp_path / "b" / "1.png").read_bytes()
     (tmp_path / "b" / "1.png").write_bytes(content[: len(content) // 2])
     samples = open_data(f"imagefolder:{tmp_path}").samples("test")
     with pytest.raises(UsageError, match=r"b/1\.png: not a readable image \(.*\); repair or remove it"):
         list(batches(samples, 2, workers=workers))
-
-
-def test_a_file_that_is_no_image_and_one_of_16_bits_are_named(tmp_path):
-    tree(tmp_path, "a", "b")
-    (tmp_path / "a" / "0.png").write_bytes(b"no image")
-    assert "a/0.png: not a readable image (" in refusal(tmp_path)
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(tmp_path / "a" / "0.png")
-    samples = open_data(f"imagefolder:{tmp_path}").samples("test")
-    with pytest.raises(UsageError, match=r"a/0\.png: more than 8 bits per channel \(mode I;16\)"):
-        samples.batch([0, 1])
 
 
 def test_a_file_that_changes_size_after_it_was_looked_at_is_named(tmp_path):

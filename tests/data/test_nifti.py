@@ -127,6 +127,61 @@ def test_an_oblique_volume_is_turned_to_its_nearest_axes_and_not_interpolated(tm
     assert np.array_equal(samples.batch([0])[0][0, 0].numpy(), stored.transpose(1, 0, 2)[::-1])
 
 
+def rotation(axis, degrees, voxels=(2.0, 2.0, 3.0)):
+    """Return the affine of a volume of this voxel size that lies turned about a world axis."""
+    angle = np.radians(degrees)
+    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
+    affine = np.eye(4)
+    affine[[first, second], [first, second]] = np.cos(angle)
+    affine[first, second], affine[second, first] = -np.sin(angle), np.sin(angle)
+    return affine @ np.diag([*voxels, 1])
+
+
+SHEAR = np.eye(4) + 0.2 * np.eye(4)[[1, 3, 3, 3]] * [[1], [0], [0], [0]]
+AFFINES = [
+    (rotation("z", 4), None),
+    (rotation("x", 6), "2 volumes are oblique, by up to 6°: axes are reordered, nothing is resampled"),
+    (rotation("y", -44), "2 volumes are oblique, by up to 44°: axes are reordered, nothing is resampled"),
+    (RAS @ SHEAR, "2 volumes are oblique, by up to 11°: axes are reordered, nothing is resampled"),
+    (RAS @ np.diag([-1, 1, 1, 1]), None),  # negative determinant
+    (RAS @ np.diag([1e-30, 1e-30, 1e-30, 1]), None),  # tiny voxels
+]
+
+
+@pytest.mark.parametrize(("affine", "note"), AFFINES)
+def test_odd_affines_flip_or_keep_axes_and_oblique_ones_are_said_so(tmp_path, affine, note):
+    stored = RNG.random(SIDES, dtype=np.float32)
+    samples = open_data(spec(table_of(tmp_path, stored, stored, affine=affine))).samples("test")
+    expected = stored[::-1] if affine[0, 0] < 0 else stored
+    assert np.array_equal(samples.batch([0])[0][0, 0].numpy(), expected)
+    assert samples.notes() == ((note,) if note else ())
+    if note:
+        assert samples.first(1).notes() == (note.replace("2 volumes are", "1 volume is"),)
+
+
+@pytest.mark.parametrize("suffix", ["mgz", "mgh"])
+def test_freesurfer_files_are_the_same_volume(tmp_path, suffix):
+    """Stored in FreeSurfer's usual axes: left, inferior, anterior."""
+    canonical = RNG.random(SIDES, dtype=np.float32)
+    affine = np.array([[-1.0, 0, 0, 5], [0, 0, 1, 0], [0, -1, 0, 3], [0, 0, 0, 1]])
+    nibabel.save(nibabel.MGHImage(canonical.transpose(0, 2, 1)[::-1, ::-1].copy(), affine), tmp_path / f"0.{suffix}")
+    write(tmp_path / "1.nii", canonical)
+    rows = [(f"0.{suffix}", 0, "test"), ("1.nii", 1, "test")]
+    samples = open_data(spec(write_table(tmp_path / "t.csv", rows, ("path", "label", "split")))).samples("test")
+    for image in samples.batch([0, 1])[0]:
+        assert torch.equal(image[0], torch.from_numpy(canonical))
+    assert samples.notes() == ()
+
+
+def test_a_volume_or_a_folder_of_dicom_instead_of_a_table_is_one_line(tmp_path):
+    write(tmp_path / "0.nii", np.ones(SIDES))
+    assert refusal(f"nifti:{tmp_path}/0.nii").endswith(
+        "is a volume; list the volumes in a table: nifti:CSV, with path, label and split"
+    )
+    (tmp_path / "IM1").write_bytes(bytes(128) + b"DICM")
+    assert f"{tmp_path}: is DICOM, convert the folder of the series" in refusal(f"nifti:{tmp_path}")
+
+
 @pytest.mark.parametrize("shape", [(6, 5, 4), (4, 3, 2), (9, 8, 7), (3, 9, 4), (1, 1, 1)])
 def test_a_volume_is_cropped_and_padded_centrally(shape):
     values = np.arange(1, 121).reshape(SIDES)
@@ -205,7 +260,11 @@ def test_a_fourth_axis_of_one_is_a_volume_and_of_two_is_not(tmp_path):
     table = table_of(tmp_path, RNG.random((*SIDES, 1)), RNG.random((*SIDES, 1)))
     assert open_data(spec(table)).samples("test").batch([0])[0].shape == (1, 1, *SIDES)
     table = table_of(tmp_path, RNG.random((*SIDES, 2)), RNG.random((*SIDES, 2)))
-    assert re.search(r"\.nii: is 6×5×4×2; one 3-D volume is needed$", refusal(spec(table)))
+    assert re.search(
+        r"\.nii: is 6×5×4×2, a series of 2 volumes; one 3-D volume is needed: split it with FSL's `fslsplit` or "
+        r"`nibabel\.four_to_three`, and name one file in each row$",
+        refusal(spec(table)),
+    )
 
 
 def test_volumes_are_read_batch_by_batch(dataset, monkeypatch):
@@ -347,9 +406,35 @@ def broken_file(folder, kind):
         write(path, good.astype(np.complex64))
     elif kind == "plane":
         write(path, good[:, :, 0])
+    elif kind == "vectors":
+        write(path, np.zeros((*SIDES, 1, 3), np.float32))
+    elif kind == "midway":
+        path = write(folder / "0.nii", good, rotation("z", 45))
     elif kind == "another kind":
+        path = folder / "0.nii"
+        nibabel.save(nibabel.Spm99AnalyzeImage(good, RAS), folder / "0.img")
+        (folder / "0.img").rename(folder / "0.ima.txt")
+        path = folder / "0.ima.txt"
+    elif kind == "MGH without orientation":
         path = folder / "0.mgz"
         nibabel.save(nibabel.MGHImage(good, RAS), path)
+        stored = bytearray(gzip.decompress(path.read_bytes()))
+        stored[28:30] = bytes(2)  # goodRASFlag
+        path.write_bytes(gzip.compress(stored))
+    elif kind == "cut MGH":
+        path = folder / "0.mgz"
+        nibabel.save(nibabel.MGHImage(RNG.random((20, 20, 20), dtype=np.float32), RAS), path)
+        path.write_bytes(path.read_bytes()[:9000])
+    elif kind == "DICOM":
+        path = folder / "IM0001"
+        path.write_bytes(bytes(128) + b"DICM" + bytes(64))
+    elif kind == "DICOM folder":
+        path = folder / "series"
+        path.mkdir()
+        (path / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(64))
+    elif kind.startswith("."):
+        path = folder / f"0{kind}"
+        path.write_bytes(b"some format")
     return path
 
 
@@ -362,7 +447,21 @@ BROKEN_FILES = [
     ("colors", r"0\.nii\.gz: holds values of type .*; real numbers are needed$"),
     ("complex", r"0\.nii\.gz: holds values of type complex64; real numbers are needed$"),
     ("plane", r"0\.nii\.gz: is 6×5; one 3-D volume is needed$"),
-    ("another kind", r"0\.mgz: is not named as a NIfTI file; \.nii or \.nii\.gz is needed$"),
+    ("vectors", r"0\.nii\.gz: is 6×5×4×1×3; one 3-D volume is needed$"),
+    ("midway", r"0\.nii: its axes lie midway between right, anterior and superior and cannot be assigned; resample it"),
+    ("another kind", r"0\.ima\.txt: is not named as a NIfTI file; \.nii, \.nii\.gz, \.mgz or \.mgh is needed$"),
+    (
+        "MGH without orientation",
+        r"0\.mgz: has no orientation \(goodRASFlag is unset or singular\); set one, since left",
+    ),
+    ("cut MGH", r"0\.mgz: not a readable MGH file \("),
+    ("DICOM", r"IM0001: is DICOM, convert the folder of the series, e\.g\. with `dcm2niix -z y FOLDER`"),
+    ("DICOM folder", r"series: is DICOM, convert the folder of the series"),
+    (".dcm", r"0\.dcm: is DICOM, convert"),
+    (".hdr", r"0\.hdr: is one half of an Analyze or NIfTI pair, convert it to one file"),
+    (".img", r"0\.img: is one half of an Analyze or NIfTI pair, convert it to one file"),
+    (".nrrd", r"0\.nrrd: is NRRD, convert it to \.nii\.gz, e\.g\. with 3D Slicer or SimpleITK$"),
+    (".mnc", r"0\.mnc: is MINC, convert it, e\.g\. with `mnc2nii FILE\.mnc FILE\.nii`$"),
 ]
 
 

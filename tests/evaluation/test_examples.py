@@ -126,7 +126,7 @@ def test_examples_of_finished_units_are_made_again_only_where_they_are_needed(
     output = tmp_path / "report.json"
     options: dict[str, Any] = {"attack": ["pgd"], "batch_size": 1, "limit": 20, "output": str(output)}
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(composition, "_checks", _interrupt)
+        patched.setattr(composition, "model_checks", _interrupt)
         run(model, data, **options)
     attack, calls = native.refill, 0
 

@@ -1,0 +1,114 @@
+"""A data source of image files with their labels, listed in some way, read on demand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from stein_bench.data.filesurvey import FileSurvey, OnDamage, SurveyedFiles
+from stein_bench.data.imagefiles import image_size, size_text
+from stein_bench.data.order import in_data_order
+from stein_bench.data.paths import listed
+from stein_bench.data.resize import Resize
+from stein_bench.data.samples import Samples
+from stein_bench.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class ListedImages:
+    """RGB images of files.
+
+    Attributes:
+        where: what a user calls them, for messages.
+        root: the folder that paths are relative to.
+        files: split → (path, label) of every file, sorted.
+        missing_split: what to do if a split is missing, as the end of a message.
+        remarks: how files and labels were found, for the report.
+        on_damage: whether damaged files are left out or refused.
+    """
+
+    name: str
+    where: str
+    root: Path
+    files: Mapping[str, Sequence[tuple[str, int]]]
+    classes: tuple[str, ...]
+    label_space: str | None
+    missing_split: str
+    remarks: tuple[str, ...] = ()
+    on_damage: OnDamage = "skip"
+    task: str = "classification"
+    channels: int = 3
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.files)
+
+    @property
+    def uniform(self) -> bool:
+        return len(self._sizes) == 1
+
+    @property
+    def native_size(self) -> int | None:
+        height, width = next(iter(self._sizes))
+        return height if self.uniform and height == width else None
+
+    def samples(self, split: str, resize: Resize | None = None) -> Samples:
+        """Return the `split` in an order permuted with a fixed seed, so that a limit does not select one class."""
+        if split not in self.files:
+            raise UsageError(f"{self.where}: has no split {split!r}; {self.missing_split}")
+        if resize is None and not self.uniform:
+            sizes = " and ".join(f"{path} {size_text(size)}" for size, path in self._sizes.items())
+            raise UsageError(f"{self.where}: images differ in size ({sizes}); give --image-size")
+        survey = self._surveys[split]
+        labels = np.array([label for _, label in self._ordered[split]], dtype=np.int64)
+        size = (resize.size, resize.size) if resize else next(iter(self._sizes))
+        store = SurveyedFiles(self.root, survey.paths, size, resize, survey=survey, on_damage=self.on_damage)
+        ids = tuple(map(_as_text, survey.paths))
+        return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, remarks=self.remarks)
+
+    @cached_property
+    def _ordered(self) -> dict[str, list[tuple[str, int]]]:
+        return {split: in_data_order(files) for split, files in self.files.items()}
+
+    @cached_property
+    def _surveys(self) -> dict[str, FileSurvey]:
+        """One for each split, kept: several trainings need not read its files anew."""
+        return {s: FileSurvey(self.root, tuple(path for path, _ in files)) for s, files in self._ordered.items()}
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[int, int], str]:
+        """(height, width) → a file of that size, from the headers; stops at the second size.
+
+        Files without a readable header are passed over: the survey reports them. Raises UsageError if all are.
+        """
+        sizes: dict[tuple[int, int], str] = {}
+        first: UsageError | None = None
+        for path in (path for files in self._ordered.values() for path, _ in files):
+            try:
+                sizes.setdefault(image_size(self.root / path), path)
+            except UsageError as error:
+                first = first or error
+            if len(sizes) > 1:
+                break
+        if not sizes and first is not None:
+            raise first
+        return sizes
+
+
+def left_out_remark(suffixes: Mapping[str, int]) -> tuple[str, ...]:
+    """Return a remark on files that look like images, given as suffix → number, but are not read."""
+    if not suffixes:
+        return ()
+    number, kinds = sum(suffixes.values()), listed([f"{count} {suffix}" for suffix, count in suffixes.items()])
+    are = "file is" if number == 1 else "files are"
+    return (f"{number} {are} left out for the suffix ({kinds}), as in torchvision; a table, csv:FILE, may name any",)
+
+
+def _as_text(path: str) -> str:
+    """Return `path` as valid Unicode: file names may contain any bytes, and reports are UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
