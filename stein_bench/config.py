@@ -110,12 +110,14 @@ class RunConfig(Settings):
     model: str = Field(min_length=1)
     data: str = "digits"
     weights: str = "auto"
+    weights_key: str | None = Field(default=None, min_length=1)
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
     preset: Literal["published"] | None = None
     battery: str | None = Field(default=None, min_length=1)
     surrogate: str | None = Field(default=None, min_length=1)
     surrogate_weights: str | None = Field(default=None, min_length=1)
+    surrogate_weights_key: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     eps: tuple[float, ...] | None = None
     norm: Norm | None = None

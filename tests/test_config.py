@@ -43,10 +43,11 @@ def test_without_a_model_the_message_shows_how_to_name_one(write):
 
 def test_every_option_can_be_set_in_a_file_under_its_name(write):
     settings = {
-        "model": "m", "data": "cifar10", "weights": "none", "bn": ["sample", "stein"], "stats": ["running", "batch"],
+        "model": "m", "data": "cifar10", "weights": "none", "weights-key": "ema",
+        "bn": ["sample", "stein"], "stats": ["running", "batch"],
         "battery": "quick",
         "surrogate": "resnet10t",
-        "surrogate-weights": "fit",
+        "surrogate-weights": "fit", "surrogate-weights-key": "model",
         "attack": ["fgsm", "pgd:eps=4/255"], "eps": ["2/255", 0.5], "norm": "L2",
         "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
@@ -165,6 +166,8 @@ WRONG = [
     ("battery", "", "should have at least 1 character"),
     ("surrogate", 5, "should be a valid string"),
     ("surrogate-weights", "", "should have at least 1 character"),
+    ("surrogate-weights-key", "", "should have at least 1 character"),
+    ("weights-key", 3, "should be a valid string"),
     ("attack", [], "needs at least one value"),
     ("attack", ["pgd", "fgsm", "pgd"], "'pgd' is given twice"),
     ("attack", {"pgd": {"eps": 1}}, "should be a valid tuple"),
@@ -279,6 +282,7 @@ def test_a_configuration_cannot_be_changed():
 OTHER = {
     "model": "n", "data": "cifar10", "weights": "none", "bn": ["stein"], "stats": ["batch"], "attack": ["fgsm"],
     "preset": "published", "battery": "quick", "surrogate": "s", "surrogate_weights": "fit",
+    "surrogate_weights_key": "k", "weights_key": "k",
     "eps": [0.5], "norm": "L2", "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,

@@ -29,6 +29,7 @@ from stein_bench.cli.options import (
     quiet_option,
     seed_option,
     std_option,
+    weights_key_option,
     workers_option,
 )
 from stein_bench.errors import SteinBenchError, UsageError
@@ -61,11 +62,13 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="KIND|PATH",
-            help="auto, pretrained, none, fit or a file. Default: auto, which means pretrained if model and data "
-            "share their labels, else fit (train on the training split; cached).",
+            help="auto, pretrained, none, fit or a file: safetensors, or what torch.save wrote, under any name. "
+            "Default: auto, which means pretrained if model and data share their labels, else fit (train on the "
+            "training split; cached).",
             rich_help_panel=RUN,
         ),
     ] = None,
+    weights_key: Annotated[str | None, weights_key_option()] = None,
     bn: Annotated[
         list[str] | None, bn_option("BN estimator, see `list bn`; repeat for several. Default: sample.")
     ] = None,
@@ -114,6 +117,9 @@ def evaluate(
         typer.Option(
             metavar="KIND|PATH", help="Weights of --surrogate: auto, pretrained, fit or a file.", rich_help_panel=RUN
         ),
+    ] = None,
+    surrogate_weights_key: Annotated[
+        str | None, weights_key_option("As --weights-key, for the file of --surrogate-weights.")
     ] = None,
     eps: Annotated[
         str | None,

@@ -19,6 +19,7 @@ from stein_bench.cli.options import (
     image_size_option,
     quiet_option,
     seed_option,
+    weights_key_option,
 )
 from stein_bench.errors import UsageError
 from stein_bench.normalization.names import parse_estimator
@@ -37,6 +38,7 @@ def inspect_(
         str | None,
         typer.Option(metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file."),
     ] = None,
+    weights_key: Annotated[str | None, weights_key_option(panel=None)] = None,
     bn: Annotated[
         list[str] | None,
         bn_option("Estimators to show; repeat for several. Default: all; in the table as many as fit.", None),

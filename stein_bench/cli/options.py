@@ -72,6 +72,14 @@ def config_option(panel: str | None = RUN) -> Any:
     return typer.Option(metavar="FILE", help=text, rich_help_panel=panel)
 
 
+def weights_key_option(
+    help: str = "Where in the weights file the weights are, if it holds several: e.g. model or ema.state_dict.",
+    panel: str | None = RUN,
+) -> Any:
+    """Return the option that chooses among several weights in a file."""
+    return typer.Option(metavar="KEY", help=help, rich_help_panel=panel)
+
+
 def format_option(help: str = "What goes to stdout. Default: table.", panel: str | None = OUT) -> Any:
     """Return the option for what goes to stdout."""
     return typer.Option(metavar="table|json", help=help, rich_help_panel=panel)

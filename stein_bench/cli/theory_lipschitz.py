@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stein_bench.cli.completion import bn_names, completing
-from stein_bench.cli.options import device_option, image_size_option, mean_option, std_option
+from stein_bench.cli.options import device_option, image_size_option, mean_option, std_option, weights_key_option
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.errors import UsageError
 
@@ -41,6 +41,7 @@ def lipschitz(
             metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file.", rich_help_panel=NETWORK
         ),
     ] = None,
+    weights_key: Annotated[str | None, weights_key_option(panel=NETWORK)] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Batch size. Default: 100.", rich_help_panel=NETWORK)
     ] = None,
@@ -95,8 +96,8 @@ def lipschitz(
     - `stein-bench theory lipschitz --channels 64 --elements 256 --spread 0,0.5,1,2 --bn stein`
     """
     network = {
-        "data": data, "weights": weights, "batch_size": batch_size, "image_size": image_size, "mean": mean, "std": std,
-        "device": device,
+        "data": data, "weights": weights, "weights_key": weights_key, "batch_size": batch_size,
+        "image_size": image_size, "mean": mean, "std": std, "device": device,
     }  # fmt: skip
     batches = {"channels": channels, "elements": elements, "spread": spread, "variance_spread": variance_spread}
     check_files(format, output, plot)

@@ -28,6 +28,7 @@ from stein_bench.cli.options import (
     quiet_option,
     seed_option,
     std_option,
+    weights_key_option,
     workers_option,
 )
 from stein_bench.errors import UsageError
@@ -74,6 +75,7 @@ def train(
             rich_help_panel=WHAT,
         ),
     ] = None,
+    weights_key: Annotated[str | None, weights_key_option(panel=WHAT)] = None,
     preserve_function: Annotated[
         bool | None,
         typer.Option(

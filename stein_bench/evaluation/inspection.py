@@ -15,8 +15,8 @@ from stein_bench.normalization.inspection import (
     inspect_batchnorm,
 )
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
-from stein_bench.preparation.plan import check_model, decide_task, prepare, trial_outputs
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.plan import check_model, prepare, trial_outputs
+from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent
 
 DOCUMENT_VERSION = 1
@@ -77,11 +77,10 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
+    plan, blank = with_untrained(plan)
+    check_model(plan, blank)
     for note in plan.model_notes():
         progress.note(note)
-    blank = build_untrained(plan)
-    plan = decide_task(plan, blank)
-    check_model(plan, blank)
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress)
     model = plan.wrap(built.network, precision="fp32")

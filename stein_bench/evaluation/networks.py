@@ -26,6 +26,7 @@ from stein_bench.models.weights import (
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan
+from stein_bench.preparation.precision import in_float32
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress
 from stein_bench.report.provenance import package_versions
@@ -67,6 +68,7 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
             network = plan.source.build(
                 num_classes=None, in_channels=plan.samples.shape[0], pretrained=True
             )  # fmt: skip
+        in_float32(network)
         return _converted_after(network, bn, plan.config.preserve_function)
     network = build_untrained(plan)
     if plan.weights_kind == "fit":

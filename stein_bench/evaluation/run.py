@@ -27,7 +27,7 @@ from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
-from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate
+from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate, with_surrogate_notes
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
@@ -35,8 +35,8 @@ from stein_bench.memory import MemoryLimit
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
-from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.adversarials import Keeper, adversarials_path, write_adversarials
@@ -74,10 +74,10 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
     plan = prepare(config)
-    blank = build_untrained(plan)
-    plan = decide_task(plan, blank)
+    plan, blank = with_untrained(plan)
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
+    plan = with_surrogate_notes(plan, surrogate)
     plan = replace(plan, samples=check_values(plan.samples, progress))
     batch_size = _batch_size(plan, blank)
     if config.batch_size == "auto":

@@ -9,10 +9,10 @@ from stein_bench.evaluation.behind_probabilities import tempered
 from stein_bench.evaluation.networks import build_network
 from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
+from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import decide_scaling
-from stein_bench.preparation.keywords import weights_from_file
-from stein_bench.preparation.plan import Plan, check_model, decide_classes, decide_task, weights_kind
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.plan import Plan, check_model, decide_classes, weights_kind
+from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import choose_variants
 from stein_bench.progress import Progress
 from stein_bench.seeds import derive_seed
@@ -32,6 +32,8 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
     if config.surrogate is None:
         if config.surrogate_weights is not None:
             raise UsageError("--surrogate-weights needs --surrogate, the model for these weights.")
+        if config.surrogate_weights_key is not None:
+            raise UsageError("--surrogate-weights-key needs --surrogate and --surrogate-weights, the file it is for.")
         if transfers:
             raise UsageError(f"attack {transfers[0].info.name} is crafted on another model: name it with --surrogate.")
         return None
@@ -43,10 +45,8 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
     if config.surrogate_weights == "none":
         raise UsageError("--surrogate-weights none: attacks crafted on an untrained network are meaningless.")
     try:
-        found = replace(_surrogate_plan(plan), attacks=transfers)
-        network = build_untrained(found)
+        found, network = with_untrained(replace(_surrogate_plan(plan), attacks=transfers))
         outputs = check_model(found, network)
-        found = replace(found, probabilities=decide_task(found, network).probabilities)
     except UsageError as error:
         raise UsageError(f"--surrogate {config.surrogate}: {error}") from error
     if outputs != classes:
@@ -66,13 +66,17 @@ def _surrogate_plan(plan: Plan) -> Plan:
         update={
             "model": plan.config.surrogate,
             "weights": plan.config.surrogate_weights or "auto",
+            "weights_key": plan.config.surrogate_weights_key,
             "seed": derive_seed(plan.config.seed, "surrogate"),
             **{"bn": None, "stats": ("running",), "mean": None, "std": None},
             **{"controls": False, "preserve_function": False},
         }
     )
-    weights = weights_from_file(config.weights)
+    weights = existing_weights(config.weights, config.weights_key, "surrogate-")
     source = find_model(config.model)
+    channels = plan.samples.shape[0]
+    if weights is not None:
+        weights = under_own_names(weights, source, len(plan.data.classes), channels, config.seed)
     kind = weights_kind(config, plan.data, source)
     return replace(
         plan,
@@ -81,9 +85,16 @@ def _surrogate_plan(plan: Plan) -> Plan:
         num_classes=decide_classes(plan.data, source, kind, weights),
         weights_kind=kind,
         weights=weights,
-        scaling=decide_scaling(config, source, weights, plan.samples.shape[0]),
+        scaling=decide_scaling(config, source, weights, channels),
         variants=choose_variants(config, weights),
+        notes=(),
     )
+
+
+def with_surrogate_notes(plan: Plan, surrogate: Plan | None) -> Plan:
+    """Return `plan` with what is to be said about the surrogate and the reading of its weights."""
+    notes = surrogate.model_notes() if surrogate is not None else ()
+    return replace(plan, notes=(*plan.notes, *(f"surrogate: {note}" for note in notes)))
 
 
 def with_surrogate(plan: Plan, surrogate: Plan | None, batch_size: int, progress: Progress) -> Plan:

@@ -1,47 +1,47 @@
-"""Reading, writing and loading weights, and recognizing their format."""
+"""Weights: reading them from a file, writing them, fitting them to a network and loading them into it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import pickle
-import re
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from stein_bench.errors import UsageError
-from stein_bench.models.card import WeightsCard, card_from_json, card_to_json
-from stein_bench.models.interface import ModelSource, NamesClassifier, quiet_library, reason
+from stein_bench.models.card import WeightsCard, card_to_json
+from stein_bench.models.interface import ModelSource, NamesClassifier, reason
+from stein_bench.models.weights_file import CARD, open_weights
+from stein_bench.models.weights_names import fit_names, may_be_prefixed, misfit
+from stein_bench.models.weights_state import find_state, first_of
 
 __all__ = [
     "Weights",
     "WeightsCard",
     "classifier_size",
+    "fit_weights",
     "load_weights",
     "read_weights",
     "save_weights",
     "state_sha256",
 ]
 
-CARD = "stein_bench"
-PICKLED = (".pth", ".pt", ".ckpt")
-WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
-MOST_LISTED = 5
+KEY = "--weights-key"
+"""The option that chooses among several weights in a file."""
 
 
 @dataclass(frozen=True)
 class Weights:
     """The tensors of a file by name, its card if stein-bench wrote it, its SHA-256 and its path.
 
-    `notes` say how the file was read where that was a choice, one sentence each, without a final stop.
+    `notes` say how the file was read where that was a choice, one sentence each, without a final stop. `option` is the
+    one that chooses among several weights in it, `key` where they were found.
     """
 
     state: dict[str, Tensor]
@@ -49,6 +49,13 @@ class Weights:
     sha256: str
     path: str
     notes: tuple[str, ...] = ()
+    option: str = KEY
+    key: str = ""
+
+    @property
+    def may_have_other_names(self) -> bool:
+        """Return whether the names may have a prefix that the network's lack, see `fit_weights`."""
+        return self.card is None and may_be_prefixed(self.state)
 
     @property
     def trained_with(self) -> str | None:
@@ -62,26 +69,44 @@ class Weights:
         return None if any(f"{prefix}running_mean" in self.state for prefix in counted) else "sample"
 
 
-def read_weights(path: str | Path) -> Weights:
-    """Return the weights in a ``.safetensors`` file, or in a ``.pth``, ``.pt`` or ``.ckpt`` one, on the CPU.
+def read_weights(path: str | Path, key: str | None = None, option: str = KEY) -> Weights:
+    """Return the weights in a file on the CPU, in float32; its format and what it wraps them in are told by content.
 
-    The latter are unpickled with `weights_only`, which runs no code from the file. A checkpoint with its
-    weights under ``state_dict``, ``model``, ``model_state_dict`` or ``net`` is unwrapped, and DataParallel's
-    ``module.`` before every name is removed. Raises `UsageError` for anything else.
+    Formats: safetensors, and those of `torch.save`; no code in them is run. The weights may be under
+    keys, in any depth, and are chosen by the dotted `key` where there are several.
+
+    Args:
+        path: the file; its name does not matter.
+        key: where in the file the weights are; None if it holds only one set.
+        option: what `key` is called in messages.
+
+    Raises:
+        UsageError: the file is missing, damaged or of another kind, could run code, holds no weights, or several.
     """
-    file = Path(path).expanduser()
-    if file.suffix != ".safetensors" and file.suffix not in PICKLED:
-        kinds = ", ".join((".safetensors", *PICKLED))
-        raise UsageError(f"{path} is not a weights file: its name should end in one of {kinds}.")
-    if not file.is_file():
-        raise UsageError(f"no such file: {path}")
-    try:
-        with file.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        found, card = _read_safetensors(file) if file.suffix == ".safetensors" else (_unpickle(file), None)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}") from error
-    return Weights(_state(found, str(path)), card, sha256, str(path))
+    opened = open_weights(path)
+    found = find_state(opened.content, str(path), key, option)
+    return Weights(found.state, opened.card, opened.sha256, str(path), found.notes, option, found.key)
+
+
+def fit_weights(weights: Weights, names: Collection[str]) -> Weights:
+    """Return `weights` under a network's `names`: without a prefix, such as ``module.``, if they fit better then.
+
+    What is removed or left out is noted. Weights that fit as they are, or under no prefix, are returned as they are.
+
+    Raises:
+        UsageError: several parts of them fit equally well, or only one that has no usual prefix.
+    """
+    if weights.card is not None:
+        return weights
+    fitted = fit_names(weights.state, names)
+    if fitted.rivals:
+        keys = [f"{weights.key}.{rival}" if weights.key else rival for rival in fitted.rivals]
+        raise UsageError(
+            f"{weights.path} holds more than the model's weights; what fits is under {first_of(keys)}: choose with "
+            f"{weights.option}, e.g. {weights.option} {keys[0]}."
+        )
+    state = {name: weights.state[original] for name, original in fitted.names.items()}
+    return replace(weights, state=state, notes=(*weights.notes, *fitted.notes))
 
 
 def save_weights(path: str | Path, network: nn.Module, card: WeightsCard) -> str:
@@ -110,25 +135,17 @@ def save_weights(path: str | Path, network: nn.Module, card: WeightsCard) -> str
 
 
 def load_weights(network: nn.Module, weights: Weights) -> None:
-    """Copy the weights into the network; names and shapes must match.
+    """Copy the weights into the network; names, without a prefix (see `fit_weights`), and shapes must match.
 
     Two buffers may be missing and then keep their values: ``num_batches_tracked``, and the ``count`` of a Stein
-    layer. Of a tensor that the network has under several names, one suffices. Anything else missing, unexpected or
-    of another shape raises one `UsageError`, and the network is unchanged.
+    layer. Of a tensor that the network has under several names, one suffices. Anything else missing, unexpected, of
+    another shape, or integers in place of floating-point numbers raises one `UsageError`, and the network is unchanged.
     """
     own = _tensors(network)
-    given = weights.state
-    unexpected = [name for name in given if name not in own]
+    given = fit_weights(weights, own).state
     missing = [name for name in own if name not in given and not _dispensable(name, own, given)]
-    reshaped = [
-        f"{name} {_shape(given[name])} instead of {_shape(tensor)}"
-        for name, tensor in own.items()
-        if name in given and given[name].shape != tensor.shape
-    ]
-    lists = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    problems = [f"{kind}: {_first(names)}" for kind, names in lists if names]
-    if problems:
-        raise UsageError(f"the weights in {weights.path} do not fit the model; {'; '.join(problems)}.")
+    if (problems := misfit(given, own, missing)) is not None:
+        raise UsageError(f"the weights in {weights.path} do not fit the model; {problems}.")
     network.load_state_dict(given, strict=False)
 
 
@@ -153,56 +170,6 @@ def classifier_size(source: ModelSource, weights: Weights) -> int | None:
         return None
     rows = (weights.state.get(f"{layer}.weight") for layer in source.classifier_layers())
     return next((len(weight) for weight in rows if weight is not None and weight.dim() > 0), None)
-
-
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], WeightsCard | None]:
-    try:
-        with safetensors.safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
-    except safetensors.SafetensorError as error:
-        raise UsageError(f"{file} is not a safetensors file, or is damaged: {reason(error)}") from error
-    card = card_from_json(metadata[CARD], str(file)) if CARD in metadata else None
-    return state, card
-
-
-def _unpickle(file: Path) -> object:
-    try:
-        with quiet_library():
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:
-        # torch mentions a GLOBAL or class if a pickle requires code; operands also for plain garbage
-        if isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL|Unsupported class", str(error)):
-            raise UsageError(
-                f"{file} holds more than tensors, so loading it could run code; save only its state_dict()."
-            ) from error
-        raise UsageError(f"{file} is not a PyTorch weights file, or is damaged.") from error
-
-
-def _state(found: object, path: str) -> dict[str, Tensor]:
-    """Return the state dict within the object read from a file."""
-    while isinstance(found, Mapping):
-        inner = next((found[key] for key in WRAPPERS if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
-            break
-        found = inner
-    if not isinstance(found, Mapping):
-        raise UsageError(
-            f"{path} holds an object of type {type(found).__name__}, not a state_dict (names mapped to tensors)."
-        )
-    if not found:
-        raise UsageError(f"{path} holds no weights.")
-    state: dict[str, Tensor] = {}
-    for name, value in found.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            kind = type(value).__name__
-            raise UsageError(f"{path} is not a state_dict: its entry {name!r} is of type {kind}.")
-        state[name] = value
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-    return state
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -230,12 +197,3 @@ def _place(tensor: Tensor) -> tuple[object, ...] | None:
     if tensor.data_ptr() == 0:
         return None
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"({', '.join(str(size) for size in tensor.shape)})"
-
-
-def _first(names: Sequence[str]) -> str:
-    more = len(names) - MOST_LISTED
-    return ", ".join(names[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -6,23 +6,10 @@ import os.path
 from collections.abc import Sequence
 
 from stein_bench.errors import UsageError, did_you_mean, suggestion
-from stein_bench.models.weights import Weights, read_weights
 
 WEIGHTS_KEYWORDS = ("auto", "pretrained", "none", "fit")
 OTHER_WORDS = {"default": "pretrained", "imagenet": "pretrained", "random": "none", "scratch": "none"}
 """Words for weights elsewhere, and the keyword that may be meant."""
-
-
-def weights_from_file(text: str) -> Weights | None:
-    """Return the weights in the file `text`; None if it is a keyword.
-
-    Raises:
-        UsageError: there is no such file, or it has no weights.
-    """
-    if text in WEIGHTS_KEYWORDS:
-        return None
-    check_weights_name(text, WEIGHTS_KEYWORDS)
-    return read_weights(text)
 
 
 def check_weights_name(text: str, keywords: Sequence[str]) -> None:

@@ -25,9 +25,11 @@ from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights, classifier_size
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
+from stein_bench.preparation.advice import advice
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
+from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
-from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, weights_from_file
+from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.tasks import TASKS, Task, is_single_logit
@@ -48,6 +50,7 @@ class Plan:
         task, device: the task, which defines loss and success, and the device of the run.
         attack_network: how the network that attacks use differs from the evaluated one; None if it is the same.
         probabilities: how the outputs of the network are probabilities; None if they are logits.
+        notes: what the report says about the network and the surrogate besides what source and weights say.
     """
 
     config: RunConfig
@@ -65,6 +68,7 @@ class Plan:
     device: torch.device
     attack_network: AttackNetworkInfo | None = None
     probabilities: Probabilities | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def refill(self) -> bool:
@@ -83,7 +87,7 @@ class Plan:
         if own is not None and self.weights_kind in ("none", "fit"):
             further = "trained further from " if self.weights_kind == "fit" else ""
             about_model = (*about_model, f"weights: {further}{own}")
-        return (*about_model, *(self.weights.notes if self.weights is not None else ()))
+        return (*about_model, *self.notes, *(self.weights.notes if self.weights is not None else ()))
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it."""
@@ -127,14 +131,16 @@ def prepare(config: RunConfig) -> Plan:
     attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
     device = _device(config.device)
     _check_attack_precision(config, device)
-    weights = weights_from_file(config.weights)
-    variants = choose_variants(config, weights)
+    weights = existing_weights(config.weights, config.weights_key)
     data = open_data(config.data)
     check_tasks(attacks, data.task)
     source = find_model(config.model)
     kind = weights_kind(config, data, source)
     resize = decide_resize(config, data, source, kind, weights)
     samples = data.samples("test", resize).first(config.limit)
+    if weights is not None:
+        weights = under_own_names(weights, source, len(data.classes), samples.shape[0], config.seed)
+    variants = choose_variants(config, weights)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
     if config.preserve_function:
@@ -229,10 +235,8 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
     except Exception as error:
         size = "×".join(map(str, shape))
         reason = " ".join(str(error).split())[:200].rstrip(".")
-        hint = "Another --image-size may fit." if len(shape) == 3 else "It may expect images, not volumes."
-        if shape[0] == 1 and len(shape) == 3:
-            hint = "The data has one channel; for a model of three, add ,channels=3 to --data (npz, npy, mnist)."
-        raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}. {hint}") from error
+        hint = advice(str(error), shape)
+        raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}.{hint}") from error
     return outputs
 
 

@@ -19,8 +19,8 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import all_frozen, survey
-from stein_bench.preparation.plan import Plan, check_model, decide_task, prepare
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
 from stein_bench.theory.jacobian import (
@@ -159,9 +159,10 @@ def network_layers(
     """
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
-    blank = build_untrained(plan)
-    plan = decide_task(plan, blank)
+    plan, blank = with_untrained(plan)
     check_model(plan, blank)
+    for note in plan.model_notes():
+        progress.note(note)
     if not survey(blank)[0]:
         raise UsageError(f"--model {plan.source.name}: it has no BN layer{all_frozen(blank)}.")
     trained_with = plan.variants[0].bn

@@ -28,6 +28,7 @@ class TrainConfig(Settings):
 
     Attributes:
         weights: what training starts from: ``none`` (random initialization), ``pretrained`` or a file.
+        weights_key: where in that file the weights are.
         output: the ``.safetensors`` file to write.
     """
 
@@ -40,6 +41,7 @@ class TrainConfig(Settings):
     learning_rate: Number | None = Field(default=None, gt=0)
     weight_decay: Number | None = Field(default=None, ge=0)
     weights: str = Field(default=FROM_SCRATCH, min_length=1)
+    weights_key: str | None = Field(default=None, min_length=1)
     preserve_function: bool = False
     adversarial: str | None = Field(default=None, min_length=1)
     limit: int | None = Field(default=None, ge=2)
@@ -77,9 +79,9 @@ class TrainConfig(Settings):
         """Return an evaluation config with the same model and data and these `weights`, to resolve and check them."""
         attack = {"attack": (self.adversarial,)} if self.adversarial is not None else {}
         return RunConfig(
-            model=self.model, data=self.data, weights=weights, workers=self.workers, seed=self.seed,
-            device=self.device, precision=self.precision, mean=self.mean, std=self.std, image_size=self.image_size,
-            **attack,
+            model=self.model, data=self.data, weights=weights, weights_key=self.weights_key, workers=self.workers,
+            seed=self.seed, device=self.device, precision=self.precision, mean=self.mean, std=self.std,
+            image_size=self.image_size, **attack,
         )  # fmt: skip
 
 

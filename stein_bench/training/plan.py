@@ -20,8 +20,9 @@ from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
-from stein_bench.preparation.plan import Plan, check_model, check_training_labels, decide_task, prepare
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.plan import Plan, check_model, check_training_labels, prepare
+from stein_bench.preparation.precision import in_float32
+from stein_bench.preparation.untrained import build_untrained, with_untrained
 from stein_bench.progress import Progress
 from stein_bench.training.card import StartedFrom
 from stein_bench.training.config import FROM_SCRATCH, TrainConfig
@@ -80,8 +81,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
         raise UsageError(f"{base.data.name} has no training split to train on, see `stein-bench list data`.")
     if config.weights == PRETRAINED and base.source.pretrained is None:
         raise UsageError(f"--weights pretrained: {base.source.name} has no pretrained weights.")
-    network = build_untrained(base)
-    base = decide_task(base, network)
+    base, network = with_untrained(base)
     outputs = check_model(base, network)
     _check_bn(base, network, bn, config)
     samples = base.training_samples().first(config.limit)
@@ -156,6 +156,7 @@ def starting_network(plan: TrainingPlan) -> tuple[nn.Module, StartedFrom | None]
             network = base.source.build(
                 num_classes=base.num_classes, in_channels=plan.data.samples.shape[0], pretrained=True
             )
+        in_float32(network)
     else:
         network = build_untrained(base)
     if base.weights is not None:

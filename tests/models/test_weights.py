@@ -98,86 +98,6 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path):
         save_weights(tmp_path / "none" / "w.safetensors", small(), CARD)
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "model_state_dict", "net"])
-def test_checkpoints_are_unwrapped(tmp_path, suffix, wrapper):
-    network, file = small(), tmp_path / f"w{suffix}"
-    state = network.state_dict()
-    torch.save({wrapper: state, "epoch": 3} if wrapper else state, file)
-    weights = read_weights(file)
-    assert weights.card is None
-    assert weights.state.keys() == state.keys()
-
-
-def test_the_prefix_of_data_parallel_is_taken_off_where_all_names_have_it(tmp_path):
-    state = small().state_dict()
-    torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "w.pth")
-    assert read_weights(tmp_path / "w.pth").state.keys() == state.keys()
-    torch.save({"module.a": torch.zeros(1), "b": torch.zeros(1)}, tmp_path / "w.pth")
-    assert set(read_weights(tmp_path / "w.pth").state) == {"module.a", "b"}
-
-
-def _evil(file):
-    class Evil:
-        def __reduce__(self):
-            return (os.mkdir, (str(file.with_name("ran")),))
-
-    torch.save({"state_dict": Evil()}, file)
-
-
-@pytest.mark.parametrize(
-    ("name", "write", "message"),
-    [
-        ("w.pth", lambda file: None, r"^no such file: .*w\.pth$"),
-        (
-            "w.bin",
-            lambda file: file.touch(),
-            r"w\.bin is not a weights file: its name should end in one of \.sa",
-        ),
-        (
-            "w.safetensors",
-            lambda file: file.write_bytes(b"garbage"),
-            r"is not a safetensors file, or is damaged",
-        ),
-        ("w.safetensors", lambda file: file.touch(), r"is not a safetensors file, or is damaged"),
-        (
-            "w.pth",
-            lambda file: file.write_bytes(b"garbage"),
-            r"is not a PyTorch weights file, or is damaged",
-        ),
-        ("w.pth", lambda file: file.touch(), r"w\.pth is not a PyTorch weights file, or is damaged\.$"),
-        (
-            "w.pth",
-            _evil,
-            r"w\.pth holds more than tensors, so loading it could run code; save only its state_dict",
-        ),
-        ("w.pth", lambda file: torch.save(small(), file), r"w\.pth holds more than tensors"),
-        (
-            "w.pth",
-            lambda file: torch.save([1], file),
-            r"holds an object of type list, not a state_dict \(names mapped to tensors\)\.$",
-        ),
-        ("w.pth", lambda file: torch.save({}, file), r"w\.pth holds no weights\.$"),
-        ("w.pth", lambda file: torch.save({"lr": 1}, file), r"its entry 'lr' is of type int\.$"),
-        ("w.pth", lambda file: torch.save({3: torch.zeros(1)}, file), r"its entry 3 is of type Tensor\.$"),
-    ],
-)
-def test_a_file_that_holds_no_weights_is_one_line(tmp_path, name, write, message):
-    write(tmp_path / name)
-    with pytest.raises(UsageError, match=message) as raised:
-        read_weights(tmp_path / name)
-    assert "\n" not in str(raised.value)
-    assert not (tmp_path / "ran").exists()
-
-
-def test_a_truncated_safetensors_file_is_one_line(tmp_path):
-    file = tmp_path / "w.safetensors"
-    save_weights(file, small(), CARD)
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(UsageError, match=r"is not a safetensors file, or is damaged"):
-        read_weights(file)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -229,8 +149,8 @@ def test_all_that_does_not_fit_is_one_error_and_the_network_untouched():
     del state["0.bias"]
     state["head.bias"] = torch.ones(2)
     message = (
-        r"^the weights in w\.pth do not fit the model; missing: 0\.bias; unexpected: head\.bias; "
-        r"of another shape: 3\.weight \(9, 8\) instead of \(4, 8\)\.$"
+        r"^the weights in w\.pth do not fit the model; missing 1: 0\.bias; unexpected 1: head\.bias; "
+        r"of another shape 1: 3\.weight \(9, 8\) instead of \(4, 8\)\.$"
     )
     with pytest.raises(UsageError, match=message):
         load_weights(network, holding(state))
@@ -239,7 +159,9 @@ def test_all_that_does_not_fit_is_one_error_and_the_network_untouched():
 
 def test_at_most_five_names_of_each_kind_are_listed():
     network = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(7)))
-    with pytest.raises(UsageError, match=r"missing: 0\.weight, 1\.w\w+, 2\.w\w+, 3\.w\w+, 4\.weight and 2 more; un"):
+    with pytest.raises(
+        UsageError, match=r"missing 7: 0\.weight, 1\.w\w+, 2\.w\w+, 3\.w\w+, 4\.weight, …; unexpected 1: x"
+    ):
         load_weights(network, holding({"x": torch.zeros(1)}))
 
 
@@ -279,7 +201,7 @@ def test_a_present_count_is_loaded():
 def test_an_absent_count_of_anything_else_is_an_error():
     network = nn.Linear(1, 1)
     network.register_buffer("count", torch.zeros(1))
-    with pytest.raises(UsageError, match=r"missing: count\.$"):
+    with pytest.raises(UsageError, match=r"missing 1: count\.$"):
         load_weights(network, holding(nn.Linear(1, 1).state_dict()))
 
 

@@ -221,7 +221,8 @@ def test_outputs_that_cannot_be_written_are_refused(net: str, tmp_path: Path) ->
 def test_every_option_can_be_set_in_a_file_under_its_name(tmp_path: Path) -> None:
     settings = {
         "model": "m", "data": "cifar10", "bn": "stein", "recipe": "cifar10", "epochs": 3, "batch-size": 8,
-        "learning-rate": 0.1, "weight-decay": 0.0, "weights": "w.safetensors", "preserve-function": True,
+        "learning-rate": 0.1, "weight-decay": 0.0, "weights": "w.safetensors", "weights-key": "model",
+        "preserve-function": True,
         "adversarial": "pgd", "limit": 7, "workers": 2, "seed": 3, "device": "cpu", "precision": "bf16",
         "compile": True, "mean": [0.1], "std": [0.2], "image-size": 16, "output": "o.safetensors", "plot": "p.png",
         "format": "json", "resume": True, "quiet": True,
