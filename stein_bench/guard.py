@@ -1,7 +1,8 @@
-"""Context managers that restore state: model flags and gradients, RNG, backend switches."""
+"""Context managers that restore state: model flags and gradients, RNG, backend switches, logging."""
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import random
@@ -20,7 +21,8 @@ def model_untouched(model: nn.Module) -> Iterator[None]:
     ``training`` of every module, ``requires_grad`` and ``grad`` of every parameter and every buffer with
     its values are restored, also when the body raises or is interrupted.
     """
-    training = {module: module.training for module in model.modules()}
+    # A frozen TorchScript module has no flag.
+    training = {module: module.training for module in model.modules() if hasattr(module, "training")}
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
     buffers = _Buffers(model)
     try:
@@ -137,6 +139,17 @@ def tensor_float32() -> Iterator[None]:
         yield
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep libraries from logging, with sources and tracebacks, a failure that is raised anyway."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def copied_state(model: nn.Module) -> dict[str, Tensor]:

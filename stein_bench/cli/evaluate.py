@@ -281,7 +281,7 @@ def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str
     named = {
         "configuration": [config or ""],
         "battery": [settings.battery or ""],
-        "model": [text.partition(":")[0] for text in (settings.model, settings.surrogate) if text],
+        "model": [part for text in (settings.model, settings.surrogate) if text for part in text.split(":")],
         "data": re.split(r"[:,=]", settings.data),
     }
     for what, texts in named.items():

@@ -43,11 +43,39 @@ class Resize:
         """Height and width of the result."""
         return (self.size, self.size)
 
+    def offset(self, length: int) -> int:
+        """Return the first pixel of the crop along a side of `length` pixels."""
+        return round((length - self.size) / 2)
+
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) that an image of `height` × `width` has before the crop."""
         short = round(self.size / self.crop_pct)
         long = int(short * max(height, width) / min(height, width))  # truncated, as in torchvision
         return (short, long) if height <= width else (long, short)
+
+
+@dataclass(frozen=True)
+class FlooredCrop(Resize):
+    """The same with the crop's offset rounded down, as in transformers, not to the nearest, as in torchvision."""
+
+    def offset(self, length: int) -> int:
+        """Return the first pixel of the crop along a side of `length` pixels."""
+        return (length - self.size) // 2
+
+
+@dataclass(frozen=True)
+class StretchedSquare(FlooredCrop):
+    """Resize to a square of side ``round(size / crop_pct)`` regardless of the aspect ratio, then crop its center."""
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the square, whatever the image's."""
+        del height, width
+        side = round(self.size / self.crop_pct)
+        return (side, side)
+
+
+RESIZINGS: dict[str, type[Resize]] = {"usual": Resize, "floored-crop": FlooredCrop, "stretched": StretchedSquare}
+"""By the name that a model's pretrained configuration gives."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +107,7 @@ def resize_tensor(images: Tensor, resize: Resize) -> Tensor:
             images = F.interpolate(
                 images, (height, width), mode=resize.interpolation, align_corners=False, antialias=True
             )
-    top, left = _crop_offset(height, resize.size), _crop_offset(width, resize.size)
+    top, left = resize.offset(height), resize.offset(width)
     cropped = images[..., top : top + resize.size, left : left + resize.size]
     return cropped.clamp(0, 1)  # some bicubic weights are negative, so edges overshoot
 
@@ -89,9 +117,5 @@ def resize_image(image: Image.Image, resize: Resize) -> Image.Image:
     height, width = resize.scaled(image.height, image.width)
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), _PILLOW_FILTERS[resize.interpolation])
-    top, left = _crop_offset(height, resize.size), _crop_offset(width, resize.size)
+    top, left = resize.offset(height), resize.offset(width)
     return image.crop((left, top, left + resize.size, top + resize.size))
-
-
-def _crop_offset(length: int, size: int) -> int:
-    return round((length - size) / 2)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -15,7 +12,7 @@ from torch import Tensor, nn
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.attack_network import attack_network, is_evaluated, padded_sizes
 from stein_bench.evaluation.memory_format import FORMATS, MemoryFormat, faster_format, remembered_format
-from stein_bench.guard import forked_rng, model_untouched, repeatable_backends
+from stein_bench.guard import forked_rng, model_untouched, repeatable_backends, unlogged
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.preparation.plan import Plan
 from stein_bench.progress import Progress
@@ -78,7 +75,7 @@ def _check_compiling(model: nn.Module | None, plan: Plan, batch_size: int) -> No
     if model is None:
         return
     try:
-        with forked_rng(0), _unlogged():
+        with forked_rng(0), unlogged():
             _pass(model, torch.zeros(padded_sizes(batch_size)[0], *plan.samples.shape, device=plan.device))
     except torch.OutOfMemoryError as error:
         raise UsageError("--compile: out of memory on a small batch; leave it out, or try --device cpu.") from error
@@ -89,17 +86,6 @@ def _check_compiling(model: nn.Module | None, plan: Plan, batch_size: int) -> No
             f"--compile: torch.compile fails on {plan.source.name}: {reason}. It needs {needed}; leave out --compile "
             "to attack the network uncompiled."
         ) from error
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    """Keep torch from logging, with sources and tracebacks, the failure that is raised anyway."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _pass(model: nn.Module, inputs: Tensor) -> None:

@@ -16,6 +16,7 @@ from stein_bench.normalization.inspection import (
 )
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
 from stein_bench.preparation.plan import check_model, prepare, trial_outputs
+from stein_bench.preparation.programs import refuse_program
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent
 
@@ -77,6 +78,7 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     assumed = config.batch_size if isinstance(config.batch_size, int) else DEFAULT_BATCH
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
+    refuse_program(plan.source, "whose BN layers cannot be told from its other code")
     plan, blank = with_untrained(plan)
     check_model(plan, blank)
     for note in plan.model_notes():

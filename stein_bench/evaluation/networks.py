@@ -15,7 +15,6 @@ from torch import nn
 from stein_bench.cache import cache_folder
 from stein_bench.errors import RunError, UsageError
 from stein_bench.guard import forked_rng
-from stein_bench.models.interface import own_weights
 from stein_bench.models.weights import (
     WeightsCard,
     load_weights,
@@ -73,7 +72,7 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
     network = build_untrained(plan)
     if plan.weights_kind == "fit":
         return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress))
-    if plan.weights is None and own_weights(plan.source) is not None:
+    if plan.weights_kind == "own":
         return _converted_after(network, bn, plan.config.preserve_function)
     if plan.weights is None:
         return _converted_before(network, bn, lambda _: None)

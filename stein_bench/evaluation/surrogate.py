@@ -12,6 +12,7 @@ from stein_bench.models.sources import find_model
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import decide_scaling
 from stein_bench.preparation.plan import Plan, check_model, decide_classes, weights_kind
+from stein_bench.preparation.programs import check_program_options
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import choose_variants
 from stein_bench.progress import Progress
@@ -72,8 +73,9 @@ def _surrogate_plan(plan: Plan) -> Plan:
             **{"controls": False, "preserve_function": False},
         }
     )
-    weights = existing_weights(config.weights, config.weights_key, "surrogate-")
     source = find_model(config.model)
+    check_program_options(config, source)
+    weights = existing_weights(config.weights, config.weights_key, "surrogate-")
     channels = plan.samples.shape[0]
     if weights is not None:
         weights = under_own_names(weights, source, len(plan.data.classes), channels, config.seed)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 RESAVE = "save the weights of its PyTorch model with torch.save(model.state_dict(), PATH)"
 UNPACK = "unpack it and name the file of weights in it"
-HERE = "{path}"
-"""Stands for the path of the file in what is said."""
 FETCH = "download the file itself again"
 
 MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -29,8 +27,6 @@ MAGIC: tuple[tuple[int, bytes, str], ...] = (
 PAGES = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
 ONNX_FIELDS = frozenset({0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42})
 """The tags of the fields 2 to 8 of a ``ModelProto``, one of which follows the version (onnx.proto)."""
-EXPORTED = frozenset({"archive_format", "serialized_exported_program.json"})
-"""Files that archives of `torch.export.save` have, in newer and in older versions."""
 SAVED_MODEL = b"\x08\x01\x12"
 """Version 1 and the tag of the graphs: a ``SavedModel`` (tensorflow/core/protobuf/saved_model.proto)."""
 NEWEST_ONNX = 0x40
@@ -55,14 +51,10 @@ def described(head: bytes) -> str | None:
 
 
 def described_zip(names: Sequence[str]) -> str | None:
-    """Return the same for a zip archive of files with these `names`, its path as `HERE`; None if of `torch.save`."""
+    """Return the same for a zip archive of files with these `names`; None if of `torch.save`."""
     inner = {name.partition("/")[2] for name in names} | set(names)
     if "data.pkl" in inner:
-        if "constants.pkl" in inner:  # by which torch.load tells TorchScript archives, too
-            return f"is a TorchScript program with its weights: give it as MODEL, `jit:{HERE}`, without --weights"
         return None
-    if inner & EXPORTED:
-        return f"is a program exported by torch.export: give it as MODEL, `{HERE}`, without --weights"
     if names and all(name.endswith(".npy") for name in names):
         return f"is a NumPy archive (.npz), not PyTorch weights: {RESAVE}"
     if any(name.endswith(".weights.h5") for name in names):

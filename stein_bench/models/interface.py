@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,6 +25,7 @@ class PretrainedConfig:
     to `image_size / crop_pct` by `interpolation` (``bilinear``, ``bicubic`` or ``nearest``) and cropping.
     `label_space` is ``"imagenet-1k"`` for the 1000 ImageNet classes in their usual order, ``"voc-21"`` for Pascal
     VOC's with background, otherwise None. `origin` names library and weights, e.g. ``timm resnet18.a1_in1k``.
+    `resizing` says how exactly images are resized and cropped, see `data.resize`.
     """
 
     mean: tuple[float, ...]
@@ -35,6 +36,7 @@ class PretrainedConfig:
     num_classes: int
     label_space: str | None
     origin: str
+    resizing: Literal["usual", "floored-crop", "stretched"] = "usual"
 
 
 @dataclass(frozen=True)

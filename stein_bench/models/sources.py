@@ -6,18 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.models.archives import program_as_model
 from stein_bench.models.callables import find_in_file, find_in_module
+from stein_bench.models.exported import find_exported
 from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
 from stein_bench.models.paper import find_paper_model
 from stein_bench.models.seghead import find_backbone_with_head
 from stein_bench.models.spelling import check_call, check_spelling, split_file
 from stein_bench.models.timm_models import find_hub_model, find_timm_model, timm_model_names
 from stein_bench.models.torch_hub import find_torch_hub_model
+from stein_bench.models.torchscript import find_torchscript
 from stein_bench.models.torchvision_models import find_torchvision_model, torchvision_model_names
 from stein_bench.models.torchvision_segmentation import (
     find_torchvision_segmentation,
     torchvision_segmentation_names,
 )
+from stein_bench.models.transformers_models import find_transformers
 from stein_bench.models.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
@@ -29,9 +33,10 @@ def find_model(spec: str) -> ModelSource:
     """Return the model source of `spec`; no network is built and nothing is downloaded.
 
     `spec` is ``NAME`` (timm's, then torchvision's), ``timm:NAME``, ``torchvision:NAME``, ``hf-hub:ORG/NAME``,
-    ``seghead:NAME``, ``paper:NAME[,OPTION=VALUE,…]``, ``hub:OWNER/REPO:ENTRY``, ``FILE.py:CALLABLE`` or
-    ``package.module:CALLABLE``, the last three with or without ``,key=value,…``. A user's file or module is imported.
-    Raises `UsageError` if it is not found (with the nearest names) or fails.
+    ``hf-hub:FOLDER``, ``transformers:FOLDER``, ``transformers:ORG/NAME``, ``seghead:NAME``,
+    ``paper:NAME[,OPTION=VALUE,…]``, ``jit:FILE``, ``pt2:FILE`` or ``FILE.pt2``, ``hub:OWNER/REPO:ENTRY``,
+    ``FILE.py:CALLABLE`` or ``package.module:CALLABLE``, the last three with or without ``,key=value,…``. User code is
+    imported. Raises `UsageError` if it is not found (with the nearest names) or fails.
     """
     prefix, colon, rest = spec.partition(":")
     if prefix in PREFIXES:
@@ -50,6 +55,11 @@ def find_model(spec: str) -> ModelSource:
 
 
 def _find_bare(name: str) -> ModelSource:
+    if name.endswith(".pt2"):
+        return find_exported(name)
+    program = program_as_model(Path(name).expanduser(), name)
+    if program is not None:
+        raise UsageError(f"{name!r} names a file only: write {program}")
     if "/" in name:
         raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
@@ -81,6 +91,9 @@ PREFIXES: dict[str, Callable[[str], ModelSource]] = {
     "paper": find_paper_model,
     "seghead": find_backbone_with_head,
     "hub": find_torch_hub_model,
+    "jit": find_torchscript,
+    "pt2": find_exported,
+    "transformers": find_transformers,
 }
 
 

@@ -1,14 +1,17 @@
-"""timm's models, by name or from the Hugging Face hub."""
+"""timm's models, by name, from the Hugging Face hub, or from a folder with the files of a hub model."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stein_bench.errors import RunError, SteinBenchError, UsageError, unknown_name
+from stein_bench.models.hub import FOLDER_ID, hub_files, not_cached
 from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library, reason
 
 if TYPE_CHECKING:
@@ -63,9 +66,13 @@ class TimmModel:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A timm model on the Hugging Face hub, by its ``org/name`` or ``org/name@revision``."""
+    """A timm model on the Hugging Face hub, by its ``org/name`` or ``org/name@revision``, or in a folder.
+
+    The `folder`, whose path is the `hub_id`, has the files of such a model, as ``timm.models.save_for_hf`` writes them.
+    """
 
     hub_id: str
+    folder: Path | None = None
 
     @property
     def spec(self) -> str:
@@ -73,7 +80,14 @@ class HubModel:
 
     @property
     def name(self) -> str:
-        return self.hub_id.partition("@")[0].partition("/")[2]
+        return self.folder.resolve().name if self.folder else self.hub_id.partition("@")[0].partition("/")[2]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For a folder that could also be a model of the hub, that it is the folder."""
+        return (
+            (f"{self.spec} is the folder here, not the hub's",) if self.folder and HUB_ID.fullmatch(self.hub_id) else ()
+        )
 
     @property
     def pretrained(self) -> PretrainedConfig:
@@ -83,7 +97,8 @@ class HubModel:
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Build the network described on the hub. See `TimmModel.build`."""
-        return _create(self.spec, self.spec, num_classes, in_channels, pretrained)
+        timm_name = f"hf-hub:{self._timm_id}"
+        return _create(self.spec, timm_name, num_classes, in_channels, pretrained, self.folder)
 
     def fingerprint(self) -> str:
         """Return the hash of timm's version and of the hub's description of the architecture."""
@@ -94,14 +109,18 @@ class HubModel:
         """Return the layers that the hub's configuration names."""
         return _classifier(self._config)
 
+    @property
+    def _timm_id(self) -> str:
+        return self.hub_id if self.folder is None else FOLDER_ID
+
     @cached_property
     def _description(self) -> tuple[dict[str, Any], str, dict[str, Any]]:
         """timm's (pretrained configuration, architecture, arguments of the architecture)."""
         from timm.models import is_model, load_model_config_from_hf
 
         try:
-            with quiet_library():
-                config, architecture, arguments = load_model_config_from_hf(self.hub_id)
+            with quiet_library(), hub_files(self.folder):
+                config, architecture, arguments = load_model_config_from_hf(self._timm_id)
         except Exception as error:
             if isinstance(error, KeyError):
                 raise UsageError(f"{self.spec} is not a timm model: its config.json has no {error}.") from error
@@ -121,7 +140,11 @@ class HubModel:
     def _label_space(self, config: Any) -> str | None:
         """ImageNet only if stated: 1000 classes alone may be any others."""
         labels = config.label_names or ()
-        says_so = self.hub_id.startswith("timm/") or "in1k" in self.name or "imagenet" in self.name.lower()
+        says_so = (
+            (self.folder is None and self.hub_id.startswith("timm/"))
+            or "in1k" in self.name
+            or "imagenet" in self.name.lower()
+        )
         says_so = says_so or (bool(labels) and all(WNID.fullmatch(str(label)) for label in labels))
         return IMAGENET if config.num_classes == 1000 and says_so else None
 
@@ -154,24 +177,53 @@ def timm_model_names(*, tagged: bool = False) -> list[str]:
 
 
 def find_hub_model(hub_id: str) -> HubModel:
-    """Return the model of a hub id, which is looked up on first use.
+    """Return the model of a hub id, which is looked up on first use, or in a folder.
 
-    Raises `UsageError` if the id is not ``org/name`` or ``org/name@revision``.
+    Raises `UsageError` if it is neither ``org/name`` or ``org/name@revision`` nor a folder with a ``config.json``.
     """
+    folder = Path(os.path.expanduser(hub_id))
+    if folder.is_dir():
+        return _find_in_folder(folder, hub_id)
+    if hub_id.startswith((".", "/", "~")):
+        raise UsageError(f"no such folder: {hub_id}")
     if not HUB_ID.fullmatch(hub_id):
         raise UsageError(f"{hub_id!r} is not a model of the Hugging Face hub: write hf-hub:ORG/NAME.")
     return HubModel(hub_id)
 
 
-def _create(spec: str, timm_name: str, num_classes: int | None, in_channels: int, pretrained: bool) -> nn.Module:
+def _find_in_folder(folder: Path, shown: str) -> HubModel:
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{shown} has no config.json, which timm.models.save_for_hf writes.") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {reason(error)}") from error
+    if not isinstance(found, dict) or "architecture" not in found:
+        other = isinstance(found, dict) and "model_type" in found
+        hint = f"; for one of transformers, write transformers:{shown}" if other else ""
+        raise UsageError(f"{shown} is not a timm model: its config.json has no 'architecture'{hint}.")
+    return HubModel(shown, folder)
+
+
+def _create(
+    spec: str,
+    timm_name: str,
+    num_classes: int | None,
+    in_channels: int,
+    pretrained: bool,
+    folder: Path | None = None,
+) -> nn.Module:
     import timm
 
     try:
-        with quiet_library():
+        with quiet_library(), hub_files(folder):
             network: nn.Module = timm.create_model(
                 timm_name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
             )
     except Exception as error:
+        if folder is not None and type(error).__name__ == "LocalEntryNotFoundError":
+            raise UsageError(f"{folder} has neither model.safetensors nor pytorch_model.bin.") from error
         raise _build_error(spec, error) from error
     return network
 
@@ -180,6 +232,8 @@ def _build_error(spec: str, error: Exception) -> SteinBenchError:
     """Return the error for a model that does not exist, cannot be downloaded now, or cannot be built."""
     if type(error).__name__ == "RepositoryNotFoundError":  # of huggingface_hub; its module has moved
         return UsageError(f"there is no public model {spec} on the Hugging Face hub.")
+    if type(error).__name__ == "LocalEntryNotFoundError":
+        return RunError(f"cannot download {spec}: {not_cached()}.")
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS:
         return RunError(f"cannot download {spec}: {reason(error)}")
     return UsageError(f"cannot build {spec}: {reason(error)}")

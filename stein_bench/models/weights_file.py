@@ -15,8 +15,9 @@ import safetensors
 import torch
 
 from stein_bench.errors import UsageError
+from stein_bench.models.archives import program_as_model
 from stein_bench.models.card import WeightsCard, card_from_json
-from stein_bench.models.foreign_files import HERE, described, described_zip
+from stein_bench.models.foreign_files import described, described_zip
 from stein_bench.models.interface import reason
 from stein_bench.models.safe_pickle import RefusedError, open_saved, pickled_module
 
@@ -86,6 +87,9 @@ def _opened(stream: IO[bytes], head: bytes, path: str) -> tuple[object, WeightsC
     if not head:
         raise UsageError(f"{path} is empty: {AGAIN}.")
     if head.startswith(ZIP):
+        program = program_as_model(Path(path).expanduser(), path)
+        if program is not None:
+            raise UsageError(f"{path} is a program with its own weights: evaluate it as the model {program}")
         _check_zip(stream, path)
         return _unpickled(stream, path, "a PyTorch weights file"), None
     # before pickles, since the length of a header may begin like one
@@ -114,7 +118,7 @@ def _check_zip(stream: IO[bytes], path: str) -> None:
             f"{path} begins like a PyTorch weights file, but is cut short or damaged ({reason(error)}): {AGAIN}."
         ) from error
     if kind is not None:
-        raise UsageError(f"{path} {kind.replace(HERE, path)}.")
+        raise UsageError(f"{path} {kind}.")
     stream.seek(0)
 
 

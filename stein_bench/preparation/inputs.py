@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from stein_bench.config import RunConfig
+from stein_bench.data.resize import RESIZINGS
 from stein_bench.data.samples import Resize, Samples
 from stein_bench.data.sources import DataSource
 from stein_bench.models.interface import ScalesInput, Scaling
@@ -14,7 +15,7 @@ from stein_bench.models.sources import ModelSource
 from stein_bench.models.weights import Weights
 from stein_bench.progress import Progress, phase
 
-WeightsKind = Literal["pretrained", "none", "fit", "file"]
+WeightsKind = Literal["pretrained", "none", "fit", "file", "own"]
 
 
 def decide_resize(
@@ -34,7 +35,7 @@ def decide_resize(
     shared_labels = data.label_space is not None and data.label_space == own.label_space
     wants_own = kind == "pretrained" or (kind == "file" and (shared_labels or not data.uniform))
     if wants_own and data.native_size != own.image_size:
-        return Resize(own.image_size, own.crop_pct, own.interpolation)
+        return RESIZINGS[own.resizing](own.image_size, own.crop_pct, own.interpolation)
     return None
 
 

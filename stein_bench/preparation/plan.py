@@ -30,6 +30,7 @@ from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS
+from stein_bench.preparation.programs import check_program, check_program_options
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.report.document import AttackNetworkInfo
 from stein_bench.tasks import TASKS, Task, is_single_logit
@@ -43,7 +44,7 @@ class Plan:
         config: the configuration of the plan.
         data, samples: the data set, and the samples to evaluate as the model receives them.
         source: builds the network, with `num_classes` outputs (None: the model's own number).
-        weights_kind, weights: the kind of weights, and the weights if they come from a file.
+        weights_kind, weights: the kind of weights, and the weights if they come from a weights file.
         scaling: input scaling.
         variants: in command-line order, controls last.
         attacks: those of the battery first, then in command-line order.
@@ -84,7 +85,7 @@ class Plan:
         """Return what is to be said about the model and the reading of its weights."""
         about_model = self.source.notes if isinstance(self.source, TakesNotes) else ()
         own = own_weights(self.source)
-        if own is not None and self.weights_kind in ("none", "fit"):
+        if own is not None and self.weights_kind in ("own", "fit"):
             further = "trained further from " if self.weights_kind == "fit" else ""
             about_model = (*about_model, f"weights: {further}{own}")
         return (*about_model, *self.notes, *(self.weights.notes if self.weights is not None else ()))
@@ -103,6 +104,11 @@ class Plan:
             )
             return fitting_batch_size(self.wrap(network), self.samples.shape, self.device, len(self.samples), kept)
         return self.config.batch_size
+
+    @property
+    def largest_batch(self) -> int:
+        """The number of samples in the largest batch; 1 if that is still to be measured."""
+        return 1 if self.config.batch_size == "auto" else min(self.config.batch_size, len(self.samples))
 
     def wrap(self, network: nn.Module, precision: str | None = None) -> Preprocessed:
         """Return `network` behind its input scaling, in eval mode on the run's device, at the run's precision."""
@@ -135,6 +141,7 @@ def prepare(config: RunConfig) -> Plan:
     data = open_data(config.data)
     check_tasks(attacks, data.task)
     source = find_model(config.model)
+    check_program_options(config, source)
     kind = weights_kind(config, data, source)
     resize = decide_resize(config, data, source, kind, weights)
     samples = data.samples("test", resize).first(config.limit)
@@ -144,8 +151,7 @@ def prepare(config: RunConfig) -> Plan:
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
     if config.preserve_function:
-        trained = kind == "pretrained" or (kind == "none" and own_weights(source) is not None)
-        _check_preserving(trained, weights, variants)
+        _check_preserving(kind in ("pretrained", "own"), weights, variants)
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
@@ -161,6 +167,7 @@ def decide_task(plan: Plan, network: nn.Module) -> Plan:
         UsageError: the network rejects the inputs.
     """
     plan = replace(plan, probabilities=None)
+    check_program(plan.source, plan.wrap(network, "fp32"), plan.samples.shape, plan.largest_batch)
     model = plan.wrap(network)
     outputs = trial_outputs(model, plan, plan.device)
     if plan.task.name == "classification" and len(plan.data.classes) == 2 and is_single_logit(outputs):
@@ -271,9 +278,9 @@ def weights_kind(config: RunConfig, data: DataSource, source: ModelSource) -> We
     asked = config.weights
     if asked not in WEIGHTS_KEYWORDS:
         return "file"
+    if asked in ("auto", "none") and own_weights(source) is not None:
+        return "own"
     shared = source.pretrained is not None and _shares_labels(data, source.pretrained.label_space)
-    if asked == "auto" and own_weights(source) is not None:
-        asked = "none"
     if asked == "auto":
         asked = "pretrained" if shared else "fit"
         if asked == "fit" and isinstance(data, TrainedElsewhere):

@@ -32,9 +32,12 @@ class Document(Part):
 
 
 class WeightsInfo(Part):
-    """The weights: pretrained, none (random), fit (trained by stein-bench on the training split) or file."""
+    """The weights: pretrained, none (random), fit (trained by stein-bench on the training split), file, or own.
 
-    kind: Literal["pretrained", "none", "fit", "file"]
+    A model has weights of its own if it comes with them: a program, or what the user's code returns with its weights.
+    """
+
+    kind: Literal["pretrained", "none", "fit", "file", "own"]
     sha256: Sha256 | None = Field(
         description="over names, types, shapes and values; null in `model` if variants differ"
     )

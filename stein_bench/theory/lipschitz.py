@@ -20,6 +20,7 @@ from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import all_frozen, survey
 from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.programs import refuse_program
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
@@ -159,6 +160,7 @@ def network_layers(
     """
     progress = progress or Silent()
     plan = prepare(config.model_copy(update={"bn": None}))
+    refuse_program(plan.source, "whose BN layers cannot be told from its other code")
     plan, blank = with_untrained(plan)
     check_model(plan, blank)
     for note in plan.model_notes():

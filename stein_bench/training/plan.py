@@ -14,6 +14,7 @@ from stein_bench.errors import UsageError
 from stein_bench.files import check_output_file
 from stein_bench.guard import forked_rng
 from stein_bench.models.interface import own_weights
+from stein_bench.models.sources import find_model
 from stein_bench.models.weights import load_weights, state_sha256
 from stein_bench.normalization.convert import convert_batchnorm, has_batchnorm, restore_batchnorm
 from stein_bench.normalization.names import parse_estimator
@@ -22,6 +23,7 @@ from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
 from stein_bench.preparation.plan import Plan, check_model, check_training_labels, prepare
 from stein_bench.preparation.precision import in_float32
+from stein_bench.preparation.programs import refuse_program
 from stein_bench.preparation.untrained import build_untrained, with_untrained
 from stein_bench.progress import Progress
 from stein_bench.training.card import StartedFrom
@@ -72,6 +74,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     recipe = config.chosen_recipe()
     bn = str(parse_estimator(config.bn))
     attack = _adversary(config.adversarial)
+    refuse_program(find_model(config.model), "which cannot be trained further")
     from_file = config.weights not in STARTS
     if config.weights in WEIGHTS_KEYWORDS and from_file:
         raise UsageError(f"--weights {config.weights}: training starts from {', '.join(STARTS)} or a file of weights.")

@@ -207,6 +207,7 @@ def test_a_report_does_not_overwrite_data_battery_or_model(
     for arguments, what in (
         ([model, "--data", data, "--battery", "own.yaml", "--output", "own.yaml"], "would overwrite the battery"),
         (["net.py:Net", "--data", data, "--output", "net.py"], "would overwrite the model"),
+        (["jit:own.yaml", "--data", data, "--output", "own.yaml"], "would overwrite the model"),
         ([model, "--data", "npz:a.adversarials.npz", "--output", "a.adversarials.npz"], "would overwrite the data"),
         (
             [model, "--data", "npz:a.adversarials.npz", "--save-adversarials", "1", "--output", "a.json"],

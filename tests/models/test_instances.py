@@ -98,7 +98,7 @@ def test_the_fingerprint_follows_the_weights(write, tmp_path):
 )
 def test_own_weights_are_evaluated_as_built_and_said_so(data, model, note, weights):
     plan, built = network_of(model, data, weights=weights, bn=["sample", "stein"])
-    assert (plan.weights_kind, plan.model_notes()) == ("none", (note,))
+    assert (plan.weights_kind, plan.model_notes()) == ("own", (note,))
     assert torch.equal(built.network[1].running_mean, torch.arange(4.0))
     assert build_network(plan, "stein", Silent()).conversion == "after-training"
 
@@ -140,7 +140,7 @@ def test_the_report_of_an_instance_is_repeatable(data):
         run_evaluation(make_config({"model": "net.py:model", "data": data, "attack": "fgsm", "limit": 6, "seed": seed}))
         for seed in (0, 1)
     ]
-    assert [report.model.weights.kind for report in reports] == ["none", "none"]
+    assert [report.model.weights.kind for report in reports] == ["own", "own"]
     assert reports[0].model.weights.sha256 == reports[1].model.weights.sha256
     assert reports[0].model.notes == ["weights: those of the instance net.py:model"]
 

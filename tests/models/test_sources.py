@@ -102,7 +102,8 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
         ("gluon_resnet18_v1b.x", r"^unknown pretrained tag .* gluon_resnet18_v1b has no such weights\.$"),
         (
             "foo:bar",
-            r"^unknown kind of model 'foo' in 'foo:bar'\. Known: timm:, torchvision:, .*seghead:, hub: and your own",
+            r"^unknown kind of model 'foo' in 'foo:bar'\. Known: timm:, torchvision:, hf-hub:, paper:, seghead:, hub:, "
+            r"jit:, pt2:, transformers: and",
         ),
         (
             "torchvision:raft_large",

@@ -102,10 +102,10 @@ FOREIGN = {
     "xz": (lambda: lzma.compress(saved({})), rf"w is compressed \(xz\){UNPACK}"),
     "tar": (tar, rf"w is a tar archive{UNPACK}"),
     "zip": (lambda: zipped("a/{w}.pth"), rf"w is a zip archive without .* \(it holds a/{{w}}\.pth\){UNPACK}"),
-    "script": (torchscript, r"w is a TorchScript program .*: give it as MODEL, `jit:.*w`, without --weights\.$"),
+    "script": (torchscript, r"w is a program with its own weights: evaluate it as the model jit:.*w$"),
     "exported": (
         lambda: zipped("m/archive_format", "m/models/model.json"),
-        r"w is a program exported by torch\.export: give it as MODEL, `.*w`, without --weights\.$",
+        r"w is a program with its own weights: evaluate it as the model pt2:.*w$",
     ),
     "cut zip": (lambda: saved(small().state_dict())[:-100], rf"w begins like a PyTorch .* cut short .*{AGAIN}"),
     "cut legacy": (lambda: saved(small().state_dict(), legacy=True)[:-9], rf"w is a PyTorch .* older .* cut.*{AGAIN}"),
