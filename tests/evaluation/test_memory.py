@@ -269,7 +269,7 @@ def test_data_that_cannot_be_read_are_not_taken_for_a_failed_attack(
         run(model, data, attack=["pgd"], refill=True, batch_size=8)
 
 
-@pytest.mark.parametrize("refill", [False, True])
+@pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
     model: str, data: str, fits: list[int], refill: bool
 ) -> None:

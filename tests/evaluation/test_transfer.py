@@ -94,6 +94,7 @@ def test_a_fitted_surrogate_of_the_same_architecture_is_another_network(model: s
     assert not report.dishonest()
 
 
+@pytest.mark.slow
 def test_another_surrogate_is_another_attack(model: str, data: str, weights: str) -> None:
     labels = {
         attack.label

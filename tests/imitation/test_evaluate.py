@@ -72,6 +72,7 @@ def test_every_estimator_and_both_sources_of_statistics(problem: dict[str, Any])
         assert {attack.replay is not None for attack in variant.attacks} == {variant.stats == "batch"}
 
 
+@pytest.mark.slow
 def test_every_native_attack_under_batch_statistics(problem: dict[str, Any]) -> None:
     short = [re.sub(r"(steps|queries)=\d+", r"\1=2", spec) for spec in NATIVE_SPECS]
     _, found = evaluate_on_both(**problem, bn="stein", stats="batch", attack=short, limit=4)

@@ -137,7 +137,7 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
     assert halved == ["out of memory: continuing with at most 8 samples at once, on which no verdict depends"]
 
 
-@pytest.mark.parametrize("refill", [False, True])
+@pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_out_of_memory_at_any_call_loses_nothing(problem: dict[str, Any], refill: bool, imitation_cuda: Device) -> None:
     options = {**problem, "attack": ["pgd:steps=4", "apgd-t:steps=3,targets=2"], "batch_size": 10, "refill": refill}
     imitation_cuda.reset()

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from stein_bench.evaluation import run as evaluation
+from stein_bench.evaluation import checks
 from stein_bench.report.document import Report
 from tests.imitation import count_waits, imitation_cuda
 from tests.imitation.compare import assert_complete, evaluate
@@ -95,7 +95,7 @@ class Bench:
         options = {**self._problem, "model": f"{self._folder / 'networks.py'}:{LAYERS[layers]}", "eps": eps}
         options |= {"stats": stats, "batch_size": batch, "limit": batch * batches, "attack": spec}
         with imitation_cuda(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evaluation, "diagnose", lambda *_: iter(()))
+            patch.setattr(checks, "diagnose", lambda *_: iter(()))
             return count_waits(lambda: _complete(evaluate("cuda", **options), eps))
 
 

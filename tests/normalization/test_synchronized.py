@@ -101,6 +101,7 @@ def assert_equals_one_process(case, results):
             torch.testing.assert_close(torch.from_numpy(result[3][name]), value)
 
 
+@pytest.mark.slow
 @needs_gloo
 def test_two_processes_compute_what_one_does():
     cases = [(estimator, split, (0,), False) for estimator in ESTIMATOR_SUMMARIES for split in SPLITS]

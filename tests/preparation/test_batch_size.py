@@ -207,6 +207,7 @@ def test_auto_is_refused_where_the_size_is_part_of_the_question(
         prepare(make_config({"model": model, "data": data, "batch_size": "auto", **options}))
 
 
+@pytest.mark.slow
 def test_two_runs_give_equal_reports_but_for_the_run_and_its_times(model: str, data: str) -> None:
     settings = {
         "model": model,

@@ -72,6 +72,7 @@ def _agrees_with_its_cells(document, folder):
     assert len(set(weights.values())) == 4  # one network per BN and seed, shared by the statistics sources
 
 
+@pytest.mark.slow
 def test_a_changed_setting_makes_a_new_cell(experiment_path: Path) -> None:
     assert reproduce(experiment_path, "--seeds", "1", "--bn", "sample").exit_code == 0
     more = reproduce(experiment_path, "--seeds", "1", "--bn", "sample", "--attack", "fgsm")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from stein_bench.cli.commands import app
@@ -72,6 +73,7 @@ def test_ppmi(tmp_path: Path) -> None:
     assert report.data.shape == (1, 16, 16, 16)
 
 
+@pytest.mark.slow
 def test_cityscapes(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "city", train=12, val=3)
     arguments = ("--data", f"cityscapes:{root}", "--model", "seghead:test_resnet", "--image-size", "32")

@@ -62,6 +62,7 @@ def test_the_global_rng_state_is_restored():
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 def test_reading_ahead_changes_nothing():
     chosen = recipe(crop_padding=1, horizontal_flip=True)
     assert state_sha256(trained(chosen).model) == state_sha256(trained(chosen, workers=3).model)
