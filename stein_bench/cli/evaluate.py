@@ -49,8 +49,9 @@ def evaluate(
         str | None,
         typer.Argument(
             metavar=MODEL,
-            help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME, "
-            "hub:OWNER/REPO:ENTRY, FILE.py:CALLABLE[,key=value] or package.module:CALLABLE.",
+            help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME or FOLDER, "
+            "transformers:FOLDER, hub:OWNER/REPO:ENTRY, jit:FILE, FILE.pt2, FILE.py:CALLABLE[,key=value] or "
+            "package.module:CALLABLE.",
             show_default=False,
         ),
     ] = None,

@@ -35,6 +35,11 @@ class WithFeatures(Small):
         return {"pred": self.head(features).flatten(1), "features": features}
 
 
+class Probabilities(Small):
+    def forward(self, x):
+        return torch.softmax(super().forward(x).flatten(1), 1)
+
+
 @dataclass
 class Output:
     logits: Tensor
