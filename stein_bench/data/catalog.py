@@ -30,16 +30,18 @@ DATA_SUMMARIES: dict[str, str] = {
     "svhn:ROOT": "SVHN, as torchvision stores it (ROOT/test_32x32.mat); 32×32 RGB",
     "stl10:ROOT": "STL-10, as torchvision stores it (ROOT/stl10_binary); 96×96 RGB, the labeled images",
     "imagenette:ROOT[,size=SIZE]": "ten classes of ImageNet, as torchvision unpacks them; full, 320px or 160px",
-    "cityscapes:ROOT": (
+    "cityscapes:ROOT[,damaged=skip|refuse]": (
         "street scenes in the official layout (leftImg8bit/, gtFine/); 19 classes to segment, 256×512; val is evaluated"
     ),
     "nifti:CSV[,OPTIONS]": (
         "NIfTI volumes listed in a table (path, label, split, site); shape=128x128x64, scaling=none|minmax|LOW:HIGH"
     ),
     "hf:NAME[,OPTIONS]": (
-        "Hugging Face `datasets`: a folder, or a name in its cache; split=, train=, image=, label=, config="
+        "Hugging Face `datasets`: a folder, or a name in its cache; split=, train=, image=, label=, config=, damaged="
     ),
-    "wds:PATTERN[,OPTIONS]": "WebDataset shards, e.g. wds:test-{000..003}.tar; train=PATTERN, image=EXT, label=KEY",
+    "wds:PATTERN[,OPTIONS]": (
+        "WebDataset shards, e.g. wds:test-{000..003}.tar; train=PATTERN, image=EXT, label=KEY, damaged=skip|refuse"
+    ),
     "FILE.py:CALLABLE[,KEY=VALUE]": (
         "what your function returns: a data set (torch.utils.data), (images, labels), or both splits; also "
         "package.module:CALLABLE"

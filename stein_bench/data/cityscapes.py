@@ -1,4 +1,4 @@
-"""The data source ``cityscapes:ROOT``: street scenes in the official layout, segmented into 19 classes.
+"""The data source ``cityscapes:ROOT[,damaged=skip|refuse]``: street scenes in the official layout, in 19 classes.
 
 Source: M. Cordts et al., "The Cityscapes dataset for semantic urban scene understanding" (2016), and the label table of
 its official scripts.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from stein_bench.data.imagefiles import FileStore, image_size, readable, size_text
+from stein_bench.data.imagesurvey import USUAL, Facts, ImageSurvey, examined, look_at
+from stein_bench.data.options import split_options
 from stein_bench.data.order import in_data_order
+from stein_bench.data.paths import user_path
 from stein_bench.data.resize import Resize, Stretch
 from stein_bench.data.samples import OWN, Samples
+from stein_bench.data.soundimages import OnDamage, SurveyedStore, on_damage
 from stein_bench.errors import UsageError
 from stein_bench.tasks import IGNORE
 
@@ -71,19 +77,59 @@ class CityscapesMaps:
             digest.update(struct.pack("<q", len(content)))
             digest.update(content)
 
+    def only(self, indices: Sequence[int]) -> CityscapesMaps:
+        """Return the label maps at `indices`."""
+        return replace(self, paths=tuple(self.paths[index] for index in indices))
+
     def _label_ids(self, path: Path) -> np.ndarray:
         with readable(path), Image.open(path) as image:
-            if image.mode != "L":
-                raise UsageError(f"{path}: mode {image.mode}, not one 8-bit label ID per pixel (mode L)")
-            found = np.asarray(image)
-            resized = np.asarray(self.stretch.apply(image, "nearest"))
-        strange = np.unique(found[(found > LAST_ID) & (found != LICENSE_PLATE)])
-        if strange.size:
-            raise UsageError(
-                f"{path}: the label ID {strange[0]} is not one of Cityscapes' (0 to {LAST_ID}); "
-                "is this another label file?"
-            )
-        return resized
+            check_label_ids(path, image)
+            return np.asarray(self.stretch.apply(image, "nearest"))
+
+
+def check_label_ids(path: Path, image: Image.Image) -> None:
+    """Raise a `UsageError` unless an open label map holds Cityscapes' label IDs, which are read for that."""
+    if image.mode != "L":
+        raise UsageError(f"{path}: mode {image.mode}, not one 8-bit label ID per pixel (mode L)")
+    found = (label for label, pixels in enumerate(image.histogram()) if pixels)
+    strange = [label for label in found if label > LAST_ID and label != LICENSE_PLATE]
+    if strange:
+        raise UsageError(
+            f"{path}: the label ID {strange[0]} is not one of Cityscapes' (0 to {LAST_ID}); is this another label file?"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScenePairs:
+    """Pairs of an image and its label map, for a survey: a pair is damaged if one of the two is."""
+
+    root: Path
+    pairs: Sequence[tuple[str, str]]
+    noun: ClassVar[str] = "pairs of image and label map"
+    upright: ClassVar[bool] = False
+
+    @property
+    def whole(self) -> str:
+        return str(self.root)
+
+    def name(self, index: int) -> str:
+        return self.pairs[index][0]
+
+    def where(self, index: int) -> str:
+        return str(self.root / self.pairs[index][0])
+
+    def look(self, index: int) -> Callable[[], Facts]:
+        return partial(self._look, *self.pairs[index])
+
+    def _look(self, image: str, label: str) -> Facts:
+        facts, path = look_at(self.root / image, str(self.root / image)), self.root / label
+        damage = examined(path, str(path), partial(_looked_at, path)).damage
+        return facts if facts.damage or not damage else replace(facts, damage=damage, damaged=label)
+
+
+def _looked_at(path: Path, image: Image.Image) -> Facts:
+    check_label_ids(path, image)
+    return USUAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +138,7 @@ class Cityscapes:
 
     root: Path
     pairs: dict[str, tuple[tuple[str, str], ...]]
+    on_damage: OnDamage = "skip"
     task: str = "segmentation"
     label_space: str | None = OWN
     native_size: int | None = None
@@ -123,21 +170,38 @@ class Cityscapes:
         stretch = Stretch(height, 2 * height)
         images, labels = zip(*self.pairs[split], strict=True)
         ids = tuple(f"{SPLITS[split]}/{Path(image).name.removesuffix(IMAGE_END)}" for image in images)
+        files = FileStore(self.root, images, stretch.sides, stretch)
         return Samples(
-            self.name, split, self.classes, np.empty(0), ids, FileStore(self.root, images, stretch.sides, stretch),
+            self.name, split, self.classes, np.empty(0), ids,
+            SurveyedStore(files, self._surveys[split], self.on_damage),
             self.label_space, self.task, CityscapesMaps(self.root, labels, stretch),
         )  # fmt: skip
 
+    @cached_property
+    def _surveys(self) -> dict[str, ImageSurvey]:
+        """One for each split, kept: several trainings need not read its files anew."""
+        return {split: ImageSurvey(ScenePairs(self.root, pairs)) for split, pairs in self.pairs.items()}
+
     def _check_sizes(self, split: str) -> None:
+        """Raise a `UsageError` for the first pair of different sizes; the survey reports those without a header."""
         for image, label in self.pairs[split]:
-            own, its = image_size(self.root / image), image_size(self.root / label)
+            try:
+                own, its = (image_size(self.root / path, self.root / path) for path in (image, label))
+            except UsageError:
+                continue
             if own != its:
                 raise UsageError(
                     f"{self.root / label}: {size_text(its)} pixels, but its image has {size_text(own)}; they must agree"
                 )
 
 
-def open_cityscapes(root: Path) -> Cityscapes:
+def open_cityscapes_spec(text: str) -> Cityscapes:
+    """Return the source of ``ROOT[,damaged=skip|refuse]``; UsageError for anything wrong."""
+    path, given = split_options(text, ("damaged",), "cityscapes")
+    return open_cityscapes(user_path(path), on_damage(given, f"cityscapes:{text}"))
+
+
+def open_cityscapes(root: Path, on_damage: OnDamage = "skip") -> Cityscapes:
     """Find the pairs below `root`; UsageError, naming what is missing, if it does not have the official layout."""
     if not root.is_dir():
         raise UsageError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}; write cityscapes:ROOT")
@@ -149,7 +213,7 @@ def open_cityscapes(root: Path) -> Cityscapes:
     pairs = {split: _pairs(root, folder) for split, folder in SPLITS.items() if (root / IMAGES / folder).is_dir()}
     if "test" not in pairs:
         raise UsageError(f"{root / IMAGES}: has no folder val, which contains the images to evaluate")
-    return Cityscapes(root, pairs)
+    return Cityscapes(root, pairs, on_damage)
 
 
 def _pairs(root: Path, folder: str) -> tuple[tuple[str, str], ...]:

@@ -3,37 +3,87 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import struct
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
-from stein_bench.data.imagefiles import as_rgb, check_mode, readable, size_text
+from stein_bench.data.imagefiles import Size, image_size, read_rgb, readable, size_text
+from stein_bench.data.imagesurvey import Facts, ImageSurvey, look_at
 from stein_bench.data.order import sorted_note
 from stein_bench.data.resize import Resize, resize_image
 from stein_bench.data.samples import Samples
+from stein_bench.data.soundimages import OnDamage, SurveyedStore
 from stein_bench.errors import UsageError
 
 PROBED = 16
-"""Number of samples whose sizes are compared before any are read; others are checked as they are read."""
+"""Number of samples whose sizes are compared before any are read; all others are when they are surveyed."""
 
 
 class Contents(Protocol):
     """The encoded images of a split, in data order; can be pickled."""
 
+    @property
+    def whole(self) -> str:
+        """How errors call all of them."""
+
     def read(self, index: int) -> bytes:
-        """Return the bytes of an image file; UsageError if they cannot be read."""
+        """Return the content of an image file, empty if there is none; UsageError if it cannot be accessed."""
+
+    def name(self, index: int) -> str:
+        """Return how notes call an image, beside the name of the data set."""
 
     def where(self, index: int) -> str:
         """Return how errors call an image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """Those of the `contents` that are at `indices`."""
+
+    contents: Contents
+    indices: Sequence[int]
+
+    @property
+    def whole(self) -> str:
+        return self.contents.whole
+
+    def read(self, index: int) -> bytes:
+        return self.contents.read(self.indices[index])
+
+    def name(self, index: int) -> str:
+        return self.contents.name(self.indices[index])
+
+    def where(self, index: int) -> str:
+        return self.contents.where(self.indices[index])
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """`Images` of contents, for a survey: read in one thread, since libraries promise nothing else, then decoded."""
+
+    contents: Contents
+    upright: bool
+    noun: ClassVar[str] = "images"
+
+    @property
+    def whole(self) -> str:
+        return self.contents.whole
+
+    def name(self, index: int) -> str:
+        return self.contents.name(index)
+
+    def where(self, index: int) -> str:
+        return self.contents.where(index)
+
+    def look(self, index: int) -> Callable[[], Facts]:
+        return partial(look_at, self.contents.read(index), self.where(index), self.upright)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +100,12 @@ class Part:
 class EncodedStore:
     """A `Store` of encoded images; without a `resize` all must be of `size` (height, width).
 
-    Gray and palette images become RGB, alpha is dropped. EXIF orientation is applied if `upright`.
+    Pixels are those of `FileStore`, but EXIF orientation is applied if `upright`. `labels` are those of the whole set.
     """
 
     contents: Contents
     labels: np.ndarray
-    size: tuple[int, int]
+    size: Size
     resize: Resize | None
     upright: bool
     in_memory: ClassVar[bool] = False
@@ -79,14 +129,17 @@ class EncodedStore:
         """Return whether the order is by class."""
         return sorted_note(self.labels, count)
 
+    def only(self, indices: Sequence[int]) -> EncodedStore:
+        """Return a store of the images at `indices`."""
+        rest = range(max(indices, default=-1) + 1, len(self.labels))  # not read: the order is that of the whole set
+        return replace(self, contents=Chosen(self.contents, indices), labels=self.labels[[*indices, *rest]])
+
     def _pixels(self, index: int) -> np.ndarray:
-        where = self.contents.where(index)
-        with readable(where), Image.open(io.BytesIO(self.contents.read(index))) as image:
-            check_mode(where, image)
-            rgb = as_rgb(image)
-            if self.upright and "exif" in image.info:
-                rgb.info["exif"] = image.info["exif"]
-                rgb = ImageOps.exif_transpose(rgb)
+        where, content = self.contents.where(index), self.contents.read(index)
+        if not content:
+            raise UsageError(f"{where}: there is no image; remove it")
+        with readable(where):
+            rgb = read_rgb(content, where, self.upright)
             pixels = np.asarray(resize_image(rgb, self.resize) if self.resize else rgb)
         if pixels.shape[:2] != self.shape[1:]:
             found, first = size_text(pixels.shape[:2]), size_text(self.shape[1:])
@@ -104,6 +157,7 @@ class EncodedData:
     label_space: str | None
     upright: bool
     no_training: str
+    on_damage: OnDamage = "skip"
     task: str = "classification"
     channels: int = 3
 
@@ -128,23 +182,33 @@ class EncodedData:
         if resize is None and not self.uniform:
             found = " and ".join(f"{where} {size_text(size)}" for size, where in list(self._sizes.items())[:2])
             raise UsageError(f"{self.name}: images differ in size ({found}); give --image-size")
-        part = self.parts[split]
-        store = EncodedStore(part.contents, part.labels, next(iter(self._sizes)), resize, self.upright)
+        part, size = self.parts[split], next(iter(self._sizes))
+        images = EncodedStore(part.contents, part.labels, size, resize, self.upright)
+        store = SurveyedStore(images, self._surveys[split], self.on_damage, None if resize else size)
         return Samples(
             self.name, split, self.classes, part.labels, part.ids, store, self.label_space, remarks=part.remarks
         )
 
     @cached_property
-    def _sizes(self) -> dict[tuple[int, int], str]:
-        """(height, width) → an image of that size, in all splits; (0, 0) stands for none."""
-        sizes: dict[tuple[int, int], str] = {}
+    def _surveys(self) -> dict[str, ImageSurvey]:
+        """One for each split, kept: several trainings need not read its images anew."""
+        return {s: ImageSurvey(EncodedImages(part.contents, self.upright)) for s, part in self.parts.items()}
+
+    @cached_property
+    def _sizes(self) -> dict[Size, str]:
+        """(height, width) → an image of that size, in all splits.
+
+        Images without a readable header are passed over: the survey reports them. Raises UsageError if all are.
+        """
+        sizes: dict[Size, str] = {}
+        first: UsageError | None = None
         for part in self.parts.values():
             for index in sorted({round(index) for index in np.linspace(0, len(part.ids) - 1, PROBED)}):
-                sizes.setdefault(_size(part.contents, index, self.upright), part.contents.where(index))
+                where = part.contents.where(index)
+                try:
+                    sizes.setdefault(image_size(part.contents.read(index), where, self.upright), where)
+                except UsageError as error:
+                    first = first or error
+        if not sizes and first is not None:
+            raise first
         return sizes
-
-
-def _size(contents: Contents, index: int, upright: bool) -> tuple[int, int]:
-    with readable(contents.where(index)), Image.open(io.BytesIO(contents.read(index))) as image:
-        turned = upright and image.getexif().get(0x0112, 1) >= 5  # the EXIF orientations that exchange the axes
-        return (image.width, image.height) if turned else (image.height, image.width)

@@ -19,10 +19,11 @@ from stein_bench.data.encoded import EncodedData, Part
 from stein_bench.data.hffeatures import Columns, choose_columns, label_space
 from stein_bench.data.options import split_options
 from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.data.soundimages import on_damage
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.models.interface import quiet_library, reason
 
-OPTIONS = ("split", "train", "image", "label", "config")
+OPTIONS = ("split", "train", "image", "label", "config", "damaged")
 TEST_NAMES = ("test", "validation", "valid", "val")
 """Names of the evaluated split; the first that there is."""
 
@@ -33,8 +34,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 class HfImages:
     """The encoded images in a column of a `datasets.Dataset`, which gives bytes or paths instead of images."""
 
-    name: str
-    split: str
+    whole: str
     column: str
     dataset: Any
 
@@ -44,16 +44,17 @@ class HfImages:
             content = stored and (stored["bytes"] or (stored["path"] and Path(stored["path"]).read_bytes()))
         except OSError as error:
             raise UsageError(f"{stored['path']}: cannot be read ({error.strerror or error})") from error
-        if not content:
-            raise UsageError(f"{self.where(index)}: there is no image; remove the row")
-        return bytes(content)
+        return bytes(content or b"")
+
+    def name(self, index: int) -> str:
+        return f"row {index}"
 
     def where(self, index: int) -> str:
-        return f"row {index} of {self.name} ({self.split})"
+        return f"row {index} of {self.whole}"
 
 
 def open_hf(text: str) -> EncodedData:
-    """Return the source of ``NAME[,split=…][,train=…][,image=…][,label=…][,config=…]``.
+    """Return the source of ``NAME[,split=…][,train=…][,image=…][,label=…][,config=…][,damaged=…]``.
 
     Raises UsageError for anything wrong, and if the library is not installed.
     """
@@ -72,7 +73,10 @@ def open_hf(text: str) -> EncodedData:
         parts["train"] = _part(short, train, splits[train], columns, ())
     classes = _classes(short, parts, columns.names)
     missing = f"name one with train=SPLIT (it has {', '.join(splits)})"
-    return EncodedData(short, parts, classes, label_space(columns.names), upright=True, no_training=missing)
+    return EncodedData(
+        short, parts, classes, label_space(columns.names), upright=True, no_training=missing,
+        on_damage=on_damage(given, f"hf:{text}"),
+    )  # fmt: skip
 
 
 def _folder(name: str) -> bool:
@@ -170,10 +174,16 @@ def _part(short: str, split: str, dataset: Any, columns: Columns, remarks: tuple
     labels = dataset.with_format(None).select_columns([columns.label])[:][columns.label]
     if any(label is None or label < 0 for label in labels):
         raise UsageError(f"{short} ({split}) has rows without a label (none or -1): evaluate another split, split=NAME")
+    mode = dataset.features[columns.image].mode
+    if mode not in (None, "RGB"):  # the library would convert to it first
+        raise UsageError(
+            f"{short} ({split}): the column {columns.image!r} is of images in mode {mode}, but they are read as RGB; "
+            "cast_column it to datasets.Image()"
+        )
     encoded = dataset.with_format(None).select_columns([columns.image])
     encoded = encoded.cast_column(columns.image, datasets.Image(decode=False))
     ids = tuple(f"{short.partition(':')[2]}/{split}/{index:04d}" for index in range(len(labels)))
-    images = HfImages(short, split, columns.image, encoded)
+    images = HfImages(f"{short} ({split})", columns.image, encoded)
     return Part(images, np.asarray(labels, dtype=np.int64), ids, remarks)
 
 

@@ -1,27 +1,31 @@
-"""Samples stored as image files, read with Pillow on demand."""
+"""Images read with Pillow: from files, which a store reads on demand, or from their contents."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
 from stein_bench.data.resize import Resize, Stretch, resize_image
 from stein_bench.errors import UsageError
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 """Suffixes of image files, in lower case: torchvision's list."""
@@ -59,6 +63,17 @@ CONVERTED = {
 }
 """Modes of 8-bit images that Pillow converts to RGB → what they are."""
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what shows the image upright (CIPA DC-008, "Orientation"); from 5 on the axes are exchanged."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileStore:
@@ -92,10 +107,13 @@ class FileStore:
             digest.update(struct.pack("<q", len(content)))  # separates one file from the next
             digest.update(content)
 
+    def only(self, indices: Sequence[int]) -> FileStore:
+        """Return a store of the files at `indices`."""
+        return replace(self, paths=tuple(self.paths[index] for index in indices))
+
     def _pixels(self, path: Path) -> np.ndarray:
-        with readable(path), Image.open(path) as image:
-            check_mode(path, image)
-            rgb = as_rgb(image)
+        with readable(path):
+            rgb = read_rgb(path, path)
             if self.resize:
                 rgb = self.resize.apply(rgb) if isinstance(self.resize, Stretch) else resize_image(rgb, self.resize)
             pixels = np.asarray(rgb)
@@ -126,10 +144,33 @@ def _refuse_unlisted(error: OSError) -> None:
     raise UsageError(f"{error.filename}: cannot be listed ({error.strerror or error})") from error
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) from the header of an image file; UsageError if it is not an image."""
-    with readable(path), Image.open(path) as image:
-        if image.format == "TIFF" and turned(image):
+def open_image(content: Path | bytes) -> Image.Image:
+    """Open an image file, or its content; raises what Pillow raises."""
+    return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+
+
+def read_rgb(content: Path | bytes, where: Path | str, upright: bool = False) -> Image.Image:
+    """Return an image file, or its content, as RGB, turned by its EXIF orientation if `upright`.
+
+    Raises what Pillow raises, and UsageError, naming `where`, for a mode that has no RGB.
+    """
+    with open_image(content) as image:
+        check_mode(where, image)
+        rgb = as_rgb(image)
+        how = _UPRIGHT.get(orientation(image)) if upright else None
+    return rgb if how is None else rgb.transpose(how)
+
+
+def image_size(content: Path | bytes, where: Path | str, upright: bool = False) -> Size:
+    """Return (height, width) from the header of an image file or its content, turned by EXIF orientation if `upright`.
+
+    Raises UsageError, naming `where`, if it is not an image.
+    """
+    with readable(where), open_image(content) as image:
+        if image.format != "TIFF":
+            size = (image.height, image.width)
+            return shown_size(size, orientation(image)) if upright else size
+        if orientation(image) != 1:
             image.load()  # Pillow turns TIFF files as it loads them; before version 11 the header's size is not turned
         return image.height, image.width
 
@@ -167,12 +208,18 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def turned(image: Image.Image) -> bool:
-    """Return whether the EXIF orientation of an open image says that it is to be shown turned or mirrored."""
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation of an open image: from 2 to 8 if it is to be shown turned or mirrored, else 1."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+        code = image.getexif().get(ExifTags.Base.Orientation, 1)
     except CORRUPT:  # damaged EXIF data say nothing
-        return False
+        return 1
+    return int(code) if code in _UPRIGHT else 1
+
+
+def shown_size(size: Size, code: int) -> Size:
+    """Return the (height, width) that an image of `size` has once its EXIF orientation is applied."""
+    return (size[1], size[0]) if code >= 5 else size
 
 
 @contextmanager
@@ -181,8 +228,14 @@ def readable(path: Path | str) -> Iterator[None]:
     try:
         yield
     except CORRUPT as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: not a readable image ({reason}); repair or remove it") from error
+        raise UsageError(f"{path}: not a readable image ({what_failed(error)}); repair or remove it") from error
+
+
+def what_failed(error: Exception) -> str:
+    """Return what Pillow says about a damaged image, without the name of the file."""
+    if isinstance(error, UnidentifiedImageError):  # Pillow adds a name, or an address in memory
+        return "cannot identify image file"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def size_text(size: Sequence[int]) -> str:

@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from stein_bench.data.classfolders import folder_labels, split_folders, without_training
-from stein_bench.data.filesurvey import ON_DAMAGE, OnDamage
 from stein_bench.data.imagefiles import EXTENSIONS, image_paths
 from stein_bench.data.listedimages import ListedImages, left_out_remark
 from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
+from stein_bench.data.soundimages import OnDamage, on_damage
 from stein_bench.errors import UsageError
 
 OPTIONS = ("classes", "damaged")
@@ -49,12 +49,3 @@ def class_list(text: str, root: Path) -> Path:
     """Return the path of a class list, which may be relative to the data's `root`, as in timm."""
     path = user_path(text)
     return root / path if not path.exists() and (root / path).exists() else path
-
-
-def on_damage(given: dict[str, str], where: str) -> OnDamage:
-    """Return the value of the option ``damaged``; UsageError, naming `where`, if it is none."""
-    value = given.get("damaged", "skip")
-    found = next((known for known in ON_DAMAGE if known == value), None)
-    if found is None:
-        raise UsageError(f"{where}: damaged={value}; write damaged=skip or damaged=refuse")
-    return found

@@ -19,11 +19,12 @@ import numpy as np
 from stein_bench.data.classfolders import folder_labels, subfolders
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
-from stein_bench.data.filesurvey import FileSurvey, SurveyedFiles
-from stein_bench.data.imagefiles import image_paths, image_size, size_text
+from stein_bench.data.imagefiles import FileStore, image_paths, image_size, size_text
+from stein_bench.data.imagesurvey import ImageFiles, ImageSurvey
 from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
+from stein_bench.data.soundimages import SurveyedStore
 from stein_bench.errors import UsageError
 
 ARCHIVES = ("noise", "blur", "weather", "digital", "extra")
@@ -73,12 +74,12 @@ class ImageNetC:
         files, cells = self._files, tuple(self.cells)
         paths = Crossed(files, tuple(self.cells.values()))
         size = resize.sides if resize else next(iter(self._sizes))
+        survey = ImageSurvey(ImageFiles(self.root, paths))
+        store = SurveyedStore(FileStore(self.root, paths, size, resize), survey, size=None if resize else size)
         return Samples(
             self.name, split, self.classes,
             np.repeat([self.label_of[file.partition("/")[0]] for file in files], len(cells)),
-            Crossed(tuple(map(_as_text, files)), cells),
-            SurveyedFiles(self.root, paths, size, resize, survey=FileSurvey(self.root, paths)), self.label_space,
-            cells=cells, remarks=remarks,
+            Crossed(tuple(map(_as_text, files)), cells), store, self.label_space, cells=cells, remarks=remarks,
         )  # fmt: skip
 
     @cached_property
@@ -113,7 +114,7 @@ class ImageNetC:
         sizes: dict[tuple[int, int], str] = {}
         for folder in self.cells.values():
             path = f"{folder}/{self._files[0]}"
-            sizes.setdefault(image_size(self.root / path), path)
+            sizes.setdefault(image_size(self.root / path, self.root / path), path)
         return sizes
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from stein_bench.data.classlist import UnlistedError, labels_by_number, labels_from_list, read_class_lines
 from stein_bench.data.classnames import Labels, labels_of_names
-from stein_bench.data.imagefolder import OPTIONS, class_list, on_damage
+from stein_bench.data.imagefolder import OPTIONS, class_list
 from stein_bench.data.listedimages import ListedImages
 from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.samples import MAX_CLASSES
+from stein_bench.data.soundimages import on_damage
 from stein_bench.data.table import Columns, Line, check_distinct, read_lines
 from stein_bench.errors import UsageError
 

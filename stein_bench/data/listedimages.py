@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stein_bench.data.filesurvey import FileSurvey, OnDamage, SurveyedFiles
-from stein_bench.data.imagefiles import image_size, size_text
+from stein_bench.data.imagefiles import FileStore, image_size, size_text
+from stein_bench.data.imagesurvey import ImageFiles, ImageSurvey
 from stein_bench.data.order import in_data_order
 from stein_bench.data.paths import listed
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
+from stein_bench.data.soundimages import OnDamage, SurveyedStore
 from stein_bench.errors import UsageError
 
 
@@ -64,21 +65,25 @@ class ListedImages:
         if resize is None and not self.uniform:
             sizes = " and ".join(f"{path} {size_text(size)}" for size, path in self._sizes.items())
             raise UsageError(f"{self.where}: images differ in size ({sizes}); give --image-size")
-        survey = self._surveys[split]
+        paths = self._paths(split)
         labels = np.array([label for _, label in self._ordered[split]], dtype=np.int64)
-        size = (resize.size, resize.size) if resize else next(iter(self._sizes))
-        store = SurveyedFiles(self.root, survey.paths, size, resize, survey=survey, on_damage=self.on_damage)
-        ids = tuple(map(_as_text, survey.paths))
+        size = resize.sides if resize else next(iter(self._sizes))
+        files = FileStore(self.root, paths, size, resize)
+        store = SurveyedStore(files, self._surveys[split], self.on_damage, None if resize else size)
+        ids = tuple(map(_as_text, paths))
         return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, remarks=self.remarks)
 
     @cached_property
     def _ordered(self) -> dict[str, list[tuple[str, int]]]:
         return {split: in_data_order(files) for split, files in self.files.items()}
 
+    def _paths(self, split: str) -> tuple[str, ...]:
+        return tuple(path for path, _ in self._ordered[split])
+
     @cached_property
-    def _surveys(self) -> dict[str, FileSurvey]:
+    def _surveys(self) -> dict[str, ImageSurvey]:
         """One for each split, kept: several trainings need not read its files anew."""
-        return {s: FileSurvey(self.root, tuple(path for path, _ in files)) for s, files in self._ordered.items()}
+        return {split: ImageSurvey(ImageFiles(self.root, self._paths(split))) for split in self.files}
 
     @cached_property
     def _sizes(self) -> dict[tuple[int, int], str]:
@@ -90,7 +95,7 @@ class ListedImages:
         first: UsageError | None = None
         for path in (path for files in self._ordered.values() for path, _ in files):
             try:
-                sizes.setdefault(image_size(self.root / path), path)
+                sizes.setdefault(image_size(self.root / path, self.root / path), path)
             except UsageError as error:
                 first = first or error
             if len(sizes) > 1:

@@ -55,6 +55,9 @@ class LabelMaps(Protocol):
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         """Feed the format and the stored bytes of the first `count` label maps into `digest`."""
 
+    def only(self, indices: Sequence[int]) -> LabelMaps:
+        """Return the label maps at `indices`."""
+
 
 @dataclass(frozen=True)
 class ScalingRecord:
@@ -88,17 +91,14 @@ class ReadsUnchecked(Protocol):
 
 
 @runtime_checkable
-class ChecksFiles(Protocol):
-    """A store of files that may be damaged, which is found out before they are used."""
+class ChecksImages(Protocol):
+    """A store of images that may be damaged, which is found out before they are used."""
 
     def surveyed(self, count: int) -> Iterator[int]:
-        """Read the first `count` files, and yield the number read so far; UsageError if one is of no use."""
+        """Read the first `count` images, and yield the number read so far; UsageError if one is of no use."""
 
     def sound(self, count: int) -> tuple[list[int], tuple[str, ...]]:
-        """Return the indices of the readable ones of the first `count` samples, and remarks.
-
-        Raises UsageError if damaged files are to be refused.
-        """
+        """Return the undamaged ones of the first `count` indices, and remarks; UsageError to refuse damaged ones."""
 
     def kept(self, indices: Sequence[int] | None) -> Store:
         """Return a store of the samples at `indices`, None for all, which is not surveyed again."""
@@ -198,15 +198,15 @@ class Samples:
 
     @property
     def needs_survey(self) -> bool:
-        """Whether all samples have to be read before their use: to check values, or to find damaged files."""
-        return isinstance(self.store, RecordsScaling | ReadsUnchecked | ChecksFiles)
+        """Whether all samples have to be read before their use: to check values, or to find damaged images."""
+        return isinstance(self.store, RecordsScaling | ReadsUnchecked | ChecksImages)
 
     def surveyed(self) -> Iterator[int]:
         """Read every sample once if the data need it, and yield the number read so far.
 
         Raises UsageError for the first that is out of range or unreadable, unless `sound` leaves it out.
         """
-        if isinstance(self.store, ChecksFiles):
+        if isinstance(self.store, ChecksImages):
             yield from self.store.surveyed(len(self))
             return
         for count in range(1, len(self) + 1) if self.needs_survey else ():
@@ -217,11 +217,11 @@ class Samples:
             yield count
 
     def sound(self) -> Samples:
-        """Return the samples without those whose files are damaged, with remarks on that; they are read if need be.
+        """Return the samples without those that are damaged, with remarks on that; they are read if need be.
 
-        Raises UsageError if damaged files are to be refused.
+        Raises UsageError if damaged ones are to be refused.
         """
-        if not isinstance(self.store, ChecksFiles):
+        if not isinstance(self.store, ChecksImages):
             return self
         kept, remarks = self.store.sound(len(self))
         if self.cells is not None and len(kept) < len(self):
@@ -230,7 +230,8 @@ class Samples:
         if len(kept) == len(self):
             return replace(self, store=self.store.kept(None), remarks=(*self.remarks, *remarks))
         return replace(
-            self, store=self.store.kept(kept), labels=self.labels[kept], ids=tuple(self.ids[index] for index in kept),
+            self, store=self.store.kept(kept), ids=tuple(self.ids[index] for index in kept),
+            labels=self.labels[kept] if self.maps is None else self.labels, maps=self.maps and self.maps.only(kept),
             sites=self.sites and tuple(self.sites[index] for index in kept), remarks=(*self.remarks, *remarks),
         )  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from stein_bench.data.cifar import open_cifar
 from stein_bench.data.cifarc import open_cifarc
-from stein_bench.data.cityscapes import open_cityscapes
+from stein_bench.data.cityscapes import open_cityscapes_spec
 from stein_bench.data.corruptions import OPTIONS
 from stein_bench.data.digits import Digits
 from stein_bench.data.hf import open_hf
@@ -120,7 +120,7 @@ def _csv(rest: str | None) -> DataSource:
 def _cityscapes(rest: str | None) -> DataSource:
     if not rest:
         raise UsageError("cityscapes needs a path: cityscapes:ROOT, the folder that contains leftImg8bit/ and gtFine/")
-    return open_cityscapes(_path(rest))
+    return open_cityscapes_spec(rest)
 
 
 def _nifti(rest: str | None) -> DataSource:

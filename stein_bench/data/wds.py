@@ -14,9 +14,10 @@ from stein_bench.data.options import split_options
 from stein_bench.data.order import unique_ids
 from stein_bench.data.samples import MAX_CLASSES
 from stein_bench.data.shards import Group, find_shards, groups_in
+from stein_bench.data.soundimages import on_damage
 from stein_bench.errors import UsageError
 
-OPTIONS = ("train", "image", "label")
+OPTIONS = ("train", "image", "label", "damaged")
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
 """Extensions of image files; ``input.jpg`` is one as well."""
 
@@ -25,11 +26,16 @@ IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
 class ShardImages:
     """The encoded image of each of the `groups`: the file with the extension of the same place."""
 
+    whole: str
     groups: Sequence[Group]
     extensions: Sequence[str]
 
     def read(self, index: int) -> bytes:
         return self.groups[index].read(self.extensions[index])
+
+    def name(self, index: int) -> str:
+        group = self.groups[index]
+        return f"{group.key}.{self.extensions[index]} in {group.shard.name}"
 
     def where(self, index: int) -> str:
         group = self.groups[index]
@@ -37,7 +43,7 @@ class ShardImages:
 
 
 def open_wds(text: str) -> EncodedData:
-    """Return the source of ``PATTERN[,train=PATTERN][,image=EXTENSION][,label=KEY]``.
+    """Return the source of ``PATTERN[,train=PATTERN][,image=EXTENSION][,label=KEY][,damaged=skip|refuse]``.
 
     Reads the headers of all shards, and labels. Raises UsageError for anything wrong.
     """
@@ -51,7 +57,10 @@ def open_wds(text: str) -> EncodedData:
     largest = max(int(part.labels.max()) for part in parts.values())
     classes = tuple(map(str, range(largest + 1)))
     name = f"wds:{pattern.rpartition('/')[2]}"
-    return EncodedData(name, parts, classes, None, upright=False, no_training="name its shards with train=PATTERN")
+    return EncodedData(
+        name, parts, classes, None, upright=False, no_training="name its shards with train=PATTERN",
+        on_damage=on_damage(given, f"wds:{text}"),
+    )  # fmt: skip
 
 
 def _options(text: str) -> tuple[str, dict[str, str]]:
@@ -72,7 +81,7 @@ def _part(pattern: str, given: Mapping[str, str]) -> Part:
     ids = unique_ids([group.key for group in groups], [group.shard.name for group in groups])
     if len(set(ids)) < len(ids):  # shards of one name in two folders
         ids = unique_ids([group.key for group in groups], [str(group.shard) for group in groups])
-    return Part(ShardImages(groups, extensions), labels, ids)
+    return Part(ShardImages(pattern, groups, extensions), labels, ids)
 
 
 def _check_apart(parts: Mapping[str, Part]) -> None:

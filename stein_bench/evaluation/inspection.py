@@ -17,6 +17,7 @@ from stein_bench.normalization.inspection import (
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
 from stein_bench.preparation.plan import check_model, prepare, trial_outputs
 from stein_bench.preparation.programs import refuse_program
+from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent
 
@@ -81,7 +82,9 @@ def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Ins
     refuse_program(plan.source, "whose BN layers cannot be told from its other code")
     plan, blank = with_untrained(plan)
     check_model(plan, blank)
-    for note in plan.model_notes():
+    if plan.weights_kind == "fit":
+        plan = with_training_split(plan, progress)
+    for note in (*plan.model_notes(), *plan.training_notes):
         progress.note(note)
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress)

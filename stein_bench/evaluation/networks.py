@@ -23,9 +23,9 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
-from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.precision import in_float32
+from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress
 from stein_bench.report.provenance import package_versions
@@ -106,10 +106,8 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
     """Train `network` with the built-in recipe, or load the result of an identical training run from the cache."""
     recipe = fit_recipe()
-    samples = check_values(plan.training_samples(), progress)
-    for note in samples.notes():
-        if note not in plan.samples.notes():
-            progress.note(f"training split: {note}")
+    samples = with_training_split(plan, progress).training
+    assert samples is not None
     path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
     if path.exists():
         try:

@@ -27,7 +27,7 @@ from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
-from stein_bench.evaluation.surrogate import plan_surrogate, with_surrogate, with_surrogate_notes
+from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate, with_surrogate_notes
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
@@ -36,6 +36,7 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
 from stein_bench.progress import Progress, Silent
@@ -79,6 +80,9 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     surrogate = plan_surrogate(plan, classes)
     plan = with_surrogate_notes(plan, surrogate)
     plan = replace(plan, samples=check_values(plan.samples, progress))
+    if plan.weights_kind == "fit" or (surrogate is not None and surrogate.weights_kind == "fit"):
+        plan = with_training_split(plan, progress)
+    surrogate = surrogate and on_same_samples(surrogate, plan)
     batch_size = _batch_size(plan, blank)
     if config.batch_size == "auto":
         progress.note(f"--batch-size auto: batches of {batch_size}")
@@ -181,7 +185,7 @@ def _data_info(plan: Plan) -> DataInfo:
         sha256=plan.samples.sha256(),
         scaling=None if scaling is None else DataScaling(**asdict(scaling)),
         grouped_by=plan.samples.cells and plan.samples.grouped_by,
-        notes=list(plan.samples.notes()) or None,
+        notes=list(plan.data_notes()) or None,
     )
 
 
@@ -240,7 +244,7 @@ def _run_variant(
 
 def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
     shorthands = dict.fromkeys(attack.note for attack in plan.attacks if attack.note)
-    for note in (*plan.model_notes(), *plan.samples.notes(), *shorthands):
+    for note in (*plan.model_notes(), *plan.data_notes(), *shorthands):
         progress.note(note)
     controls = [variant for variant in plan.variants if variant.control]
     if controls:

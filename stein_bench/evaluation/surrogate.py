@@ -93,6 +93,11 @@ def _surrogate_plan(plan: Plan) -> Plan:
     )
 
 
+def on_same_samples(surrogate: Plan, plan: Plan) -> Plan:
+    """Return the plan of a surrogate with the samples of `plan`, which are checked by now."""
+    return replace(surrogate, samples=plan.samples, training=plan.training, training_notes=plan.training_notes)
+
+
 def with_surrogate_notes(plan: Plan, surrogate: Plan | None) -> Plan:
     """Return `plan` with what is to be said about the surrogate and the reading of its weights."""
     notes = surrogate.model_notes() if surrogate is not None else ()

@@ -66,7 +66,7 @@ def check_values(samples: Samples, progress: Progress) -> Samples:
     """Read all samples once if some may be damaged or out of range, before anything is trained or attacked.
 
     Returns:
-        The samples without those whose files are damaged.
+        The samples without those that are damaged.
 
     Raises:
         UsageError: a sample is out of range, or unreadable and not to be left out.
@@ -76,6 +76,19 @@ def check_values(samples: Samples, progress: Progress) -> Samples:
             for _ in samples.surveyed():
                 progress.advance(1)
     return samples.sound()
+
+
+def first_sound(samples: Samples, count: int, progress: Progress) -> Samples:
+    """Return the first `count` samples that are not damaged, fewer if there are not so many; no more are read.
+
+    Raises UsageError as `check_values` does.
+    """
+    reach = count
+    while True:
+        found = check_values(samples.first(reach), progress)
+        if len(found) >= count or reach >= len(samples):
+            return found.first(count)
+        reach += count - len(found)
 
 
 def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:

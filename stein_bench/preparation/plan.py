@@ -52,6 +52,7 @@ class Plan:
         attack_network: how the network that attacks use differs from the evaluated one; None if it is the same.
         probabilities: how the outputs of the network are probabilities; None if they are logits.
         notes: what the report says about the network and the surrogate besides what source and weights say.
+        training, training_notes: what the built-in training uses, once it is read, and what the report says about it.
     """
 
     config: RunConfig
@@ -70,6 +71,8 @@ class Plan:
     attack_network: AttackNetworkInfo | None = None
     probabilities: Probabilities | None = None
     notes: tuple[str, ...] = ()
+    training: Samples | None = None
+    training_notes: tuple[str, ...] = ()
 
     @property
     def refill(self) -> bool:
@@ -90,8 +93,12 @@ class Plan:
             about_model = (*about_model, f"weights: {further}{own}")
         return (*about_model, *self.notes, *(self.weights.notes if self.weights is not None else ()))
 
+    def data_notes(self) -> tuple[str, ...]:
+        """Return what is to be said about the samples, and about those of the built-in training."""
+        return (*self.samples.notes(), *self.training_notes)
+
     def training_samples(self) -> Samples:
-        """Return the training split as the model receives it."""
+        """Return the training split as the model receives it, unread."""
         return self.data.samples("train", self.resize)
 
     def batch_size(self, network: nn.Module) -> int:

@@ -19,8 +19,10 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import all_frozen, survey
+from stein_bench.preparation.inputs import first_sound
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.programs import refuse_program
+from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Progress, Silent, phase
 from stein_bench.seeds import derive_seed
@@ -163,17 +165,21 @@ def network_layers(
     refuse_program(plan.source, "whose BN layers cannot be told from its other code")
     plan, blank = with_untrained(plan)
     check_model(plan, blank)
-    for note in plan.model_notes():
-        progress.note(note)
     if not survey(blank)[0]:
         raise UsageError(f"--model {plan.source.name}: it has no BN layer{all_frozen(blank)}.")
+    if plan.weights_kind == "fit":
+        plan = with_training_split(plan, progress)
+    samples = first_sound(plan.samples, plan.batch_size(blank), progress)
+    for note in (*plan.model_notes(), *samples.notes(), *plan.training_notes):
+        progress.note(note)
     trained_with = plan.variants[0].bn
     built = build_network(plan, trained_with, progress)
-    size = min(plan.batch_size(built.network), len(plan.samples))
-    images, _ = plan.samples.batch(range(size))
+    images, _ = samples.batch(range(len(samples)))
     layers = list(_visit(plan, built.network, trained_with, images, settings, progress))
     kind = plan.weights_kind
-    network = Network(plan.source.name, plan.source.spec, plan.data.name, kind, built.sha256, trained_with, size)
+    network = Network(
+        plan.source.name, plan.source.spec, plan.data.name, kind, built.sha256, trained_with, len(samples)
+    )
     return network, layers
 
 

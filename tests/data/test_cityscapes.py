@@ -14,6 +14,8 @@ from PIL import Image
 from stein_bench.data import Resize, batches, open_data
 from stein_bench.data.cityscapes import training_ids
 from stein_bench.errors import UsageError
+from stein_bench.preparation.inputs import check_values
+from stein_bench.progress import Silent
 from stein_bench.tasks import IGNORE
 from tests.street import COLORS, LABEL_IDS, write_tree
 
@@ -153,6 +155,56 @@ def test_what_is_wrong_is_said_in_one_line_with_the_file(root, how, message):
         list(batches(open_data(f"cityscapes:{root}").samples("test", Resize(64)), 2))
     assert "\n" not in str(caught.value)
     assert str(root) in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["color", "strange-id"])
+def test_other_label_maps_are_refused_before_the_run(root, how):
+    damage(root, how)
+    with pytest.raises(UsageError, match=r"labelIds\.png: (mode RGB, not one|the label ID 77 is not one)"):
+        check_values(open_data(f"cityscapes:{root}").samples("test", Resize(64)), Silent())
+
+
+@pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine"])
+def test_a_pair_of_which_one_is_damaged_is_left_out_and_named(root, kind):
+    every = open_data(f"cityscapes:{root}").samples("test", Resize(64))
+    whole = dict(zip(every.ids, zip(*every.batch(range(4)), strict=True), strict=True))
+    before = every.sha256()
+    assert check_values(every, Silent()).sha256() == before
+    _, broken, *_ = every.ids
+    (path,) = (root / kind).glob(f"val/*/{broken.removeprefix('val/')}_*.png")
+    path.write_bytes(path.read_bytes()[:-30])
+    samples = check_values(open_data(f"cityscapes:{root}").samples("test", Resize(64)), Silent())
+    name = path.relative_to(root)
+    assert samples.notes() == (f"1 of 4 pairs of image and label map is damaged and left out: {name}",)
+    assert samples.ids == tuple(one for one in every.ids if one != broken)
+    images, labels = samples.batch(range(3))
+    assert all(torch.equal(image, whole[one][0]) for one, image in zip(samples.ids, images, strict=True))
+    assert all(torch.equal(label, whole[one][1]) for one, label in zip(samples.ids, labels, strict=True))
+    with pytest.raises(UsageError) as caught:
+        check_values(open_data(f"cityscapes:{root},damaged=refuse").samples("test", Resize(64)), Silent())
+    assert re.fullmatch(
+        rf"{root}: 1 of 4 pairs of image and label map is damaged: {name} \(.+\); repair or remove it, or omit "
+        "damaged=refuse",
+        str(caught.value),
+    )
+    path.unlink()
+    assert samples.sha256() not in (before, every.first(1).sha256())  # the damaged file is not part of it
+
+
+def test_a_header_that_cannot_be_read_is_left_to_the_survey(root):
+    label_of(root).write_bytes(b"no PNG")
+    assert len(check_values(open_data(f"cityscapes:{root}").samples("test"), Silent())) == 3
+
+
+def test_16_bit_gray_images_are_noted(root):
+    deep = np.full((64, 128), 40_000, np.uint16)
+    Image.fromarray(deep).save(image_of(root))
+    samples = check_values(open_data(f"cityscapes:{root}").samples("test", Resize(64)), Silent())
+    assert samples.notes() == (
+        "1 image has 16 bits per channel, of which the high 8 are used; the largest gray value is 40000 of 65535",
+    )
+    image = samples.batch([samples.ids.index("val/lindau_000000_000019")])[0]
+    assert image.unique().mul(255).tolist() == [40_000 // 256]
 
 
 @pytest.mark.parametrize(
