@@ -15,8 +15,9 @@ from stein_bench.report.results import AttackResult, Figure, headline
 from stein_bench.statistics.paired_tests import Paired, holm
 
 CLUSTERED = (
-    "versions of one base image are not independent of each other: tests exchange whole base images (none below 10), "
-    "intervals are those of as many samples as there are base images"
+    "versions of one base image are not independent of each other: tests exchange whole base images, under batch "
+    "statistics blocks of whole batches and base images (none below 10 of them), intervals are those of as many "
+    "samples as there are base images"
 )
 """How samples are compared of which several are versions of one base image."""
 

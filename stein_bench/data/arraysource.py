@@ -24,7 +24,8 @@ from stein_bench.data.layouts import (
 from stein_bench.data.pixelvalues import check_type, parse_scale
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import Samples, Store
+from stein_bench.data.samples import Samples
+from stein_bench.data.stores import Store
 from stein_bench.errors import UsageError
 
 OPTIONS = ("layout", "scale", "channels")
@@ -70,7 +71,7 @@ class StoredSplit(ABC):
         notes = [*self.remarks, *self.labels.notes]
         if self.layout not in DOCUMENTED:
             notes.append(f"{self.place.short} is read as {with_crosses(self.layout)}: {sizes(self.stored_shape)}")
-        if self.reading.channels not in (None, 1):
+        if self.shape != shape_last(self.stored_shape, self.layout):
             notes.append(f"the channel of {self.place.short} is repeated to {self.reading.channels}")
         return notes
 

@@ -21,6 +21,7 @@ from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.cifar import CLASSES
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
+from stein_bench.data.layouts import sizes
 from stein_bench.data.mapped import mapped_array
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
@@ -149,7 +150,7 @@ def open_cifarc(name: str, root: Path, options: Mapping[str, str]) -> CifarC:
     for file in files.values():
         if file.array.shape != expected or file.array.dtype != np.uint8:
             raise UsageError(
-                f"{file.path}: holds {_text(file.array.shape)} of {file.array.dtype}, not {_text(expected)} of uint8 "
+                f"{file.path}: holds {sizes(file.array.shape)} of {file.array.dtype}, not {sizes(expected)} of uint8 "
                 f"(an RGB image for each of the labels in {LABELS})"
             )
     return CifarC(name, folder, labels, choice, files)
@@ -175,7 +176,7 @@ def _labels(name: str, folder: Path) -> np.ndarray:
     path = folder / LABELS
     stored = MappedFile(path).array
     if stored.ndim != 1 or not np.issubdtype(stored.dtype, np.integer) or not len(stored):
-        raise UsageError(f"{path}: holds {_text(stored.shape)} of {stored.dtype}, not a list of whole numbers")
+        raise UsageError(f"{path}: holds {sizes(stored.shape)} of {stored.dtype}, not a list of whole numbers")
     if len(stored) % len(SEVERITIES):
         raise UsageError(f"{path}: {len(stored)} labels are not a multiple of five, one block for each severity")
     blocks = np.asarray(stored, dtype=np.int64).reshape(len(SEVERITIES), -1)
@@ -189,7 +190,3 @@ def _labels(name: str, folder: Path) -> np.ndarray:
     if labels.max() < len(CLASSES["cifar10"]) < classes and len(labels) >= FEW:
         raise UsageError(f"{path}: its labels are those of CIFAR-10: write cifar10-c:{folder}")
     return labels
-
-
-def _text(shape: Sequence[int]) -> str:
-    return "×".join(map(str, shape)) or "a single value"

@@ -86,7 +86,10 @@ def _numbered(root: Path, names: list[str]) -> Labels:
     largest = max(labels.values())
     if largest >= MAX_CLASSES:
         raise UsageError(f"{root}: folder {largest} is not a class index (below {MAX_CLASSES}); rename it")
-    return Labels(labels, tuple(str(label) for label in range(largest + 1)), CLASS_INDICES)
+    remark = "folder names are whole numbers and taken as the model's class indices"
+    if list(labels.values()) != list(range(len(names))):
+        remark += "; torchvision's ImageFolder numbers the sorted names instead, which gives other labels"
+    return Labels(labels, tuple(str(label) for label in range(largest + 1)), CLASS_INDICES, (remark,))
 
 
 def subfolders(folder: Path) -> dict[str, Path]:

@@ -126,8 +126,8 @@ class EncodedStore:
             digest.update(content)
 
     def notes(self, count: int) -> tuple[str, ...]:
-        """Return whether the order is by class."""
-        return sorted_note(self.labels, count)
+        """Return whether the order is by class; of a part of the samples, `Samples.first` says so."""
+        return sorted_note(self.labels, count) if count >= len(self.labels) else ()
 
     def only(self, indices: Sequence[int]) -> EncodedStore:
         """Return a store of the images at `indices`."""

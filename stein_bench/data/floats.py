@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import ScalingRecord
+from stein_bench.data.stores import ScalingRecord
 
 
 def divided(stored: np.ndarray, scale: float) -> Tensor:

@@ -7,8 +7,9 @@ import io
 import os
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -120,6 +121,33 @@ class FileStore:
         if pixels.shape[:2] != self.shape[1:]:
             raise UsageError(f"{path}: {size_text(pixels.shape[:2])} pixels, not {size_text(self.shape[1:])}")
         return pixels
+
+
+class SizedImages(ABC):
+    """Images of a data source, some of which were looked at for their size."""
+
+    @property
+    @abstractmethod
+    def _sizes(self) -> Mapping[tuple[int, int], str]:
+        """(height, width) → an image of that size, for messages."""
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all images that were looked at have one size."""
+        return len(self._sizes) == 1
+
+    @property
+    def native_size(self) -> int | None:
+        """The side of the images if all are square and of one size."""
+        height, width = next(iter(self._sizes))
+        return height if self.uniform and height == width else None
+
+    def _size(self, resize: Resize | None, where: object) -> tuple[int, int]:
+        """Return (height, width) of the samples; UsageError, naming `where`, if sizes differ and none is asked for."""
+        if resize is None and not self.uniform:
+            sizes = " and ".join(f"{image} {size_text(size)}" for size, image in self._sizes.items())
+            raise UsageError(f"{where}: images differ in size ({sizes}); give --image-size")
+        return resize.sides if resize else next(iter(self._sizes))
 
 
 def image_paths(folder: Path, others: Counter[str] | None = None) -> Iterator[str]:

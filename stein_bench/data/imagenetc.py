@@ -19,9 +19,10 @@ import numpy as np
 from stein_bench.data.classfolders import folder_labels, subfolders
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
-from stein_bench.data.imagefiles import FileStore, image_paths, image_size, size_text
+from stein_bench.data.imagefiles import FileStore, SizedImages, image_paths, image_size
 from stein_bench.data.imagesurvey import ImageFiles, ImageSurvey
 from stein_bench.data.order import in_data_order
+from stein_bench.data.paths import as_text
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.soundimages import SurveyedStore
@@ -34,7 +35,7 @@ _LEVELS = frozenset(map(str, SEVERITIES))
 
 
 @dataclass(frozen=True, eq=False)
-class ImageNetC:
+class ImageNetC(SizedImages):
     """Corrupted RGB images of files below `root`: a test split only.
 
     `cells` is cell → its folder relative to `root`; `label_of` is class folder → label.
@@ -51,35 +52,23 @@ class ImageNetC:
     splits: tuple[str, ...] = ("test",)
     channels: int = 3
 
-    @property
-    def uniform(self) -> bool:
-        return len(self._sizes) == 1
-
-    @property
-    def native_size(self) -> int | None:
-        height, width = next(iter(self._sizes))
-        return height if self.uniform and height == width else None
-
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
         """Return the chosen cells, base image by base image, these in an order permuted with a fixed seed."""
         if split != "test":
             raise UsageError(f"{self.name} has no split {split!r}, only test; train on an imagefolder")
-        if resize is None and not self.uniform:
-            sizes = " and ".join(f"{path} {size_text(size)}" for size, path in self._sizes.items())
-            raise UsageError(f"{self.root}: images differ in size ({sizes}); give --image-size")
+        size = self._size(resize, self.root)
         remarks = self.choice.remarks
         if resize is not None and resize.crop_pct != 1:
             resize = replace(resize, crop_pct=1.0)
             remarks = (*remarks, f"images are cropped already: resized to {resize.size} pixels without another crop")
         files, cells = self._files, tuple(self.cells)
         paths = Crossed(files, tuple(self.cells.values()))
-        size = resize.sides if resize else next(iter(self._sizes))
         survey = ImageSurvey(ImageFiles(self.root, paths))
         store = SurveyedStore(FileStore(self.root, paths, size, resize), survey, size=None if resize else size)
         return Samples(
             self.name, split, self.classes,
             np.repeat([self.label_of[file.partition("/")[0]] for file in files], len(cells)),
-            Crossed(tuple(map(_as_text, files)), cells), store, self.label_space, cells=cells, remarks=remarks,
+            Crossed(tuple(map(as_text, files)), cells), store, self.label_space, cells=cells, remarks=remarks,
         )  # fmt: skip
 
     @cached_property
@@ -159,8 +148,3 @@ def _corruptions(root: Path) -> dict[str, str]:
 
 def _has_levels(folder: Path) -> bool:
     return bool(_LEVELS & subfolders(folder).keys())
-
-
-def _as_text(path: str) -> str:
-    """Return `path` as valid Unicode: file names may contain any bytes, and reports are UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

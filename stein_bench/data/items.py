@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from stein_bench.data.layouts import sizes
 from stein_bench.data.samples import MAX_CLASSES
 from stein_bench.errors import UsageError, suggestion
 
@@ -79,11 +80,6 @@ def to_tensor(stored: Image.Image | Tensor) -> Tensor:
         return stored
     pixels = np.array(stored)
     return torch.from_numpy(pixels.reshape(*pixels.shape[:2], -1)).movedim(-1, 0).contiguous().float().div_(255)
-
-
-def sizes(shape: Any) -> str:
-    """Return a shape as text."""
-    return "×".join(map(str, shape)) or "a single value"
 
 
 def _by_key(item: Mapping[Any, Any], keys: tuple[str, ...], where: str) -> Any:

@@ -16,11 +16,15 @@ from stein_bench.errors import UsageError
 
 @dataclass(frozen=True, eq=False)
 class StoredLabels:
-    """One label per sample: class indices, int64 (n,), or names, a tuple of n; and what is to be said of them."""
+    """One label per sample: class indices, int64 (n,), or names, a tuple of n; and what is to be said of them.
+
+    `classes` is the number of classes if the labels tell it: the columns of one-hot rows.
+    """
 
     values: np.ndarray | tuple[str, ...]
     place: Place
     notes: tuple[str, ...] = ()
+    classes: int | None = None
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -44,7 +48,8 @@ def read_labels(array: np.ndarray, count: int, place: Place) -> StoredLabels:
     where = str(place)
     check_label_type(array.dtype, where)
     if array.ndim == 2 and array.shape[0] == count and array.shape[1] > 1 and array.dtype.kind in "biuf":
-        return StoredLabels(_from_one_hot(array, where), place, (f"{place.short} is one-hot: {sizes(array.shape)}",))
+        note = f"{place.short} is one-hot: {sizes(array.shape)}"
+        return StoredLabels(_from_one_hot(array, where), place, (note,), array.shape[1])
     if array.shape not in ((count,), (count, 1)):
         raise UsageError(f"{where} is {sizes(array.shape)}, but there are {count} images; give one label per image")
     flat = array.reshape(count)
@@ -100,17 +105,20 @@ def common_labels(
     Args:
         splits: of one data set; if one has names, all must.
         classes: the class names in label order, if given. Without them, names are numbered in sorted order, and class
-            indices name themselves, up to the largest.
+            indices name themselves, up to the largest or to the last column of one-hot rows.
         classes_of: what gives `classes`, for errors.
 
     Raises:
-        UsageError: labels are not among the classes, or names and numbers are mixed.
+        UsageError: labels are not among the classes, one-hot rows are of another number of classes, or names and
+            numbers are mixed.
     """
+    _check_columns(splits, classes, classes_of)
     if any(split.names for split in splits):
         return _numbered(splits, classes, classes_of)
     indices = tuple(np.asarray(split.values) for split in splits)
     if classes is None:
-        names = tuple(str(label) for label in range(max(int(labels.max()) for labels in indices) + 1))
+        told = (split.classes or int(labels.max()) + 1 for split, labels in zip(splits, indices, strict=True))
+        names = tuple(str(label) for label in range(max(told)))
     else:
         names = classes
         for split, labels in zip(splits, indices, strict=True):
@@ -124,6 +132,17 @@ def common_labels(
         f"no label of {splits[0].place.short} is 0: the smallest is {lowest}, and class indices are taken to start at 0"
     )
     return indices, names, (odd,) if lowest > 0 else ()
+
+
+def _check_columns(splits: Sequence[StoredLabels], classes: tuple[str, ...] | None, classes_of: str) -> None:
+    """Refuse one-hot rows that have not a column for every class: their positions would mean something else."""
+    told = [(split.classes, str(split.place)) for split in splits if split.classes is not None]
+    known = [*told, *([(len(classes), classes_of)] if classes is not None else [])]
+    other = next(((count, where) for count, where in known if count != known[0][0]), None)
+    if told and other is not None:
+        raise UsageError(
+            f"{known[0][1]} is one-hot with {known[0][0]} columns, but {other[1]} has {other[0]}; use the same classes"
+        )
 
 
 def _numbered(

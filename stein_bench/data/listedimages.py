@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stein_bench.data.imagefiles import FileStore, image_size, size_text
+from stein_bench.data.imagefiles import FileStore, SizedImages, image_size
 from stein_bench.data.imagesurvey import ImageFiles, ImageSurvey
 from stein_bench.data.order import in_data_order
-from stein_bench.data.paths import listed
+from stein_bench.data.paths import as_text, listed
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.soundimages import OnDamage, SurveyedStore
@@ -21,7 +20,7 @@ from stein_bench.errors import UsageError
 
 
 @dataclass(frozen=True, eq=False)
-class ListedImages:
+class ListedImages(SizedImages):
     """RGB images of files.
 
     Attributes:
@@ -49,28 +48,16 @@ class ListedImages:
     def splits(self) -> tuple[str, ...]:
         return tuple(self.files)
 
-    @property
-    def uniform(self) -> bool:
-        return len(self._sizes) == 1
-
-    @property
-    def native_size(self) -> int | None:
-        height, width = next(iter(self._sizes))
-        return height if self.uniform and height == width else None
-
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
         """Return the `split` in an order permuted with a fixed seed, so that a limit does not select one class."""
         if split not in self.files:
             raise UsageError(f"{self.where}: has no split {split!r}; {self.missing_split}")
-        if resize is None and not self.uniform:
-            sizes = " and ".join(f"{path} {size_text(size)}" for size, path in self._sizes.items())
-            raise UsageError(f"{self.where}: images differ in size ({sizes}); give --image-size")
+        size = self._size(resize, self.where)
         paths = self._paths(split)
         labels = np.array([label for _, label in self._ordered[split]], dtype=np.int64)
-        size = resize.sides if resize else next(iter(self._sizes))
         files = FileStore(self.root, paths, size, resize)
         store = SurveyedStore(files, self._surveys[split], self.on_damage, None if resize else size)
-        ids = tuple(map(_as_text, paths))
+        ids = tuple(map(as_text, paths))
         return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, remarks=self.remarks)
 
     @cached_property
@@ -112,8 +99,3 @@ def left_out_remark(suffixes: Mapping[str, int]) -> tuple[str, ...]:
     number, kinds = sum(suffixes.values()), listed([f"{count} {suffix}" for suffix, count in suffixes.items()])
     are = "file is" if number == 1 else "files are"
     return (f"{number} {are} left out for the suffix ({kinds}), as in torchvision; a table, csv:FILE, may name any",)
-
-
-def _as_text(path: str) -> str:
-    """Return `path` as valid Unicode: file names may contain any bytes, and reports are UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -18,7 +18,7 @@ from stein_bench.data.floats import array_store, scaling_by
 from stein_bench.data.layouts import channels_last
 from stein_bench.data.pixelvalues import Range, check_range, stored_values, value_range
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import ScalingRecord
+from stein_bench.data.stores import ScalingRecord
 from stein_bench.errors import UsageError
 
 _SURVEYED_BYTES = 2**26

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stein_bench.data.items import sizes, to_tensor
+from stein_bench.data.items import to_tensor
+from stein_bench.data.layouts import sizes
 from stein_bench.data.order import sorted_note
 from stein_bench.data.resize import Resize, resize_image, resize_tensor
 from stein_bench.data.userset import UserSet
@@ -74,8 +75,8 @@ class MapStore:
             digest.update(record.sha256)
 
     def notes(self, count: int) -> tuple[str, ...]:
-        """Return whether the order is by class."""
-        return sorted_note(self.labels, count)
+        """Return whether the order is by class; of a part of the samples, `Samples.first` says so."""
+        return sorted_note(self.labels, count) if count >= len(self.labels) else ()
 
     @cached_property
     def _records(self) -> list[_Record]:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from stein_bench.data.order import in_data_order
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import OWN, Samples, ScalingRecord
+from stein_bench.data.samples import OWN, Samples
+from stein_bench.data.stores import ScalingRecord
 from stein_bench.data.volumeformats import OBLIQUE, SUFFIXES, check_format
 from stein_bench.data.volumes import ValueScaling, check_header, parse_scaling, read_volume
 from stein_bench.data.volumetable import Row, read_table

@@ -24,7 +24,7 @@ from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import decide_scale, scale_notes
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
-from stein_bench.data.samples import Store
+from stein_bench.data.stores import Store
 from stein_bench.errors import UsageError
 
 _USAGE = "npy needs two files: npy:IMAGES.npy,LABELS.npy"

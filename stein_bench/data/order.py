@@ -25,7 +25,7 @@ def sorted_note(labels: np.ndarray, count: int) -> tuple[str, ...]:
     `count` is how many samples are used.
     """
     classes = np.unique(labels)
-    if len(classes) < 2 or (np.diff(labels) != 0).sum() != len(classes) - 1:
+    if not 2 <= len(classes) < len(labels) or (np.diff(labels) != 0).sum() != len(classes) - 1:
         return ()
     if count < len(labels):
         used = len(np.unique(labels[:count]))

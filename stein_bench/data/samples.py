@@ -6,14 +6,24 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stein_bench.data.ahead import Batch, load_ahead, to_device, usable_workers
+from stein_bench.data.order import sorted_note
 from stein_bench.data.resize import Resize
+from stein_bench.data.stores import (
+    ChecksImages,
+    LabelMaps,
+    ReadsUnchecked,
+    RecordsScaling,
+    ScalingRecord,
+    Store,
+    TakesNotes,
+)
 from stein_bench.errors import UsageError
 
 __all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "Workers", "batches", "read_chunks", "to_device"]
@@ -27,95 +37,10 @@ FEW_FILES = 64
 MAX_CLASSES = 100_000
 """Labels from this value on are treated as a mistake (years, ids), not as class indices."""
 
-
-class Store(Protocol):
-    """Storage of a split's samples, in data order."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one loaded sample, channels first."""
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether loading reads no files."""
-
-    def load(self, indices: Sequence[int]) -> Tensor:
-        """Return samples, contiguous float32 (b, *shape) in [0, 1]; UsageError if one is unreadable."""
-
-    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
-        """Feed the format and the stored bytes of the first `count` samples into `digest`."""
-
-
-class LabelMaps(Protocol):
-    """Storage of the label maps of a dense task, in data order."""
-
-    def load(self, indices: Sequence[int]) -> Tensor:
-        """Return contiguous int64 (b, H, W), of the size of the loaded images; UsageError if one is unreadable."""
-
-    def update_hash(self, digest: hashlib._Hash, count: int) -> None:
-        """Feed the format and the stored bytes of the first `count` label maps into `digest`."""
-
-    def only(self, indices: Sequence[int]) -> LabelMaps:
-        """Return the label maps at `indices`."""
-
-
-@dataclass(frozen=True)
-class ScalingRecord:
-    """How stored values became values in [0, 1].
-
-    `method` is ``none``, ``range`` (from `low` to `high`) or ``minmax`` (each sample by its own minimum and maximum).
-    `clipped_values` values in `clipped_samples` samples were outside and were clipped to 0 or 1.
-    """
-
-    method: str
-    low: float | None
-    high: float | None
-    clipped_values: int
-    clipped_samples: int
-
-
-@runtime_checkable
-class RecordsScaling(Protocol):
-    """A store whose values had to be scaled to [0, 1]."""
-
-    def scaling_record(self, count: int) -> ScalingRecord:
-        """Return how the first `count` samples were scaled; UsageError if one is unreadable."""
-
-
-@runtime_checkable
-class ReadsUnchecked(Protocol):
-    """A store of values that somebody else's code provides, which have to be read to be checked."""
-
-    def survey(self, count: int) -> None:
-        """Read those of the first `count` samples that were not read yet; UsageError for the first that is wrong."""
-
-
-@runtime_checkable
-class ChecksImages(Protocol):
-    """A store of images that may be damaged, which is found out before they are used."""
-
-    def surveyed(self, count: int) -> Iterator[int]:
-        """Read the first `count` images, and yield the number read so far; UsageError if one is of no use."""
-
-    def sound(self, count: int) -> tuple[list[int], tuple[str, ...]]:
-        """Return the undamaged ones of the first `count` indices, and remarks; UsageError to refuse damaged ones."""
-
-    def kept(self, indices: Sequence[int] | None) -> Store:
-        """Return a store of the samples at `indices`, None for all, which is not surveyed again."""
-
-
 IMAGENET = "imagenet-1k"
 CLASS_INDICES = "class-indices"
 OWN = "own"
 """Label spaces; labels can only be predicted by weights for the same space (class indices by any weights)."""
-
-
-@runtime_checkable
-class TakesNotes(Protocol):
-    """A store that finds out while reading what a user should know, such as files that are damaged."""
-
-    def notes(self, count: int) -> tuple[str, ...]:
-        """Return what is known by now about the first `count` samples, one sentence each, without a final stop."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,13 +113,16 @@ class Samples:
         return self.store.load(chosen.tolist()), labels
 
     def first(self, limit: int | None) -> Samples:
-        """Return the first `limit` samples in data order; all of them for None or a larger `limit`."""
+        """Return the first `limit` samples in data order; all of them for None or a larger `limit`.
+
+        If the order is by class, so that the first samples are of a few classes only, a remark says so.
+        """
         if limit is None or limit >= len(self):
             return self
         if limit < 1:
             raise UsageError(f"the limit on samples must be at least 1, not {limit}")
-        sites = self.sites and self.sites[:limit]
-        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit], sites=sites)
+        sites, remarks = self.sites and self.sites[:limit], (*self.remarks, *sorted_note(self.labels, limit))
+        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit], sites=sites, remarks=remarks)
 
     @property
     def needs_survey(self) -> bool:
@@ -219,7 +147,8 @@ class Samples:
     def sound(self) -> Samples:
         """Return the samples without those that are damaged, with remarks on that; they are read if need be.
 
-        Raises UsageError if damaged ones are to be refused.
+        If base images have several versions, all of them are left out. Raises UsageError if damaged images are to be
+        refused, or if it is most of them or of the base images.
         """
         if not isinstance(self.store, ChecksImages):
             return self
@@ -237,10 +166,15 @@ class Samples:
 
     def _whole_bases(self, kept: Sequence[int]) -> tuple[list[int], str]:
         """Return the indices without base images of which a version is missing, and a remark on that."""
-        broken = {index // self.cluster for index in set(range(len(self))) - set(kept)}
+        missing = np.setdiff1d(np.arange(len(self)), kept)
+        broken = set((missing // self.cluster).tolist())
         plural = "base image is" if len(broken) == 1 else "base images are"
-        why = f"{len(broken)} {plural} left out of every {' and '.join(self.grouped_by)}, since a file is damaged"
-        return [index for index in kept if index // self.cluster not in broken], why
+        why = f"{plural} left out of every {' and '.join(self.grouped_by)}, since a file is damaged"
+        bases = -(-len(self) // self.cluster)
+        if 2 * len(broken) > bases:
+            example = self.ids[int(missing[0])]
+            raise UsageError(f"{self.name}: {len(broken)} of {bases} {why} ({example}); repair or remove these images")
+        return [index for index in kept if index // self.cluster not in broken], f"{len(broken)} {why}"
 
     def scaling(self) -> ScalingRecord | None:
         """Return how stored values became values in [0, 1]; None for 8-bit values, which have one fixed scale."""
@@ -249,15 +183,15 @@ class Samples:
     def notes(self) -> tuple[str, ...]:
         """Return the remarks, and what the store has found out while reading."""
         told = self.store.notes(len(self)) if isinstance(self.store, TakesNotes) else ()
-        return (*self.remarks, *self._about_cells(), *told)
+        return tuple(dict.fromkeys((*self.remarks, *self._about_cells(), *told)))
 
     def _about_cells(self) -> Iterator[str]:
         if self.cluster > 1:
             whole, more = divmod(len(self), self.cluster)
-            partly = f", and one more in the first {more} cells only" if more else ""
+            partly = f", and one more in the first {f'{more} cells' if more > 1 else 'cell'} only" if more else ""
             yield (
                 f"every base image is {self.cluster} samples, one after another, one for each {self.grouped_by[0]} and "
-                f"{self.grouped_by[1]}: {whole} base images in all of them{partly}"
+                f"{self.grouped_by[1]}: {whole} base {'image' if whole == 1 else 'images'} in all of them{partly}"
             )
 
     def sha256(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from stein_bench.data.imagefiles import CONVERTED, Size, size_text
 from stein_bench.data.imagesurvey import Facts, Images, ImageSurvey
 from stein_bench.data.paths import listed
-from stein_bench.data.samples import Store, TakesNotes
+from stein_bench.data.stores import Store, TakesNotes
 from stein_bench.errors import UsageError
 
 OnDamage = Literal["skip", "refuse"]

@@ -126,7 +126,8 @@ class TorchvisionData:
             raise self._damaged(split, f"labels from {labels.min()} to {labels.max()}")
         ids = tuple(f"{self.name}/{split}/{index:04d}" for index in range(len(labels)))
         notes = (f"the gray channel is repeated to {self.channels}",) if self.channels != self.kind.channels else ()
-        return Samples(self.name, split, self.classes, labels, ids, ArrayStore(stored, resize), remarks=notes)
+        store = ArrayStore(stored, resize)
+        return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, remarks=notes)
 
     def _read(self, split: str) -> tuple[Any, Any]:
         try:

@@ -11,13 +11,17 @@ import numpy as np
 from torch.utils.data import Subset, TensorDataset
 
 from stein_bench.data.code import UserCode, find_code
-from stein_bench.data.items import label_of, sizes, split_item, to_tensor
+from stein_bench.data.items import label_of, split_item, to_tensor
+from stein_bench.data.layouts import sizes
 from stein_bench.data.listed import Pairs, class_names, listed_labels
 from stein_bench.data.mapstyle import MapStore
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.userset import UserSet, sets_of
 from stein_bench.errors import UsageError
+
+MOST_PROBED = 100
+"""Of so many classes a sample is read to compare its label with the listed one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +137,7 @@ def _labels(data: UserSet) -> tuple[np.ndarray, tuple[str, ...]]:
     listed = listed_labels(data.dataset)
     for extreme in () if listed is None else (listed.min(), listed.max()):
         label_of(extreme, f"{data.code.spec} ({data.split})")
-    if listed is not None and all(_label(data, index) == listed[index] for index in _spread(len(data))):
+    if listed is not None and all(_label(data, index) == listed[index] for index in _probes(listed)):
         return listed, ()
     read = np.array([_label(data, index) for index in range(len(data))], dtype=np.int64)
     return read, ("labels were found by reading every sample; a list of them as `targets` would spare that",)
@@ -144,6 +148,12 @@ def _label(data: UserSet, index: int) -> int:
     with data.code.running(f"reading {where}"):
         item: Any = data.dataset[index]
     return label_of(split_item(item, where)[1], where)
+
+
+def _probes(listed: np.ndarray) -> list[int]:
+    """Return samples that show whether labels are as listed; one of each class, since a transform may change a few."""
+    firsts = np.unique(listed, return_index=True)[1][:MOST_PROBED]
+    return sorted({*_spread(len(listed)), *firsts.tolist()})
 
 
 def _spread(count: int) -> list[int]:

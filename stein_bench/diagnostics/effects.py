@@ -14,8 +14,9 @@ from stein_bench.statistics.paired_tests import LEAST_BATCHES, Paired, flip_test
 def with_effects(variants: Sequence[VariantResult], batch_size: int, task: str) -> list[VariantResult]:
     """Return the variants; the first of each changed BN gets its effects if all four of its cells are present.
 
-    Comparisons under running statistics treat samples as independent (exact McNemar); all others flip whole batches
-    of `batch_size`, and their tests are omitted with fewer than ten batches.
+    Comparisons under running statistics treat samples as independent (exact McNemar) or, if several are versions of a
+    base image, flip whole base images; all others flip whole batches of `batch_size`, or blocks that split neither.
+    Tests that flip fewer than ten of them are omitted.
     """
     cells = {(variant.bn, variant.stats): variant for variant in variants}
     found, seen = [], set()

@@ -53,8 +53,6 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
     plan = plan_training(config)
     with process_group(plan.device):
         progress = progress if progress is not None and is_main() else Silent()
-        for note in plan.base.model_notes():
-            progress.note(note)
         _check_processes(plan)
         for note in plan.base.model_notes():
             progress.note(note)

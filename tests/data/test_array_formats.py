@@ -237,6 +237,7 @@ def test_a_gray_channel_is_repeated_when_asked(tmp_path):
     assert (gray.shape, colored.shape) == ((1, 8, 8), (3, 8, 8))
     assert torch.equal(colored.batch(range(24))[0], gray.batch(range(24))[0].expand(-1, 3, -1, -1))
     assert "the channel of `images` of own.npz is repeated to 3" in colored.notes()
+    assert opened(f"npz:{save(tmp_path, 'color.npz', images=IMAGES, labels=LABELS)},channels=3").notes() == ()
     assert (
         colored.sha256()
         == opened(f"npz:{save(tmp_path, 'three.npz', images=IMAGES[..., [0] * 3], labels=LABELS)}").sha256()
@@ -294,6 +295,10 @@ REFUSED = {
         "`labels` has the name 'dog', which is not in `classes`",
     ),
     "pickled names": ({"labels": NAMES.astype(object)}, "", "or names with .astype(str)"),
+    "one-hot rows of other classes": (
+        {"labels": np.eye(5)[LABELS], "classes": np.array(["bee", "cat", "dog"])}, "",
+        "`labels` is one-hot with 5 columns, but `classes` has 3; use the same classes",
+    ),
     "two pairs": (
         {"x_test": IMAGES, "y_test": LABELS}, "",
         "`images` and `labels`, or `x_test` and `y_test`? Choose: add ,images=images,labels=labels",
@@ -322,6 +327,13 @@ def test_only_training_arrays_are_no_test_data(tmp_path):
     assert (
         "lacks `images` and `labels`; it holds x_train (24×8×8×3, uint8), y_train (24, int64); name them: " in message
     )
+
+
+def test_one_hot_rows_tell_how_many_classes_there_are(tmp_path):
+    """Even if the last ones do not occur: a network fitted to fewer outputs would be another one."""
+    test, train = (save(tmp_path, f"{n}.npz", images=IMAGES, labels=np.eye(n)[LABELS]) for n in (5, 6))
+    assert open_data(f"npz:{test}").classes == ("0", "1", "2", "3", "4")
+    assert "is one-hot with 6 columns, but" in refusal(f"npz:{test},train={train}")
 
 
 def test_names_of_both_splits_are_numbered_together(tmp_path):

@@ -102,7 +102,8 @@ def test_the_hash_is_that_of_the_evaluated_samples(tmp_path, stored):
     [
         (None, "4 base images in all of them"),
         (30, "2 base images in all of them"),
-        (20, "1 base images in all of them, and one more in the first 5 cells only"),
+        (20, "1 base image in all of them, and one more in the first 5 cells only"),
+        (16, "1 base image in all of them, and one more in the first cell only"),
         (7, "0 base images in all of them, and one more in the first 7 cells only"),
     ],
 )
@@ -266,6 +267,21 @@ def test_a_base_image_with_a_damaged_version_is_left_out_of_every_cell(tmp_path)
     assert torch.equal(sound.batch(range(8, 20))[0], samples.batch(range(12, 24))[0])
     assert "1 base image is left out of every corruption and severity, since a file is damaged" in sound.notes()
     assert any(f"1 of 24 files is damaged and left out: {corruption}/{severity}" in note for note in sound.notes())
+
+
+@pytest.mark.parametrize(("limit", "bases"), [(3, "1 of 1"), (12, "2 of 3")])
+def test_damage_in_most_base_images_is_refused(tmp_path, limit, bases):
+    write_imagenetc(tmp_path, ("fog", "shot_noise"))
+    samples = open_data(f"imagenet-c:{tmp_path},severity=2+5").samples("test").first(limit)
+    for index in (1, 6)[: 1 + (limit > 4)]:
+        (tmp_path / samples.ids[index]).write_bytes(b"truncated")
+    plural = "image is" if limit == 3 else "images are"
+    with pytest.raises(UsageError) as caught:
+        samples.sound()
+    assert str(caught.value) == (
+        f"imagenet-c: {bases} base {plural} left out of every corruption and severity, since a file is damaged "
+        f"({samples.ids[1]}); repair or remove these images"
+    )
 
 
 def test_imagenetc_is_not_cropped_twice(tmp_path):

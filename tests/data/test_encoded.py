@@ -158,7 +158,7 @@ def test_pixels_and_notes_are_those_of_files_with_the_same_contents(tmp_path, ro
     contents = unusual_contents(tmp_path)
     root = tmp_path / "files"
     for index, content in enumerate(contents.values()):
-        path = root / str(LABELS[index]) / f"{index:04d}.png"  # Pillow looks at the content
+        path = root / f"c{LABELS[index]}" / f"{index:04d}.png"  # Pillow looks at the content
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     files, samples = checked(f"imagefolder:{root}"), checked(ROUTES[route][0](tmp_path, list(contents.values())))
@@ -170,7 +170,7 @@ def test_pixels_and_notes_are_those_of_files_with_the_same_contents(tmp_path, ro
     applied = [turned + "applied as by `datasets`"] if route == "hf" else []
     assert said(samples.notes()) == said([*expected, *applied])
     for index, kind in enumerate(contents):
-        pixels = files.batch([files.ids.index(f"{LABELS[index]}/{index:04d}.png")])[0][0]
+        pixels = files.batch([files.ids.index(f"c{LABELS[index]}/{index:04d}.png")])[0][0]
         if route == "hf" and kind == "turned JPEG":
             pixels = pixels.rot90(-1, (1, 2))
         elif route == "hf" and kind == "turned PNG":
@@ -237,9 +237,8 @@ def test_the_order_is_judged_by_the_whole_set_also_if_some_are_left_out(tmp_path
     files = [(name, b"0" if data == b"01" else b"" if name == "02.png" else data) for name, data in files]
     samples = open_data(f"wds:{write_tar(tmp_path / 'x.tar', files)}").samples("test")
     kept = "the data set's own order is kept, and it is sorted by class: "
-    assert check_values(samples.first(6), Silent()).notes()[1:] == (
-        f"{kept}the first 5 samples are from 1 of 2 classes",
-    )
+    told = [note for note in check_values(samples.first(6), Silent()).notes() if note.startswith(kept)]
+    assert told == [f"{kept}the first 6 samples are from 1 of 2 classes"]
     assert check_values(samples, Silent()).notes()[1:] == (f"{kept}--limit would take the first classes only",)
 
 

@@ -72,6 +72,14 @@ def test_a_subset_of_imagenet_wnids_keeps_the_imagenet_labels(tmp_path):
     assert source.classes[281].startswith("tabby")
 
 
+def test_folders_taken_as_class_indices_are_said_to_be(tmp_path):
+    """Digits in folders 0 to 9 would else get ImageNet's weights without a word; torchvision sorts 10 before 2."""
+    (said,) = tree(tmp_path / "digits", "0", "1").samples("test").notes()
+    assert said == "folder names are whole numbers and taken as the model's class indices"
+    (more,) = tree(tmp_path / "many", *map(str, range(11))).samples("test").notes()
+    assert more == f"{said}; torchvision's ImageFolder numbers the sorted names instead, which gives other labels"
+
+
 def test_wnids_among_other_names_are_refused_for_numbering_both_would_mean_nothing(tmp_path):
     with pytest.raises(UsageError, match="other folders: other; move them"):
         tree(tmp_path, "n01440764", "other")

@@ -53,6 +53,16 @@ def test_hash_of_the_first_samples_is_that_of_a_data_set_with_only_those():
     assert make().first(4).sha256() == make(IMAGES[:4], LABELS[:4]).sha256()
 
 
+def test_a_limit_on_samples_in_the_order_of_their_classes_is_said():
+    """The accuracy on them says nothing about the other classes."""
+    ordered = make(labels=np.array([0, 0, 0, 1, 1, 2, 2]))
+    assert ordered.first(2).notes() == (
+        "the data set's own order is kept, and it is sorted by class: the first 2 samples are from 1 of 3 classes",
+    )
+    assert ordered.notes() == ordered.first(7).notes() == make().first(2).notes() == ()
+    assert make(IMAGES[:3], np.array([1, 0, 2])).first(2).notes() == ()  # one of each class is no order
+
+
 def test_hash_is_computed_once():
     images = IMAGES.copy()
     samples = make(images)

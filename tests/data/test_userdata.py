@@ -275,6 +275,9 @@ def test_targets_that_the_samples_do_not_have_are_not_used(tmp_path):
     samples = opened(spec)
     assert samples.labels.tolist() == (2 - LABELS).tolist()
     assert "reading every sample" in samples.notes()[0]
+    one_class = "d = Own(labels=labels % 2); d.targets = labels"  # only 2 becomes 0, not in samples 0, 10, 19
+    changed = opened(code(tmp_path, f"def make():\n    {one_class}\n    return Subset(d, range(20))"))
+    assert changed.labels.tolist() == (LABELS % 2)[:20].tolist()
     partly = "d = Own(); d.targets = [*labels[:5].tolist(), 0, *labels[6:].tolist()]"  # sample 5 has 2
     with pytest.raises(UsageError, match="has the label 2, and had 0 when labels were listed"):
         list(opened(code(tmp_path, f"def make():\n    {partly}\n    return d")).surveyed())

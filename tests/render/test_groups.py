@@ -89,8 +89,13 @@ def test_the_page_has_every_outcome_and_the_table_the_clean_one_and_the_worst_ca
 
 
 def test_under_batch_statistics_the_batches_are_said_to_be_mixed():
-    assert "a batch mixes corruptions and" in table(corrupted(stats="batch"))
-    assert "a batch mixes corruptions and" not in table(corrupted())
+    mixed, usual = (" ".join(table(corrupted(stats=stats)).split()) for stats in ("batch", "running"))
+    for words in (
+        "a batch mixes corruptions and",
+        "exchange whole base images, under batch statistics blocks of whole",
+    ):
+        assert words in mixed
+        assert words not in usual
 
 
 def test_csv_has_a_row_for_every_cell_and_outcome_and_no_more_columns_for_other_reports():

@@ -15,6 +15,7 @@ from stein_bench.attacks.attack import resolve_attack
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.models.user_code import import_file
 from stein_bench.models.weights import read_weights
 from stein_bench.progress import Silent
 from stein_bench.training.checkpoint import checkpoint_path
@@ -155,8 +156,16 @@ class Listening(Silent):
 
 def test_a_shorthand_for_the_adversary_is_told_and_the_card_has_its_full_name(net: str, tmp_path: Path) -> None:
     progress = Listening()
-    made = train(net, tmp_path, progress=progress, adversarial="PGD1:epsilon=1/255", epochs=1, limit=40)
-    assert "attack PGD1: taken as pgd:steps=1, epsilon as eps" in progress.notes
+    torch.manual_seed(0)
+    torch.save(
+        {"state_dict": import_file(Path(net.partition(":")[0]), "net.py").make().state_dict()}, tmp_path / "a.pt"
+    )
+    options = {"adversarial": "PGD1:epsilon=1/255", "weights": str(tmp_path / "a.pt"), "epochs": 1, "limit": 40}
+    made = train(net, tmp_path, progress=progress, **options)
+    assert progress.notes[:-1] == [
+        "weights under 'state_dict' in a.pt",
+        "attack PGD1: taken as pgd:steps=1, epsilon as eps",
+    ]
     assert made.card.adversarial == resolve_attack("pgd:steps=1,eps=1/255").label
 
 

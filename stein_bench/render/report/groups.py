@@ -118,13 +118,15 @@ def group_notes(report: Report) -> Iterator[str]:
             "AlexNet's errors"
         )
     sizes = {(v.outcomes.samples, v.outcomes.cluster_size) for v in report.variants if v.outcomes.cluster_size}
+    batch_dependent = any(variant.stats == "batch" for variant in report.variants)
+    blocks = ", under batch statistics blocks of whole batches and base images" if batch_dependent else ""
     for samples, size in sizes:
         units = independent_units(samples, size or 1)
         yield (
             f"versions of one base image are not independent: intervals over all of them count {units} base "
-            f"{'images' if units > 1 else 'image'}, and tests exchange whole base images (none below 10)"
+            f"{'images' if units > 1 else 'image'}, and tests exchange whole base images{blocks} (none below 10)"
         )
-    if sizes and any(variant.stats == "batch" for variant in report.variants):
+    if sizes and batch_dependent:
         yield (
             "batch statistics: a batch mixes corruptions and severities of few base images; for batches of one kind "
             "choose one corruption and one severity"
