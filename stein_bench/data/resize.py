@@ -43,13 +43,18 @@ class Resize:
         """Height and width of the result."""
         return (self.size, self.size)
 
+    @property
+    def resized(self) -> int:
+        """The side, in pixels, that images are resized to."""
+        return round(self.size / self.crop_pct)
+
     def offset(self, length: int) -> int:
         """Return the first pixel of the crop along a side of `length` pixels."""
         return round((length - self.size) / 2)
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) that an image of `height` × `width` has before the crop."""
-        short = round(self.size / self.crop_pct)
+        short = self.resized
         long = int(short * max(height, width) / min(height, width))  # truncated, as in torchvision
         return (short, long) if height <= width else (long, short)
 
@@ -70,11 +75,36 @@ class StretchedSquare(FlooredCrop):
     def scaled(self, height: int, width: int) -> tuple[int, int]:
         """Return the (height, width) of the square, whatever the image's."""
         del height, width
-        side = round(self.size / self.crop_pct)
-        return (side, side)
+        return (self.resized, self.resized)
 
 
-RESIZINGS: dict[str, type[Resize]] = {"usual": Resize, "floored-crop": FlooredCrop, "stretched": StretchedSquare}
+@dataclass(frozen=True)
+class TimmResize(Resize):
+    """The same with the side rounded down, ``floor(size / crop_pct)``, as in timm (data/transforms_factory.py)."""
+
+    @property
+    def resized(self) -> int:
+        """The side, in pixels, that images are resized to."""
+        return math.floor(self.size / self.crop_pct)
+
+
+@dataclass(frozen=True)
+class TimmSquash(TimmResize):
+    """Resize to a square of that side regardless of the aspect ratio, timm's crop mode ``squash``."""
+
+    def scaled(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) of the square, whatever the image's."""
+        del height, width
+        return (self.resized, self.resized)
+
+
+RESIZINGS: dict[str, type[Resize]] = {
+    "usual": Resize,
+    "floored-crop": FlooredCrop,
+    "stretched": StretchedSquare,
+    "timm": TimmResize,
+    "timm-squash": TimmSquash,
+}
 """By the name that a model's pretrained configuration gives."""
 
 

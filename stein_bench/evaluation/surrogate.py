@@ -11,10 +11,11 @@ from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import decide_scaling
-from stein_bench.preparation.plan import Plan, check_model, decide_classes, weights_kind
+from stein_bench.preparation.plan import Plan, check_model
 from stein_bench.preparation.programs import check_program_options
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import choose_variants
+from stein_bench.preparation.weights_kind import decide_classes, weights_kind
 from stein_bench.progress import Progress
 from stein_bench.seeds import derive_seed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,10 +38,17 @@ class ExportedProgram(Program):
 
         from stein_bench.guard import unlogged
         from stein_bench.models.program_networks import ExportedNetwork
+        from stein_bench.models.safe_pickle import only_tensors_unpickled
 
         with quiet_library(), unlogged():
             try:
-                program = torch.export.load(str(file))
+                with only_tensors_unpickled():
+                    program = torch.export.load(str(file))
+            except pickle.UnpicklingError as error:
+                raise UsageError(
+                    f"cannot load {self.spec}: it holds pickled objects besides tensors, so opening it could run code; "
+                    "export the model without them."
+                ) from error
             except RuntimeError as error:  # it refers to the log, which holds tracebacks only
                 raise UsageError(
                     f"cannot load {self.spec}: it is damaged, or was exported by another PyTorch than this "

@@ -36,7 +36,7 @@ class PretrainedConfig:
     num_classes: int
     label_space: str | None
     origin: str
-    resizing: Literal["usual", "floored-crop", "stretched"] = "usual"
+    resizing: Literal["usual", "floored-crop", "stretched", "timm", "timm-squash"] = "usual"
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ class _Last(TorchFunctionMode):
         super().__init__()
         self.function: Function | None = None
         self._pair: tuple[Tensor, Tensor] | None = None
+        self._version: int | None = None
 
     def __torch_function__(
         self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -145,6 +146,7 @@ class _Last(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if isinstance(scores, Tensor) and isinstance(result, Tensor):
             self.function, self._pair = ("sigmoid" if name == "sigmoid" else "softmax"), (scores, result)
+            self._version = _version(result)
         return result
 
     def scores_of(self, outputs: Tensor) -> Tensor | None:
@@ -152,12 +154,19 @@ class _Last(TorchFunctionMode):
         if self._pair is None:
             return None
         scores, result = self._pair
+        if _version(result) != self._version:  # changed in place, as in sigmoid(z).mul_(2).sub_(1)
+            return None
         if result.untyped_storage().data_ptr() != outputs.untyped_storage().data_ptr():
             return None
         if (result.shape, result.stride()) == (outputs.shape, outputs.stride()):
             return scores
         alike = result.numel() == outputs.numel() and result.is_contiguous() and outputs.is_contiguous()
         return scores.reshape(outputs.shape) if alike else None
+
+
+def _version(tensor: Tensor) -> int | None:
+    """Return how often `tensor` was changed in place; None in inference mode, which does not count."""
+    return None if tensor.is_inference() else tensor._version
 
 
 @contextmanager
@@ -179,7 +188,8 @@ def _inverse(probabilities: Tensor, function: Function) -> Tensor:
 
 def _in_float64(model: Preprocessed) -> Preprocessed:
     network = copy.deepcopy(model.network).double()
-    wide = Preprocessed(network, model.mean.tolist(), model.std.tolist()).double().to(model.mean.device)
+    scaling = model.mean.tolist(), model.std.tolist()
+    wide = Preprocessed(network, *scaling, dense=model.dense).double().to(model.mean.device)
     wide.training = model.training
     return wide
 

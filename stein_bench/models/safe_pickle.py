@@ -6,10 +6,12 @@ names are answered by `stand_ins`, any other is refused.
 
 from __future__ import annotations
 
+import os
 import pickle
 import pickletools
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, Literal
 
 import torch
@@ -19,6 +21,8 @@ from stein_bench.models.stand_ins import STAND_INS
 
 NAMED = re.compile(r"GLOBAL (\S+)|``(\S+)``[^`]* must be imported|Can only .* got <class '([^']+)'>")
 """How torch's unpickler names what it does not open."""
+FORCED, NOT_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""Variables of the environment that decide for every `torch.load`."""
 MODULE = {"_parameters", "_buffers", "_modules"}
 
 
@@ -45,6 +49,21 @@ def open_saved(stream: IO[bytes]) -> object:
         if named := NAMED.search(str(error)):
             raise RefusedError(next(filter(None, named.groups()))) from error
         raise
+
+
+@contextmanager
+def only_tensors_unpickled() -> Iterator[None]:
+    """Let every `torch.load` in the body, whatever its caller asks for, open tensors only; restore the environment.
+
+    Anything else raises `pickle.UnpicklingError`.
+    """
+    before = {name: os.environ.pop(name, None) for name in (FORCED, NOT_FORCED)}
+    os.environ[FORCED] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[FORCED]
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 def pickled_module(stream: IO[bytes]) -> Literal["itself", "within"] | None:

@@ -23,10 +23,10 @@ def loaded_sha256() -> str:
     A network may depend on any of them: development installs, folders on ``PYTHONPATH``.
     """
     library = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-    files = set()
-    for name, module in list(sys.modules.items()):
+    files, main = set(), sys.modules.get("__main__")
+    for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if name == "__main__" or not isinstance(origin, str) or not origin.endswith(".py"):
+        if module is main or not isinstance(origin, str) or not origin.endswith(".py"):
             continue
         path = Path(origin)
         installed = any(part in INSTALLED for part in path.parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -254,15 +255,18 @@ def _registered_config(name: str) -> Any:
 
 def _pretrained_config(config: Any, label_space: str | None, origin: str) -> PretrainedConfig:
     interpolation = config.interpolation if config.interpolation in INTERPOLATIONS else "bicubic"
+    image_size, crop_pct = int(config.input_size[-1]), float(config.crop_pct)
+    same = math.floor(image_size / crop_pct) == round(image_size / crop_pct)
     return PretrainedConfig(
         mean=tuple(float(value) for value in config.mean),
         std=tuple(float(value) for value in config.std),
-        image_size=int(config.input_size[-1]),
-        crop_pct=float(config.crop_pct),
+        image_size=image_size,
+        crop_pct=crop_pct,
         interpolation=interpolation,
         num_classes=int(config.num_classes),
         label_space=label_space,
         origin=origin,
+        resizing="timm-squash" if config.crop_mode == "squash" else "usual" if same else "timm",
     )
 
 

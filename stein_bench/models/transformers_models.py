@@ -19,6 +19,9 @@ from stein_bench.models.timm_models import HUB_ID
 if TYPE_CHECKING:
     from torch import nn
 
+OWN_CODE_ONLY = {"trust_remote_code": False}
+"""Code in a model's folder is never run; by default the library would ask at the terminal whether to."""
+
 
 @dataclass(frozen=True)
 class TransformersModel:
@@ -45,15 +48,18 @@ class TransformersModel:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Say so if the filter for resizing is a default, which differs between versions of the library."""
+        """Say so if weights are not float32, or if the filter for resizing is a default, which versions differ in."""
         import transformers
 
+        saved_in, found = _saved_in(self._config), []
+        if saved_in not in (None, "float32"):
+            found.append(f"the weights of {self.where} are in {saved_in}; the model is run in float32")
         with self._reading(), _quiet():
             written, _ = self._processor.get_image_processor_dict(self._location, local_files_only=True)
-        if "resample" in written:
-            return ()
-        default = f"{self.pretrained.interpolation}, the default of transformers {transformers.__version__}"
-        return (f"preprocessor_config.json of {self.where} names no filter for resizing: {default}",)
+        if "resample" not in written:
+            default = f"{self.pretrained.interpolation}, the default of transformers {transformers.__version__}"
+            found.append(f"preprocessor_config.json of {self.where} names no filter for resizing: {default}")
+        return tuple(found)
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Build the network; pretrained weights fit only their own numbers of classes and channels.
@@ -70,7 +76,7 @@ class TransformersModel:
         if hasattr(config, "num_channels"):
             config.num_channels = in_channels
         with self._reading(), _quiet():
-            network: nn.Module = AutoModelForImageClassification.from_config(config)
+            network: nn.Module = AutoModelForImageClassification.from_config(config, **OWN_CODE_ONLY)
         return network.float()
 
     def fingerprint(self) -> str:
@@ -101,7 +107,7 @@ class TransformersModel:
             )
         with self._reading(), _quiet():
             network, loaded = AutoModelForImageClassification.from_pretrained(
-                self._location, local_files_only=True, output_loading_info=True
+                self._location, local_files_only=True, output_loading_info=True, **OWN_CODE_ONLY
             )
         missing = sorted(map(str, (*loaded["missing_keys"], *loaded["mismatched_keys"])))
         if missing:
@@ -118,7 +124,9 @@ class TransformersModel:
         pillow = {"backend": "pil"} if int(transformers.__version__.partition(".")[0]) >= 5 else {"use_fast": False}
         try:
             with quiet_library(), _quiet():
-                return transformers.AutoImageProcessor.from_pretrained(self._location, local_files_only=True, **pillow)
+                return transformers.AutoImageProcessor.from_pretrained(
+                    self._location, local_files_only=True, **OWN_CODE_ONLY, **pillow
+                )
         except Exception as error:
             raise UsageError(
                 f"{self.spec}: its preprocessing is unknown, since preprocessor_config.json is missing or cannot be "
@@ -130,7 +138,7 @@ class TransformersModel:
         from transformers import AutoConfig
 
         with self._reading(), _quiet():
-            return AutoConfig.from_pretrained(self._location, local_files_only=True)
+            return AutoConfig.from_pretrained(self._location, local_files_only=True, **OWN_CODE_ONLY)
 
     @property
     def _channels(self) -> int:
@@ -154,6 +162,11 @@ class TransformersModel:
                     f"{self.spec} is neither a folder nor in the cache {constants.HF_HUB_CACHE}: download it with "
                     f"`hf download {self.where}`."
                 ) from error
+            if "trust_remote_code" in str(error):
+                raise UsageError(
+                    f"{self.spec} brings code of its own, which is not run: let a function in FILE.py return the "
+                    "model, and give --mean and --std."
+                ) from error
             raise UsageError(f"cannot load {self.spec}: {reason(error)}") from error
 
 
@@ -171,6 +184,12 @@ def find_transformers(where: str) -> TransformersModel:
     if importlib.util.find_spec("transformers") is None:
         raise UsageError(f"transformers:{where} needs the library transformers: pip install 'stein-bench[hf]'")
     return TransformersModel(where)
+
+
+def _saved_in(config: Any) -> str | None:
+    """Return the data type that a model's configuration says that it was saved in; None if it says none."""
+    dtype = getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)  # the latter before version 5
+    return None if dtype is None else str(dtype).removeprefix("torch.")
 
 
 @contextmanager

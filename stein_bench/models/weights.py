@@ -142,10 +142,12 @@ def load_weights(network: nn.Module, weights: Weights) -> None:
     another shape, or integers in place of floating-point numbers raises one `UsageError`, and the network is unchanged.
     """
     own = _tensors(network)
-    given = fit_weights(weights, own).state
+    weights = fit_weights(weights, own)
+    given = weights.state
     missing = [name for name in own if name not in given and not _dispensable(name, own, given)]
     if (problems := misfit(given, own, missing)) is not None:
-        raise UsageError(f"the weights in {weights.path} do not fit the model; {problems}.")
+        how = f" How they were read: {'; '.join(weights.notes)}." if weights.notes else ""
+        raise UsageError(f"the weights in {weights.path} do not fit the model; {problems}.{how}")
     network.load_state_dict(given, strict=False)
 
 

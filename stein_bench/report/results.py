@@ -189,7 +189,8 @@ class AttackResult(Part):
         default=None,
         exclude_if=is_none,
         description="samples on which the attack network's own verdict on the adversarial input differs from the "
-        "verified one, which alone counts; omitted if attacks use the evaluated model itself or a surrogate",
+        "verified one, which alone counts; the logits behind a model's probabilities are an attack network too; "
+        "omitted if attacks use the evaluated model itself or a surrogate",
     )
     forward_passes: int = Field(
         description="of the attack, in samples, without verification; those of a transfer attack are "

@@ -11,7 +11,7 @@ from stein_bench.evaluation.networks import build_network
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.sources import find_model
 from stein_bench.preparation.plan import check_model, prepare
-from stein_bench.preparation.untrained import build_untrained
+from stein_bench.preparation.untrained import build_untrained, with_untrained
 from stein_bench.progress import Silent
 from stein_bench.training.config import make_train_config
 from stein_bench.training.plan import plan_training, starting_network
@@ -101,6 +101,40 @@ def test_own_weights_are_evaluated_as_built_and_said_so(data, model, note, weigh
     assert (plan.weights_kind, plan.model_notes()) == ("own", (note,))
     assert torch.equal(built.network[1].running_mean, torch.arange(4.0))
     assert build_network(plan, "stein", Silent()).conversion == "after-training"
+
+
+LOADED = """
+import torch
+from torch import nn
+
+def make(num_classes=5, pretrained=True):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 4), nn.Linear(4, 5))
+    if pretrained:
+        network.load_state_dict({name: torch.ones_like(value) for name, value in network.state_dict().items()})
+    if num_classes != 5:  # as timm does
+        network[2] = nn.Linear(4, num_classes)
+    return network
+"""
+
+
+def test_a_classifier_that_is_not_loaded_but_random_is_no_weights(write, tmp_path):
+    """The callable gets the data's number of classes, and replaces the classifier of its weights for it."""
+    write(LOADED)
+    data = write_data(tmp_path, n=9)
+    plans = {
+        (model, weights): prepare(make_config({"model": model, "data": data, "weights": weights}))
+        for model in ("net.py:make", "net.py:make,num_classes=5")
+        for weights in ("auto", "none", "fit")
+    }
+    with pytest.raises(
+        UsageError,
+        match=r"^net\.py:make comes with weights, but 2 of 4 tensors are random, not loaded: 2\.weight, 2\.bias; they "
+        r"may be for another number of classes than 3\. Use --weights fit to train it further, a file of weights, or",
+    ):
+        with_untrained(plans["net.py:make", "auto"])
+    notes = {key: with_untrained(plan)[0].notes for key, plan in plans.items() if key != ("net.py:make", "auto")}
+    assert {key for key, found in notes.items() if found} == {("net.py:make", "none")}
+    assert notes["net.py:make", "none"] == ("2 of 4 tensors are random, not loaded: 2.weight, 2.bias",)
 
 
 def test_function_preserving_conversion_is_for_own_weights_too(data):

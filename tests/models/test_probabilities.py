@@ -89,6 +89,7 @@ LOGITS = {
     "sums to 2": lambda z: 2 * torch.softmax(z, 1),
     "negative": lambda z: torch.cat((z, 1 - z.sum(dim=1, keepdim=True)), dim=1),
     "gate": lambda z: z * torch.sigmoid(z),
+    "sigmoid scaled in place": lambda z: torch.sigmoid(z).mul_(2).sub_(1),
 }
 
 
@@ -99,6 +100,7 @@ def test_other_outputs_are_taken_as_they_are(name):
 
 UNSEEN = {
     "times one": lambda z: torch.softmax(z, 1) * 1.0,
+    "times one in place": lambda z: torch.softmax(z, 1).mul_(1.0),
     "mean of two": lambda z: (torch.softmax(z, 1) + torch.softmax(z + 0.0, 1)) / 2,
     "transposed": lambda z: torch.softmax(z.T, 0).T,
     "by hand": lambda z: z.exp() / z.exp().sum(dim=1, keepdim=True),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
+import os
+import zipfile
 from functools import partial
 
 import numpy as np
@@ -304,6 +308,43 @@ def test_an_exported_program_of_another_kind_of_archive_is_told_apart(tmp_path):
         else:
             with pytest.raises(UsageError, match=message):
                 find_model(f"{tmp_path}/net.pt2")
+
+
+class Touches:
+    """Creates a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_in_an_exported_program_is_run(tmp_path):
+    """torch.export.load opens weights that are marked as pickled without restrictions."""
+    exported = torch.export.export(nn.Linear(4, 3), (torch.rand(2, 4),))
+    torch.export.save(exported, str(tmp_path / "good.pt2"))
+    with zipfile.ZipFile(tmp_path / "good.pt2") as archive:
+        records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    settings = next((name for name in records if name.endswith("weights_config.json")), None)
+    if settings is None:
+        pytest.skip("this PyTorch writes another kind of archive")
+    table, pickled = json.loads(records[settings]), io.BytesIO()
+    torch.save(Touches(tmp_path / "was run"), pickled)
+    for entry in table["config"].values():
+        entry["use_pickle"] = True
+        records[f"data/weights/{entry['path_name']}"] = pickled.getvalue()
+    writer = torch._C.PyTorchFileWriter(str(tmp_path / "bad.pt2"))
+    for name, content in (records | {settings: json.dumps(table).encode()}).items():
+        if name.partition("/")[0] not in ("version", "byteorder", ".data"):
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+
+    environment = dict(os.environ)
+    with pytest.raises(UsageError, match="holds pickled objects besides tensors, so opening it could run code"):
+        find_model(f"pt2:{tmp_path / 'bad.pt2'}").build(num_classes=3)
+    assert not (tmp_path / "was run").exists()
+    assert dict(os.environ) == environment
 
 
 def test_other_weights_are_still_read(inside):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from stein_bench.models.source_files import loaded_sha256
 from stein_bench.models.sources import find_model
 
 
@@ -26,3 +28,16 @@ def test_code_elsewhere_on_the_path_is_part_of_the_fingerprint(tmp_path: Path, m
         assert find_model(f"{scripts / 'net.py'}:make").fingerprint() != before
     finally:
         sys.modules.pop("blocks_elsewhere", None)
+
+
+def test_the_running_script_is_no_code_of_the_network(tmp_path, monkeypatch):
+    """Libraries of parallel processes load it a second time by name, as `multiprocessing` does with __mp_main__."""
+    script = ModuleType("__main__")
+    script.__file__ = str(tmp_path / "script.py")
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    monkeypatch.setitem(sys.modules, "__mp_main__", script)
+    found = []
+    for text in ("first", "second"):
+        (tmp_path / "script.py").write_text(f"# {text}\n")
+        found.append(loaded_sha256())
+    assert found[0] == found[1]

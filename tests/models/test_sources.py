@@ -8,13 +8,17 @@ import sys
 import urllib.error
 import warnings
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.transforms import Compose
 
+from stein_bench.data.resize import RESIZINGS, resize_image
 from stein_bench.errors import RunError, UsageError
 from stein_bench.models.interface import PretrainedConfig
 from stein_bench.models.sources import find_model
@@ -28,6 +32,7 @@ TIMM_RESNET18 = PretrainedConfig(
     num_classes=1000,
     label_space="imagenet-1k",
     origin="timm resnet18.a1_in1k",
+    resizing="timm",
 )
 
 
@@ -72,6 +77,26 @@ def test_timm_model_without_weights_has_no_pretrained_config():
     assert source.pretrained is None
     with pytest.raises(UsageError, match=r"^timm:resnet50_mlp has no pretrained weights\.$"):
         source.build(num_classes=10, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "resizing"),
+    [
+        ("resnet18.tv_in1k", "usual"),  # 224 / 0.875 = 256
+        ("resnet18.a1_in1k", "timm"),  # 224 / 0.95 = 235.8
+        ("convnext_tiny.in12k_ft_in1k_384", "timm-squash"),
+        ("vit_tiny_patch16_384.augreg_in21k_ft_in1k", "usual"),
+    ],
+)
+def test_images_are_resized_and_cropped_as_timm_does(name, resizing):
+    config = find_model(f"timm:{name}").pretrained
+    assert config.resizing == resizing
+    resize = RESIZINGS[config.resizing](config.image_size, config.crop_pct, config.interpolation)
+    settings = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+    theirs = Compose(timm.data.create_transform(**settings).transforms[:2])
+    pixels = np.random.default_rng(0).integers(0, 256, (451, 500, 3), dtype=np.uint8)
+    for image in (Image.fromarray(pixels), Image.fromarray(pixels.transpose(1, 0, 2))):
+        assert np.array_equal(np.asarray(resize_image(image, resize)), np.asarray(theirs(image)))
 
 
 def test_torchvision_pretrained_config_is_that_of_its_default_weights():

@@ -128,9 +128,29 @@ def test_weights_that_would_be_random_are_refused(tmp_path):
 def test_weights_in_half_precision_become_float32(tmp_path):
     network = save(tmp_path / "net")
     network.half().save_pretrained(tmp_path / "net")
-    built = find_model(f"transformers:{tmp_path / 'net'}").build(num_classes=None, pretrained=True)
+    source = find_model(f"transformers:{tmp_path / 'net'}")
+    built = source.build(num_classes=None, pretrained=True)
+    assert source.notes == (f"the weights of {tmp_path / 'net'} are in float16; the model is run in float32",)
     assert {value.dtype for value in built.state_dict().values() if value.is_floating_point()} == {torch.float32}
     assert torch.equal(built.classifier[1].weight, network.classifier[1].weight.float())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LIBRARY, reason="needs transformers")
+def test_code_that_a_folder_brings_is_not_run_and_not_asked_for(tmp_path, monkeypatch):
+    """The library asks at the terminal by default, and runs it if the answer is yes."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    save(tmp_path / "net", "vit")
+    file = tmp_path / "net" / "config.json"
+    table = json.loads(file.read_text()) | {"model_type": "mine", "auto_map": {"AutoConfig": "own.Mine"}}
+    file.write_text(json.dumps(table))
+    ran = tmp_path / "ran"
+    (tmp_path / "net" / "own.py").write_text(
+        f"from transformers import PretrainedConfig\nopen({str(ran)!r}, 'w')\nclass Mine(PretrainedConfig): pass\n"
+    )
+    with pytest.raises(UsageError, match="brings code of its own, which is not run"):
+        find_model(f"transformers:{tmp_path / 'net'}").build(num_classes=3, pretrained=True)
+    assert not ran.exists()
 
 
 @pytest.mark.slow

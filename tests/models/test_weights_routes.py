@@ -363,7 +363,7 @@ HEADS = {"fc.weight": torch.ones(10, 4), "fc.bias": torch.ones(10)}
         ),
         (
             {f"model.{name}": value for name, value in without(PLAIN, "fc.bias").items()} | {"fc.bias": torch.ones(3)},
-            r"missing 1: fc\.bias\.$",
+            r"missing 1: fc\.bias\. How they were read: prefix 'model\.' removed .*; 1 entry .* left out: fc\.bias\.$",
         ),
     ],
     ids=["classes", "renamed", "renamed and sorted", "integers", "fraction", "needed outside the prefix"],

@@ -15,6 +15,7 @@ from stein_bench.attacks.attack import resolve_attack
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.models.sources import find_model
 from stein_bench.models.user_code import import_file
 from stein_bench.models.weights import read_weights
 from stein_bench.progress import Silent
@@ -152,6 +153,13 @@ class Listening(Silent):
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+
+def test_what_is_to_be_said_of_the_model_is_told_once(net: str, tmp_path: Path) -> None:
+    progress = Listening()
+    torch.save({"state_dict": find_model(net).build(num_classes=10).state_dict()}, tmp_path / "start.pth")
+    train(net, tmp_path, progress=progress, weights=str(tmp_path / "start.pth"), epochs=1, limit=40)
+    assert progress.notes.count("weights under 'state_dict' in start.pth") == 1
 
 
 def test_a_shorthand_for_the_adversary_is_told_and_the_card_has_its_full_name(net: str, tmp_path: Path) -> None:
