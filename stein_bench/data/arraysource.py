@@ -80,6 +80,16 @@ class StoredSplit(ABC):
         """Return the images and notes on their values; UsageError if they are no images."""
 
 
+def check_not_swapped(images: Sequence[int], labels: Sequence[int], where: str) -> None:
+    """Raise a UsageError, naming `where`, if by their shapes the images are labels, and the labels images."""
+    if _like_labels(images) and len(labels) >= 3 and labels[0] == images[0]:
+        raise UsageError(f"{where} is {sizes(images)}, and the labels are {sizes(labels)}: exchange the two")
+
+
+def _like_labels(shape: Sequence[int]) -> bool:
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+
+
 def checked_layout(shape: tuple[int, ...], dtype: np.dtype[Any], reading: Reading, place: Place) -> str:
     """Return the layout of an array of images: as said, or as recognized.
 

@@ -87,7 +87,7 @@ def _numbered(root: Path, names: list[str]) -> Labels:
     if largest >= MAX_CLASSES:
         raise UsageError(f"{root}: folder {largest} is not a class index (below {MAX_CLASSES}); rename it")
     remark = "folder names are whole numbers and taken as the model's class indices"
-    if list(labels.values()) != list(range(len(names))):
+    if [labels[name] for name in sorted(names)] != list(range(len(names))):  # as text, 10 comes before 2
         remark += "; torchvision's ImageFolder numbers the sorted names instead, which gives other labels"
     return Labels(labels, tuple(str(label) for label in range(largest + 1)), CLASS_INDICES, (remark,))
 

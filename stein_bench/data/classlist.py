@@ -95,6 +95,8 @@ def read_class_lines(path: Path) -> list[str]:
         raise UsageError(f"{path}: {'is not a file' if path.exists() else 'no such file'}; write classes=FILE")
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except PermissionError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a readable text file in UTF-8 ({error})") from error
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]

@@ -14,7 +14,8 @@ from typing import Any
 
 from stein_bench.errors import UsageError, suggestion
 from stein_bench.models.arguments import Argument, parse_call, written
-from stein_bench.models.signatures import ordered
+from stein_bench.models.callables import callable_names
+from stein_bench.models.signatures import ordered, required
 from stein_bench.models.user_code import Code, is_importable, load_file, load_module, running
 
 _FILE = re.compile(r"(?P<home>.+?\.py):(?P<call>.*)", re.DOTALL)
@@ -59,8 +60,8 @@ class UserCode:
 
         module = self.code.module
         if not hasattr(module, self.name):
-            own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
-            near = suggestion(self.name, own) or (f" It defines {', '.join(own)}." if own else "")
+            own = callable_names(module, own=True)
+            near = suggestion(self.name, callable_names(module)) or (f" It defines {', '.join(own)}." if own else "")
             raise UsageError(f"{self.home} has no {self.name!r}.{near}")
         found = getattr(module, self.name)
         if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
@@ -81,11 +82,19 @@ class UserCode:
                 raise UsageError(f"{self.spec} takes no arguments: it is a {type(self.named).__name__}")
             return self.named
         arguments: dict[str, Any] = dict(ordered(self.named, self.arguments, self.spec))
+        self._check_required()
         if self.split_argument is not None:
             arguments[self.split_argument] = split if self.split_argument == "split" else split == "train"
         told = f" with {self.split_argument}={arguments[self.split_argument]!r}" if self.split_argument else ""
         with self.running(f"calling {self.spec}{told}"):
             return self.named(**arguments)
+
+    def _check_required(self) -> None:
+        given = {*self.arguments, self.split_argument}
+        missing = [name for name in required(self._accepted) if name not in given]
+        if missing:
+            example = "".join(f",{name}=VALUE" for name in missing)
+            raise UsageError(f"{self.spec} needs {' and '.join(map(repr, missing))}: write {self.spec}{example}")
 
     @cached_property
     def _accepted(self) -> Mapping[str, inspect.Parameter]:

@@ -61,6 +61,8 @@ def open_image_table(text: str) -> ListedImages:
 def _read(table: Path) -> tuple[list[Row], tuple[str, ...]]:
     """Return the rows of the splits train and test, and remarks."""
     rows = [_row(line) for line in read_lines(table, COLUMNS, "csv:FILE")]
+    if not rows:
+        raise UsageError(f"{table}: has no rows below the column names")
     check_distinct(table, ((row.line.number, row) for row in rows))
     found = {row.split for row in rows}
     if not found & {"test", "val"}:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from stein_bench.data.layouts import sizes
 from stein_bench.data.places import Place
 from stein_bench.data.samples import MAX_CLASSES
 from stein_bench.errors import UsageError
+
+_DECIMAL = re.compile(r"-?\d+(\.\d*)?", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,13 +115,16 @@ def common_labels(
         UsageError: labels are not among the classes, one-hot rows are of another number of classes, or names and
             numbers are mixed.
     """
+    told: tuple[str, ...] = ()
+    if classes is None:
+        splits, told = _numbers_as_text(splits)
     _check_columns(splits, classes, classes_of)
     if any(split.names for split in splits):
         return _numbered(splits, classes, classes_of)
     indices = tuple(np.asarray(split.values) for split in splits)
     if classes is None:
-        told = (split.classes or int(labels.max()) + 1 for split, labels in zip(splits, indices, strict=True))
-        names = tuple(str(label) for label in range(max(told)))
+        counts = [split.classes or int(labels.max()) + 1 for split, labels in zip(splits, indices, strict=True)]
+        names = tuple(str(label) for label in range(max(counts)))
     else:
         names = classes
         for split, labels in zip(splits, indices, strict=True):
@@ -131,7 +137,27 @@ def common_labels(
     odd = (
         f"no label of {splits[0].place.short} is 0: the smallest is {lowest}, and class indices are taken to start at 0"
     )
-    return indices, names, (odd,) if lowest > 0 else ()
+    return indices, names, (*told, odd) if lowest > 0 else told
+
+
+def _numbers_as_text(splits: Sequence[StoredLabels]) -> tuple[list[StoredLabels], tuple[str, ...]]:
+    """Return the splits with names that are all whole numbers as class indices, and a note if there are any.
+
+    Sorted as names, 10 would come before 2. Raises UsageError for names that are numbers with a decimal point.
+    """
+    read, told = [], []
+    for split in splits:
+        names = split.names or ("",)
+        if all(name.isascii() and name.isdecimal() for name in names):
+            numbers = np.array([int(name[:18]) for name in names], dtype=np.int64)
+            told.append(f"{split.place.short} holds numbers as text, taken as class indices")
+            split = replace(split, values=_checked(numbers, str(split.place)))
+        elif all(_DECIMAL.fullmatch(name) for name in names):
+            raise UsageError(
+                f"{split.place} holds numbers as text ({names[0]!r}); store class indices as whole numbers"
+            )
+        read.append(split)
+    return read, tuple(told[:1])
 
 
 def _check_columns(splits: Sequence[StoredLabels], classes: tuple[str, ...] | None, classes_of: str) -> None:

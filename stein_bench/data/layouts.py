@@ -48,6 +48,8 @@ def decide_layout(shape: Sequence[int], where: str) -> str:
         return fitting[0]
     if len(shape) == 3:
         raise UsageError(f"{where} is {sizes(shape)}, unlike images; if it is N×H×W, add ,layout=NHW")
+    if not fitting and len(shape) == 4 and shape[2] in _CERTAIN:
+        raise UsageError(f"{where} is {sizes(shape)}, samples last? Store np.moveaxis(images, -1, 0), which is N×H×W×C")
     both = [*_BY_AXES[len(shape)], *(["NDHW"] if len(shape) == 4 else [])]
     why = "could have its channels first or last" if fitting else "has no axis of 1, 3 or 4 channels"
     raise UsageError(f"{where} is {sizes(shape)} and {why}; add ,layout={'|'.join(both)}")

@@ -125,6 +125,8 @@ def readable_array(path: Path) -> Iterator[None]:
     """Convert errors of NumPy and the file system in the body to a `UsageError` that names the file."""
     try:
         yield
+    except PermissionError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: damaged or not readable ({reason}); write it again") from error

@@ -13,6 +13,7 @@ from stein_bench.data.arraysource import (
     Reading,
     StoredSplit,
     array_source,
+    check_not_swapped,
     checked_layout,
     parse_reading,
 )
@@ -28,6 +29,7 @@ from stein_bench.data.stores import Store
 from stein_bench.errors import UsageError
 
 _USAGE = "npy needs two files: npy:IMAGES.npy,LABELS.npy"
+_POSITIONAL = ("images", "labels")  # as for npz, where they are keys
 _TRAIN = ("train_images", "train_labels")
 
 
@@ -52,7 +54,9 @@ def open_npy_spec(text: str | None) -> ArraySource:
     """
     if not text:
         raise UsageError(_USAGE)
-    paths, given = split_options(text, (*_TRAIN, *OPTIONS), "npy")
+    paths, given = split_options(text, (*_TRAIN, *OPTIONS, *_POSITIONAL), "npy")
+    if any(key in given for key in _POSITIONAL):
+        raise UsageError(f"npy:{text}: the two files have no names; write npy:IMAGES.npy,LABELS.npy")
     images, labels = _two_paths(paths, text)
     reading = parse_reading(given, f"npy:{text}")
     held = {"test": _split(images, labels, reading)}
@@ -82,8 +86,9 @@ def _two_paths(paths: str, text: str) -> tuple[Path, Path]:
 
 def _split(images: Path, labels: Path, reading: Reading) -> NpySplit:
     shape, dtype, fortran = _header(images)
+    label_shape, label_dtype, _ = _header(labels)
+    check_not_swapped(shape, label_shape, str(images))
     layout = checked_layout(shape, dtype, reading, Place(images))
-    _, label_dtype, _ = _header(labels)
     check_label_type(label_dtype, str(labels))
     with readable_array(labels):
         stored = np.load(labels, allow_pickle=False)

@@ -27,6 +27,7 @@ from stein_bench.data.arraysource import (
     Reading,
     StoredSplit,
     array_source,
+    check_not_swapped,
     checked_layout,
     parse_reading,
 )
@@ -51,6 +52,7 @@ _CORRUPT = (
     OSError,
     NotImplementedError,  # an unsupported compression or encryption
 )
+_ZIP = b"PK\x03\x04"  # begins every zip archive that holds a file
 _KEYS = ("images", "labels", "train_images", "train_labels")
 _USAGE = "npz needs a path: npz:PATH or npz:PATH,train=PATH"
 _NO_SPLIT = "name a training file: npz:PATH,train=PATH"
@@ -80,6 +82,7 @@ class _File:
         """Read the labels of `pair` and check everything but the pixels."""
         images, labels = Place(self.path, pair.images), Place(self.path, pair.labels)
         shape, dtype = self.headers[pair.images]
+        check_not_swapped(shape, self.headers[pair.labels][0], str(images))
         layout = _medmnist_volume(self.headers, pair, reading) or checked_layout(shape, dtype, reading, images)
         check_label_type(self.headers[pair.labels][1], str(labels))
         with _readable(self.path) as arrays:
@@ -162,10 +165,10 @@ def _train_pair(test_file: _File, train_file: _File, pair: Pair, keys: dict[str,
 def _opened(path: Path) -> _File:
     if not path.exists():
         raise UsageError(f"{path}: no such file; npz data is written npz:PATH or npz:PATH,train=PATH")
-    if not path.is_file() or not _is_zip(path):
-        if path.is_file() and starts_with(path, np.lib.format.MAGIC_PREFIX):
-            raise UsageError(f"{path}: not an .npz file but a single array; write npy:IMAGES.npy,LABELS.npy")
-        raise UsageError(f"{path}: not an .npz file; make one with numpy.savez(PATH, images=…, labels=…)")
+    if not path.is_file():
+        raise UsageError(f"{path}: not a file; npz data is written npz:PATH or npz:PATH,train=PATH")
+    if not _is_zip(path):
+        raise _not_npz(path)
     with _readable(path) as arrays:
         headers = {}
         for name in arrays.zip.namelist():
@@ -173,6 +176,14 @@ def _opened(path: Path) -> _File:
                 with arrays.zip.open(name) as member:
                     headers[name.removesuffix(".npy")] = read_header(member)[:2]
     return _File(path, headers)
+
+
+def _not_npz(path: Path) -> UsageError:
+    if starts_with(path, np.lib.format.MAGIC_PREFIX):
+        return UsageError(f"{path}: not an .npz file but a single array; write npy:IMAGES.npy,LABELS.npy")
+    if starts_with(path, _ZIP):
+        return UsageError(f"{path}: cut off or damaged (a zip archive without its end); copy or write it again")
+    return UsageError(f"{path}: not an .npz file; make one with numpy.savez(PATH, images=…, labels=…)")
 
 
 def _medmnist_volume(headers: Headers, pair: Pair, reading: Reading) -> str | None:

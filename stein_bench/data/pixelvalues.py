@@ -124,8 +124,9 @@ def _likely(high: float) -> str:
 def check_finite(found: Range, where: str) -> None:
     """Raise a UsageError, naming `where`, if some values are not finite."""
     if found.not_finite:
+        plural = "value that is" if found.not_finite == 1 else "values that are"
         raise UsageError(
-            f"{where} has {found.not_finite} values that are NaN or infinite{found.among}; replace them, e.g. by 0"
+            f"{where} has {found.not_finite} {plural} NaN or infinite{found.among}; replace them, e.g. by 0"
         )
 
 

@@ -71,6 +71,8 @@ def find_shards(pattern: str) -> list[Path]:
     twice = next((path for path in found if found.count(path) > 1), None) if len(set(found)) < len(found) else None
     if twice is not None:
         raise UsageError(f"{pattern} names {twice} twice")
+    if folder := next((path for path in found if path.is_dir()), None):
+        raise UsageError(f"{folder}: a folder, not a shard; write wds:{folder}/*.tar")
     return found
 
 
@@ -113,6 +115,8 @@ def _members(shard: Path) -> Iterator[tuple[str, Member]]:
             # tarfile takes a damaged header for the end, and the samples behind it would be missing
             file.seek(end)
             block = file.read(_BLOCK)
+    except PermissionError as error:
+        raise UsageError(f"{shard}: cannot be read ({error.strerror})") from error
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise UsageError(f"{shard}: not a readable tar file ({error}); write it again") from error
     if len(block) < _BLOCK or block.strip(b"\0"):

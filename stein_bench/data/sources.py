@@ -91,9 +91,12 @@ def open_data(spec: str) -> DataSource:
     kind = _ALIASES.get(kind, kind)
     source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
     if source is None:
-        if how := _BARE_FILES.get(Path(spec).suffix.lower()):
+        bare = ":" not in spec or _path(spec).is_file()  # not a misspelled kind
+        if bare and (how := _BARE_FILES.get(Path(spec).suffix.lower())):
             raise UsageError(f"unknown data set {spec!r}: write {how.format(spec)}")
-        raise unknown_name("data set", kind, _OPENERS, listed="See `stein-bench list data`.")
+        is_folder = spec != "" and _path(spec).is_dir()
+        hint = f"For a folder write its kind first, e.g. imagefolder:{spec}. " if is_folder else ""
+        raise unknown_name("data set", kind, _OPENERS, listed=f"{hint}See `stein-bench list data`.")
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source
@@ -161,7 +164,7 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     **TORCHVISION_OPENERS,
 }
 
-_BARE_FILES = {".npz": "npz:{}", ".npy": "npy:{},LABELS.npy"}
+_BARE_FILES = {".npz": "npz:{}", ".npy": "npy:{},LABELS.npy", ".csv": "csv:{}", ".tar": "wds:{}"}
 """Suffix of a file given without its kind → what to write."""
 
 _ALIASES = {"fashionmnist": "fashion-mnist"}

@@ -75,8 +75,10 @@ def read_lines(table: Path, columns: Columns, usage: str) -> list[Line]:
             delimiter = _delimiter(stream.readline(), columns)
             stream.seek(0)
             return list(_lines(table, stream, columns, delimiter))
+    except PermissionError as error:
+        raise UsageError(f"{table}: cannot be read ({error.strerror})") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{table}: not a readable CSV file in UTF-8 ({error})") from error
+        raise UsageError(f"{table}: not a readable CSV file in UTF-8 ({error}); save it as CSV in UTF-8") from error
 
 
 def check_distinct(table: Path, rows: Iterable[tuple[int, Listed]]) -> None:

@@ -36,6 +36,7 @@ class PhaseDisplay:
         self._clean: dict[int, Outcome] = {}
         self._right, self._of = 0.0, 0
         self._done: dict[str, int] = {}
+        self._finished = tuple(units)
         for unit in units:
             self._done[unit.phase] = self._done.get(unit.phase, 0) + len(unit.indices)
             if unit.phase == CLEAN:
@@ -49,6 +50,10 @@ class PhaseDisplay:
         total = self._samples
         if label.startswith(REPLAY):
             total += min(self._samples, SINGLES)
+        else:
+            for unit in self._finished:
+                if unit.phase == label and not unit.failed:
+                    self._count(unit)
         with phase(self._progress, title, total, self._done.get(label, 0)):
             yield
 
@@ -62,11 +67,14 @@ class PhaseDisplay:
             return
         if unit.phase == CLEAN:
             self._clean[unit.batch] = self._measure.from_columns(unit.columns)
+        self._count(unit)
+        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
+
+    def _count(self, unit: Unit) -> None:
         for outcome in self._outcomes(unit):
             right, of = outcome.right()
             self._right += right
             self._of += of
-        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
 
     def _outcomes(self, unit: Unit) -> list[Outcome]:
         """Return the outcomes that a unit contributes: clean, under attack, or one per draw of a corruption."""

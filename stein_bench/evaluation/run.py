@@ -14,6 +14,7 @@ from functools import partial
 from torch import nn
 
 from stein_bench.config import RunConfig
+from stein_bench.data.samples import Samples
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.evaluation.assemble import variant_result
@@ -35,6 +36,7 @@ from stein_bench.memory import MemoryLimit
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
 from stein_bench.preparation.inputs import check_values
+from stein_bench.preparation.labels import position_note
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
@@ -79,7 +81,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     classes = check_model(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     plan = with_surrogate_notes(plan, surrogate)
-    plan = replace(plan, samples=check_values(plan.samples, progress))
+    plan = replace(plan, samples=check_values(_with_position_note(plan, classes), progress))
     if plan.weights_kind == "fit" or (surrogate is not None and surrogate.weights_kind == "fit"):
         plan = with_training_split(plan, progress)
     surrogate = surrogate and on_same_samples(surrogate, plan)
@@ -125,6 +127,13 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         diagnostics=checks,
         adversarials=_save_adversarials(plan, keeper),
     )
+
+
+def _with_position_note(plan: Plan, outputs: int) -> Samples:
+    """Return the samples, for a trained model with a remark if its outputs may not be the classes of the data."""
+    trained = plan.weights_kind not in ("fit", "none")
+    notes = position_note(plan.data, outputs) if trained else ()
+    return replace(plan.samples, remarks=(*plan.samples.remarks, *notes))
 
 
 def _batch_size(plan: Plan, network: nn.Module) -> int:

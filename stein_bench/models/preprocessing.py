@@ -87,6 +87,9 @@ class Preprocessed(nn.Module):
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}, precision={self.precision}"
 
 
+_GRAY = " Give one value or, for a model of three channels, add ,channels=3 to the data (npz, npy, mnist, …)."
+
+
 def check_preprocessing(mean: Sequence[float], std: Sequence[float], channels: int | None = None) -> None:
     """Raise `UsageError` unless `mean` and `std` are finite, `std` above 0, each of 1 or `channels` values.
 
@@ -96,7 +99,9 @@ def check_preprocessing(mean: Sequence[float], std: Sequence[float], channels: i
         if len(values) == 0:
             raise UsageError(f"{name} has no values.")
         if channels is not None and len(values) not in (1, channels):
-            raise UsageError(f"{name} has {len(values)} values, but the inputs have {channels} channels.")
+            plural = "channels" if channels > 1 else "channel"
+            advice = _GRAY if channels == 1 and len(values) == 3 else ""
+            raise UsageError(f"{name} has {len(values)} values, but the inputs have {channels} {plural}.{advice}")
         if not all(math.isfinite(value) for value in values):
             raise UsageError(f"{name} has a value that is not finite: {_listed(values)}")
     if any(value <= 0 for value in std):

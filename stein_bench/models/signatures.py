@@ -50,7 +50,7 @@ def call_arguments(
         if num_classes is not None and ("num_classes" in named or _takes_any(parameters)):
             arguments["num_classes"] = num_classes
     arguments |= copy.deepcopy(dict(given))
-    missing = [name for name in _required(parameters or {}) if name not in arguments]
+    missing = [name for name in required(parameters or {}) if name not in arguments]
     if missing:
         names = " and ".join(map(repr, missing))
         example = "".join(f",{name}=VALUE" for name in missing)
@@ -70,7 +70,8 @@ def loads_weights(factory: Callable[..., Any], given: Mapping[str, Argument]) ->
     return asked or (isinstance(weights, str | Enum) and bool(weights))
 
 
-def _required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+def required(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Return the names of the parameters without a default, which can be given by name."""
     return [
         name
         for name, parameter in parameters.items()

@@ -29,6 +29,7 @@ from stein_bench.preparation.advice import advice
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
+from stein_bench.preparation.labels import checked_outputs
 from stein_bench.preparation.programs import check_program, check_program_options
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.preparation.weights_kind import decide_classes, weights_kind
@@ -200,7 +201,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         check_compensable(network, [layer for _, layer in survey(network)[0]])
     _check_statistics(plan, network)
     logits = trial_outputs(plan.wrap(network), plan, plan.device)
-    outputs = plan.task.check(logits, 2, plan.samples.largest_label + 1)
+    outputs = checked_outputs(plan.task, logits, plan.data, plan.samples)
     if plan.samples.maps is not None and logits.shape[2:] != plan.samples.shape[1:]:
         raise UsageError(
             f"{plan.source.name} returns maps of {_size(logits.shape[2:])} for images of "

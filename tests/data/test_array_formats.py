@@ -203,6 +203,12 @@ def test_an_unclear_layout_is_asked_for_and_taken_when_said(tmp_path, shape):
     assert opened(f"npz:{path},layout={last[0]}").shape == last[1]
 
 
+def test_samples_on_the_last_axis_as_in_matlab_files_are_recognized(tmp_path):
+    path = save(tmp_path, images=np.zeros((32, 32, 3, 6), np.uint8), labels=np.arange(6) % 2)
+    reason = "`images` is 32×32×3×6, samples last? Store np.moveaxis(images, -1, 0), which is N×H×W×C"
+    assert refusal(f"npz:{path}") == f"{path}: {reason}"
+
+
 def test_the_volumes_of_medmnist_are_cubes_of_one_channel(tmp_path):
     cubes = np.random.default_rng(1).integers(0, 256, (6, 9, 9, 9), dtype=np.uint8)
     arrays = {f"{split}_images": cubes for split in ("train", "val", "test")}
@@ -344,6 +350,19 @@ def test_names_of_both_splits_are_numbered_together(tmp_path):
     assert source.samples("test").labels.tolist() == [2 if label == 0 else 1 for label in LABELS]
     numbers = save(tmp_path, "numbers.npz", images=IMAGES, labels=LABELS)
     assert "one has names, the other numbers; use one" in refusal(f"npz:{test},train={numbers}")
+
+
+def test_numbers_as_text_are_class_indices_for_as_names_10_would_come_before_2(tmp_path):
+    labels = np.arange(24) % 12
+    path = save(tmp_path, images=IMAGES, labels=labels.astype(str))
+    samples = opened(f"npz:{path}")
+    assert samples.labels.tolist() == labels.tolist()
+    assert samples.classes == tuple(map(str, range(12)))
+    assert samples.notes() == ("`labels` of own.npz holds numbers as text, taken as class indices",)
+    named = save(tmp_path, images=IMAGES, labels=labels.astype(str), classes=np.arange(12)[::-1].astype(str))
+    assert opened(f"npz:{named}").labels.tolist() == (11 - labels).tolist()
+    decimal = save(tmp_path, images=IMAGES, labels=labels.astype(float).astype(str))
+    assert "`labels` holds numbers as text ('0.0'); store class indices as whole" in refusal(f"npz:{decimal}")
 
 
 def test_dark_images_and_labels_that_never_are_zero_are_noted(tmp_path):

@@ -265,6 +265,15 @@ def test_paths_that_are_no_folder_are_refused(tmp_path):
     assert "not a folder" in refusal(tmp_path / "file.png")
 
 
+@pytest.mark.parametrize(("count", "noted"), [(10, False), (11, True)])
+def test_class_indices_that_image_folder_would_number_otherwise_are_noted(tmp_path, count, noted):
+    """As text 10 comes before 2, and a model trained on torchvision's ImageFolder has that order."""
+    for index in range(count):
+        draw(tmp_path / str(index) / "0.png")
+    samples = open_data(f"imagefolder:{tmp_path}").samples("test")
+    assert any("ImageFolder numbers the sorted names instead" in note for note in samples.notes()) == noted
+
+
 def test_numbers_that_are_no_class_indices_are_refused(tmp_path):
     draw(tmp_path / "x" / "20240101" / "0.png")
     assert "folder 20240101 is not a class index (below 100000); rename it" in refusal(tmp_path / "x")

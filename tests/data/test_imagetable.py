@@ -162,6 +162,7 @@ WRONG = {
         "path,label,split\na.png,0,train\n",
         r"no row has the split test or val; there is nothing to",
     ),
+    "no rows": (HEAD, r"t\.csv: has no rows below the column names$"),
     "numbers with a point": (
         HEAD + "a.png,0.0\nb.png,1.0\n",
         r"line 2: label 0\.0 is not a class index; write whole numbers",
@@ -208,7 +209,8 @@ def test_damaged_files_are_left_out_unless_that_is_refused(tmp_path):
     assert sorted(samples.ids) == ["a.png", "sub/e.png"]
     assert samples.notes() == ("1 of 3 files is damaged and left out: b.png",)
     with pytest.raises(
-        UsageError, match=r"1 of 3 files is damaged: b\.png \(.*\); repair or remove it, or omit damaged="
+        UsageError,
+        match=r"1 of 3 files is damaged: b\.png \(cannot identify image file\); repair or remove it, or omit damaged=",
     ):
         check_values(open_data(f"{spec},damaged=refuse").samples("test"), Silent())
 

@@ -151,7 +151,9 @@ def test_wrong_files_are_refused_with_what_to_write(tmp_path):
         f"npy:{tmp_path / 'text.npy'},{labels}": "text.npy: not an .npy file; make one with numpy.save",
         f"npy:{tmp_path / 'cut.npy'},{labels}": "cut.npy: damaged or not readable (mmap length is greater",
         f"npy:{tmp_path / 'objects.npy'},{labels}": "objects.npy is object: Python objects, which are not unpickled",
-        f"npy:{labels},{images}": "labels-images.npy is 24; N×H×W×C (images)",
+        f"npy:{labels},{images}": "labels-images.npy is 24, and the labels are 24×8×8×3: exchange the two",
+        f"npy:{labels},{labels}": "labels-images.npy is 24; N×H×W×C (images)",
+        f"npy:{images},labels={labels}": "the two files have no names; write npy:IMAGES.npy,LABELS.npy",
         f"{text},scale=0.5": "images.npy has values from 60 to 217, but 0.5 is taken as white",
     }.items():  # fmt: skip
         assert reason in refusal(refused)

@@ -138,6 +138,14 @@ BAD_ARRAYS = {
         "`images` has values from .* to 256; store them as uint8",
     ),
     "below 0": ({"images": IMAGES.astype(int) - 9}, "`images` has values from -9 to"),
+    "exchanged with the labels": (
+        {"images": LABELS, "labels": IMAGES},
+        "`images` is 6, and the labels are 6×5×4×3: exchange the two",
+    ),
+    "one value that is not finite": (
+        {"images": np.concatenate([[np.nan], IMAGES.ravel()[1:] / 255]).reshape(IMAGES.shape)},
+        "`images` has 1 value that is NaN or infinite; replace them",
+    ),
     "rank 2": ({"images": IMAGES.reshape(6, -1)}, "`images` is 6×60; N×H×W×C .* is needed; reshape rows of pixels"),
     "rank 6": ({"images": IMAGES[None, None]}, "`images` is 1×1×6×5×4×3; N×H×W×C"),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, r"`images` is empty \(0×5×4×3\)"),
@@ -187,14 +195,15 @@ def test_missing_keys_are_named_beside_those_that_are_there(tmp_path):
 
 def test_files_that_are_no_npz_are_refused(tmp_path, good):
     assert "no such file" in refusal(tmp_path / "none.npz")
-    assert "not an .npz file; make one with numpy.savez" in refusal(tmp_path)
+    assert "not a file; npz data is written npz:PATH" in refusal(tmp_path)
     for name, content in (
         ("text.npz", b"hello"),
         ("empty.npz", b""),
-        ("cut.npz", good.read_bytes()[:200]),
     ):
         (tmp_path / name).write_bytes(content)
         assert f"{name}: not an .npz file" in refusal(tmp_path / name)
+    (tmp_path / "cut.npz").write_bytes(good.read_bytes()[:200])
+    assert "cut.npz: cut off or damaged (a zip archive without its end)" in refusal(tmp_path / "cut.npz")
     np.save(tmp_path / "single.npy", IMAGES)
     assert "not an .npz file" in refusal(tmp_path / "single.npy")
 

@@ -252,8 +252,10 @@ SPECS = [
     ("nothing.py:make", r"no such file: nothing\.py"),
     ("mydata.py", r"names a file only: write mydata\.py:CALLABLE"),
     ("mydata.py:", r"'' is no name of a callable"),
+    ("torchvision.datasets:CIFAR11,root=x", r"torchvision\.datasets has no 'CIFAR11'\. Did you mean 'CIFAR10' or"),
     ("mydata.py:mke", r"mydata\.py has no 'mke'\. Did you mean 'make'\?"),
     ("mydata.py:make,cuont=3", r"mydata\.py:make has no argument 'cuont'\. Did you mean 'count'\?"),
+    ("mydata.py:required", r"^mydata\.py:required needs 'path': write mydata\.py:required,path=VALUE$"),
     ("mydata.py:make,3", r"'3' is not of the form key=value"),
     ("missing_module.sub:make", r"no module 'missing_module\.sub'"),
 ]
@@ -262,7 +264,7 @@ SPECS = [
 @pytest.mark.parametrize(("spec", "message"), SPECS)
 def test_specs_that_are_refused(tmp_path, monkeypatch, spec, message):
     monkeypatch.chdir(tmp_path)
-    code(tmp_path, "def make(count=3): return Own()")
+    code(tmp_path, "def make(count=3): return Own()\ndef required(path): return Own()")
     with pytest.raises(UsageError, match=message):
         open_data(spec)
 

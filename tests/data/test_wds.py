@@ -218,6 +218,7 @@ def test_what_is_wrong_with_a_sample_is_said_in_one_line(tmp_path, what):
     [
         ("", "wds needs shards: wds:PATTERN"),
         ("{folder}/nothing-{0..1}.tar", "nothing-0.tar: no such shard"),
+        ("{folder}", ": a folder, not a shard; write wds:"),
         ("https://host/a.tar", "https://host/a.tar: only files are read; download the shards first"),
         ("{folder}/x-{0..1.tar", "the braces are not balanced"),
     ],

@@ -19,13 +19,28 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.evaluation.journal import journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.weights import read_weights
+from stein_bench.progress import Progress, Silent
 from stein_bench.render.report.table import print_report
 from stein_bench.report.document import Report
 from stein_bench.report.packing import unpack_bits
 
 
-def run(model: str, data: str, **options: Any) -> Report:
-    return run_evaluation(make_config({"model": model, "data": data, "eps": "12/255", **options}))
+def run(model: str, data: str, progress: Progress | None = None, **options: Any) -> Report:
+    config = make_config({"model": model, "data": data, "eps": "12/255", **options})
+    return run_evaluation(config, progress=progress)
+
+
+class LastShown(Silent):
+    """Keeps what is shown last in each phase."""
+
+    def __init__(self) -> None:
+        self.phase, self.last = "", dict[str, str]()
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        self.phase = phase
+
+    def advance(self, samples: int, note: str = "") -> None:
+        self.last[self.phase] = note
 
 
 def outcomes(report: Report) -> list[tuple[str, dict[str, str]]]:
@@ -253,9 +268,12 @@ def test_an_interrupted_run_goes_on_where_it_was(
     calls.clear()
     calls.append(0)
     monkeypatch.setattr(native, "refill", lambda *a, **k: calls.append(1) or real(*a, **k))
-    resumed = run(model, data, **options, resume=True)
+    shown = LastShown()
+    resumed = run(model, data, shown, **options, resume=True)
     assert sum(calls) == 2
     assert outcomes(resumed) == outcomes(expected)
+    robust = [attack.robust_accuracy for attack in expected.variants[0].attacks]
+    assert shown.last["pgd sample/running"] == f"accuracy {100 * robust[1]:.1f} %"  # not only of the new samples
 
 
 def test_a_battery_whose_file_changed_is_another_run(

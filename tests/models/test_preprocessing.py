@@ -102,7 +102,7 @@ def test_an_unknown_precision_is_refused():
         ((), (1.0,), 3, r"^mean has no values\.$"),
         ((0.5,), (), None, r"^std has no values\.$"),
         ((0.5, 0.5), (1.0,), 3, r"^mean has 2 values, but the inputs have 3 channels\.$"),
-        ((0.5,), (1.0, 1.0, 1.0), 1, r"^std has 3 values, but the inputs have 1 channels\.$"),
+        ((0.5,), (1.0, 1.0, 1.0), 1, r"^std has 3 values, but the inputs have 1 channel\. Give one value or"),
         ((0.5, 0.5), (1.0, 1.0, 1.0), None, r"^mean has 2 values, but std has 3\.$"),
         ((math.nan,), (1.0,), 3, r"^mean has a value that is not finite: nan$"),
         ((0.5,), (math.inf,), 3, r"^std has a value that is not finite: inf$"),

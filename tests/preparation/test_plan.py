@@ -13,13 +13,17 @@ from PIL import Image
 from torch import nn
 
 from stein_bench.config import make_config
+from stein_bench.data import open_data
+from stein_bench.data.samples import CLASS_INDICES, IMAGENET, OWN
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.attack_network import attack_network
 from stein_bench.evaluation.networks import build_network
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.models.sources import find_model
 from stein_bench.models.weights import WeightsCard, save_weights
 from stein_bench.normalization.convert import convert_batchnorm
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
+from stein_bench.preparation.labels import checked_outputs, position_note
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Silent
@@ -218,6 +222,61 @@ def test_labels_beyond_the_models_outputs_are_refused(data: str, tmp_path: Path)
     )
     with pytest.raises(UsageError, match="the model has 2 outputs, but the data has labels up to 2"):
         plan(f"{tmp_path / 'two.py'}:make", data)
+
+
+@pytest.mark.parametrize(
+    ("space", "labels", "outputs", "reason"),
+    [
+        (None, [1, 2, 3], 3, " No label is 0: do they start at 1? Class indices start at 0."),
+        (None, [0, 2, 3], 3, ""),
+        (None, [1, 2, 4], 3, ""),
+        (IMAGENET, [0, 701], 10, " These are labels of ImageNet-1k; for a model of other classes write imagefolder:"),
+    ],
+)
+def test_a_likely_reason_for_labels_beyond_the_outputs_is_told(data: str, space, labels, outputs, reason) -> None:
+    samples = replace(open_data(data).samples("test").first(len(labels)), labels=np.array(labels))
+    with pytest.raises(UsageError) as caught:
+        checked_outputs(
+            TASKS["classification"], torch.zeros(2, outputs), replace(open_data(data), label_space=space), samples
+        )
+    start = f"the model has {outputs} outputs, but the data has labels up to {max(labels)}."
+    assert str(caught.value).startswith(start + reason)
+    assert reason or str(caught.value) == start
+
+
+NAMES = ("cat", "dog", "ship")
+NOTE = "the model has 10 outputs, the data 3 classes (cat, dog, ship), which are taken as outputs 0 to 2"
+
+
+@pytest.mark.parametrize(
+    ("classes", "space", "outputs", "note"),
+    [
+        (NAMES, OWN, 10, NOTE),
+        (NAMES, None, 10, NOTE),
+        (NAMES, OWN, 3, None),
+        (NAMES, IMAGENET, 1000, None),
+        (("0", "1", "2"), None, 10, None),
+        (("0", "1", "2"), CLASS_INDICES, 10, None),
+    ],
+)
+def test_named_classes_that_may_be_some_of_the_models_are_noted(data: str, classes, space, outputs, note) -> None:
+    notes = position_note(replace(open_data(data), classes=classes, label_space=space), outputs)
+    assert len(notes) == (note is not None)
+    assert not note or notes[0].startswith(note)
+    assert "classes=FILE" not in "".join(notes)  # npz has no such option
+
+
+def test_the_report_of_a_trained_model_says_that_its_classes_may_be_others(tmp_path: Path) -> None:
+    model, _ = write_model(tmp_path), write_data(tmp_path, n=6)
+    content = dict(np.load(tmp_path / "test.npz"))
+    np.savez(
+        tmp_path / "named.npz", images=content["images"], labels=np.array(["cat", "dog", "ship"])[content["labels"]]
+    )
+    network = find_model(model).build(num_classes=5, in_channels=3)
+    torch.save(network.state_dict(), tmp_path / "net.pth")
+    options = {"model": model, "data": f"npz:{tmp_path / 'named.npz'}", "weights": str(tmp_path / "net.pth")}
+    notes = run_evaluation(make_config({**options, "attack": "fgsm"})).data.notes
+    assert any(note.startswith("the model has 5 outputs, the data 3 classes (cat, dog, ship)") for note in notes)
 
 
 def test_digits_do_not_get_imagenet_weights() -> None:
