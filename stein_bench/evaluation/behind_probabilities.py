@@ -8,11 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from stein_bench.data.samples import batches
+from stein_bench.data.samples import Samples, batches
 from stein_bench.diagnostics.probes import probe_count
+from stein_bench.errors import UsageError
 from stein_bench.guard import model_untouched
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities, temperature
+from stein_bench.models.program import Program
 from stein_bench.preparation.plan import Plan
 from stein_bench.report.document import Diagnostic
 
@@ -31,17 +33,37 @@ def tempered(plan: Plan, model: Preprocessed, batch_size: int, *, batch_dependen
         batch_dependent: whether predictions depend on the batch, of which then only the first is used.
 
     Raises:
-        UsageError: a sample cannot be read.
+        UsageError: a sample cannot be read, or the single output seems to be that of a sigmoid that cannot be seen.
     """
-    if plan.probabilities is None:
+    if plan.probabilities is None and plan.task.name != "binary":
         return None
     count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
     few = plan.samples.first(min(count, batch_size) if batch_dependent else count)
+    if plan.probabilities is None:
+        _check_logit(plan, model, few, batch_size)
+        return None
     behind, largest = BehindProbabilities(model, replace(plan.probabilities, temperature=1.0)), 1.0
     with model_untouched(model):
         for _, inputs, _ in batches(few, batch_size):
             largest = max(largest, temperature(behind(inputs.to(plan.device))))
     return replace(plan.probabilities, temperature=largest)
+
+
+def _check_logit(plan: Plan, model: Preprocessed, few: Samples, batch_size: int) -> None:
+    """Refuse a single output that is between 0 and 1 for all of `few` samples: as a logit it would mean class 1."""
+    if plan.weights_kind in ("none", "fit") or len(few) < FEWEST:  # logits of poorly trained networks may be so small
+        return
+    with model_untouched(model):
+        for _, inputs, _ in batches(few, batch_size):
+            outputs = model(inputs.to(plan.device))
+            if not bool(((outputs >= 0) & (outputs <= 1)).all()):
+                return
+    again = ", and export that" if isinstance(plan.source, Program) else ""
+    raise UsageError(
+        f"the output of {plan.source.name} is between 0 and 1 for all of {len(few)} samples, so it seems to be the "
+        f"probability of class 1, but no sigmoid was seen to make it, and logits are compared with 0: return the logit "
+        f"before the sigmoid{again}."
+    )
 
 
 def output_diagnostics(variant: str, how: Probabilities | None, outputs: Tensor) -> Iterator[Diagnostic]:

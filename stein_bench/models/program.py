@@ -63,7 +63,10 @@ class Program:
         except UsageError:
             raise
         except Exception as error:
-            raise UsageError(f"cannot load {self.spec}: {reason(error)}") from error
+            raise UsageError(
+                f"cannot load {self.spec}: {reason(error).rstrip('.')}. Export it again with this version of torch, by "
+                f"{self.again}."
+            ) from error
 
     def load(self, file: Path, sha256: str) -> nn.Module:
         """Return the network of the program in `file`, on the CPU."""
@@ -88,6 +91,10 @@ class Program:
 
     def check_file(self) -> None:
         """Raise a `UsageError` unless the file exists and holds a program of this kind."""
+        if not self.path:
+            raise UsageError(f"{self.spec!r} names no file: write {self.prefix}:FILE.")
+        if self.file.is_dir():
+            raise UsageError(f"{self.path} is a folder: name the file of the program in it, {self.prefix}:FILE.")
         if not self.file.is_file():
             raise UsageError(f"no such file: {self.path}")
         found = archive_kind(self.file)

@@ -61,12 +61,30 @@ def _find_bare(name: str) -> ModelSource:
     if program is not None:
         raise UsageError(f"{name!r} names a file only: write {program}")
     if "/" in name:
+        _check_path(name)
         raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
     found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
     if found is None:
+        _check_path(name)
         known = [*timm_model_names(tagged="." in name), *torchvision_model_names(), *torchvision_segmentation_names()]
         raise unknown_name("model", name, known, hint=HINT)
     return found
+
+
+def _check_path(name: str) -> None:
+    """Raise a `UsageError` that says how its model is named if `name` is a file or folder, or a file of weights."""
+    from stein_bench.models.weights_file import USUAL
+
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        raise UsageError(
+            f"{name!r} is a folder: write hf-hub:{name} (saved by timm), transformers:{name}, or hub:{name}:ENTRY "
+            "(with a hubconf.py)."
+        )
+    if path.is_file() or name.endswith(USUAL):
+        raise UsageError(
+            f"{name!r} names a file, not a model: name the model that it is for, and give --weights {name}."
+        )
 
 
 def _find_timm(name: str) -> ModelSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ class Code:
     sha256: str
 
 
+UNIQUE_NAME = re.compile(rf"{UNIQUE}(\w+)_[0-9a-f]{{16}}(\.?)")
+"""A unique name in `sys.modules`, of a file or, followed by a point, of the folder around its package."""
+
+
 @contextmanager
 def running(imports: Imports, doing: str, file: Path | None, shown: str) -> Iterator[None]:
     """Run a user's code in the body: it can import from its folders, prints go to stderr, errors become `UsageError`.
@@ -50,7 +55,8 @@ def running(imports: Imports, doing: str, file: Path | None, shown: str) -> Iter
     except SteinBenchError:
         raise
     except (Exception, SystemExit) as error:  # a script may call sys.exit
-        raise UsageError(f"{doing} failed: {reason(error)}{_line(error, file, shown)}") from error
+        text = UNIQUE_NAME.sub(lambda name: "" if name[2] else name[1], reason(error))
+        raise UsageError(f"{doing} failed: {text}{_line(error, file, shown)}") from error
 
 
 def import_file(file: Path, shown: str) -> ModuleType:

@@ -63,7 +63,8 @@ def open_weights(path: str | Path) -> Opened:
         if file.is_dir():
             raise UsageError(f"{path} is a folder, so it is not a weights file{_inside(file)}.")
         if not file.is_file():
-            raise UsageError(f"no such file: {path}")
+            url = " Weights are not downloaded: fetch the file, and name it." if "://" in str(path) else ""
+            raise UsageError(f"no such file: {path}{'.' if url else ''}{url}")
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
             stream.seek(0)

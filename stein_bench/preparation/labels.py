@@ -36,14 +36,16 @@ def _reason(data: DataSource, samples: Samples, outputs: int) -> str:
 
 
 def position_note(data: DataSource, outputs: int) -> tuple[str, ...]:
-    """Return a note if a trained model has more `outputs` than the data has named classes.
+    """Return a note if a trained model has more `outputs` than the data has classes.
 
-    The data may then hold some of the model's classes only, and nothing says which outputs are theirs.
+    The data may then hold some of the model's classes only; of named classes nothing says which outputs are theirs.
     """
     names = data.classes
     known = data.label_space in (IMAGENET, CLASS_INDICES) or data.task == "segmentation"
-    if known or len(names) >= outputs or names == tuple(map(str, range(len(names)))):
+    if known or len(names) >= outputs:
         return ()
+    if names == tuple(map(str, range(len(names)))):
+        return (f"the model has {outputs} outputs, and the data {len(names)} classes",)
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
     listing = " (classes=FILE lists all of them)" if data.name.partition(":")[0] in _LISTING else ""
     return (

@@ -10,8 +10,10 @@ from stein_bench.errors import UsageError
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.models.program import Program
 from stein_bench.models.sources import ModelSource
+from stein_bench.preparation.gradients import check_gradient
 from stein_bench.preparation.variants import choose_variants
 
+CUT_OFF = "it was exported under torch.no_grad() or detaches its input; export it again without"
 TOLERANCE = 1e-3
 """Difference of two passes, relative to the largest output: kernels for other batch sizes round differently."""
 
@@ -65,7 +67,7 @@ def check_program(source: ModelSource, model: nn.Module, shape: tuple[int, ...],
             raise _in_training_mode(source, "returns other outputs for the same images: dropout is active")
         if _differ(outputs[1], whole[:1]) or _differ(outputs[2], whole[:2]):
             raise _in_training_mode(source, "mixes the images of a batch: BN uses the statistics of the batch")
-        _check_gradient(source, model, images[:2])
+        check_gradient(model, images[:2], source.spec, CUT_OFF)
 
 
 def _outputs(source: Program, model: nn.Module, images: Tensor) -> Tensor:
@@ -111,23 +113,3 @@ def _in_training_mode(source: Program, sign: str) -> UsageError:
 def _differ(one: Tensor, other: Tensor) -> bool:
     scale = float(torch.cat((one, other)).nan_to_num(0, 0, 0).abs().amax())
     return not torch.allclose(one, other, rtol=0, atol=TOLERANCE * scale, equal_nan=True)
-
-
-def _check_gradient(source: Program, model: nn.Module, images: Tensor) -> None:
-    with torch.enable_grad():
-        inputs = images.detach().requires_grad_(True)
-        outputs: Tensor = model(inputs)
-        try:
-            found = torch.autograd.grad(outputs.sum(), inputs, allow_unused=True) if outputs.requires_grad else (None,)
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            text = " ".join(str(error).split())[:200].rstrip(".")
-            raise UsageError(
-                f"{source.spec} has no gradient: {text}. Attacks need the gradient of its input."
-            ) from error
-    if found[0] is None:
-        raise UsageError(
-            f"no gradient arrives at the input of {source.spec}, which attacks need: it was exported under "
-            "torch.no_grad() or detaches its input; export it again without."
-        )

@@ -12,6 +12,7 @@ from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.user_code import import_file
 from stein_bench.models.weights import read_weights
 from stein_bench.preparation import plan as planning
+from stein_bench.render.report.table import _notes
 from tests.tiny import write_data
 
 NETWORKS = """
@@ -50,6 +51,10 @@ def unseen(num_classes=3):
 
 def single(num_classes=3):
     return Net(1, torch.sigmoid)
+
+
+def unseen_single(num_classes=3):
+    return Net(1, lambda z: 1 / (1 + (-z).exp()))
 
 
 def single_logit(num_classes=3):
@@ -173,3 +178,19 @@ def test_a_sigmoid_decides_at_one_half(tmp_path):
 def test_compiling_is_refused(networks):
     with pytest.raises(UsageError, match=r"--compile: nets.softmax returns probabilities, .* leave out --compile"):
         run(networks, "softmax", compile=True)
+
+
+def test_a_sigmoid_that_cannot_be_seen_is_refused_not_compared_with_0(tmp_path):
+    """As a logit, every probability would mean class 1."""
+    (tmp_path / "nets.py").write_text(NETWORKS)
+    torch.manual_seed(0)
+    torch.save(import_file(tmp_path / "nets.py", "nets.py").single().state_dict(), tmp_path / "fitted.safetensors")
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "test.npz", images=images, labels=np.arange(20) % 2)
+    with pytest.raises(
+        UsageError, match=r"^the output of nets\.unseen_single is between 0 and 1 for all of 20 samples"
+    ):
+        run(tmp_path, "unseen_single")
+    seen = run(tmp_path, "single", attack=("fgsm",))
+    assert seen.data.task == "binary"
+    assert "AUC: of the model's outputs, which tie where they saturate;" in " ".join(_notes(seen))

@@ -156,3 +156,14 @@ def test_a_folder_with_a_dot_cannot_be_a_package(write):
     write("from .blocks import x", "pkg-1.0/net.py")
     with pytest.raises(UsageError, match=r"^pkg-1\.0/net\.py has relative imports, but .* folder 'pkg-1\.0' has a dot"):
         find_model("pkg-1.0/net.py:make")
+
+
+def test_an_import_error_names_the_users_modules_only(write):
+    write("from .blocsk import Block", "pkg/net.py")
+    with pytest.raises(
+        UsageError, match=r"ModuleNotFoundError: No module named 'pkg\.blocsk' \(pkg/net\.py, line 1\)$"
+    ):
+        find_model("pkg/net.py:make")
+    write("from net import nothing", "net.py")
+    with pytest.raises(UsageError, match=r"^importing net\.py failed: ImportError: (?!.*stein_bench_user)"):
+        find_model("net.py:make")

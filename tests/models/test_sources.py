@@ -138,12 +138,33 @@ def test_torchvision_pretrained_config_is_that_of_its_default_weights():
         ("hf-hub:resnet18", r"^'resnet18' is not a model of the Hugging Face hub: write hf-hub:ORG/NAME\.$"),
         ("timm/resnet18", r"^'timm/resnet18' is not a model name\. For the .* hub, write hf-hub:timm/resnet18$"),
         ("net.py", r"^'net\.py' names a file only: write net\.py:CALLABLE"),
+        (
+            "runs/net.pth",
+            r"^'runs/net\.pth' names a file, not a model: name .*, and give --weights runs/net\.pth\.$",
+        ),
+        ("net.safetensors", r"^'net\.safetensors' names a file, not a model: name the model that it is for"),
+        ("jit:", r"^'jit:' names no file: write jit:FILE\.$"),
+        ("jit:/", r"^/ is a folder: name the file of the program in it, jit:FILE\.$"),
         ("net.py:", r"^'net\.py:' does not name a callable: '' is not a Python name\.$"),
     ],
 )
 def test_a_wrong_spec_says_what_would_be_right(spec, message):
     with pytest.raises(UsageError, match=message):
         find_model(spec)
+
+
+def test_a_folder_says_which_libraries_folders_are_models(tmp_path, monkeypatch):
+    """But a model's name stays one, whatever lies in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("timm-net", "resnet18"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(
+        UsageError, match=r"^'timm-net' is a folder: write hf-hub:timm-net .* transformers:timm-net, or hub:"
+    ):
+        find_model("timm-net")
+    with pytest.raises(UsageError, match=r"^'\./timm-net' is a folder: write hf-hub:\./timm-net"):
+        find_model("./timm-net")
+    assert find_model("resnet18").spec == "timm:resnet18"
 
 
 @pytest.mark.parametrize("spec", ["timm:test_resnet", "test_vit.r160_in1k", "torchvision:squeezenet1_1"])

@@ -144,6 +144,10 @@ def test_an_archive_of_torch_export_is_named(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"^no such file: https://.*w\.pth\. Weights are not downloaded: fetch the file"
+    ):
+        read_weights("https://example.com/w.pth")
     with pytest.raises(UsageError, match=r"^no such file: .*w\.pth$"):
         read_weights(tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"is a folder, so it is not a weights file\.$"):

@@ -88,6 +88,7 @@ def test_data_may_hold_a_subset_of_the_classes_of_the_weights(model: str, data: 
     np.savez(tmp_path / "two.npz", images=images, labels=np.array([0, 1, 0, 1]))
     made = plan(model, f"npz:{tmp_path / 'two.npz'}", weights=str(tmp_path / "w.safetensors"))
     assert made.num_classes == 3
+    assert position_note(made.data, 3) == ("the model has 3 outputs, and the data 2 classes",)
 
 
 def test_a_limit_takes_the_first_samples(model: str, data: str) -> None:
@@ -255,7 +256,7 @@ NOTE = "the model has 10 outputs, the data 3 classes (cat, dog, ship), which are
         (NAMES, None, 10, NOTE),
         (NAMES, OWN, 3, None),
         (NAMES, IMAGENET, 1000, None),
-        (("0", "1", "2"), None, 10, None),
+        (("0", "1", "2"), None, 10, "the model has 10 outputs, and the data 3 classes"),
         (("0", "1", "2"), CLASS_INDICES, 10, None),
     ],
 )

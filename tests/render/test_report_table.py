@@ -148,6 +148,23 @@ def test_what_limits_a_result_is_said_below_it(make_report, make_variant, make_a
     assert "some attacks do not respect ε; what they found beyond it does not count as a success" in text
 
 
+@pytest.mark.parametrize(
+    ("kind", "origin", "said"),
+    [
+        ("file", "none: inputs in [0, 1]", True), ("own", "none: inputs in [0, 1]", True),
+        ("none", "none: inputs in [0, 1]", False), ("fit", "none: inputs in [0, 1]", False),
+        ("file", "the weights' card", False), ("own", "the command line or configuration", False),
+    ],
+)  # fmt: skip
+def test_inputs_that_nothing_says_how_to_scale_are_noted_for_weights_from_elsewhere(make_report, kind, origin, said):
+    made = make_report()
+    weights = made.model.weights.model_copy(update={"kind": kind})
+    preprocessing = made.model.preprocessing.model_copy(update={"origin": origin})
+    model = made.model.model_copy(update={"weights": weights, "preprocessing": preprocessing})
+    text = flat(rendered(made.model_copy(update={"model": model})))
+    assert ("it gets inputs in [0, 1]; if it was trained on scaled ones, give --mean and --std" in text) == said
+
+
 @pytest.mark.parametrize(("share", "text"), [(0, "0.0"), (1, "100.0"), (0.12345, "12.3"), (0.9996, "100.0")])
 def test_shares_are_written_as_percentages(share, text):
     assert percent(share) == text

@@ -207,7 +207,7 @@ def _notes(report: Report) -> Iterator[str]:
     yield from _interval_notes(report)
     yield from group_notes(report)
     if report.data.task == "binary":
-        yield f"AUC: of the logit; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
+        yield f"AUC: of the {_score(report)}; interval by Newcombe's method 5. {AUC_UNDER_ATTACK}"
     if (scaling := report.data.scaling) is not None and scaling.method != "none":
         yield scaling_note(scaling)
     for variant in report.variants:
@@ -246,6 +246,12 @@ def _interval_notes(report: Report) -> Iterator[str]:
     )
     few = f"; too narrow with only {report.data.samples} images" if report.data.samples < FEW_IMAGES else ""
     yield f"in parentheses: 95 % bootstrap intervals over images{few}"
+
+
+def _score(report: Report) -> str:
+    """Return what the AUC of a binary model ranks: float32 probabilities tie where a sigmoid saturates."""
+    probabilities = any(check.name == "outputs-are-logits" and check.status == "warn" for check in report.diagnostics)
+    return "model's outputs, which tie where they saturate" if probabilities else "logit"
 
 
 def _check(check: Diagnostic) -> str:
