@@ -309,6 +309,7 @@ def test_an_error_of_the_system_is_one_line(
     assert result.exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_not_an_error() -> None:
     command = f"{sys.executable} -m stein_bench list models | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)

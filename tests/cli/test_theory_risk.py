@@ -33,6 +33,7 @@ def test_few_settings_are_shown_one_by_one() -> None:
     assert "risk: 500 of 500" in result.stderr
 
 
+@pytest.mark.slow
 def test_many_settings_are_summed_up_and_every_one_is_in_the_document(tmp_path: Path) -> None:
     output, plot = tmp_path / "risk.json", tmp_path / "risk.png"
     result = invoke(

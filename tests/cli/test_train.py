@@ -90,6 +90,7 @@ def test_without_model_or_output_it_says_what_is_missing(net: str) -> None:
     assert "no model given. Name one" in invoke("train", "--output", "w.safetensors").stderr
 
 
+@pytest.mark.slow
 def test_control_c_leaves_a_checkpoint_from_which_resume_goes_on(net: str, tmp_path: Path) -> None:
     output = tmp_path / "w.safetensors"
     command = [sys.executable, "-m", "stein_bench", *short(net, output), "--epochs", "300", "--device", "cpu"]

@@ -313,7 +313,7 @@ MOMENTS = {"the server starts": 1, "the workers run": 3}
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", [pytest.param(m, marks=pytest.mark.slow) if MOMENTS[m] == 1 else m for m in MOMENTS])
 def test_an_interrupt_ends_all_processes_without_a_word_of_theirs(endless: subprocess.Popen[str], moment: str) -> None:
     assert wait_for(lambda: servers(endless) >= MOMENTS[moment])
     os.killpg(endless.pid, signal.SIGINT)  # as a terminal does
@@ -324,6 +324,7 @@ def test_an_interrupt_ends_all_processes_without_a_word_of_theirs(endless: subpr
     assert wait_for(lambda: not commands_of(endless.pid))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="counts processes in /proc")
 def test_no_process_outlives_a_killed_program(endless: subprocess.Popen[str]) -> None:
     assert wait_for(lambda: servers(endless) == 3)

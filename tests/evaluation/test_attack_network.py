@@ -553,6 +553,7 @@ def test_a_network_that_cannot_be_compiled_is_refused_before_anything_is_trained
     )
 
 
+@pytest.mark.slow
 def test_compiled_attacks_find_the_same_and_few_programs_are_compiled(model: str, data: str) -> None:
     """A batch of 4 and the rests of split batches are padded, so there is one shape, with and without gradients."""
     options = {"attack": ["fgsm", "pgd"], "limit": 20, "batch_size": 8}

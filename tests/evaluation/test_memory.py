@@ -131,6 +131,7 @@ def make(num_classes=3):
 """
 
 
+@pytest.mark.slow
 def test_passes_do_not_depend_on_refilling_or_interruptions(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_transfer_attacks_from_a_surrogate(problem: dict[str, Any], tmp_path: Pa
     assert min(share for share in shares(found) if share is not None) < 1
 
 
+@pytest.mark.slow
 def test_segmentation(tmp_path: Path) -> None:
     attacks = ["fgsm", "pgd:steps=3", "mifgsm:steps=3", "segpgd:steps=3", "apgd-ce:steps=3", "noise-gaussian:std=0.1"]
     _, found = evaluate_on_both(

@@ -92,6 +92,7 @@ def test_traced_in_evaluation():
     torch.testing.assert_close(program(x), layer(x))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("estimator", ["sample", "stein", "james-stein"])

@@ -164,6 +164,7 @@ def test_wrong_options_are_refused_before_anything_is_written(
     assert not (experiment_path.parent / "out.json.cells").exists()
 
 
+@pytest.mark.slow
 def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_path: Path) -> None:
     folder = experiment_path.parent
     text = experiment_path.read_text().replace("seeds: 2", "seeds: 2\nnotes: ['<script>alert(1)</script>']")
