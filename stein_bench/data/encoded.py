@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
-from stein_bench.data.imagefiles import Size, image_size, read_rgb, readable, size_text
+from stein_bench.data.imagefiles import Size, SizedImages, image_size, read_rgb, readable, size_text
 from stein_bench.data.imagesurvey import Facts, ImageSurvey, look_at
 from stein_bench.data.order import sorted_note
 from stein_bench.data.resize import Resize, resize_image
@@ -148,7 +148,7 @@ class EncodedStore:
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedData:
+class EncodedData(SizedImages):
     """A data set of RGB images in [0, 1] whose `parts` are ``test`` and perhaps ``train``, in their own order."""
 
     name: str
@@ -165,24 +165,11 @@ class EncodedData:
     def splits(self) -> tuple[str, ...]:
         return ("train", "test") if "train" in self.parts else ("test",)
 
-    @property
-    def uniform(self) -> bool:
-        """Whether the first, the last and a few other samples have the same size."""
-        return len(self._sizes) == 1
-
-    @property
-    def native_size(self) -> int | None:
-        height, width = next(iter(self._sizes))
-        return height if self.uniform and height == width else None
-
     def samples(self, split: str, resize: Resize | None = None) -> Samples:
         """Return the `split` in the order of its files."""
         if split not in self.parts:
             raise UsageError(f"{self.name} has no split {split!r}; {self.no_training}")
-        if resize is None and not self.uniform:
-            found = " and ".join(f"{where} {size_text(size)}" for size, where in list(self._sizes.items())[:2])
-            raise UsageError(f"{self.name}: images differ in size ({found}); give --image-size")
-        part, size = self.parts[split], next(iter(self._sizes))
+        part, size = self.parts[split], self._size(resize, self.name)
         images = EncodedStore(part.contents, part.labels, size, resize, self.upright)
         store = SurveyedStore(images, self._surveys[split], self.on_damage, None if resize else size)
         return Samples(
@@ -196,7 +183,7 @@ class EncodedData:
 
     @cached_property
     def _sizes(self) -> dict[Size, str]:
-        """(height, width) → an image of that size, in all splits.
+        """(height, width) → an image of that size, of a few in every split; stops at the second size.
 
         Images without a readable header are passed over: the survey reports them. Raises UsageError if all are.
         """
@@ -209,6 +196,8 @@ class EncodedData:
                     sizes.setdefault(image_size(part.contents.read(index), where, self.upright), where)
                 except UsageError as error:
                     first = first or error
+                if len(sizes) > 1:
+                    return sizes
         if not sizes and first is not None:
             raise first
         return sizes
