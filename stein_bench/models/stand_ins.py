@@ -89,18 +89,8 @@ class NumpyArray(Inert):
         return torch.from_numpy(values.astype(number.newbyteorder("="), order="C"))
 
 
-class BufferArray(metaclass=Sealed):
-    """Stands for NumPy's function of arrays in protocol 5: `numpy._core.numeric._frombuffer`."""
-
-    def __new__(cls, data: object, dtype: object, shape: object, order: object, *more: object) -> Any:
-        array = NumpyArray()
-        if not more or more == (None,):  # a permutation of the axes, in newer versions
-            array.content = (shape, dtype, order == "F", data)
-        return array
-
-
 class EmptyArray(metaclass=Sealed):
-    """Stands for NumPy's function of arrays in other protocols, which are filled afterwards: `_reconstruct`."""
+    """Stands for NumPy's function of arrays, which are filled afterwards: `_reconstruct`."""
 
     def __new__(cls, *args: object) -> Any:
         return NumpyArray()
@@ -153,7 +143,6 @@ STAND_INS: Mapping[str, type] = {
         f"numpy.{core}.multiarray._reconstruct": _named(f"numpy.{core}.multiarray._reconstruct", EmptyArray)
         for core in CORES
     },
-    **{f"numpy.{core}.numeric._frombuffer": _named(f"numpy.{core}.numeric._frombuffer", BufferArray) for core in CORES},
     "builtins.bytes": _named("builtins.bytes", NoBytes),
     "numpy.dtype": _named("numpy.dtype", NumpyDtype),
     "numpy.ndarray": NumpyArray,
