@@ -1,0 +1,100 @@
+"""Searches that take their gradients from another model than the one they attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from stein_bench.attacks.losses import Model
+from stein_bench.attacks.search import Batch, Rows, Search, Step, still_right
+from stein_bench.tasks import Task
+
+
+@dataclass(frozen=True)
+class GradientSource:
+    """A model whose gradients stand in for those of the evaluated model.
+
+    Attributes:
+        name: what it does, in a few words, for the report.
+        build: makes it from the evaluated model; it has outputs of the same shape.
+        exact: whether its predictions are those of the evaluated model.
+        forward_passes, backward_passes: passes that a gradient takes.
+    """
+
+    name: str
+    build: Callable[[nn.Module], nn.Module]
+    exact: bool = True
+    forward_passes: int = 1
+    backward_passes: int = 1
+
+
+@dataclass(frozen=True)
+class Through(Search[Any]):
+    """Another search whose steps use the gradients and scores of `model`.
+
+    Only the evaluated model decides which points are adversarial.
+
+    Attributes:
+        search: what is searched.
+        source: what `model` is.
+        model: gives logits and gradients.
+        task: defines success.
+    """
+
+    search: Search[Any]
+    source: GradientSource
+    model: nn.Module
+    task: Task
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        """Those of the search."""
+        return self.search.steps
+
+    @property
+    def open_end(self) -> bool:  # type: ignore[override]
+        """As for the search."""
+        return self.search.open_end
+
+    @property
+    def attempts(self) -> int:  # type: ignore[override]
+        """Those of the search."""
+        return self.search.attempts
+
+    def prefetch(self, batch: Batch) -> None:
+        """Prepare the search."""
+        self.search.prefetch(batch)
+
+    def begin(self, batch: Batch, attempts: Sequence[int]) -> Rows:
+        """Begin the search."""
+        return self.search.begin(batch, attempts)
+
+    def advance(self, model: Model, rows: Any, numbers: Sequence[int]) -> Step[Any]:
+        """Make one step of the search; its points are shown to `model` unless the other model predicts the same."""
+        step = self.search.advance(self.model, rows, numbers)
+        if self.source.exact:
+            return step
+        return Step(step.rows, step.points, ~still_right(model, self.task, step.points, rows.labels))
+
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return the passes of a gradient and, where predictions differ, one for the verdict."""
+        forward, backward = self.search.passes(number)
+        checks = 0 if self.source.exact else 1
+        per_gradient = self.source.forward_passes if backward else 1
+        return forward * per_gradient + checks, backward * self.source.backward_passes
+
+    def last(self, rows: Any) -> Tensor:
+        """Return the point of highest loss."""
+        return self.search.last(rows)
+
+    def whole(self, model: Model, batch: Batch, attempt: int) -> Tensor:
+        """Return the result of one attempt on samples whose predictions depend on each other."""
+        return self.search.whole(self.model, batch, attempt)
+
+
+def through(search: Search[Any], source: GradientSource, model: nn.Module, task: Task) -> Search[Any]:
+    """Return `search` with the gradients and scores of `source` for the evaluated `model`."""
+    return Through(search, source, source.build(model), task)

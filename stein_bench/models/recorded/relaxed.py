@@ -1,0 +1,136 @@
+"""A model with gradients where it hides them: its forward pass recorded, then replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.models.recorded.replay import Replay
+from stein_bench.models.recorded.rules import NAMED
+from stein_bench.models.recorded.tape import Site, Tape, correlation, record
+
+AGREEING = 0.9
+"""Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""
+TRANSFORMED = 0.7
+"""Least correlation with the input at which a tensor of its shape counts as a transformed input."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Where the logits are read, and how.
+
+    Attributes:
+        back: number of tensors of the outputs' shape that come after them; None for the outputs themselves.
+        temperature: they are divided by it.
+        operation: what the model does with them first, such as ``softmax``; ``""`` if they are the outputs.
+    """
+
+    back: int | None = None
+    temperature: float = 1.0
+    operation: str = ""
+
+
+@dataclass(frozen=True)
+class Surrogate:
+    """An operation that got a surrogate gradient: its name, and where the model's code calls it."""
+
+    operation: str
+    site: Site | None
+
+
+class Relaxed(nn.Module):
+    """The logits of a model with surrogate gradients, float32 of the same shape as its outputs.
+
+    The values are those that the model computes without gradients; only the gradients differ from its own.
+
+    Args:
+        model: maps (n, C, …) in [0, 1] to outputs (n, K).
+        reading: where the logits are read.
+        bypass: whether the gradient skips all that the model does with its input while it keeps its shape and
+            resembles it (a defence that transforms the input): from the last such tensor straight to the input.
+    """
+
+    def __init__(self, model: nn.Module, reading: Reading, *, bypass: bool = False) -> None:
+        super().__init__()
+        self.model, self.reading, self.bypass = model, reading, bypass
+        self.training = model.training  # not `train`, which would reach the evaluated network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits of `inputs`."""
+        tape, outputs = record(self.model, inputs)
+        index = self._index(tape, outputs)
+        if index is None:
+            return outputs.float() / self.reading.temperature
+        if not (torch.is_grad_enabled() and inputs.requires_grad):
+            return tape.tensors[index].reshape(outputs.shape).float() / self.reading.temperature
+        replay = Replay(tape, transformation(tape) if self.bypass else None)
+        replay.run(inputs)
+        return replay.value(index).reshape(outputs.shape).float() / self.reading.temperature
+
+    def _index(self, tape: Tape, outputs: Tensor) -> int | None:
+        found = score_tensors(tape, outputs)
+        if self.reading.back is not None and self.reading.back < len(found):
+            return found[-1 - self.reading.back]
+        return tape.place(outputs)
+
+
+def transformation(tape: Tape) -> dict[int, int]:
+    """Return the last tensor that is a transformed input, mapped to the input; empty if there is none but the input."""
+    inputs = tape.tensors[0]
+    for index in range(len(tape.tensors) - 1, 0, -1):
+        tensor = tape.tensors[index]
+        alike = tensor.shape == inputs.shape and tensor.is_floating_point()
+        if alike and correlation(inputs, tensor) >= TRANSFORMED:
+            return {index: 0}
+    return {}
+
+
+def score_tensors(tape: Tape, outputs: Tensor) -> list[int]:
+    """Return the floating-point tensors on the tape that have the shape of the `outputs`, in order."""
+    return [
+        index
+        for index, tensor in enumerate(tape.tensors)
+        if tensor.is_floating_point() and tensor.shape[:2] == outputs.shape[:2] and tensor.numel() == outputs.numel()
+    ]
+
+
+@torch.no_grad()
+def read_logits(model: nn.Module, inputs: Tensor) -> Reading:
+    """Return where the logits of `model` are read: at the first tensor with the same predictions as its outputs.
+
+    That is before a softmax, saturated or not, a rounding, or one-hot outputs. Its temperature brings the largest
+    difference between the two largest logits to between 1 and 40.
+    """
+    tape, outputs = record(model, inputs)
+    found = score_tensors(tape, outputs)
+    predicted = outputs.argmax(dim=1)
+    for number, index in enumerate(found):
+        scores = tape.tensors[index].reshape(outputs.shape)
+        if float((scores.argmax(dim=1) == predicted).float().mean()) >= AGREEING:
+            own = index == tape.place(outputs)
+            follower = next((entry.name for entry in tape.entries if index in entry.inputs()), "")
+            return Reading(len(found) - 1 - number, _temperature(scores), "" if own else follower.strip("_"))
+    return Reading(None, _temperature(outputs))
+
+
+def _temperature(scores: Tensor) -> float:
+    """Return the power of two that brings the largest gap between the two largest scores to between 10 and 20."""
+    first, second = scores.double().nan_to_num(0.0, 0.0, 0.0).topk(2, dim=1).values.unbind(dim=1)
+    gap, power = float((first - second).max()), 1.0
+    if gap <= 0:
+        return 1.0
+    while gap / power > 40:
+        power *= 2
+    while gap / power < 1:
+        power /= 2
+    return power
+
+
+def surrogates(model: nn.Module, inputs: Tensor, *, bypass: bool = False) -> list[Surrogate]:
+    """Return the operations of a forward pass whose gradients are surrogates, each place in the code once."""
+    tape, _ = record(model, inputs, NAMED)
+    replay = Replay(tape, transformation(tape) if bypass else None)
+    replay.run(inputs.detach().requires_grad_(True))
+    return list(dict.fromkeys(Surrogate(entry.name.strip("_"), entry.site) for entry in replay.replaced))
