@@ -88,7 +88,23 @@ class Attack:
         seeds: Sequence[int],
         batch_dependent: bool = False,
     ) -> Tensor:
-        """Return the attack's candidate adversarial inputs, of the shape of `inputs` (n, C, …).
+        """Return the attack's candidate adversarial inputs, of the shape of `inputs`; arguments are those of `find`."""
+        return self.find(
+            model, inputs, labels, task, classes=classes, seeds=seeds, batch_dependent=batch_dependent
+        ).adv_inputs
+
+    def find(
+        self,
+        model: nn.Module,
+        inputs: Tensor,
+        labels: Tensor,
+        task: Task,
+        *,
+        classes: int,
+        seeds: Sequence[int],
+        batch_dependent: bool = False,
+    ) -> Found:
+        """Return the attack's candidate adversarial inputs, whose passes are not counted.
 
         Args:
             model: the attacked model, mapping [0, 1] to logits, in eval mode; for a transfer attack the surrogate.
@@ -104,7 +120,8 @@ class Attack:
         if self.info.backend == "torchattacks":
             model, task = _two_class(model, task)
             arguments = self._library_arguments()
-            return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
+            found = run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
+            return Found(found)
         call = self._call(model, task, classes, inputs.shape[1:], batch_dependent)
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 

@@ -82,6 +82,30 @@ NATIVE = (
         norms=("Linf", "L2"),
         params={"steps": 100, "queries": 5000},
     ),
+    AttackInfo(
+        "pma",
+        "auto-PGD on the probability margin (Xie et al. 2024)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "restarts": 1},
+    ),
+    AttackInfo(
+        "mm",
+        "auto-PGD on the margin towards each of the likeliest classes, in few steps (Gao et al. 2022)",
+        norms=("Linf", "L2"),
+        params={"steps": 20, "restarts": 1, "targets": 9},
+    ),
+    AttackInfo(
+        "fast",
+        "an ensemble with at most a fifth of autoattack's passes; square runs in full on a random subset",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000, "drawn": 0.1},
+    ),
+    AttackInfo(
+        "strongest",
+        "autoattack with less fab and further searches, in at most its passes",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000},
+    ),
 )
 
 
@@ -129,7 +153,8 @@ CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFE
 """Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""
 
 ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
-ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "torchattacks.PGD",
+ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "pma", "mm", "fast", "strongest",
+            "torchattacks.PGD",
             "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
             "torchattacks.MIFGSM")  # fmt: skip
 """White-box attacks that maximize the loss in many steps."""

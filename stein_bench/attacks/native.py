@@ -13,6 +13,7 @@ from torch import Tensor
 from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
+from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, fast, mm, pma, strongest
 from stein_bench.attacks.fab import FAB, nearest_fab
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
@@ -21,11 +22,6 @@ from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
 from stein_bench.attacks.square import Square
 from stein_bench.memory import MemoryLimit
-
-FIRST_SHARE = 0.8
-"""Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
-CLASSES_OF_TARGETED_DLR = 4
-"""It uses the third and fourth largest logits."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +195,10 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "fab": _fab,
     "square": _square,
     "autoattack": _autoattack,
+    "pma": lambda call: Searches((pma(call),)),
+    "mm": lambda call: Searches((mm(call),), call.whole("targets")),
+    "fast": lambda call: Searches(fast(call), MOST_TARGETS),
+    "strongest": lambda call: Searches(strongest(call), MOST_TARGETS),
 }
 """Every native attack of the catalog; each maps a call to an attack on batches."""
 
@@ -206,26 +206,27 @@ DIRECT = ("fgsm", "fab")
 """The attacks that make the same passes on all samples, so that no sample can make place for another."""
 
 
-def run_native(name: str, call: Call, batch: Batch) -> Tensor:
+def run_native(name: str, call: Call, batch: Batch) -> Found:
     """Return the candidates of the native attack of that name; for dense tasks the best points it evaluated."""
     if not is_dense(batch.labels):
         return _run(name, call, batch)
-    return best_seen(
+    points = best_seen(
         call.model, call.task, batch.inputs, batch.labels,
-        lambda watched: _run(name, replace(call, model=watched, batch_dependent=True), batch),
+        lambda watched: _run(name, replace(call, model=watched, batch_dependent=True), batch).adv_inputs,
         batch_dependent=call.batch_dependent,
     )  # fmt: skip
+    return Found(points)
 
 
-def _run(name: str, call: Call, batch: Batch) -> Tensor:
+def _run(name: str, call: Call, batch: Batch) -> Found:
     attack = NATIVE_ATTACKS[name](call)
     if isinstance(attack, Direct):
-        return attack.run(batch)
+        return Found(attack.run(batch))
     memory = MemoryLimit(len(batch.seeds), fixed=True)  # the caller can halve the batch
     aimed = attack.aimed(call, batch, memory)
     if call.batch_dependent:
-        return whole_batch(call.model, call.task, attack.searches, aimed)
-    return next(refill(call.model, attack.searches, [aimed], memory)).adv_inputs
+        return Found(whole_batch(call.model, call.task, attack.searches, aimed))
+    return next(refill(call.model, attack.searches, [aimed], memory))
 
 
 def run_native_refilled(

@@ -239,6 +239,8 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
     if "p" in given and not 0 < float(given["p"]) <= 1:
         raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
+    if "drawn" in given and not 0 <= float(params["drawn"]) <= 1:
+        raise UsageError(f"drawn of attack {info.name} must be between 0 and 1, not {params['drawn']}.")
     if info.backend == "native" and params.get("random_start") is False and int(params.get("restarts", 1)) > 1:
         raise UsageError(
             f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."

@@ -64,11 +64,19 @@ def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_depende
 
 
 class Found(NamedTuple):
-    """The adversarial inputs of a batch, and the passes that their search needed, in samples."""
+    """The adversarial inputs of a batch, and how they were found.
+
+    Attributes:
+        adv_inputs: (n, C, …).
+        forward_passes, backward_passes: what the searches needed, in samples; 0 if whoever runs them counts.
+        drawn: which samples ended in the search that is made on some at random (`Search.sampled`), so survived all
+            before it; None if there is no such search.
+    """
 
     adv_inputs: Tensor
-    forward_passes: int
-    backward_passes: int
+    forward_passes: int = 0
+    backward_passes: int = 0
+    drawn: list[bool] | None = None
 
 
 @dataclass(eq=False)
@@ -78,17 +86,19 @@ class _Open:
     batch: Batch
     adv_inputs: Tensor
     left: int
+    drawn: list[bool]
     forward_passes: int = 0
     backward_passes: int = 0
 
 
 def _opened(batch: Batch) -> _Open:
+    count = len(batch.seeds)
     try:
-        return _Open(batch, batch.inputs.clone(), len(batch.seeds))
+        return _Open(batch, batch.inputs.clone(), count, [False] * count)
     except torch.OutOfMemoryError:
         pass
     torch.cuda.empty_cache()
-    return _Open(batch, batch.inputs.clone(), len(batch.seeds))
+    return _Open(batch, batch.inputs.clone(), count, [False] * count)
 
 
 @dataclass(eq=False)
@@ -99,6 +109,10 @@ class _Sample:
     row: int
     attempt: int = 0
     steps: int = 0
+
+    @property
+    def seed(self) -> int:
+        return self.origin.batch.seeds[self.row]
 
 
 @dataclass(eq=False)
@@ -158,13 +172,15 @@ class _Flow:
         self._memory, self._most_open = memory, open_batches
         self._open: deque[_Open] = deque()
         self._exhausted = False
+        self._draws = any(search.sampled for search in searches)
 
     def results(self) -> Iterator[Found]:
         while True:
             self._admit()
             while self._open and self._open[0].left == 0:
                 done = self._open.popleft()
-                yield Found(done.adv_inputs, done.forward_passes, done.backward_passes)
+                drawn = done.drawn if self._draws else None
+                yield Found(done.adv_inputs, done.forward_passes, done.backward_passes, drawn)
             stage = self._next_stage()
             if stage is not None:
                 self._step(stage)
@@ -241,21 +257,25 @@ class _Flow:
         for origin, target, points in step.found:
             origin.adv_inputs.index_copy_(0, target, points)
             origin.left -= len(points)
+        if stage.search.sampled:
+            for row in set(range(len(stage.active))) - {*step.stays, *step.again}:
+                stage.active[row].origin.drawn[stage.active[row].row] = True
         again = [stage.active[row] for row in step.again]
         repeated = [sample for sample in again if sample.attempt + 1 < stage.search.attempts]
         stage.waiting.extendleft(_Sample(old.origin, old.row, old.attempt + 1) for old in reversed(repeated))
         for sample in again:
             if sample not in repeated:
-                self._following(stage)[0].waiting.append(_Sample(sample.origin, sample.row))
+                self._following(stage, sample)[0].waiting.append(_Sample(sample.origin, sample.row))
         stage.active = [stage.active[row] for row in step.stays]
         stage.rows = step.rows
 
-    def _following(self, stage: _Stage) -> list[_Stage]:
-        return self._stages[self._stages.index(stage) + 1 :]
+    def _following(self, stage: _Stage, sample: _Sample) -> list[_Stage]:
+        """Return the stages that the sample can reach from this one."""
+        return [later for later in self._stages[self._stages.index(stage) + 1 :] if later.search.admits(sample.seed)]
 
     def _is_last(self, stage: _Stage, sample: _Sample) -> bool:
         """Whether no attempt follows the sample's present one."""
-        return sample.attempt + 1 == stage.search.attempts and not self._following(stage)
+        return sample.attempt + 1 == stage.search.attempts and not self._following(stage, sample)
 
     def _limit(self, stage: _Stage, sample: _Sample) -> int:
         """Number of steps of the sample's attempt."""

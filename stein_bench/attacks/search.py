@@ -114,11 +114,17 @@ class Search(ABC, Generic[R]):
         attempts: number of attempts, each made on the samples that no earlier one broke.
         open_end: whether an attempt ends at a point that it has not evaluated. If other attempts follow, one more step
             evaluates it.
+        sampled: whether it is made only on samples that `admits` draws at random.
     """
 
     steps: int
     attempts: int
     open_end: bool = False
+    sampled: bool = False
+
+    def admits(self, seed: int) -> bool:
+        """Return whether it is made on the sample with that seed, which otherwise skips it."""
+        return True
 
     def prefetch(self, batch: Batch) -> None:
         """Prepare for samples whose first attempt will begin soon."""

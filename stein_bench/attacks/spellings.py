@@ -30,6 +30,9 @@ ALIASES = {
     "fastgradientsign": "fgsm",
     "fastgradientsignmethod": "fgsm",
     "mim": "mifgsm",
+    "minimummargin": "mm",
+    "probabilitymargin": "pma",
+    "probabilitymarginattack": "pma",
     "momentumiterative": "mifgsm",
     "momentumiterativemethod": "mifgsm",
     "projectedgradientdescent": "pgd",
@@ -51,7 +54,7 @@ SEVERAL = {
 }
 """Names without exactly one meaning, and what may be meant."""
 
-STEPPED = (*(name for name in ITERATED if name not in ("autoattack", "torchattacks.AutoAttack")),
+STEPPED = (*(name for name in ITERATED if name not in ("autoattack", "fast", "strongest", "torchattacks.AutoAttack")),
            "torchattacks.DIFGSM", "torchattacks.EOTPGD", "torchattacks.NIFGSM", "torchattacks.TPGD")  # fmt: skip
 """Attacks after whose names a number means their steps, as in PGD-20. (CW-20 often means PGD on another loss.)"""
 

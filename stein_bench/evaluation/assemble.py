@@ -14,6 +14,7 @@ from stein_bench.evaluation.units import (
     CLEAN,
     DISAGREES,
     DISTANCE,
+    DRAWN,
     REPLAY,
     Phase,
     Unit,
@@ -27,6 +28,7 @@ from stein_bench.measures.budgets import budget_results
 from stein_bench.measures.distances import distance_statistics, spread
 from stein_bench.measures.groups import group_results
 from stein_bench.measures.sites import site_results
+from stein_bench.measures.unsearched import unsearched_result
 from stein_bench.normalization.inspection import inspect_batchnorm
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.variants import Variant
@@ -235,13 +237,15 @@ def _attack_result(
 ) -> AttackResult:
     rate = success = metrics = None
     invalid = over_budget = 0
-    linf = l2 = distances = None
+    linf = l2 = distances = unsearched = None
     if robust is not None:
         rate, success, metrics = robust.accuracy(), clean.success_rate(robust), robust.metrics() or None
         invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
         linf, l2 = (_spread(phase, name, robust.worse_than(clean)) for name in ("linf", "l2"))
         if DISTANCE in phase.columns and isinstance(clean, RightOrWrong):
             distances = distance_statistics(phase.columns[DISTANCE].astype(np.float64), clean.correct)
+        if DRAWN in phase.columns and isinstance(clean, RightOrWrong) and isinstance(robust, RightOrWrong):
+            unsearched = unsearched_result(clean.correct, robust.correct, phase.bits(DRAWN))
     return AttackResult(
         name=attack.info.name,
         backend=attack.info.backend,
@@ -264,6 +268,7 @@ def _attack_result(
         distances=distances,
         replay=replay,
         verdict_differences=int(phase.bits(DISAGREES).sum()) if DISAGREES in phase.columns else None,
+        unsearched=unsearched,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
         seconds=phase.seconds,

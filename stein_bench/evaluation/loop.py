@@ -11,9 +11,10 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.refill import Found
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, loaded_batches
 from stein_bench.evaluation.outcomes import (
     Compute,
@@ -22,6 +23,7 @@ from stein_bench.evaluation.outcomes import (
     WholeBatchError,
     clean_columns,
     corruption_columns,
+    drawn_column,
     fatal,
     in_parts,
     judged,
@@ -107,16 +109,16 @@ def _timed_unit(
 def _attack_columns(evaluated: Evaluated, attack: Attack, kept: Kept, batch: LoadedBatch) -> Computed:
     counting = CountingModel(evaluated.attacked_by(attack))
     with model_untouched(counting):
-        adv_inputs = _attacked(counting, evaluated, attack, batch)
-    columns = judged(evaluated, attack, batch, adv_inputs)
+        found = _attacked(counting, evaluated, attack, batch)
+    columns = judged(evaluated, attack, batch, found.adv_inputs) | drawn_column(found)
     if evaluated.batch_dependent:
-        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
+        kept.add(batch.indices, batch.inputs, found.adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
 
 
-def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Tensor:
+def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Found:
     setting = evaluated.setting
-    return attack.run(
+    return attack.find(
         model, batch.inputs, batch.labels, setting.task,
         classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids),
         batch_dependent=evaluated.batch_dependent,
@@ -156,5 +158,5 @@ def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
         if kept.full:
             return
         with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
-            adv_inputs = _attacked(maker, evaluated, attack, batch)
+            adv_inputs = _attacked(maker, evaluated, attack, batch).adv_inputs
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

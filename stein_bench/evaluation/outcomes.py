@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
+from stein_bench.attacks.refill import Found
 from stein_bench.attacks.verify import verify
 from stein_bench.errors import RunError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
-from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, Columns, numbered
+from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, Columns, numbered
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
@@ -102,6 +103,11 @@ def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs:
         attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
         offer(keeper, evaluated.variant, attack.label, model, task, attacked)
     return columns
+
+
+def drawn_column(found: Found) -> Columns:
+    """Return which samples ended in a search made on a random subset, as a column; none if there is no such search."""
+    return {} if found.drawn is None else {DRAWN: np.array(found.drawn, np.bool_)}
 
 
 def message_of(error: Exception) -> str:

@@ -24,6 +24,8 @@ DISTANCE = "distance"
 """The column with the distance of the adversarial input, within eps or not."""
 DISAGREES = "disagrees"
 """The column with the samples on which the attack network's own verdict differs from the verified one."""
+DRAWN = "drawn"
+"""The column with the samples that ended in a search made on a random subset, see `Found.drawn`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Unit:
         columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All contain the columns of the
             task's outcomes (for classification ``correct``). Clean units also have ``finite``, attack units
             ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), minimum-norm attacks `DISTANCE`, and
-            `DISAGREES` if the attack network is not the evaluated model. In corruption units the number of the draw is
+            `DISAGREES` if the attack network is not the evaluated model, and `DRAWN` if a search was made on a random
+            subset. In corruption units the number of the draw is
             appended to every name (``correct0``, ``correct1``, …), in replay units the setting is put before it
             (``alone.correct``).
         seconds: wall time of this unit, verification included.

@@ -158,6 +158,23 @@ class Distances(Part):
     )
 
 
+class Unsearched(Part):
+    """What a search made on a random subset leaves open.
+
+    Some of the samples that survived all earlier searches are drawn, each by its own seed, and searched. The share of
+    survivors that the search breaks is at most Clopper and Pearson's upper limit (95 %, one-sided), and so bounds what
+    it would break among those not drawn.
+    """
+
+    attack: str = Field(description="the search, e.g. square")
+    survivors: int = Field(description="correctly classified samples that every earlier search left right")
+    searched: int = Field(description="those of them that were drawn")
+    broken: int = Field(description="those of the searched that the search broke")
+    at_most_lower: Share = Field(
+        description="the robust accuracy would be at most this much lower if all survivors had been searched (95 %)"
+    )
+
+
 class AttackResult(Part):
     """One attack on one variant. Shares are null if the attack failed."""
 
@@ -191,6 +208,12 @@ class AttackResult(Part):
         description="samples on which the attack network's own verdict on the adversarial input differs from the "
         "verified one, which alone counts; the logits behind a model's probabilities are an attack network too; "
         "omitted if attacks use the evaluated model itself or a surrogate",
+    )
+    unsearched: Unsearched | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="attacks that search only a random subset of the survivors to the end; omitted for all others, and "
+        "under batch statistics",
     )
     forward_passes: int = Field(
         description="of the attack, in samples, without verification; those of a transfer attack are "

@@ -49,6 +49,20 @@ def wilson(successes: float, n: int, z: float = Z95) -> Rate:
     return Rate(successes, n, low, high)
 
 
+def upper_limit(successes: int, n: int, confidence: float = 0.95) -> float:
+    """Return the one-sided upper confidence limit of a share: the largest p with P(X ≤ successes) ≥ 1 - confidence.
+
+    X is binomial with n trials; for no success it is 1 - (1 - confidence)^(1/n), for n = 0 it is 1.
+    Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial",
+    Biometrika 26 (1934).
+    """
+    if successes >= n:
+        return 1.0
+    from scipy.special import betaincinv  # slow to import
+
+    return float(betaincinv(successes + 1, n - successes, confidence))
+
+
 def accuracy(correct: Bits, cluster: int = 1) -> Rate:
     """Return the share of correct samples, with its interval; see `mean_accuracy` for `cluster`."""
     return mean_accuracy([correct], cluster)
