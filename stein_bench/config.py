@@ -119,6 +119,7 @@ class RunConfig(Settings):
     surrogate_weights: str | None = Field(default=None, min_length=1)
     surrogate_weights_key: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
+    adaptive: bool = Field(default=False, exclude_if=operator.not_)
     eps: tuple[float, ...] | None = None
     norm: Norm | None = None
     limit: int | None = Field(default=None, ge=1)

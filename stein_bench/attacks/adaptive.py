@@ -17,25 +17,14 @@ from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
-from stein_bench.attacks.through import GradientSource, through
+from stein_bench.attacks.through import OWN, GradientSource, Strategy, through
 
+ADAPTIVE = "adaptive"
+"""The attack's name in the catalog."""
 SHORT_QUERIES = 1000
 """Queries of Square where the model's own gradients are the best."""
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How the adaptive attack treats a model, decided on a few samples before it runs.
-
-    Attributes:
-        sources: where gradients come from, the best first; at least one.
-        hidden: whether the model's own gradients are worse than those of another source or than no gradients.
-    """
-
-    sources: tuple[GradientSource, ...]
-    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,11 +35,9 @@ class Stage:
     source: str
 
 
-OWN = GradientSource("its own gradients", lambda model: model)
-
-
-def stages(call: Call, strategy: Strategy) -> list[tuple[Stage, Search[Any]]]:
+def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     """Return the searches in turn, each on the samples that survived so far."""
+    strategy = call.strategy or Strategy((OWN,))
     best, *others = strategy.sources
     found: list[tuple[Stage, Search[Any]]] = [(Stage("clean", ""), Unperturbed(call.task))]
 
@@ -65,7 +52,9 @@ def stages(call: Call, strategy: Strategy) -> list[tuple[Stage, Search[Any]]]:
         add("apgd-dlr", source, apgd(call, loss, steps))
     add("apgd-t", best, apgd(call, aimed, max(steps // 2, 1), targets=call.target_count(MOST_TARGETS)))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
-    add("square", best, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
+    # Logits that are read before a softmax, say, tell more than the outputs.
+    scores = OWN if best.exact else best
+    add("square", scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
     return found
 
 

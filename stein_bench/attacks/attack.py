@@ -14,6 +14,7 @@ from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
 from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.search import Batch
+from stein_bench.attacks.through import Strategy
 from stein_bench.attacks.torchattacks_library import construct, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.errors import UsageError
@@ -103,6 +104,7 @@ class Attack:
         classes: int,
         seeds: Sequence[int],
         batch_dependent: bool = False,
+        strategy: Strategy | None = None,
     ) -> Found:
         """Return the attack's candidate adversarial inputs, whose passes are not counted.
 
@@ -112,6 +114,7 @@ class Attack:
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
             batch_dependent: whether predictions depend on the batch (batch statistics).
+            strategy: for the adaptive attack, where its gradients come from; its own without one.
 
         Raises:
             UsageError: the inputs are not float32.
@@ -122,7 +125,7 @@ class Attack:
             arguments = self._library_arguments()
             found = run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
             return Found(found)
-        call = self._call(model, task, classes, inputs.shape[1:], batch_dependent)
+        call = self._call(model, task, classes, inputs.shape[1:], batch_dependent, strategy)
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 
     def refills(self, task: Task) -> bool:
@@ -139,6 +142,7 @@ class Attack:
         classes: int,
         shape: Sequence[int],
         memory: MemoryLimit,
+        strategy: Strategy | None = None,
     ) -> Iterator[Found]:
         """Yield the candidates for each of the batches in order, as `run` would, at a constant batch size.
 
@@ -149,8 +153,9 @@ class Attack:
             batches: samples, read as room becomes free.
             shape: shape of one sample.
             memory: most samples per pass.
+            strategy: as for `find`.
         """
-        call = self._call(model, task, classes, shape, batch_dependent=False)
+        call = self._call(model, task, classes, shape, batch_dependent=False, strategy=strategy)
         yield from run_native_refilled(self.info.method, call, map(self._checked, batches), memory)
 
     def _checked(self, batch: Batch) -> Batch:
@@ -164,7 +169,15 @@ class Attack:
                 "half precision rounding alone exceeds the budget. Give --precision bf16 to the model instead."
             )
 
-    def _call(self, model: nn.Module, task: Task, classes: int, shape: Sequence[int], batch_dependent: bool) -> Call:
+    def _call(
+        self,
+        model: nn.Module,
+        task: Task,
+        classes: int,
+        shape: Sequence[int],
+        batch_dependent: bool,
+        strategy: Strategy | None,
+    ) -> Call:
         if task.name == "binary":
             classes = 2
         model, task = _two_class(model, task)
@@ -172,7 +185,7 @@ class Attack:
         if self.info.is_transfer:
             # The batch stays whole, as under batch statistics: samples that fool the surrogate are attacked further.
             params, batch_dependent = {**params, "restarts": 1}, True
-        return Call(model, task, classes, shape, self.norm, self.eps, params, batch_dependent)
+        return Call(model, task, classes, shape, self.norm, self.eps, params, batch_dependent, strategy)
 
     def try_construction(self, model: nn.Module, classes: int) -> None:
         """Construct the attack object of a torchattacks attack, to check its parameters.

@@ -11,6 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.losses import Model, ranked_targets
 from stein_bench.attacks.search import Batch
 from stein_bench.attacks.starts import RandomStarts
+from stein_bench.attacks.through import Strategy
 from stein_bench.specs import ParameterValue
 from stein_bench.tasks import Task
 
@@ -27,6 +28,7 @@ class Call:
         norm, eps: the budget.
         params: all parameters of the attack.
         batch_dependent: whether predictions depend on the batch (batch statistics).
+        strategy: where the adaptive attack takes its gradients from.
     """
 
     model: Model
@@ -37,6 +39,7 @@ class Call:
     eps: float
     params: Mapping[str, ParameterValue]
     batch_dependent: bool
+    strategy: Strategy | None = None
 
     def whole(self, name: str) -> int:
         """Return an integer parameter."""

@@ -83,6 +83,12 @@ NATIVE = (
         params={"steps": 100, "queries": 5000},
     ),
     AttackInfo(
+        "adaptive",
+        "finds where a model hides its gradients and attacks around that (Tramèr et al. 2020; BPDA, Athalye et al. 2018)",
+        norms=("Linf", "L2"),
+        params={"steps": 100, "queries": 5000},
+    ),
+    AttackInfo(
         "pma",
         "auto-PGD on the probability margin (Xie et al. 2024)",
         norms=("Linf", "L2"),

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stein_bench.attacks.adaptive import stages
 from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
@@ -181,6 +182,10 @@ def _autoattack(call: Call) -> Searches:
     return Searches(searches, MOST_TARGETS)
 
 
+def _adaptive(call: Call) -> Searches:
+    return Searches(tuple(search for _, search in stages(call)), MOST_TARGETS)
+
+
 Native = Searches | Direct
 
 NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
@@ -195,6 +200,7 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "fab": _fab,
     "square": _square,
     "autoattack": _autoattack,
+    "adaptive": _adaptive,
     "pma": lambda call: Searches((pma(call),)),
     "mm": lambda call: Searches((mm(call),), call.whole("targets")),
     "fast": lambda call: Searches(fast(call), MOST_TARGETS),

@@ -71,12 +71,14 @@ class Found(NamedTuple):
         forward_passes, backward_passes: what the searches needed, in samples; 0 if whoever runs them counts.
         drawn: which samples ended in the search that is made on some at random (`Search.sampled`), so survived all
             before it; None if there is no such search.
+        ended: number of the search, from 0, in which each sample ended; None without searches.
     """
 
     adv_inputs: Tensor
     forward_passes: int = 0
     backward_passes: int = 0
     drawn: list[bool] | None = None
+    ended: list[int] | None = None
 
 
 @dataclass(eq=False)
@@ -86,7 +88,7 @@ class _Open:
     batch: Batch
     adv_inputs: Tensor
     left: int
-    drawn: list[bool]
+    ended: list[int]
     forward_passes: int = 0
     backward_passes: int = 0
 
@@ -94,11 +96,11 @@ class _Open:
 def _opened(batch: Batch) -> _Open:
     count = len(batch.seeds)
     try:
-        return _Open(batch, batch.inputs.clone(), count, [False] * count)
+        return _Open(batch, batch.inputs.clone(), count, [0] * count)
     except torch.OutOfMemoryError:
         pass
     torch.cuda.empty_cache()
-    return _Open(batch, batch.inputs.clone(), count, [False] * count)
+    return _Open(batch, batch.inputs.clone(), count, [0] * count)
 
 
 @dataclass(eq=False)
@@ -172,15 +174,15 @@ class _Flow:
         self._memory, self._most_open = memory, open_batches
         self._open: deque[_Open] = deque()
         self._exhausted = False
-        self._draws = any(search.sampled for search in searches)
+        self._sampled = [search.sampled for search in searches]
 
     def results(self) -> Iterator[Found]:
         while True:
             self._admit()
             while self._open and self._open[0].left == 0:
                 done = self._open.popleft()
-                drawn = done.drawn if self._draws else None
-                yield Found(done.adv_inputs, done.forward_passes, done.backward_passes, drawn)
+                drawn = [self._sampled[number] for number in done.ended] if any(self._sampled) else None
+                yield Found(done.adv_inputs, done.forward_passes, done.backward_passes, drawn, done.ended)
             stage = self._next_stage()
             if stage is not None:
                 self._step(stage)
@@ -257,9 +259,9 @@ class _Flow:
         for origin, target, points in step.found:
             origin.adv_inputs.index_copy_(0, target, points)
             origin.left -= len(points)
-        if stage.search.sampled:
-            for row in set(range(len(stage.active))) - {*step.stays, *step.again}:
-                stage.active[row].origin.drawn[stage.active[row].row] = True
+        number = self._stages.index(stage)
+        for row in set(range(len(stage.active))) - {*step.stays, *step.again}:
+            stage.active[row].origin.ended[stage.active[row].row] = number
         again = [stage.active[row] for row in step.again]
         repeated = [sample for sample in again if sample.attempt + 1 < stage.search.attempts]
         stage.waiting.extendleft(_Sample(old.origin, old.row, old.attempt + 1) for old in reversed(repeated))

@@ -31,6 +31,23 @@ class GradientSource:
     backward_passes: int = 1
 
 
+OWN = GradientSource("its own gradients", lambda model: model)
+"""The evaluated model itself."""
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How the adaptive attack treats a model, decided on a few samples before it runs.
+
+    Attributes:
+        sources: where gradients come from, the best first; at least one.
+        hidden: whether the model's own gradients are worse than those of another source or than no gradients.
+    """
+
+    sources: tuple[GradientSource, ...]
+    hidden: bool = False
+
+
 @dataclass(frozen=True)
 class Through(Search[Any]):
     """Another search whose steps use the gradients and scores of `model`.

@@ -89,6 +89,14 @@ def evaluate(
             "several. Default: pgd."
         ),
     ] = None,
+    adaptive: Annotated[
+        bool | None,
+        typer.Option(
+            "--adaptive",
+            help="Look for gradients that the model hides, and attack around that, within every budget of the battery.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -231,6 +239,7 @@ def evaluate(
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
     - `stein-bench evaluate resnet18 --attack PGD20 --norm L2 --eps 0.25,0.5`
     - `stein-bench evaluate resnet18 --battery standard`
+    - `stein-bench evaluate net.py:Defended --weights net.safetensors --attack pgd:eps=2/255 --adaptive`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --preset published`
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack
+from stein_bench.attacks.through import Strategy
 from stein_bench.data.samples import Samples, Workers, batches, to_device
 from stein_bench.errors import RunError
 from stein_bench.guard import draws_random_numbers, model_untouched
@@ -79,6 +80,7 @@ class Evaluated:
         setting: what all variants share.
         attack_model: is attacked in place of `model`, which still verifies; None: `model` itself.
         batch_dependent: whether the model evaluates with batch statistics.
+        strategies: of adaptive attacks, by label.
         done: units that need not be recomputed.
         keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
     """
@@ -90,6 +92,7 @@ class Evaluated:
     batch_dependent: bool = False
     done: Collection[UnitKey] = frozenset()
     keeper: Keeper | None = None
+    strategies: Mapping[str, Strategy] = field(default_factory=dict)
 
     @cached_property
     def independent(self) -> bool:
@@ -105,6 +108,8 @@ class Evaluated:
 
     def attacked_by(self, attack: Attack) -> nn.Module:
         """Return the model that `attack` makes its passes on."""
+        if attack.label in self.strategies:
+            return self.model
         chosen = (attack.surrogate, self.attack_model)
         return next((model for model in chosen if model is not None), self.model)
 

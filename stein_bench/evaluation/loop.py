@@ -23,12 +23,12 @@ from stein_bench.evaluation.outcomes import (
     WholeBatchError,
     clean_columns,
     corruption_columns,
-    drawn_column,
     fatal,
     in_parts,
     judged,
     message_of,
     out_of_memory,
+    search_columns,
     seconds_since,
 )
 from stein_bench.evaluation.refilled import refilled_phase
@@ -110,7 +110,7 @@ def _attack_columns(evaluated: Evaluated, attack: Attack, kept: Kept, batch: Loa
     counting = CountingModel(evaluated.attacked_by(attack))
     with model_untouched(counting):
         found = _attacked(counting, evaluated, attack, batch)
-    columns = judged(evaluated, attack, batch, found.adv_inputs) | drawn_column(found)
+    columns = judged(evaluated, attack, batch, found.adv_inputs) | search_columns(attack, found)
     if evaluated.batch_dependent:
         kept.add(batch.indices, batch.inputs, found.adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
@@ -121,7 +121,7 @@ def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: Loa
     return attack.find(
         model, batch.inputs, batch.labels, setting.task,
         classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids),
-        batch_dependent=evaluated.batch_dependent,
+        batch_dependent=evaluated.batch_dependent, strategy=evaluated.strategies.get(attack.label),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
@@ -17,7 +18,7 @@ from stein_bench.errors import RunError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
-from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, Columns, numbered
+from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, ENDED, Columns, numbered
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
@@ -44,6 +45,11 @@ class CountingModel(nn.Module):
         if outputs.requires_grad:
             outputs.register_hook(lambda _: self._count_backward(samples))  # type: ignore[no-untyped-call]
         return outputs
+
+    def add_passes(self, forward: int, backward: int) -> None:
+        """Count passes through the model that its own forward method did not see."""
+        self.forward_passes += forward
+        self.backward_passes += backward
 
     def _count_backward(self, samples: int) -> None:
         self.backward_passes += samples
@@ -105,9 +111,12 @@ def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs:
     return columns
 
 
-def drawn_column(found: Found) -> Columns:
-    """Return which samples ended in a search made on a random subset, as a column; none if there is no such search."""
-    return {} if found.drawn is None else {DRAWN: np.array(found.drawn, np.bool_)}
+def search_columns(attack: Attack, found: Found) -> Columns:
+    """Return which samples ended in a search made on a random subset, and for an adaptive attack in which search."""
+    columns: Columns = {} if found.drawn is None else {DRAWN: np.array(found.drawn, np.bool_)}
+    if attack.name == ADAPTIVE and found.ended is not None:
+        columns[ENDED] = np.array(found.ended, np.int16)
+    return columns
 
 
 def message_of(error: Exception) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.search import Batch
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch
-from stein_bench.evaluation.outcomes import drawn_column, joined, judged, message_of, seconds_since
+from stein_bench.evaluation.outcomes import joined, judged, message_of, search_columns, seconds_since
 from stein_bench.evaluation.units import Columns, Unit
 from stein_bench.guard import model_untouched
 
@@ -31,6 +31,7 @@ def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
     results = attack.run_refilled(
         maker, source.batches(), setting.task,
         classes=setting.classes, shape=setting.samples.shape, memory=setting.memory,
+        strategy=evaluated.strategies.get(attack.label),
     )  # fmt: skip
     while True:
         started, read_before = time.perf_counter(), source.seconds
@@ -39,7 +40,8 @@ def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
                 found = next(results, None)
             if found is None:
                 return
-            columns = _judged_in_parts(evaluated, attack, source.in_work[0][1], found.adv_inputs) | drawn_column(found)
+            columns = _judged_in_parts(evaluated, attack, source.in_work[0][1], found.adv_inputs)
+            columns |= search_columns(attack, found)
         except _UnreadableDataError as unreadable:
             raise unreadable.error from None
         except Exception as error:  # noqa: BLE001 - whatever it is, the other attacks go on

@@ -13,10 +13,13 @@ from functools import partial
 
 from torch import nn
 
+from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.config import RunConfig
 from stein_bench.data.samples import Samples
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
+from stein_bench.evaluation.adaptive import find_strategy, hidden_diagnostics
+from stein_bench.evaluation.adaptive_result import with_adaptive
 from stein_bench.evaluation.assemble import variant_result
 from stein_bench.evaluation.attack_choice import with_attack_network, with_attacked_surrogate
 from stein_bench.evaluation.attack_network import attack_network
@@ -239,6 +242,12 @@ def _run_variant(
             model, plan.attack_network, batch_size, batch_dependent=batch_dependent, probabilities=probabilities
         )
         evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
+        found = {
+            attack.label: find_strategy(evaluated, attack, attacked, progress)
+            for attack in plan.attacks
+            if attack.name == ADAPTIVE
+        }
+        evaluated = replace(evaluated, strategies={label: strategy for label, (strategy, _) in found.items()})
         for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
                 for unit in computed:
@@ -247,7 +256,9 @@ def _run_variant(
                         journal.add(unit)
                     display.show(unit)
         result = variant_result(plan, variant, built, units)
+        result = with_adaptive(result, plan, {label: info for label, (_, info) in found.items()}, units)
         checks = model_checks(plan, evaluated, probabilities, progress)
+        checks += hidden_diagnostics(variant.label, [info for _, info in found.values()])
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
     return result, [*checks, *batch_diagnostics(result)]

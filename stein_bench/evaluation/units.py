@@ -24,6 +24,8 @@ DISTANCE = "distance"
 """The column with the distance of the adversarial input, within eps or not."""
 DISAGREES = "disagrees"
 """The column with the samples on which the attack network's own verdict differs from the verified one."""
+ENDED = "ended"
+"""The column with the number of the search in which a sample of an adaptive attack ended."""
 DRAWN = "drawn"
 """The column with the samples that ended in a search made on a random subset, see `Found.drawn`."""
 

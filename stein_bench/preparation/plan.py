@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.attacks.attack import Attack, resolve_attacks
+from stein_bench.attacks.adaptive_choice import with_adaptive_attacks
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.refill import OPEN_BATCHES
 from stein_bench.attacks.suitability import check_attacks, check_tasks
@@ -143,6 +144,8 @@ def prepare(config: RunConfig) -> Plan:
     """
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
     attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
+    if config.adaptive:
+        attacks = with_adaptive_attacks(attacks)
     device = _device(config.device)
     _check_attack_precision(config, device)
     weights = existing_weights(config.weights, config.weights_key)

@@ -282,6 +282,60 @@ class Outcomes(Part):
     class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="segmentation only")
 
 
+class TriedSource(Part):
+    """A source of gradients that was tried on a few samples before an adaptive attack."""
+
+    name: str
+    broken: int = Field(description="number of the probed samples that short attacks broke with it")
+
+
+class SurrogateInfo(Part):
+    """An operation of the model that got a surrogate gradient, and where its code calls it."""
+
+    operation: str
+    file: str | None = Field(description="name of the file")
+    line: int | None
+
+
+class SearchInfo(Part):
+    """One search of an adaptive attack, made on the samples that survived the earlier ones."""
+
+    search: str
+    source: str = Field(description="the source of its gradients or scores")
+    broken: int = Field(description="samples, correct on the clean input, that it broke")
+    lowered: float | None = Field(
+        default=None,
+        description="share of all samples that it broke and no other attack within the budget did: so much it lowers the "
+        "worst case; null if there are no other attacks",
+    )
+
+
+class AdaptiveInfo(Part):
+    """How an adaptive attack treated the model, and what that changed."""
+
+    attack: str = Field(description="its label")
+    hidden: bool = Field(
+        description="whether the model's own gradients are clearly worse than those of another source, or than none"
+    )
+    probed: int = Field(description="number of samples, correct on the clean input, on which the sources were tried")
+    tried: list[TriedSource]
+    failed: dict[str, str] | None = Field(
+        default=None, exclude_if=is_none, description="sources that do not work on this model → why"
+    )
+    used: list[str] = Field(description="sources that were used, the best first")
+    differs_with_gradients: bool = Field(
+        description="whether the model has other outputs for the same input when gradients are wanted"
+    )
+    logits_before: str = Field(description="the operation before which logits were read; empty for the outputs")
+    replaced: list[SurrogateInfo]
+    searches: list[SearchInfo] = Field(default_factory=list)
+    robust_accuracy: Share | None = Field(default=None, description="under the adaptive attack alone")
+    others: Share | None = Field(
+        default=None, description="worst case of the other attacks within its budget; null if there are none"
+    )
+    together: Share | None = Field(default=None, description="worst case with it")
+
+
 class Effect(Part):
     """A difference of two accuracies (or, for the interaction, of two such differences) on the same samples."""
 
@@ -354,6 +408,9 @@ class VariantResult(Part):
     shrinkage: list[LayerShrinkage] = Field(
         default_factory=list,
         description="by layer from input to output; of the running moments, also under batch statistics",
+    )
+    adaptive: list[AdaptiveInfo] | None = Field(
+        default=None, exclude_if=is_none, description="of each adaptive attack; omitted without one"
     )
     effects: list[Effect] = Field(
         default_factory=list,

@@ -67,6 +67,7 @@ class Relaxed(nn.Module):
             return tape.tensors[index].reshape(outputs.shape).float() / self.reading.temperature
         replay = Replay(tape, transformation(tape) if self.bypass else None)
         replay.run(inputs)
+        _count_replay(self.model, len(inputs))
         return replay.value(index).reshape(outputs.shape).float() / self.reading.temperature
 
     def _index(self, tape: Tape, outputs: Tensor) -> int | None:
@@ -74,6 +75,15 @@ class Relaxed(nn.Module):
         if self.reading.back is not None and self.reading.back < len(found):
             return found[-1 - self.reading.back]
         return tape.place(outputs)
+
+
+def _count_replay(model: nn.Module, samples: int) -> None:
+    """Tell a model that counts its passes of a replay, forwards and backwards."""
+    inner = getattr(model, "model", None)  # behind a view of two logits
+    for found in (model, inner):
+        if hasattr(found, "add_passes"):
+            found.add_passes(samples, samples)
+            return
 
 
 def transformation(tape: Tape) -> dict[int, int]:

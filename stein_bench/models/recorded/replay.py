@@ -95,7 +95,7 @@ class Replay:
         first = operands[0] if operands and isinstance(operands[0], Tensor) else None
         if entry.writes and name in (*SAME, *STEPS):
             first = self._before
-        if name in SAME:
+        if name in SAME or name == "detach":
             return first
         if name in STEPS:
             return None if first is None else soft_step(first) if name == "heaviside" else soft_sign(first)
@@ -112,9 +112,8 @@ class Replay:
         if name == "where" and len(operands) == 3:
             condition, yes, no = operands
             return no + condition * (yes - no) if _has_gradient(condition) else None
-        if name in ("div", "floor_divide", "bitwise_right_shift", "__rshift__") and len(operands) > 1:
-            if name == "div" and entry.kwargs.get("rounding_mode") is None:
-                return None
+        rounds = name != "div" or entry.kwargs.get("rounding_mode") is not None
+        if name in ("div", "floor_divide", "bitwise_right_shift", "__rshift__") and len(operands) > 1 and rounds:
             by = operands[1]
             return None if first is None else first / (2**by if "shift" in name else by)
         if name == "bitwise_and":
@@ -201,8 +200,13 @@ class Replay:
     def _make_room(self, entry: Entry, args: Any) -> None:
         """Let an operation write into a copy, so that no value that the backward pass needs is lost."""
         target = entry.args[0]
-        self._before = self.value(target.index) if isinstance(target, Ref) else None
-        if isinstance(target, Ref) and not self.tape.shares_memory(target.index):
+        if isinstance(target, Ref) and entry.name.removesuffix("_") in (*SAME, *STEPS):
+            self._before = self.value(target.index).clone()  # the operation changes the tensor itself
+        if not isinstance(target, Ref):
+            return
+        if self.tape.shares_memory(target.index):
+            _ = self.values[target.index].grad_fn  # lets autograd learn that another view was written to
+        else:
             self.values[target.index] = self.values[target.index].clone()
 
     def _arguments(self, entry: Entry) -> Any:

@@ -138,7 +138,7 @@ class Tape(TorchDispatchMode):
                 self._add(tensor)
         entry = Entry(func, *before, self._referred(result), outputs, None, writes)
         if entry.name in self._named:
-            entry.site = _site()
+            entry.site = calling_site()
         if is_random(func):  # its values are wanted as they are now; later operations may change them in place
             entry.values = [tensor.clone() for tensor in outputs]
         for tensor in flat:
@@ -221,7 +221,7 @@ class Tape(TorchDispatchMode):
             if other.shape == tensor.shape and other.is_floating_point() and other.device == tensor.device:
                 if correlation(other, tensor) >= ALIKE:
                     place = self._add(tensor)
-                    self.entries.append(Entry(None, (Ref(index),), {}, Ref(place), [tensor.clone()], _site()))
+                    self.entries.append(Entry(None, (Ref(index),), {}, Ref(place), [tensor.clone()], calling_site()))
                 return
 
 
@@ -264,7 +264,7 @@ def is_random(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in func.tags and "attention" not in str(func)
 
 
-def _site() -> Site | None:
+def calling_site() -> Site | None:
     """Return the innermost line of code that is neither torch's nor this package's own."""
     return next(_frames(), None)
 

@@ -15,6 +15,7 @@ from stein_bench.comparison.contrasts import contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.normalization.names import USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
+from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import effect_tables
 from stein_bench.render.report.groups import group_notes, group_tables
@@ -197,6 +198,7 @@ def _notes(report: Report) -> Iterator[str]:
             f"† random noise, not an attack: {what} on the corrupted input alone, mean of "
             f"{' or '.join(map(str, draws))} draws; not part of the worst case"
         )
+    yield from adaptive_notes(report)
     surrogates = [str(a.params["surrogate"]) for v in report.variants for a in v.attacks if "surrogate" in a.params]
     for surrogate in dict.fromkeys(surrogates):
         yield f"transfer: crafted on {surrogate}, only shown to the evaluated model"

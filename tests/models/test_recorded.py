@@ -1,0 +1,222 @@
+"""Forward passes that are recorded without gradients and replayed with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
+from stein_bench.models.recorded.relaxed import Reading, Relaxed, read_logits, surrogates
+from stein_bench.models.smoothed import Smoothed
+
+
+class Network(nn.Module):
+    """A linear layer behind a function of the images, and before one of its outputs."""
+
+    def __init__(
+        self, images: Callable[[Tensor], Tensor] = lambda x: x, outputs: Callable[[Tensor], Tensor] = lambda z: z
+    ) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(48, 5)
+        self.images, self.outputs = images, outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outputs(self.linear(self.images(x).flatten(1)))
+
+
+def images(count: int = 6) -> Tensor:
+    return torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+
+def gradient(model: nn.Module, x: Tensor, toward: int = 0) -> Tensor:
+    points = x.clone().requires_grad_(True)
+    (found,) = torch.autograd.grad(model(points)[:, toward].sum(), points)
+    return found
+
+
+def relaxed(network: nn.Module, *, bypass: bool = False) -> Relaxed:
+    network.eval().requires_grad_(False)
+    return Relaxed(network, read_logits(network, images()), bypass=bypass)
+
+
+def jpeg(x: Tensor) -> Tensor:
+    from PIL import Image
+
+    found = []
+    for array in (255 * x.detach()).round().byte().permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(array).save(file, "PNG")
+        found.append(np.asarray(Image.open(file), dtype=np.float32) / 255)
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+
+
+def in_place(x: Tensor) -> Tensor:
+    copy = x.clone()
+    copy.mul_(4).round_().div_(4)
+    return copy
+
+
+def by_parts(x: Tensor) -> Tensor:
+    result = torch.zeros_like(x)
+    with torch.no_grad():
+        for row in range(len(x)):
+            result[row, :, :2] = x[row, :, :2]
+            result[row, :, 2:] = x[row, :, 2:]
+    return result
+
+
+def in_a_buffer(x: Tensor) -> Tensor:
+    result = torch.zeros(len(x), 3, 4, 4)  # does not depend on the input until it is written to
+    upper, lower = result[:, :, :2], result[:, :, 2:]
+    upper.copy_(x[:, :, :2].detach())
+    lower.copy_(x[:, :, 2:].detach())
+    return result
+
+
+class Zeros(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return torch.zeros_like(gradient)
+
+
+IDENTITIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "round": lambda x: torch.round(20 * x) / 20,
+    "floor": lambda x: torch.floor(20 * x) / 20,
+    "in place": in_place,
+    "bytes": lambda x: (255 * x).to(torch.uint8).float() / 255,
+    "whole numbers": lambda x: (((255 * x).long() // 4) * 4 + 2) / 255,
+    "shifted": lambda x: ((255 * x).to(torch.uint8) >> 3 << 3).float() / 255,
+    "rounding mode": lambda x: torch.div(x, 0.05, rounding_mode="floor") * 0.05,
+    "looked up": lambda x: torch.linspace(0, 1, 20)[torch.bucketize(x, torch.linspace(0.025, 0.975, 19))],
+    "NumPy": lambda x: torch.from_numpy(np.round(20 * x.detach().numpy()) / 20),
+    "shared memory": lambda x: torch.from_numpy(x.detach().numpy()),
+    "files": jpeg,
+    "detach": lambda x: x.detach(),
+    "data": lambda x: x.data,
+    "no_grad": torch.no_grad()(lambda x: 1 * x),
+    "inference mode": torch.inference_mode()(lambda x: 1 * x),
+    "zero gradients": Zeros.apply,
+    "noise for attacks": lambda x: torch.rand_like(x) if x.requires_grad else x,
+    "other mode": lambda x: x.flip(0) if torch.is_grad_enabled() else x,
+    "row by row": by_parts,
+    "a buffer": in_a_buffer,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_functions_close_to_the_identity_get_its_gradient(name: str) -> None:
+    """For a linear network that gradient is a row of its weights, whatever the functions before it hide."""
+    network = Network(IDENTITIES[name]).eval().requires_grad_(False)
+    model = Relaxed(network, Reading())
+    with torch.no_grad():
+        outputs = network(images())
+    assert torch.equal(model(images().requires_grad_(True)).detach(), outputs)
+    expected = network.linear.weight[0].expand(6, -1)
+    found = gradient(model, images()).flatten(1)
+    slope = (found / expected).mean(dim=1, keepdim=True)  # that of a least-squares line where values were looked up
+    assert torch.allclose(found / slope, expected, rtol=2e-3, atol=2e-3)
+    assert bool(((slope > 0.9) & (slope < 1.1)).all())
+
+
+OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda z: torch.softmax(500 * z, dim=1),
+    "log-softmax": lambda z: torch.log_softmax(100 * z, dim=1),
+    "one-hot": lambda z: F.one_hot(z.argmax(dim=1), 5).float(),
+    "maximum": lambda z: (z == z.amax(dim=1, keepdim=True)).float(),
+    "clipped": lambda z: torch.softmax(z, dim=1).clamp(1e-3, 1 - 1e-3),
+    "tiny": lambda z: 1e-6 * z,
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_logits_are_read_before_what_hides_them(name: str) -> None:
+    network = Network(outputs=OUTPUTS[name])
+    reading = read_logits(network.eval(), images())
+    assert reading.back is not None
+    assert reading.operation
+    found = gradient(relaxed(network), images()).flatten(1) * reading.temperature
+    assert torch.allclose(found, network.linear.weight[0].expand(6, -1), atol=1e-6)
+
+
+def test_logits_of_a_plain_network_are_its_outputs() -> None:
+    network = Network()
+    assert read_logits(network, images()).operation == ""
+    assert surrogates(network, images()) == []
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_sound_networks_keep_outputs_and_gradients(name: str) -> None:
+    network = timm.create_model(name, num_classes=7).eval().requires_grad_(False)
+    x = torch.rand(2, 3, *network.default_cfg["input_size"][1:])
+    assert torch.equal(gradient(Relaxed(network, Reading()), x), gradient(network, x))
+
+
+def test_a_ripple_on_the_images_is_bypassed() -> None:
+    network = Network(lambda x: x + 0.004 * torch.sin(2000 * x))
+    expected = network.linear.weight[0].expand(6, -1)
+    assert not torch.allclose(gradient(relaxed(network), images()).flatten(1), expected, atol=0.1)
+    found = gradient(relaxed(network, bypass=True), images()).flatten(1)
+    assert float(F.cosine_similarity(found, expected).min()) > 0.9999
+
+
+def test_smoothing_averages_a_ripple_away_and_no_gradient_depends_on_the_batch() -> None:
+    network = Network(lambda x: x + 0.004 * torch.sin(2000 * x)).eval().requires_grad_(False)
+    model = Smoothed(network, (3, 4, 4), sigma=0.01, draws=128)
+    expected = network.linear.weight[0].expand(6, -1)
+    found = gradient(model, images()).flatten(1)
+    own = gradient(network, images()).flatten(1)
+    assert (
+        float(F.cosine_similarity(found, expected).mean())
+        > 0.7
+        > 0.5
+        > float(F.cosine_similarity(own, expected).mean())
+    )
+    assert torch.allclose(gradient(model, images()[2:4]), gradient(model, images())[2:4], rtol=1e-4)
+
+
+def test_steps_get_the_gradient_of_a_smooth_step() -> None:
+    for step in (torch.sign, lambda x: (x > 0.5).float(), lambda x: torch.heaviside(x - 0.5, torch.ones(()))):
+        found = gradient(relaxed(Network(step)), images()).flatten(1)
+        assert bool((found.sign() == Network().linear.weight[0].sign().expand(6, -1)).all())
+
+
+def test_random_numbers_are_those_of_the_forward_pass() -> None:
+    network = Network(lambda x: x + torch.randn_like(x).mul_(0.1)).eval().requires_grad_(False)
+    torch.manual_seed(3)
+    expected = network(images())
+    torch.manual_seed(3)
+    assert torch.equal(Relaxed(network, Reading())(images().requires_grad_(True)).detach(), expected)
+
+
+def test_places_that_cut_the_gradient_are_named() -> None:
+    places = {name: cuts(Network(function), images()) for name, function in IDENTITIES.items()}
+    assert [one.operation for one in places["detach"]] == ["detach"]
+    assert [one.operation for one in places["no_grad"]] == ["no_grad"]
+    assert [one.operation for one in places["zero gradients"]] == ["autograd function Zeros"]
+    site = places["zero gradients"][0].site
+    assert site is not None
+    assert site.file == __file__
+    rounded = surrogates(Network(in_place), images())
+    assert [one.operation for one in rounded] == ["round"]
+    assert rounded[0].site is not None
+    assert "round_()" in open(__file__).read().splitlines()[rounded[0].site.line - 1]
+
+
+def test_other_outputs_when_gradients_are_wanted_are_noticed() -> None:
+    assert differs_with_gradients(Network(IDENTITIES["noise for attacks"]), images())
+    assert differs_with_gradients(Network(IDENTITIES["other mode"]), images())
+    assert not differs_with_gradients(Network(), images())
+    assert not differs_with_gradients(Network(lambda x: x + torch.randn_like(x)), images())
