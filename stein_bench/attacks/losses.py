@@ -77,7 +77,8 @@ def loss_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
-    Without `backward` there is only a forward pass, and the gradient is zero.
+    Without `backward` there is only a forward pass, and the gradient is zero. It is zero as well where the model hides
+    it (``torch.no_grad()``, ``detach()``).
     Under batch statistics (`batch_dependent`) the gradient includes the paths through the other samples of the batch,
     and the model gets the whole batch. Otherwise each sample gets its own gradient, and the model gets `chunks`.
     """
@@ -101,8 +102,15 @@ def _loss_gradient(
         logits = model(points)
         losses = loss(logits, labels, targets)
         total = losses.sum()
-    (gradient,) = torch.autograd.grad(total, points)
-    return gradient, logits.detach(), losses.detach()
+    return _slope(total, points), logits.detach(), losses.detach()
+
+
+def _slope(total: Tensor, points: Tensor) -> Tensor:
+    """Return the gradient of `total` with respect to `points`: zero if the network hides it."""
+    if not total.requires_grad:
+        return torch.zeros_like(points)
+    (gradient,) = torch.autograd.grad(total, points, allow_unused=True)
+    return torch.zeros_like(points) if gradient is None else gradient
 
 
 def _at(logits: Tensor, classes: Tensor) -> Tensor:

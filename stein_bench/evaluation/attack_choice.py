@@ -92,7 +92,9 @@ def _pass(model: nn.Module, inputs: Tensor) -> None:
     """Run a forward and a backward pass, as an attack does."""
     with model_untouched(model), torch.enable_grad():
         inputs = inputs.detach().requires_grad_(True)
-        torch.autograd.grad(model(inputs).sum(), inputs)
+        outputs: Tensor = model(inputs)
+        if outputs.requires_grad:  # not if the model hides its gradients
+            torch.autograd.grad(outputs.sum(), inputs, allow_unused=True)
 
 
 def _memory_format(plan: Plan, evaluated: Preprocessed, how: AttackNetworkInfo, batch_size: int) -> MemoryFormat:

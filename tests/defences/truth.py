@@ -1,10 +1,10 @@
 """The robust accuracy of every network of the zoo, by attacks that know the defence.
 
-``python -m tests.defences.truth [NAME …]`` prints what is written down in `TRUTH`. None of the searches is one of stein-bench's
-except for Square: targeted and untargeted ascent on the difference of two logits, from several random starts, through a
-version of the network that is opened by hand. Its forward pass is the defence's, so that the search sees what
-the defence does, but the derivative of each masking step is replaced (BPDA; Athalye, Carlini, Wagner 2018, section 4.1),
-and random steps are averaged over (EOT; section 4.2). Samples count as broken by what the defence itself then returns.
+``python -m tests.defences.truth [NAME …]`` prints what `table.KNOWN` holds. None of the searches is one of
+stein-bench's except for Square: targeted and untargeted ascent on the difference of two logits, from several random
+starts, through a version of the network that is opened by hand. Its forward pass is the defence's, but the
+derivative of each masking step is replaced (BPDA; Athalye, Carlini, Wagner 2018, section 4.1), and random steps are
+averaged over (EOT; section 4.2). Samples count as broken by what the defence itself then returns.
 """
 
 from __future__ import annotations
