@@ -233,7 +233,8 @@ def main(names: list[str]) -> None:
     for defence in (*zoo.SOUND, *zoo.DEFENCES):
         if not names or defence.__name__ in names:
             value, each = (expected if defence in zoo.RANDOM else robust)(defence)
-            print(f"{defence.__name__:18} {value:.3f}", each, flush=True)
+            sys.stdout.write(f"{defence.__name__:18} {value:.3f} {each}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class Net(nn.Module):
                 return self.linear(x.flatten(1))
         if self.how == "detached":
             return self.linear(x.detach().flatten(1))
+        if self.how == "heaviside":
+            return self.linear(torch.heaviside(x - 0.5, torch.ones(())).flatten(1))
         if self.how == "raising":
             return self.linear(Raising.apply(x).flatten(1))
         return self.linear(x.flatten(1))
@@ -67,6 +69,12 @@ def test_a_hidden_gradient_is_noted_and_no_attack_fails_of_it(tmp_path, how):
     assert {attack.status for attack in report.variants[0].attacks} == {"ok"}
     if report.variants[0].clean.accuracy:
         assert "input-gradients" in {check.name for check in report.diagnostics if check.status == "fail"}
+
+
+def test_a_function_without_a_derivative_hides_the_gradient_too(tmp_path):
+    report = run_evaluation(config(tmp_path, "heaviside", "pgd", "fab:steps=2"))
+    assert any(note.startswith("no gradient arrives at the input of ") for note in report.model.notes)
+    assert {attack.status for attack in report.variants[0].attacks} == {"ok"}
 
 
 def test_attacks_without_gradients_need_no_note(tmp_path):
