@@ -14,6 +14,9 @@ from stein_bench.tasks import Task
 MOST_TARGETS = 9
 """Maximum number of target classes of AutoAttack's targeted parts (Croce and Hein 2020, section 6)."""
 
+UNDERIVED = " is not implemented"
+"""Part of torch's message for a function without a derivative: "derivative for aten::heaviside is not implemented"."""
+
 Model = Callable[[Tensor], Tensor]
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -91,7 +94,8 @@ def loss_gradient(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradient of the summed loss with respect to `points`, the logits and the loss of each sample.
 
-    Without `backward` there is only a forward pass, and the gradient is zero.
+    Without `backward` there is only a forward pass, and the gradient is zero. It is zero as well where the model hides
+    it, see `slope`.
     Under batch statistics (`batch_dependent`) the gradient includes the paths through the other samples of the batch,
     and the model gets the whole batch. Otherwise each sample gets its own gradient, and the model gets `chunks`.
     """
@@ -115,8 +119,25 @@ def _loss_gradient(
         logits = model(points)
         losses = loss(logits, labels, targets)
         total = losses.sum()
-    (gradient,) = torch.autograd.grad(total, points)
-    return gradient, logits.detach(), losses.detach()
+    gradient = slope(total, points)
+    return torch.zeros_like(points) if gradient is None else gradient, logits.detach(), losses.detach()
+
+
+def slope(total: Tensor, points: Tensor) -> Tensor | None:
+    """Return the gradient of `total` with respect to `points`; None if there is none.
+
+    There is none behind ``torch.no_grad()`` or ``detach()``, nor through a function for which torch has no derivative
+    (``torch.heaviside``). Raises whatever else goes wrong.
+    """
+    if not total.requires_grad:
+        return None
+    try:
+        (gradient,) = torch.autograd.grad(total, points, allow_unused=True)
+    except RuntimeError as error:
+        if UNDERIVED in str(error):
+            return None
+        raise
+    return gradient
 
 
 def _at(logits: Tensor, classes: Tensor) -> Tensor:

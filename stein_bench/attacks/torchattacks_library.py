@@ -115,11 +115,40 @@ def run_library(
     # FAB flattens gradients with `view`, which fails on channels-last inputs.
     images = inputs.contiguous(memory_format=torch.contiguous_format)
     with library_guard(seed), torch.enable_grad():
-        attack = construct(info, params, model, classes=classes, seed=seed)
+        attack = construct(info, params, _Connected(model), classes=classes, seed=seed)
         adv_inputs: Tensor = attack(images, labels).detach()
     if info.method == "torchattacks.DeepFool":
         adv_inputs = (adv_inputs + OVER_THE_BOUNDARY * (adv_inputs - inputs)).clamp(0, 1)
     return adv_inputs.clamp(0, 1) if info.method in LEAVING_THE_BOX else _without_rounding(adv_inputs)
+
+
+class _Connected(nn.Module):
+    """A model whose outputs have a gradient, zero where the model hides it: without one the library raises an error."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training  # not `train`, which would reach the evaluated network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.model(inputs)
+        if outputs.requires_grad or not (inputs.requires_grad and torch.is_grad_enabled()):
+            return outputs
+        connected: Tensor = _Unmoved.apply(inputs, outputs)
+        return connected
+
+
+class _Unmoved(torch.autograd.Function):
+    """Outputs that do not depend on the inputs as far as the gradient goes."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, outputs: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs)
+        return outputs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, _gradient: Tensor) -> tuple[Tensor, None]:
+        return torch.zeros_like(ctx.saved_tensors[0]), None
 
 
 def _without_rounding(adv_inputs: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from stein_bench.attacks.losses import slope
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.attack_network import attack_network, is_evaluated, padded_sizes
 from stein_bench.evaluation.memory_format import FORMATS, MemoryFormat, faster_format, remembered_format
@@ -92,7 +93,7 @@ def _pass(model: nn.Module, inputs: Tensor) -> None:
     """Run a forward and a backward pass, as an attack does."""
     with model_untouched(model), torch.enable_grad():
         inputs = inputs.detach().requires_grad_(True)
-        torch.autograd.grad(model(inputs).sum(), inputs)
+        slope(model(inputs).sum(), inputs)
 
 
 def _memory_format(plan: Plan, evaluated: Preprocessed, how: AttackNetworkInfo, batch_size: int) -> MemoryFormat:

@@ -141,8 +141,11 @@ class _Pass(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         inputs, outputs = ctx.graph or _Pass.graph(ctx.saved_tensors[0], ctx.network)
         ctx.graph = None
-        with ctx.network.switches():
-            return torch.autograd.grad(outputs, inputs, gradient)[0], None
+        found = None
+        if outputs.requires_grad:  # not if the network hides its gradients
+            with ctx.network.switches():
+                (found,) = torch.autograd.grad(outputs, inputs, gradient, allow_unused=True)
+        return torch.zeros_like(inputs) if found is None else found, None
 
 
 def _many_programs() -> AbstractContextManager[object]:

@@ -38,7 +38,7 @@ from stein_bench.measures.published import with_published_metrics
 from stein_bench.memory import MemoryLimit
 from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.preparation.gradients import check_network_gradient
+from stein_bench.preparation.hidden_gradients import with_gradient_note
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.labels import position_note
 from stein_bench.preparation.plan import Plan, check_model, prepare
@@ -83,7 +83,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     plan = prepare(config)
     plan, blank = with_untrained(plan)
     classes = check_model(plan, blank)
-    check_network_gradient(plan.wrap(blank), plan.samples.shape, plan.source.spec)
+    plan = with_gradient_note(plan, blank)
     surrogate = plan_surrogate(plan, classes)
     plan = with_surrogate_notes(plan, surrogate)
     plan = replace(plan, samples=check_values(_with_position_note(plan, classes), progress))

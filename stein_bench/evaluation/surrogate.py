@@ -10,7 +10,7 @@ from stein_bench.evaluation.networks import build_network
 from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
-from stein_bench.preparation.gradients import check_network_gradient
+from stein_bench.preparation.hidden_gradients import check_shown_gradient
 from stein_bench.preparation.inputs import decide_scaling
 from stein_bench.preparation.plan import Plan, check_model
 from stein_bench.preparation.programs import check_program_options
@@ -50,7 +50,7 @@ def plan_surrogate(plan: Plan, classes: int) -> Plan | None:
     try:
         found, network = with_untrained(replace(_surrogate_plan(plan), attacks=transfers))
         outputs = check_model(found, network)
-        check_network_gradient(found.wrap(network), found.samples.shape, found.source.spec)
+        check_shown_gradient(found, network)
     except UsageError as error:
         raise UsageError(f"--surrogate {config.surrogate}: {error}") from error
     if outputs != classes:

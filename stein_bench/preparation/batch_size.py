@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stein_bench.attacks.losses import slope
 from stein_bench.errors import UsageError
 from stein_bench.guard import model_untouched, repeatable_backends
 
@@ -114,9 +115,7 @@ def run_pass(model: nn.Module, shape: tuple[int, ...], device: torch.device, sam
     with repeatable_backends(), model_untouched(model), torch.enable_grad():
         inputs = torch.zeros(samples, *shape, device=device, requires_grad=True)
         outputs: Tensor = model(inputs)
-        if outputs.requires_grad:  # not if the model hides its gradients
-            loss = F.log_softmax(outputs.reshape(samples, -1).float(), dim=1).sum()
-            torch.autograd.grad(loss, inputs)
+        slope(F.log_softmax(outputs.reshape(samples, -1).float(), dim=1).sum(), inputs)
 
 
 def activation_bytes(model: nn.Module, inputs: Tensor) -> int:

@@ -10,10 +10,9 @@ from stein_bench.errors import UsageError
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.models.program import Program
 from stein_bench.models.sources import ModelSource
-from stein_bench.preparation.gradients import check_gradient
+from stein_bench.preparation.gradients import gradient_arrives
 from stein_bench.preparation.variants import choose_variants
 
-CUT_OFF = "it was exported under torch.no_grad() or detaches its input; export it again without"
 TOLERANCE = 1e-3
 """Difference of two passes, relative to the largest output: kernels for other batch sizes round differently."""
 
@@ -53,7 +52,7 @@ def check_program(source: ModelSource, model: nn.Module, shape: tuple[int, ...],
         largest: the largest batch of the run.
 
     Raises:
-        UsageError: it fails, is in training mode, or hides the gradient of its input.
+        UsageError: it fails, forwards or backwards, or is in training mode.
     """
     if not isinstance(source, Program):
         return
@@ -67,7 +66,7 @@ def check_program(source: ModelSource, model: nn.Module, shape: tuple[int, ...],
             raise _in_training_mode(source, "returns other outputs for the same images: dropout is active")
         if _differ(outputs[1], whole[:1]) or _differ(outputs[2], whole[:2]):
             raise _in_training_mode(source, "mixes the images of a batch: BN uses the statistics of the batch")
-        check_gradient(model, images[:2], source.spec, CUT_OFF)
+        gradient_arrives(model, images[:2], source.spec)
 
 
 def _outputs(source: Program, model: nn.Module, images: Tensor) -> Tensor:

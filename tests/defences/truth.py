@@ -1,0 +1,241 @@
+"""The robust accuracy of every network of the zoo, by attacks that know the defence.
+
+``python -m tests.defences.truth [NAME …]`` prints what `table.KNOWN` holds. None of the searches is one of
+stein-bench's except for Square: targeted and untargeted ascent on the difference of two logits, from several random
+starts, through a version of the network that is opened by hand. Its forward pass is the defence's, but the
+derivative of each masking step is replaced (BPDA; Athalye, Carlini, Wagner 2018, section 4.1), and random steps are
+averaged over (EOT; section 4.2). Samples count as broken by what the defence itself then returns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stein_bench.attacks.losses import margin
+from stein_bench.attacks.refill import run_search
+from stein_bench.attacks.search import Batch
+from stein_bench.attacks.square import Square
+from stein_bench.tasks import Classification
+from tests.defences import zoo
+from tests.defences.weights import digits, weighted
+
+EPS = 0.2
+"""Radius of the Linf ball."""
+SAMPLES = 200
+"""First test images used."""
+STEPS = 100
+DRAWS = 200
+"""Draws over which the accuracy of a random network is averaged."""
+QUERIES = 5000
+
+
+class Straight(zoo.Trained):
+    """The defence with its `images` differentiated as if they were unchanged."""
+
+    defence: zoo.Trained
+
+    def images(self, x: Tensor) -> Tensor:
+        return x + (self.defence.images(x) - x).detach()
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.defence.features(x)
+
+
+class Averaged(Straight):
+    """Images differentiated as if they were a local mean."""
+
+    def images(self, x: Tensor) -> Tensor:
+        mean = functional.avg_pool2d(functional.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+        return mean + (self.defence.images(x) - mean).detach()
+
+
+class Steep(Straight):
+    """Black and white pixels differentiated as if they were a steep sigmoid."""
+
+    def images(self, x: Tensor) -> Tensor:
+        soft = torch.sigmoid(8 * (x - 0.5))
+        return soft + (self.defence.images(x) - soft).detach()
+
+
+class SoftSign(Straight):
+    """Binary features differentiated as if they were a sigmoid."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return x
+
+    def features(self, x: Tensor) -> Tensor:
+        soft = torch.sigmoid(3 * (zoo.Trained.features(self, x) - 0.3))
+        return soft + (self.defence.features(x) - soft).detach()
+
+
+class AllFeatures(Straight):
+    """The largest features differentiated as if all were kept."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return x
+
+    def features(self, x: Tensor) -> Tensor:
+        every = zoo.Trained.features(self, x)
+        return every + (self.defence.features(x) - every).detach()
+
+
+class Itself(Straight):
+    """The defence's own derivative."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return self.defence.images(x)
+
+
+OPENED: dict[type[zoo.Trained], tuple[type[zoo.Trained], ...]] = {
+    zoo.RoundedPixels: (Straight,),
+    zoo.BytePixels: (Straight,),
+    zoo.LookupPixels: (Straight,),
+    zoo.BinaryPixels: (Straight, Steep),
+    zoo.SignFeatures: (SoftSign,),
+    zoo.JpegPixels: (Straight,),
+    zoo.MedianPixels: (Itself, Averaged),
+    zoo.SmoothedPixels: (Straight, Averaged),
+    zoo.SawtoothPixels: (Straight,),
+    zoo.SparseFeatures: (Itself, AllFeatures),
+    zoo.RandomNoise: (Itself,),
+    zoo.RandomShift: (Itself,),
+}
+"""Defence → its versions with another derivative. All others compute what the undefended network does."""
+
+OTHER_PREDICTIONS = (
+    zoo.RoundedLogits, zoo.RoundedSoftmax, zoo.RoundedPixels, zoo.LookupPixels, zoo.BinaryPixels, zoo.SignFeatures,
+    zoo.JpegPixels, zoo.MedianPixels, zoo.SmoothedPixels, zoo.SawtoothPixels, zoo.SparseFeatures,
+)  # fmt: skip
+"""Defences with predictions of their own: Square is tried on these as well."""
+
+
+def opened(defence: type[zoo.Trained]) -> Iterator[tuple[str, zoo.Trained]]:
+    """Yield the networks to search on, by name: the undefended one too, whose adversarial inputs often transfer."""
+    base = defence if defence in zoo.SOUND else zoo.Trained
+    if defence not in zoo.RANDOM:
+        yield "undefended", weighted(base)
+    for version in OPENED.get(defence, ()):
+        model = weighted_as(version)
+        model.defence = weighted(defence)
+        yield version.__name__, model
+
+
+def weighted_as(version: type[zoo.Trained]) -> zoo.Trained:
+    """Return a network with the weights of the undefended one."""
+    model = version(num_classes=10)
+    model.load_state_dict(weighted(zoo.Trained).state_dict())
+    return model.eval()
+
+
+def ascend(
+    model: nn.Module, x: Tensor, value: Callable[[Tensor], Tensor], seed: int, *, draws: int = 1, spread: float = 0.0
+) -> Iterator[Tensor]:
+    """Yield every tenth of the points of signed steps that lower `value` of the logits, of shrinking size.
+
+    Args:
+        model: to search on.
+        x: clean images; the start is a random point of their balls.
+        value: logits (n, K) → (n,).
+        seed: of the start and of the noise.
+        draws: gradients averaged per step.
+        spread: deviation of noise on the images, over which the gradient is averaged too.
+    """
+    torch.manual_seed(seed)
+    shift = torch.empty_like(x).uniform_(-EPS, EPS)
+    for step in range(STEPS):
+        point, slope = (x + shift).clamp(0, 1), torch.zeros_like(x)
+        if step % 10 == 9:
+            yield point
+        for _ in range(draws):
+            near = (point + spread * torch.randn_like(x)).requires_grad_(True)
+            slope += torch.autograd.grad(value(model(near)).sum(), near)[0]
+        size = EPS * 0.5 * (1 - step / STEPS) + 0.002
+        shift = (shift - size * slope.sign()).clamp(-EPS, EPS)
+    yield (x + shift).clamp(0, 1)
+
+
+Begin = Callable[[nn.Module, Tensor, Tensor], Iterator[Tensor]]
+"""Starts a search from (network, images, labels)."""
+
+
+def searches(draws: int) -> Iterator[Begin]:
+    """Yield searches: untargeted ones, one towards each other class, and an untargeted one with smoothed gradients."""
+    for seed in range(2):
+        yield lambda model, x, y, seed=seed: ascend(model, x, lambda z: margin(z, y), seed, draws=draws)  # type: ignore[misc]
+    for other in range(1, 10):
+        yield lambda model, x, y, other=other: ascend(  # type: ignore[misc]
+            model, x, lambda z: _at(z, y) - _at(z, (y + other) % 10), other, draws=draws
+        )
+    if draws == 1:
+        yield lambda model, x, y: ascend(model, x, lambda z: margin(z, y), 20, draws=8, spread=0.05)
+
+
+def _at(z: Tensor, classes: Tensor) -> Tensor:
+    return z.gather(1, classes[:, None]).squeeze(1)
+
+
+@torch.no_grad()
+def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return which samples are classified correctly."""
+    return model(x).argmax(dim=1) == y
+
+
+def robust(defence: type[zoo.Trained], samples: int = SAMPLES) -> tuple[float, dict[str, float]]:
+    """Return the robust accuracy of a defence that is not random, and that after the searches on each network."""
+    x, y = digits("test", samples)
+    model = weighted(defence)
+    left, after = right(model, x, y), {}
+    for name, bare in opened(defence):
+        for search in searches(1):
+            rows = left.nonzero().squeeze(1)
+            for point in search(bare, x[rows], y[rows]):
+                left[rows] &= right(model, point, y[rows])
+        after[name] = float(left.float().mean())
+    if defence in OTHER_PREDICTIONS:
+        rows = left.nonzero().squeeze(1)
+        left[rows] &= right(model, queried(model, x[rows], y[rows]), y[rows])
+        after["square"] = float(left.float().mean())
+    return float(left.float().mean()), after
+
+
+def queried(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Return the result of Square, which needs no gradient, from large windows on."""
+    search = Square(Classification(), "Linf", EPS, tuple(x.shape[1:]), QUERIES, 0.3)
+    return run_search(search, model, Batch.untargeted(x, y, list(range(len(x)))), batch_dependent=False)
+
+
+def expected(defence: type[zoo.Trained], samples: int = SAMPLES) -> tuple[float, dict[str, float]]:
+    """Return the expected robust accuracy of a random defence: each sample at the worst end point of its searches.
+
+    The end point is chosen by other draws than it is judged by.
+    """
+    x, y = digits("test", samples)
+    model, best, worst = weighted(defence), torch.full((samples,), 2.0), x.clone()
+    for _, bare in opened(defence):
+        for search in searches(20):
+            *_, end = search(bare, x, y)
+            torch.manual_seed(1)
+            rate = torch.stack([right(model, end, y) for _ in range(DRAWS)]).float().mean(dim=0)
+            worst[rate < best] = end[rate < best]
+            best = torch.minimum(rate, best)
+    torch.manual_seed(2)
+    found = torch.stack([right(model, worst, y) for _ in range(DRAWS)]).float().mean()
+    return float(found), {}
+
+
+def main(names: list[str]) -> None:
+    """Print the truth of the networks named, or of all."""
+    for defence in (*zoo.SOUND, *zoo.DEFENCES):
+        if not names or defence.__name__ in names:
+            value, each = (expected if defence in zoo.RANDOM else robust)(defence)
+            sys.stdout.write(f"{defence.__name__:18} {value:.3f} {each}\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
