@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from stein_bench.specs import Norm, ParameterValue
@@ -20,6 +21,8 @@ TRANSFER = "transfer."
 """Prefix of the names of attacks that are crafted on a surrogate."""
 L0_EPS = 10.0
 """Ten changed pixels: there is no usual value, so set your own."""
+USUAL_EPS: Mapping[str, float] = MappingProxyType({"Linf": LINF_EPS, "L2": L2_EPS, "L1": L1_EPS, "L0": L0_EPS})
+"""Default budgets of attacks in norms that are not their first."""
 
 
 @dataclass(frozen=True)

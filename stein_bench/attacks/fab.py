@@ -150,18 +150,21 @@ def onto_plane(points: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
     Every coordinate moves by min(λ·v, room), v being 1 for Linf and |slope| for L2, with the smallest λ that
     reaches the plane: the optimality condition of the projection. What a coordinate contributes is linear in λ up
     to its breakpoint room/v, so that sorting the breakpoints finds λ. If the box does not meet the plane, all
-    coordinates move as far as they can. Source: Croce and Hein (2020), section 3.1, equations (3) to (5).
+    coordinates move as far as they can. In L1 those with the steepest slope move as far as they can, one after the
+    other, until the plane is reached. Source: Croce and Hein (2020), section 3.1, equations (3) to (5).
 
     Args:
         points: (n, C, …) in [0, 1].
         slope: the plane's normal, of the same shape.
         gap: value of the linear function at `points`, (n,).
-        norm: ``Linf`` or ``L2``, in which the move is shortest.
+        norm: ``Linf``, ``L2`` or ``L1``, in which the move is shortest.
     """
     at, normal = points.flatten(1), slope.flatten(1)
     sign = -gap.sign()[:, None] * normal.sign()
     room = torch.where(sign > 0, 1 - at, at)
     weight = normal.abs()
+    if norm == "L1":
+        return (sign * _steepest_first(weight, room, gap.abs()[:, None])).view_as(points)
     speed = torch.ones_like(weight) if norm == "Linf" else weight
     breakpoints = (room / speed.clamp_min(1e-30)).clamp_max(ENDLESS)
     order = breakpoints.argsort(dim=1)
@@ -177,3 +180,13 @@ def onto_plane(points: Tensor, slope: Tensor, gap: Tensor, norm: str) -> Tensor:
     active = moving.gather(1, k) + (weight * speed).gather(1, order.gather(1, k))
     scale = ((wanted - behind) / active.clamp_min(1e-30)).clamp(0, ENDLESS)
     return (sign * torch.minimum(scale * speed, room)).view_as(points)
+
+
+def _steepest_first(weight: Tensor, room: Tensor, wanted: Tensor) -> Tensor:
+    """Return how far each coordinate moves so that the sum of weight·move is `wanted`, the heaviest ones first."""
+    weight, order = weight.sort(dim=1, descending=True)
+    room = room.gather(1, order)
+    gain = weight * room
+    left = wanted - (gain.cumsum(dim=1) - gain)
+    moves = torch.minimum((left / weight.clamp_min(1e-30)).clamp(0, ENDLESS), room)
+    return torch.zeros_like(room).scatter(1, order, moves)

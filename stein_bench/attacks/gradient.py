@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.geometry import TINY, direction, per_sample, project
+from stein_bench.attacks.geometry import TINY, per_sample, project, step_direction
 from stein_bench.attacks.losses import Loss, Model, loss_gradient, task_loss
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step, still_right
 from stein_bench.attacks.starts import RandomStarts
@@ -55,7 +55,7 @@ class PGD(Search[Iterates]):
 
     Attributes:
         task: defines loss, which is maximized, and success.
-        norm: ``Linf`` (signed steps) or ``L2`` (normalized steps).
+        norm: ``Linf`` (signed steps), ``L2`` (normalized steps) or ``L1`` (sparse steps).
         eps, alpha: radius of the ball and size of a step, in that norm.
         steps: number of gradient steps of an attempt, at least 1.
         start: perturbations to start from, or None for the clean inputs.
@@ -95,7 +95,7 @@ class PGD(Search[Iterates]):
             model, rows.current, rows.labels, rows.labels, self.loss(numbers),
             batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
         )  # fmt: skip
-        ahead = rows.current + self.alpha * direction(gradient, self.norm)
+        ahead = rows.current + self.alpha * step_direction(gradient, rows.current, self.norm, self.eps)
         moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps))
         return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
 
@@ -145,7 +145,7 @@ class MIFGSM(Search[Accelerated]):
         )
         size = gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
         velocity = self.decay * rows.velocity + gradient / per_sample(size, gradient)
-        ahead = rows.current + self.alpha * direction(velocity, self.norm)
+        ahead = rows.current + self.alpha * step_direction(velocity, rows.current, self.norm, self.eps)
         moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps), velocity=velocity)
         return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
 

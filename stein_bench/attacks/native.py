@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,9 +22,13 @@ from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
 from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
+from stein_bench.attacks.sparse import ONE_BALL, SHRINKING, SparseAPGD
 from stein_bench.attacks.square import Square
+from stein_bench.attacks.starts import RandomStarts
 from stein_bench.memory import MemoryLimit
 
+L1_RESTARTS, L1_TARGETS = 5, 5
+"""Restarts of APGD-CE and targets of APGD-T in AutoAttack in L1 (Croce and Hein 2021, section 5)."""
 
 @dataclass(frozen=True)
 class Searches:
@@ -86,15 +91,29 @@ def _mifgsm(call: Call) -> Searches:
     return Searches((search,))
 
 
-def _apgd(call: Call, loss: Loss, restarts: int) -> APGD:
+def _apgd(call: Call, loss: Loss, restarts: int) -> APGD | SparseAPGD:
     """Return untargeted auto-PGD from that many random starts."""
+    if call.norm == "L1":
+        return _sparse_apgd(call, loss, restarts)
     return APGD(
         call.task, loss, call.norm, call.eps, call.whole("steps"), call.starts(),
         attempts=restarts, batch_dependent=call.batch_dependent,
     )  # fmt: skip
 
 
-def _targeted_apgd(call: Call, loss: Loss, targets: int, restarts: int) -> APGD:
+def _sparse_apgd(call: Call, loss: Loss, restarts: int) -> SparseAPGD:
+    """Return auto-PGD in L1. Its starts are Gaussian: projected onto the first ball they are sparse.
+
+    Dense tasks take the best point of all that were evaluated, so that there all must lie within eps.
+    """
+    return SparseAPGD(
+        call.task, loss, call.eps, call.whole("steps"), RandomStarts("L2", math.sqrt(math.prod(call.shape))),
+        attempts=restarts, batch_dependent=call.batch_dependent,
+        radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING,
+    )  # fmt: skip
+
+
+def _targeted_apgd(call: Call, loss: Loss, targets: int, restarts: int) -> APGD | SparseAPGD:
     """Return auto-PGD towards each target class in turn, all classes once per restart."""
     attempts = restarts * call.target_count(targets)
     return replace(_apgd(call, loss, attempts), targeted=True)
@@ -114,23 +133,32 @@ def _square_search(call: Call, share: float) -> Square:
 
 
 def _apgd_ce(call: Call) -> Searches:
-    return Searches((_apgd(call, task_loss(call.task), call.whole("restarts")),))
+    return Searches((*_before_apgd(call), _apgd(call, task_loss(call.task), call.whole("restarts"))))
 
 
 def _apgd_dlr(call: Call) -> Searches:
-    return Searches((_apgd(call, dlr, call.whole("restarts")),))
+    return Searches((*_before_apgd(call), _apgd(call, dlr, call.whole("restarts"))))
 
 
 def _apgd_t(call: Call) -> Searches:
     targets = call.whole("targets")
-    return Searches((_targeted_apgd(call, targeted_dlr, targets, call.whole("restarts")),), targets)
+    attack = _targeted_apgd(call, targeted_dlr, targets, call.whole("restarts"))
+    return Searches((*_before_apgd(call), attack), targets)
+
+
+def _before_apgd(call: Call) -> tuple[Unperturbed, ...]:
+    """In L1 its first points lie beyond eps, also where the clean input is misclassified already."""
+    return _unless_wrong(call) if call.norm == "L1" else ()
+
+
+def _unless_wrong(call: Call) -> tuple[Unperturbed, ...]:
+    return () if call.batch_dependent else (Unperturbed(call.task),)
 
 
 def _fab_t(call: Call) -> Searches:
     targets = call.whole("targets")
     # FAB looks for the boundary also where the clean input is beyond it already.
-    unless_wrong = () if call.batch_dependent else (Unperturbed(call.task),)
-    return Searches((*unless_wrong, _fab_search(call, targets)), targets)
+    return Searches((*_unless_wrong(call), _fab_search(call, targets)), targets)
 
 
 def _fab(call: Call) -> Direct:
@@ -169,13 +197,15 @@ def _autoattack(call: Call) -> Searches:
     one start each, 100 steps, the min(9, K - 1) likeliest target classes, and for Square 5,000 queries, p = 0.8 and
     the window schedule of 10,000 queries. With fewer than four classes the targeted ratio is undefined: APGD-T
     then maximizes the logit difference z_t - z_y, for which signed and normalized steps have the same direction.
+    In L1 APGD-CE has five starts, and APGD-T the five likeliest target classes (Croce and Hein 2021, section 5).
     Samples that are misclassified without any perturbation are not attacked.
     """
     loss = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin
+    restarts, targets = (L1_RESTARTS, L1_TARGETS) if call.norm == "L1" else (1, MOST_TARGETS)
     searches = (
         Unperturbed(call.task),
-        _apgd(call, task_loss(call.task), 1),
-        _targeted_apgd(call, loss, MOST_TARGETS, 1),
+        _apgd(call, task_loss(call.task), restarts),
+        _targeted_apgd(call, loss, targets, 1),
         _fab_search(call, MOST_TARGETS),
         _square_search(call, FIRST_SHARE),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from stein_bench.attacks.attackinfo import AttackInfo
+from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.errors import UsageError, unknown_name
@@ -173,7 +173,7 @@ def eps_of(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
     own_name = info.eps_name or "eps"
     if "eps" in spec.params and own_name in spec.params and own_name != "eps":
         raise UsageError(f"attack {str(spec)!r} gives its budget twice, as eps and as {own_name}.")
-    default = info.default_eps if norm == info.norms[0] else 1.0
+    default = info.default_eps if norm == info.norms[0] else USUAL_EPS[norm]
     eps = spec.params.get("eps", spec.params.get(own_name, default))
     if isinstance(eps, bool | str):
         raise UsageError(f"eps in {str(spec)!r} must be a number, not {eps!r}.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stein_bench.attacks.geometry import TINY, per_sample, project
+from stein_bench.attacks.geometry import TINY, length, per_sample, project
 from stein_bench.attacks.losses import Model, margin
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.host import upload, upload_indices
@@ -75,10 +75,11 @@ class Square(Search[Proposals]):
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Proposals:
         """Draw the start and all random numbers."""
         view = batch.inputs.reshape(-1, *self._view)
-        start, _, draws = _LINF if self.norm == "Linf" else _L2
+        start, _, draws = _KINDS[self.norm]
         chances = _chances(batch.seeds, max(self.queries - 1, 1), draws(self._view), "windows")
+        first = view + start(view, batch.seeds, self.eps)
         return Proposals(
-            best=(view + start(view, batch.seeds, self.eps)).clamp(0, 1),
+            best=project(first, view, self.norm, self.eps) if self.norm == "L1" else first.clamp(0, 1),
             center=view,
             labels=batch.labels,
             lowest=torch.full((len(view),), torch.inf, device=view.device),
@@ -127,18 +128,18 @@ class Square(Search[Proposals]):
     def _proposed(self, best: Tensor, center: Tensor, chances: Tensor, side: int) -> Tensor:
         if not side:
             return best
-        propose = (_LINF if self.norm == "Linf" else _L2)[1]
+        propose = _KINDS[self.norm][1]
         return project(center + propose(best - center, side, self.eps, chances), center, self.norm, self.eps)
 
 
 def window_side(sides: Sequence[int], share: float, query: int, norm: str) -> int:
     """Return the window's side at that query (from 1): its area is p·(number of pixels), at least one pixel.
 
-    In L2 sides are odd and at least 3, if the image is that large.
+    In L2 and L1 sides are odd and at least 3, if the image is that large.
     """
     p = share * 0.5 ** float(sum(query > mark for mark in HALVINGS))
     side = max(round(math.pow(p * math.prod(sides), 1 / len(sides))), 1)
-    if norm == "L2":
+    if norm != "Linf":
         side = max(side, 3)
         side += 1 - side % 2
     return min(side, *sides)
@@ -187,65 +188,77 @@ def _linf_proposal(delta: Tensor, side: int, eps: float, chances: Tensor) -> Ten
     return flat.scatter(2, index, (eps * signs)[:, :, None].expand_as(index)).view_as(delta)
 
 
-def _l2_start(view: Tensor, seeds: Sequence[int], eps: float) -> Tensor:
+def _bumps(view: Tensor, seeds: Sequence[int], eps: float, norm: str) -> Tensor:
     """Return a grid of bumps with one sign per tile and channel, scaled to length eps."""
     sides = view.shape[2:]
     tile = max(min(sides) // 5, 1)
     grid = [size // tile for size in sides]
-    pattern = _bump_on(view.device, tile, len(sides), 0)
+    pattern = _bump_on(view.device, tile, len(sides), 0, norm)
     signs = _signs(upload(_chances(seeds, view.shape[1], math.prod(grid), "tiles"), view.device))
     delta = signs.view(*view.shape[:2], *grid)
     for axis in range(len(sides)):
         delta = delta.repeat_interleave(tile, dim=2 + axis)
     delta = delta * pattern.repeat(*grid)
     delta = F.pad(delta, [pad for i in reversed(range(len(sides))) for pad in (0, sides[i] - delta.shape[2 + i])])
-    size = delta.flatten(1).norm(dim=1).clamp_min(TINY)
-    return delta * per_sample(eps / size, delta)
+    return delta * per_sample(eps / length(delta, norm).clamp_min(TINY), delta)
 
 
-def _l2_proposal(delta: Tensor, side: int, eps: float, chances: Tensor) -> Tensor:
-    """Return `delta` with the energy of a second window and the unused budget moved into the first."""
+def _moved_energy(delta: Tensor, side: int, eps: float, chances: Tensor, norm: str) -> Tensor:
+    """Return `delta` with the energy of a second window and the unused budget moved into the first.
+
+    A channel's energy is its squared L2 norm or, in L1, its L1 norm times the number of channels: more than there is,
+    so that its projection onto the ball is sparse.
+    """
     sides, channels = delta.shape[2:], delta.shape[1]
     d = len(sides)
     into, away = _window(chances[:, :d], sides, side), _window(chances[:, d : 2 * d], sides, side)
     signs = _signs(chances[:, 2 * d : 2 * d + channels])
     axes = (chances[:, -1] * d).long().clamp_max(d - 1)
-    patterns = torch.stack([_bump_on(delta.device, side, d, axis).flatten() for axis in range(d)])[axes]
+    patterns = torch.stack([_bump_on(delta.device, side, d, axis, norm).flatten() for axis in range(d)])[axes]
     flat = delta.flatten(2)
     into, away = (window[:, None].expand(-1, channels, -1) for window in (into, away))
     inside = torch.zeros_like(flat).scatter(2, into, 1.0).scatter(2, away, 1.0)
-    unused = (eps**2 - flat.square().sum(dim=(1, 2))).clamp_min(0) / channels
-    energy = ((flat * inside).square().sum(dim=2) + unused[:, None]).sqrt()
+    order = 1 if norm == "L1" else 2
+    if order == 1:
+        unused = (eps - flat.abs().sum(dim=(1, 2))).clamp_min(0) / channels
+        energy = channels * ((flat * inside).abs().sum(dim=2) + unused[:, None])
+    else:
+        unused = (eps**2 - flat.square().sum(dim=(1, 2))).clamp_min(0) / channels
+        energy = ((flat * inside).square().sum(dim=2) + unused[:, None]).sqrt()
     old = flat.gather(2, into)
-    new = signs[:, :, None] * patterns[:, None] + old / old.norm(dim=2, keepdim=True).clamp_min(TINY)
-    new = new / new.norm(dim=2, keepdim=True).clamp_min(TINY) * energy[:, :, None]
+    new = signs[:, :, None] * patterns[:, None] + old / old.norm(order, dim=2, keepdim=True).clamp_min(TINY)
+    new = new / new.norm(order, dim=2, keepdim=True).clamp_min(TINY) * energy[:, :, None]
     return flat.scatter(2, away, 0.0).scatter(2, into, new).view_as(delta)
 
 
 @lru_cache(maxsize=256)
-def bump(side: int, dimensions: int, axis: int) -> Tensor:
-    """Return the pattern η of unit length for a window of that side: a bump in one half, its negative in the other.
+def bump(side: int, dimensions: int, axis: int, norm: str = "L2") -> Tensor:
+    """Return the pattern η of unit `norm` for a window of that side: a bump in one half, its negative in the other.
 
     The halves lie along `axis`. A bump grows from its border to its center: at depth M it is the sum over k ≤ M of
     1/(n + 1 - k)², n being half of its first side. Source: Andriushchenko et al. (2020), section 3.4, equation (2).
+    In L1 it is steeper, with fourth powers, and both bumps weigh the same (Croce and Hein 2021, appendix).
     """
-    half = side // 2
-    parts = [
-        sign * _bump((side,) * (dimensions - 1) + (rows,)) for sign, rows in ((1, half), (-1, side - half)) if rows
+    half, power = side // 2, 4 if norm == "L1" else 2
+    bumps = [
+        (sign, _bump((side,) * (dimensions - 1) + (rows,), power))
+        for sign, rows in ((1, half), (-1, side - half))
+        if rows
     ]
+    parts = [sign * part / (part.sum() if norm == "L1" else 1) for sign, part in bumps]
     pattern = torch.cat(parts, dim=-1).movedim(-1, axis)
-    normalized: Tensor = pattern / pattern.norm()
+    normalized: Tensor = pattern / (pattern.abs().sum() if norm == "L1" else pattern.norm())
     return normalized
 
 
 @lru_cache(maxsize=256)
-def _bump_on(device: torch.device, side: int, dimensions: int, axis: int) -> Tensor:
-    return upload(bump(side, dimensions, axis), device)
+def _bump_on(device: torch.device, side: int, dimensions: int, axis: int, norm: str) -> Tensor:
+    return upload(bump(side, dimensions, axis, norm), device)
 
 
-def _bump(sides: tuple[int, ...]) -> Tensor:
+def _bump(sides: tuple[int, ...], power: int) -> Tensor:
     n = max(sides) // 2
-    heights = torch.tensor([1 / (n + 1 - k) ** 2 for k in range(n + 1)]).cumsum(0)
+    heights = torch.tensor([1 / (n + 1 - k) ** power for k in range(n + 1)]).cumsum(0)
     away = [(torch.arange(1, size + 1) - (size // 2) - 1).abs() for size in sides]
     distance = torch.zeros(sides, dtype=torch.long)
     for axis, steps in enumerate(away):
@@ -253,13 +266,16 @@ def _bump(sides: tuple[int, ...]) -> Tensor:
     return heights[(n - distance).clamp_min(0)]
 
 
-_LINF: tuple[Start, Propose, Callable[[Sequence[int]], int]] = (
-    _linf_start,
-    _linf_proposal,
-    lambda shape: len(shape) - 1 + shape[0],
-)
-_L2: tuple[Start, Propose, Callable[[Sequence[int]], int]] = (
-    _l2_start,
-    _l2_proposal,
-    lambda shape: 2 * (len(shape) - 1) + shape[0] + 1,
-)
+_Kind = tuple[Start, Propose, Callable[[Sequence[int]], int]]
+
+
+def _bump_kind(norm: str) -> _Kind:
+    return partial(_bumps, norm=norm), partial(_moved_energy, norm=norm), lambda shape: 2 * len(shape) - 1 + shape[0]
+
+
+_KINDS: dict[str, _Kind] = {
+    "Linf": (_linf_start, _linf_proposal, lambda shape: len(shape) - 1 + shape[0]),
+    "L2": _bump_kind("L2"),
+    "L1": _bump_kind("L1"),
+}
+"""By norm: the start, the proposals, and how many uniform numbers a proposal for one sample (C, …) takes."""

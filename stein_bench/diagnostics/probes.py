@@ -53,7 +53,7 @@ class Probe:
         seeds: one per sample.
         task: defines loss and success.
         classes: number of the model's outputs.
-        norm, eps: the budget, ``Linf`` or ``L2``.
+        norm, eps: the budget, ``Linf``, ``L2`` or ``L1``.
         batch_dependent: whether the model evaluates with batch statistics.
     """
 

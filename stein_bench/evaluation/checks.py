@@ -56,7 +56,7 @@ def _checked_on(
 ) -> list[Diagnostic]:
     setting, variant, model = evaluated.setting, evaluated.variant, evaluated.model
     inputs, labels = plan.samples.batch(few)
-    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2")]
+    budgets = [(attack.norm, attack.eps) for attack in plan.attacks if attack.norm in ("Linf", "L2", "L1")]
     norm, eps = budgets[0] if budgets else ("Linf", LINF_EPS)
     probe = Probe(
         inputs.to(plan.device), labels.to(plan.device),

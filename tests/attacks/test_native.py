@@ -72,9 +72,10 @@ def test_every_native_attack_keeps_budget_and_box_on_images_and_volumes(
     model, inputs = network(shape=shape), torch.rand(6, *shape, generator=torch.Generator().manual_seed(2))
     inputs[0] = 0.0  # at the box's corner
     labels = model(inputs).argmax(dim=1)
-    attack = resolve_attack(spec_of(name, norm=norm, eps="0.1"))
+    eps = 1.0 if norm == "L1" else 0.1
+    attack = resolve_attack(spec_of(name, norm=norm, eps=str(eps)))
     adv = run(attack, model, inputs, labels, batch_dependent=batch_dependent)
-    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=0.1, respects_eps=attack.info.respects_eps)
+    verdicts = verify(model, inputs, adv, labels, TASK, norm=norm, eps=eps, respects_eps=attack.info.respects_eps)
     assert not verdicts.invalid.any()
     assert (verdicts.linf > 0).any()
 

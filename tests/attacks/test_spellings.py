@@ -245,7 +245,7 @@ def test_a_norm_for_all_goes_to_the_attacks_that_name_none(
             "--norm L2: attack fgsm is for Linf only. Leave the attack out, or name its norm, as in fgsm:norm=Linf.",
         ),
         (["cw"], "Linf", "--norm Linf: attack torchattacks.CW is for L2 only."),
-        (["pgd"], "L1", "--norm L1: attack pgd is for Linf and L2 only."),
+        (["pgd"], "L0", "--norm L0: attack pgd is for Linf, L2 and L1 only."),
         (["transfer.fgsm"], "L2", "--norm L2: attack transfer.fgsm is for Linf only."),
         (
             ["l2-pgd", "noise-gaussian"],
