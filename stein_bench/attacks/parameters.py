@@ -14,7 +14,7 @@ from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse
 ALPHA_FACTOR = 2.5
 """The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
-COUNTS = ("restarts", "targets", "queries", "seeds")
+COUNTS = ("restarts", "targets", "queries", "samples", "seeds")
 """Parameters of native attacks that must be at least 1."""
 
 REAL = ("c", "kappa", "lam")
@@ -29,7 +29,8 @@ SYNONYMS = {
     ),
     **dict.fromkeys(("stepsize", "absstepsize", "epsstep", "epsiter"), "alpha"),
     **dict.fromkeys(("nrestarts", "numrestarts", "nbrestarts"), "restarts"),
-    **dict.fromkeys(("nqueries", "maxqueries"), "queries"),
+    **dict.fromkeys(("nqueries", "maxqueries", "querylimit"), "queries"),
+    **dict.fromkeys(("nbsample", "nsamples", "samplesperdraw"), "samples"),
     **dict.fromkeys(("randinit",), "random_start"),
 }  # fmt: skip
 """Other libraries' names of parameters, in lower case and without ``_``: ``nb_iter``, ``eps_iter`` and ``rand_init`` of
@@ -189,7 +190,7 @@ def eps_of(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
 def params_of(
     info: AttackInfo, given: Mapping[str, ParameterValue], eps: float, norm: str = ""
 ) -> dict[str, ParameterValue]:
-    """Check the parameters and add defaults; alpha defaults to 2.5·eps/steps if an attack has both.
+    """Check the parameters and add defaults; alpha defaults to 2.5·eps over the number of steps if an attack has both.
 
     Raises:
         UsageError: one is unknown or has a wrong value.
@@ -206,7 +207,14 @@ def params_of(
         raise UsageError(f"alpha of attack {info.name} is {alpha}, but pixels lie in [0, 1]. Did you mean {alpha}/255?")
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
+    if {"alpha", "queries", "samples"} <= params.keys() and "alpha" not in given:
+        params["alpha"] = ALPHA_FACTOR * eps / updates_within(int(params["queries"]), int(params["samples"]))
     return params
+
+
+def updates_within(queries: int, samples: int) -> int:
+    """Return how many updates fit: one query of the clean input, then `samples` and one of the result per update."""
+    return (queries - 1) // (samples + 1)
 
 
 def _defaults(info: AttackInfo) -> dict[str, ParameterValue]:
@@ -233,6 +241,8 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if info.backend == "native" and {"queries", "samples"} <= params.keys():
+        _check_estimates(info, params)
     if "std" in params and info.is_corruption and not float(params["std"]) > 0:
         raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
     if "amount" in params and not 0 < float(params["amount"]) <= 1:
@@ -243,3 +253,20 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(
             f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
         )
+
+
+def _check_estimates(info: AttackInfo, params: Mapping[str, ParameterValue]) -> None:
+    """Check the parameters of an attack that estimates gradients."""
+    queries, samples = int(params["queries"]), int(params["samples"])
+    if samples % 2:
+        raise UsageError(f"samples of attack {info.name} must be even, because queries come in pairs, not {samples}.")
+    if updates_within(queries, samples) < 1:
+        raise UsageError(
+            f"attack {info.name} with samples={samples} needs at least {samples + 2} queries for one step, "
+            f"not {queries}."
+        )
+    for name in ("sigma", "delta"):
+        if name in params and not float(params[name]) > 0:
+            raise UsageError(f"{name} of attack {info.name} must be above 0, not {params[name]}.")
+    if not float(params.get("decay", 0)) < 1:
+        raise UsageError(f"decay of attack {info.name} must be below 1, not {params['decay']}.")
