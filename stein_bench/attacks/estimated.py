@@ -12,7 +12,7 @@ from torch import Tensor
 from stein_bench.attacks import draws
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample, project
 from stein_bench.attacks.losses import Model, margin
-from stein_bench.attacks.parameters import updates_within
+from stein_bench.attacks.queries import updates_within
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.tasks import Task
 

@@ -60,9 +60,10 @@ class Walk(Rows):
 class HopSkipJump(Search[Walk]):
     """Boundary attack whose steps follow a gradient direction estimated from decisions.
 
-    Source: Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack" (2020), algorithm 2:
-    bisection between the clean input and a misclassified one, an estimate of the boundary's normal from B₀·√t random
-    probes (equation 16), a step of size dist/√t along it, halved until it is misclassified, and the next bisection.
+    Source: Chen, Jordan and Wainwright, "HopSkipJumpAttack: a query-efficient decision-based attack" (2020),
+    algorithm 2: bisection between the clean input and a misclassified one, an estimate of the boundary's normal from
+    B₀·√t random probes (equation 16), a step of size dist/√t along it, halved until it is misclassified, and the next
+    bisection.
     The first query is the clean input; then come random points until one is misclassified. Every query is one step of
     this search, so that samples at different places of the algorithm share batches. Since only distances up to eps
     count, a bisection asks about eps first, and a sample is done at its first misclassified point within eps.
@@ -87,7 +88,8 @@ class HopSkipJump(Search[Walk]):
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Walk:
         """Start without a misclassified point."""
         inputs, device = batch.inputs, batch.inputs.device
-        floats, whole = torch.zeros(len(inputs), device=device), torch.zeros(len(inputs), dtype=torch.long, device=device)
+        floats = torch.zeros(len(inputs), device=device)
+        whole = torch.zeros(len(inputs), dtype=torch.long, device=device)
         return Walk(
             center=inputs, labels=batch.labels, keys=draws.keys_of(batch.seeds, "walk", attempts, device),
             beyond=inputs, nearest=inputs, slope=torch.zeros_like(inputs), probes=torch.zeros_like(inputs),

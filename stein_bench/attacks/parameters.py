@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stein_bench.attacks.attackinfo import AttackInfo
+from stein_bench.attacks.queries import check_estimates, updates_within
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.errors import UsageError, unknown_name
@@ -212,11 +213,6 @@ def params_of(
     return params
 
 
-def updates_within(queries: int, samples: int) -> int:
-    """Return how many updates fit: one query of the clean input, then `samples` and one of the result per update."""
-    return (queries - 1) // (samples + 1)
-
-
 def _defaults(info: AttackInfo) -> dict[str, ParameterValue]:
     return library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
 
@@ -242,7 +238,7 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
     if info.backend == "native" and {"queries", "samples"} <= params.keys():
-        _check_estimates(info, params)
+        check_estimates(info.name, params)
     if "std" in params and info.is_corruption and not float(params["std"]) > 0:
         raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
     if "amount" in params and not 0 < float(params["amount"]) <= 1:
@@ -253,20 +249,3 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(
             f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
         )
-
-
-def _check_estimates(info: AttackInfo, params: Mapping[str, ParameterValue]) -> None:
-    """Check the parameters of an attack that estimates gradients."""
-    queries, samples = int(params["queries"]), int(params["samples"])
-    if samples % 2:
-        raise UsageError(f"samples of attack {info.name} must be even, because queries come in pairs, not {samples}.")
-    if updates_within(queries, samples) < 1:
-        raise UsageError(
-            f"attack {info.name} with samples={samples} needs at least {samples + 2} queries for one step, "
-            f"not {queries}."
-        )
-    for name in ("sigma", "delta"):
-        if name in params and not float(params[name]) > 0:
-            raise UsageError(f"{name} of attack {info.name} must be above 0, not {params[name]}.")
-    if not float(params.get("decay", 0)) < 1:
-        raise UsageError(f"decay of attack {info.name} must be below 1, not {params['decay']}.")

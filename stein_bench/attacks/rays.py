@@ -43,13 +43,13 @@ class Rays(Rows):
 
 @dataclass(frozen=True)
 class RayS(Search[Rays]):
-    """Hierarchical search over rays x + r·s, s in {-1, 1}^d, clipped to [0, 1], for the smallest r that is misclassified.
+    """Hierarchical search over rays x + r·s, s in {-1, 1}^d, clipped to [0, 1], for the smallest misclassified r.
 
     Source: Chen and Gu, "RayS: a ray searching method for hard-label adversarial attack" (2020), algorithms 1 to 3.
     A ray differs from the best one by a block of flipped signs, first all of them, then halves, quarters, …. It is
-    searched by bisection only if its point at the best radius is misclassified. The first query is the clean input, the
-    second the ray towards white. Since only radii up to eps count, a bisection asks about eps first, and a sample is done
-    at its first misclassified point within eps. Nothing is random.
+    searched by bisection only if its point at the best radius is misclassified. The first query is the clean input,
+    the second the ray towards white. Since only radii up to eps count, a bisection asks about eps first, and a sample
+    is done at its first misclassified point within eps. Nothing is random.
 
     Attributes:
         task, eps: as for `PGD`; the norm is Linf.
