@@ -77,6 +77,33 @@ NATIVE = (
         params={"queries": 5000, "p": 0.8},
     ),
     AttackInfo(
+        "nes",
+        "signed steps along gradients estimated from scores (Ilyas et al. 2018)",
+        norms=("Linf", "L2"),
+        access="score",
+        params={"queries": 5000, "samples": 50, "sigma": 0.001, "alpha": 0.0, "decay": 0.9},
+    ),
+    AttackInfo(
+        "spsa",
+        "Adam along gradients estimated from scores at random corners (Uesato et al. 2018)",
+        norms=("Linf", "L2"),
+        access="score",
+        params={"queries": 5000, "samples": 50, "delta": 0.01, "alpha": 0.0},
+    ),
+    AttackInfo(
+        "rays",
+        "search for the ray on which a wrong decision is nearest, using decisions only (Chen and Gu 2020)",
+        access="decision",
+        params={"queries": 10000},
+    ),
+    AttackInfo(
+        "hopskipjump",
+        "walk along the decision boundary, using decisions only (Chen, Jordan and Wainwright 2020)",
+        norms=("Linf", "L2"),
+        access="decision",
+        params={"queries": 10000},
+    ),
+    AttackInfo(
         "autoattack",
         "the standard ensemble in full: apgd-ce, apgd-t, fab-t, square (Croce and Hein 2020)",
         norms=("Linf", "L2", "L1"),

@@ -16,10 +16,13 @@ from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
 from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, fast, mm, pma, strongest
+from stein_bench.attacks.estimated import Estimated
 from stein_bench.attacks.fab import FAB, nearest_fab
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
+from stein_bench.attacks.hopskipjump import HopSkipJump
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
 from stein_bench.attacks.sparse import ONE_BALL, SHRINKING, SparseAPGD
@@ -29,6 +32,7 @@ from stein_bench.memory import MemoryLimit
 
 L1_RESTARTS, L1_TARGETS = 5, 5
 """Restarts of APGD-CE and targets of APGD-T in AutoAttack in L1 (Croce and Hein 2021, section 5)."""
+
 
 @dataclass(frozen=True)
 class Searches:
@@ -189,6 +193,30 @@ def _square(call: Call) -> Searches:
     return Searches((_square_search(call, call.number("p")),))
 
 
+def _nes(call: Call) -> Searches:
+    search = Estimated(
+        "nes", call.task, call.norm, call.eps, call.whole("queries"), call.whole("samples"),
+        call.number("sigma"), call.number("alpha"), call.number("decay"),
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _spsa(call: Call) -> Searches:
+    search = Estimated(
+        "spsa", call.task, call.norm, call.eps, call.whole("queries"), call.whole("samples"),
+        call.number("delta"), call.number("alpha"),
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _rays(call: Call) -> Searches:
+    return Searches((RayS(call.task, call.eps, call.whole("queries")),))
+
+
+def _hopskipjump(call: Call) -> Searches:
+    return Searches((HopSkipJump(call.task, call.norm, call.eps, call.whole("queries")),))
+
+
 def _autoattack(call: Call) -> Searches:
     """Return the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on the survivors so far.
 
@@ -229,6 +257,10 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "fab-t": _fab_t,
     "fab": _fab,
     "square": _square,
+    "nes": _nes,
+    "spsa": _spsa,
+    "rays": _rays,
+    "hopskipjump": _hopskipjump,
     "autoattack": _autoattack,
     "adaptive": _adaptive,
     "pma": lambda call: Searches((pma(call),)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
+from stein_bench.attacks.queries import check_estimates, updates_within
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.errors import UsageError, unknown_name
@@ -14,7 +15,7 @@ from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse
 ALPHA_FACTOR = 2.5
 """The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
-COUNTS = ("restarts", "targets", "queries", "seeds")
+COUNTS = ("restarts", "targets", "queries", "samples", "seeds")
 """Parameters of native attacks that must be at least 1."""
 
 REAL = ("c", "kappa", "lam")
@@ -29,7 +30,8 @@ SYNONYMS = {
     ),
     **dict.fromkeys(("stepsize", "absstepsize", "epsstep", "epsiter"), "alpha"),
     **dict.fromkeys(("nrestarts", "numrestarts", "nbrestarts"), "restarts"),
-    **dict.fromkeys(("nqueries", "maxqueries"), "queries"),
+    **dict.fromkeys(("nqueries", "maxqueries", "querylimit"), "queries"),
+    **dict.fromkeys(("nbsample", "nsamples", "samplesperdraw"), "samples"),
     **dict.fromkeys(("randinit",), "random_start"),
 }  # fmt: skip
 """Other libraries' names of parameters, in lower case and without ``_``: ``nb_iter``, ``eps_iter`` and ``rand_init`` of
@@ -189,7 +191,7 @@ def eps_of(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
 def params_of(
     info: AttackInfo, given: Mapping[str, ParameterValue], eps: float, norm: str = ""
 ) -> dict[str, ParameterValue]:
-    """Check the parameters and add defaults; alpha defaults to 2.5·eps/steps if an attack has both.
+    """Check the parameters and add defaults; alpha defaults to 2.5·eps over the number of steps if an attack has both.
 
     Raises:
         UsageError: one is unknown or has a wrong value.
@@ -206,6 +208,8 @@ def params_of(
         raise UsageError(f"alpha of attack {info.name} is {alpha}, but pixels lie in [0, 1]. Did you mean {alpha}/255?")
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
+    if {"alpha", "queries", "samples"} <= params.keys() and "alpha" not in given:
+        params["alpha"] = ALPHA_FACTOR * eps / updates_within(int(params["queries"]), int(params["samples"]))
     return params
 
 
@@ -233,6 +237,8 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
+    if info.backend == "native" and {"queries", "samples"} <= params.keys():
+        check_estimates(info.name, params)
     if "std" in params and info.is_corruption and not float(params["std"]) > 0:
         raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
     if "amount" in params and not 0 < float(params["amount"]) <= 1:

@@ -51,6 +51,12 @@ SPELLINGS = [
     ("fab-targeted", "fab-t"),
     ("square-attack", "square"),
     ("Square:n_queries=10", "square:queries=10"),
+    ("RayS", "rays"),
+    ("HopSkipJumpAttack", "hopskipjump"),
+    ("HSJ", "hopskipjump"),
+    ("hopskipjump-l2", "hopskipjump:norm=L2"),
+    ("NES", "nes"),
+    ("SPSA:nb_sample=64", "spsa:samples=64"),
     ("bim", "torchattacks.BIM"),
     ("BIM10", "torchattacks.BIM:steps=10"),
     ("i-fgsm", "torchattacks.BIM"),
@@ -88,7 +94,7 @@ SPELLINGS = [
     ("pgd:rand_init=false", "pgd:random_start=false"),
     ("PIFGSM:epsilon=4/255", "torchattacks.PIFGSM:max_epsilon=4/255"),
     ("VMIFGSM:n=3", "torchattacks.VMIFGSM:N=3"),
-    ("SPSA:nb_iter=3", "torchattacks.SPSA:nb_iter=3"),  # its own name, no synonym of steps
+    ("torchattacks.SPSA:nb_iter=3", "torchattacks.SPSA:nb_iter=3"),  # its own name, no synonym of steps
     ("torchattacks.Square:n_queries=10", "torchattacks.Square:n_queries=10"),
 ]
 
