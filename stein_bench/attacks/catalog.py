@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stein_bench.attacks.attackinfo import TRANSFER, AttackInfo
+from stein_bench.attacks.attackinfo import L2_EPS, TRANSFER, AttackInfo
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.specs import ParameterValue
 
@@ -70,6 +70,41 @@ NATIVE = (
         minimal=True,
     ),
     AttackInfo(
+        "deepfool",
+        "steps to the nearest linearized boundary, without a budget (Moosavi-Dezfooli et al. 2016)",
+        norms=("L2", "Linf"),
+        default_eps=L2_EPS,
+        eps_name=None,
+        params={"steps": 50, "targets": 9, "overshoot": 0.02},
+        minimal=True,
+    ),
+    AttackInfo(
+        "cw",
+        "distance and margin minimized together, without a budget (Carlini and Wagner 2017)",
+        norms=("L2",),
+        default_eps=L2_EPS,
+        eps_name=None,
+        params={"steps": 100, "search_steps": 9, "lr": 0.01, "c": 0.001, "kappa": 0.0},
+        minimal=True,
+    ),
+    AttackInfo(
+        "ddn",
+        "gradient steps on a sphere of changing radius, without a budget (Rony et al. 2019)",
+        norms=("L2",),
+        default_eps=L2_EPS,
+        eps_name=None,
+        params={"steps": 100, "gamma": 0.05},
+        minimal=True,
+    ),
+    AttackInfo(
+        "fmn",
+        "gradient steps in a ball of changing radius, without a budget (Pintor et al. 2021)",
+        norms=("Linf", "L2"),
+        eps_name=None,
+        params={"steps": 100},
+        minimal=True,
+    ),
+    AttackInfo(
         "square",
         "random search over squares, using scores only (Andriushchenko et al. 2020)",
         norms=("Linf", "L2", "L1"),
@@ -111,7 +146,7 @@ NATIVE = (
     ),
     AttackInfo(
         "adaptive",
-        "finds where a model hides its gradients and attacks around that (Tramèr et al. 2020; BPDA, Athalye et al. 2018)",
+        "finds where a model hides its gradients and attacks around that (Athalye et al. 2018)",
         norms=("Linf", "L2"),
         params={"steps": 100, "queries": 5000},
     ),

@@ -14,10 +14,14 @@ from torch import Tensor
 from stein_bench.attacks.adaptive import stages
 from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
+from stein_bench.attacks.cw import CW
+from stein_bench.attacks.ddn import DDN
+from stein_bench.attacks.deepfool import DeepFool
 from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
 from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, fast, mm, pma, strongest
 from stein_bench.attacks.estimated import Estimated
 from stein_bench.attacks.fab import FAB, nearest_fab
+from stein_bench.attacks.fmn import FMN
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
 from stein_bench.attacks.hopskipjump import HopSkipJump
@@ -189,6 +193,31 @@ def _nearest(call: Call, batch: Batch) -> Tensor:
     return best
 
 
+def _deepfool(call: Call) -> Searches:
+    search = DeepFool(
+        call.task, call.norm, call.whole("steps"), call.whole("targets"), call.number("overshoot"), call.classes,
+        batch_dependent=call.batch_dependent,
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _cw(call: Call) -> Searches:
+    search = CW(
+        call.task, call.whole("steps"), call.whole("search_steps"), call.number("lr"), call.number("c"),
+        call.number("kappa"), batch_dependent=call.batch_dependent,
+    )  # fmt: skip
+    return Searches((search,))
+
+
+def _ddn(call: Call) -> Searches:
+    search = DDN(call.task, call.whole("steps"), call.number("gamma"), batch_dependent=call.batch_dependent)
+    return Searches((search,))
+
+
+def _fmn(call: Call) -> Searches:
+    return Searches((FMN(call.task, call.norm, call.whole("steps"), batch_dependent=call.batch_dependent),))
+
+
 def _square(call: Call) -> Searches:
     return Searches((_square_search(call, call.number("p")),))
 
@@ -256,6 +285,10 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "apgd-t": _apgd_t,
     "fab-t": _fab_t,
     "fab": _fab,
+    "deepfool": _deepfool,
+    "cw": _cw,
+    "ddn": _ddn,
+    "fmn": _fmn,
     "square": _square,
     "nes": _nes,
     "spsa": _spsa,

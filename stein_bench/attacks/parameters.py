@@ -15,7 +15,7 @@ from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse
 ALPHA_FACTOR = 2.5
 """The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
-COUNTS = ("restarts", "targets", "queries", "samples", "seeds")
+COUNTS = ("restarts", "targets", "queries", "samples", "seeds", "search_steps")
 """Parameters of native attacks that must be at least 1."""
 
 REAL = ("c", "kappa", "lam")
@@ -235,6 +235,7 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
             raise UsageError(f"{name} of attack {info.name} must be at least 1, not {params[name]}.")
     if "alpha" in given and not float(given["alpha"]) > 0:
         raise UsageError(f"alpha of attack {info.name} must be above 0, not {given['alpha']}.")
+    _check_nearest(info, given)
     if "decay" in given and float(given["decay"]) < 0:
         raise UsageError(f"decay of attack {info.name} must not be below 0, not {given['decay']}.")
     if info.backend == "native" and {"queries", "samples"} <= params.keys():
@@ -251,3 +252,17 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(
             f"attack {info.name} with random_start=false starts at the same point every time, so restarts are useless."
         )
+
+
+def _check_nearest(info: AttackInfo, given: Mapping[str, ParameterValue]) -> None:
+    """Check the numbers of native attacks that look for the nearest adversarial point."""
+    if info.backend != "native":
+        return
+    for name in ("lr", "c"):
+        if name in given and not float(given[name]) > 0:
+            raise UsageError(f"{name} of attack {info.name} must be above 0, not {given[name]}.")
+    for name in ("kappa", "overshoot"):
+        if name in given and not float(given[name]) >= 0:
+            raise UsageError(f"{name} of attack {info.name} must not be below 0, not {given[name]}.")
+    if "gamma" in given and not 0 < float(given["gamma"]) < 1:
+        raise UsageError(f"gamma of attack {info.name} must be between 0 and 1, not {given['gamma']}.")

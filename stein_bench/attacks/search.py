@@ -97,8 +97,9 @@ class Step(NamedTuple, Generic[R]):
 
     Attributes:
         rows: the state after the step.
-        points: the points that the step evaluated, (n, C, …).
-        broken: which of them are adversarial, boolean (n,).
+        points: the points that the step evaluated, (n, C, …); in a search for the nearest adversarial point that.
+        broken: which samples leave with their points because these are adversarial (or nothing better will come),
+            boolean (n,).
     """
 
     rows: R

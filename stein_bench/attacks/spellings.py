@@ -44,8 +44,11 @@ ALIASES = {
     "basiciterativemethod": "torchattacks.BIM",
     "ifgsm": "torchattacks.BIM",
     "iterativefgsm": "torchattacks.BIM",
-    "carlini": "torchattacks.CW",
-    "carliniwagner": "torchattacks.CW",
+    "carlini": "cw",
+    "carliniwagner": "cw",
+    "decoupleddirectionandnorm": "ddn",
+    "decoupleddirectionnorm": "ddn",
+    "fastminimumnorm": "fmn",
 }
 """Other names with exactly one meaning in the catalog, in lower case and without ``-``, ``_``, ``.`` and ``&``."""
 
@@ -53,7 +56,7 @@ SEVERAL = {
     **dict.fromkeys(("apgd", "autopgd"), ("apgd-ce", "apgd-dlr", "apgd-t")),
     **dict.fromkeys(("noise", "random", "randomnoise"), ("noise-gaussian", "noise-uniform", "noise-rademacher")),
     **dict.fromkeys(("ead", "elasticnet"), ("torchattacks.EADEN", "torchattacks.EADL1")),
-    "df": ("torchattacks.DeepFool",),
+    "df": ("deepfool",),
     "trades": ("torchattacks.TPGD",),  # a way to train, whose inner attack this is
 }
 """Names without exactly one meaning, and what may be meant."""
