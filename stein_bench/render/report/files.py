@@ -13,6 +13,7 @@ from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
 from stein_bench.render.report.table import about
+from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.document import Report
 
 Named = tuple[str, Report]
@@ -49,7 +50,7 @@ def _markdown(report: Report) -> Iterator[str]:
         yield from (markdown_text(f"{grid.title}; {grid.detail}"), "")
         yield from (*markdown_table(grid.headers, grid.rows, right=range(1, len(grid.headers))), "")
     notes = (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
-    yield from (f"- {markdown_text(line)}" for line in notes)
+    yield from (f"- {markdown_text(line)}" for line in (*notes, *unsearched_notes(report)))
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
         what = f"{check.variant}: {check.message}" if check.variant else check.message

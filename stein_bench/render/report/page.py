@@ -35,6 +35,7 @@ from stein_bench.render.report.outcomes import (
     shrinkage_series,
 )
 from stein_bench.render.report.table import about
+from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.adversarials import Gallery
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
@@ -84,6 +85,7 @@ def tidy(text: str) -> str:
 
 def _legend(report: Report) -> Iterator[str]:
     yield from (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
+    yield from unsearched_notes(report)
 
 
 def _compared(sources: Sequence[Source]) -> Grid | None:

@@ -23,6 +23,7 @@ from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
 from stein_bench.render.report.preset import preset_notes
+from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.attack_names import distinctions, noise_strength, titles
 from stein_bench.report.document import Diagnostic, Report
 from stein_bench.report.number_format import percent
@@ -204,6 +205,7 @@ def _notes(report: Report) -> Iterator[str]:
         yield f"transfer: crafted on {surrogate}, only shown to the evaluated model"
     yield from loading_notes(report)
     yield from attack_network_notes(report)
+    yield from unsearched_notes(report)
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within that ε; without: over all attacks, up to the largest ε"
     yield from _interval_notes(report)
