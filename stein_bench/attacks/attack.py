@@ -87,6 +87,7 @@ class Attack:
         classes: int,
         seeds: Sequence[int],
         batch_dependent: bool = False,
+        random: bool = False,
     ) -> Tensor:
         """Return the attack's candidate adversarial inputs, of the shape of `inputs` (n, C, …).
 
@@ -96,6 +97,7 @@ class Attack:
             classes: number of the model's outputs.
             seeds: one per sample, see `attack_seeds`.
             batch_dependent: whether predictions depend on the batch (batch statistics).
+            random: whether the attacked model is random: see `random_search`.
 
         Raises:
             UsageError: the inputs are not float32.
@@ -105,7 +107,7 @@ class Attack:
             model, task = _two_class(model, task)
             arguments = self._library_arguments()
             return run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
-        call = self._call(model, task, classes, inputs.shape[1:], batch_dependent)
+        call = replace(self._call(model, task, classes, inputs.shape[1:], batch_dependent), random=random)
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 
     def refills(self, task: Task) -> bool:

@@ -14,7 +14,7 @@ from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse
 ALPHA_FACTOR = 2.5
 """The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
-COUNTS = ("restarts", "targets", "queries", "seeds")
+COUNTS = ("restarts", "targets", "queries", "seeds", "eot")
 """Parameters of native attacks that must be at least 1."""
 
 REAL = ("c", "kappa", "lam")
@@ -30,11 +30,12 @@ SYNONYMS = {
     **dict.fromkeys(("stepsize", "absstepsize", "epsstep", "epsiter"), "alpha"),
     **dict.fromkeys(("nrestarts", "numrestarts", "nbrestarts"), "restarts"),
     **dict.fromkeys(("nqueries", "maxqueries"), "queries"),
+    **dict.fromkeys(("eotiter", "eoti", "eotsteps", "eotsamples"), "eot"),
     **dict.fromkeys(("randinit",), "random_start"),
 }  # fmt: skip
 """Other libraries' names of parameters, in lower case and without ``_``: ``nb_iter``, ``eps_iter`` and ``rand_init`` of
-advertorch, ``max_iter`` and ``eps_step`` of the Adversarial Robustness Toolbox, ``abs_stepsize`` of foolbox, ``n_iter``
-and ``n_restarts`` of autoattack."""
+advertorch, ``max_iter`` and ``eps_step`` of the Adversarial Robustness Toolbox, ``abs_stepsize`` of foolbox,
+``n_iter``, ``n_restarts`` and ``eot_iter`` of autoattack."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,8 @@ def params_of(
         raise UsageError(f"alpha of attack {info.name} is {alpha}, but pixels lie in [0, 1]. Did you mean {alpha}/255?")
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
+    if info.backend == "native" and params.get("eot") == 1:
+        del params["eot"]  # the same attack as without it, so it has the same label and seeds
     return params
 
 

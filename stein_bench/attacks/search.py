@@ -98,12 +98,16 @@ class Step(NamedTuple, Generic[R]):
     Attributes:
         rows: the state after the step.
         points: the points that the step evaluated, (n, C, …).
-        broken: which of them are adversarial, boolean (n,).
+        broken: which of them are adversarial, boolean (n,); with several draws at each point, in half of them or more.
+        wrong, losses: for random models, the share of draws in which each point is wrong, and the mean loss, which the
+            search makes larger, float (n,); None if the search has no loss.
     """
 
     rows: R
     points: Tensor
     broken: Tensor
+    wrong: Tensor | None = None
+    losses: Tensor | None = None
 
 
 class Search(ABC, Generic[R]):

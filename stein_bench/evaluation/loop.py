@@ -119,7 +119,7 @@ def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: Loa
     return attack.run(
         model, batch.inputs, batch.labels, setting.task,
         classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids),
-        batch_dependent=evaluated.batch_dependent,
+        batch_dependent=evaluated.batch_dependent, random=evaluated.random,
     )  # fmt: skip
 
 
