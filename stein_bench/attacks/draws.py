@@ -43,10 +43,11 @@ class Draws:
     @classmethod
     def seeded(cls, count: int, *parts: int | str) -> Draws:
         """Return two sets of `count` draws whose seeds depend on `parts` (run seed, phase, sample ids) alone."""
-        seeds = [
-            [derive_seed(*parts, purpose, number) for number in range(count)] for purpose in ("selecting", "fresh")
-        ]
-        return cls(*map(tuple, seeds))
+
+        def seeds(purpose: str) -> tuple[int, ...]:
+            return tuple(derive_seed(*parts, purpose, number) for number in range(count))
+
+        return cls(seeds("selecting"), seeds("fresh"))
 
 
 def predicted(
@@ -54,8 +55,8 @@ def predicted(
 ) -> Predicted:
     """Return the predictions of `model`; of a random one, with `draws`, the majority verdicts and the verdict of each.
 
-    With draws the columns are those of the task, ``correct`` meaning right in more than half of the fresh draws (half is
-    not enough) and ``score`` the mean over them, and two more, boolean (n, draws): ``draws``, which fresh draws are
+    With draws the columns are those of the task, ``correct`` meaning right in more than half of the fresh draws (half
+    is not enough) and ``score`` the mean over them, and two more, boolean (n, draws): ``draws``, which fresh draws are
     right, and ``selecting``, which of the others are. Outputs are finite if those of every draw are.
     """
     if draws is None:

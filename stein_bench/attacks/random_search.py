@@ -62,8 +62,8 @@ class _Best(Rows):
 def most_often_wrong(model: Model, searches: Sequence[Search[Any]], batch: Batch) -> Tensor:
     """Return for each sample the point that a random model gets wrong most often, of all points the searches evaluate.
 
-    Ties are broken by the higher mean loss. Of points without losses the first counts; a sample that such searches never
-    see wrong keeps its clean input. No sample leaves early but a `SETTLED` one.
+    Ties are broken by the higher mean loss. Of points without losses the first counts; a sample that such searches
+    never see wrong keeps its clean input. No sample leaves early but a `SETTLED` one.
 
     Args:
         model: maps [0, 1] to logits; predictions are random, but do not depend on the batch.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.draws import Draws
+from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, batches, to_device
 from stein_bench.errors import RunError
 from stein_bench.guard import draws_random_numbers, model_untouched
@@ -20,9 +21,6 @@ from stein_bench.memory import MemoryLimit
 from stein_bench.models.randomness import is_random
 from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import Task
-
-DRAWS = 10
-"""Default number of predictions behind every verdict on a random model."""
 
 UnitKey = tuple[str, str, int]
 """Variant, phase and batch of a unit."""

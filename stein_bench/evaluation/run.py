@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import nn
 
-from stein_bench.config import RunConfig
+from stein_bench.config import DRAWS, RunConfig
 from stein_bench.data.samples import Samples
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
@@ -39,6 +39,7 @@ from stein_bench.preparation.gradients import check_network_gradient
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.labels import position_note
 from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.random_models import draws_note, with_battery_for_random
 from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
@@ -79,6 +80,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     progress = progress or Silent()
     plan = prepare(config)
     plan, blank = with_untrained(plan)
+    plan = with_battery_for_random(plan, blank)
     classes = check_model(plan, blank)
     check_network_gradient(plan.wrap(blank), plan.samples.shape, plan.source.spec)
     surrogate = plan_surrogate(plan, classes)
@@ -95,6 +97,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
         refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
+        draws=config.draws or DRAWS,
     )  # fmt: skip
     _announce(plan, batch_size, progress)
     with ExitStack() as stack:
@@ -239,6 +242,8 @@ def _run_variant(
             model, plan.attack_network, batch_size, batch_dependent=batch_dependent, probabilities=probabilities
         )
         evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
+        for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
+            progress.note(note)
         for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
                 for unit in computed:

@@ -79,11 +79,11 @@ def expected_accuracy(draws: Bits, cluster: int = 1) -> Rate:
     """Return the mean over n samples of the share of draws in which each is right, with its interval.
 
     The interval is Wilson's for so many samples as would give a rate the variance of this mean (the effective sample
-    size: Kish 1965; in Wilson's interval: Franco, Little, Louis and Slud 2019). That variance is the one of the samples'
-    shares, to which their own draws contribute, plus what draws add that many samples share, as if a model draws once
-    for a whole batch (two-way clustering: Cameron, Gelbach and Miller 2011). Two samples always right and two always
-    wrong are added before (Agresti and Coull 1998), so that shares that happen to be equal do not give an interval
-    without width. If all draws of each sample agree, the interval is that of `accuracy`.
+    size: Kish 1965; in Wilson's interval: Franco, Little, Louis and Slud 2019). That variance is the one of the shares
+    of the samples, to which their own draws contribute, plus what draws add that samples share, where a model draws
+    once for a whole batch (two-way clustering: Cameron, Gelbach and Miller 2011). Two samples always right and two
+    always wrong are added before (Agresti and Coull 1998), so that shares that happen to be equal do not give an
+    interval without width. If all draws of each sample agree, the interval is that of `accuracy`.
 
     Args:
         draws: which draws of each sample are right, (n, D).
@@ -97,9 +97,8 @@ def expected_accuracy(draws: Bits, cluster: int = 1) -> Rate:
     clusters = shares[: units * cluster].reshape(units, -1).mean(axis=1) if units > 1 else shares[:1]
     padded = np.concatenate([clusters, [0.0, 0.0, 1.0, 1.0]])
     variance = float(padded.var()) / units + _shared_by_samples(draws)
-    of_bits = float(padded.mean() * (1 - padded.mean()))
-    effective = of_bits / variance
-    low, high = _wilson_bounds(found, effective)
+    of_bits = float(padded.mean()) * (1 - float(padded.mean()))
+    low, high = _wilson_bounds(found, of_bits / variance)
     return Rate(found * shares.size, int(shares.size), low, high)
 
 
@@ -108,9 +107,9 @@ def _shared_by_samples(draws: Bits) -> float:
     n, count = draws.shape
     if count < 2:
         return 0.0
-    together = float(draws.mean(axis=0).var(ddof=1)) / count
-    alone = float(draws.var(axis=1, ddof=1).mean()) / (n * count)
-    return max(0.0, together - alone)
+    together = np.var(draws.mean(axis=0), ddof=1) / count
+    alone = np.mean(np.var(draws, axis=1, ddof=1)) / (n * count)
+    return max(0.0, float(together - alone))
 
 
 def independent_units(samples: int, cluster: int) -> int:
