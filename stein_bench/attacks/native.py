@@ -232,7 +232,7 @@ def _run(name: str, call: Call, batch: Batch) -> Tensor:
     if call.batch_dependent:
         return whole_batch(call.model, call.task, attack.searches, aimed)
     if call.random:
-        return most_often_wrong(call.model, attack.searches, aimed)
+        return most_often_wrong(call.model, call.task, attack.searches, aimed, call.eot)
     return next(refill(call.model, attack.searches, [aimed], memory)).adv_inputs
 
 

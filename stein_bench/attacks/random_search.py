@@ -1,13 +1,13 @@
 """Searches on random models, whose predictions at one and the same point differ from draw to draw.
 
 There an early stop would keep the first point with an unlucky draw, which is mostly close to the clean input and right
-again in the next draw. So a search goes on, and its result is the point that was wrong most often.
+again in the next draw. So every search goes on to its end, unless a sample stays wrong, and several attempts are
+compared in draws of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,89 +15,86 @@ from torch import Tensor
 
 from stein_bench.attacks.geometry import per_sample
 from stein_bench.attacks.losses import Model
-from stein_bench.attacks.search import Batch, Rows, Search, Step
+from stein_bench.attacks.search import Batch, Search
 from stein_bench.host import upload_indices
+from stein_bench.tasks import Task
 
 SETTLED = 60
 """A sample's search ends after so many wrong draws in a row, at consecutive points of the search: then at most 5 % of
 draws there are right, with a confidence of 95 % (the rule of three: 3/60)."""
-
-
-@dataclass(frozen=True)
-class _Best(Rows):
-    """The best points so far: share of wrong draws and mean loss there, and the present number of wrong draws in a row.
-
-    Points of searches without losses count only if they are wrong.
-    """
-
-    points: Tensor
-    wrong: Tensor
-    losses: Tensor
-    run: Tensor
-
-    @classmethod
-    def none_yet(cls, inputs: Tensor) -> _Best:
-        zeros = torch.zeros(len(inputs), device=inputs.device)
-        return cls(inputs, zeros, zeros - torch.inf, zeros)
-
-    def with_step(self, step: Step[Any], draws: int) -> _Best:
-        """Return the better of these points and those of a step that took so many draws at each."""
-        wrong, draws = (step.broken.float(), 1) if step.wrong is None else (step.wrong, draws)
-        losses = self.losses if step.losses is None else step.losses.float()
-        better = (wrong > self.wrong) | ((wrong == self.wrong) & (losses > self.losses))
-        return _Best(
-            torch.where(per_sample(better, self.points), step.points, self.points),
-            torch.where(better, wrong, self.wrong),
-            torch.where(better, losses, self.losses),
-            torch.where(wrong == 1, self.run + draws, 0.0),
-        )
-
-    def put(self, index: Tensor, other: _Best) -> _Best:
-        """Return these with the samples at those positions replaced."""
-        changed = ((name, tensor.index_copy(0, index, getattr(other, name))) for name, tensor in vars(self).items())
-        return replace(self, **dict(changed))
+COMPARED = 10
+"""Least number of draws in which the results of several attempts are compared."""
 
 
 @torch.no_grad()
-def most_often_wrong(model: Model, searches: Sequence[Search[Any]], batch: Batch) -> Tensor:
-    """Return for each sample the point that a random model gets wrong most often, of all points the searches evaluate.
+def most_often_wrong(model: Model, task: Task, searches: Sequence[Search[Any]], batch: Batch, eot: int = 1) -> Tensor:
+    """Return the points at which the searches end; of several attempts, the point that is wrong in most draws.
 
-    Ties are broken by the higher mean loss. Of points without losses the first counts; a sample that such searches
-    never see wrong keeps its clean input. No sample leaves early but a `SETTLED` one.
+    Ties are broken by the higher mean loss. No sample leaves early but one that is `SETTLED`; no attempt follows for it.
 
     Args:
         model: maps [0, 1] to logits; predictions are random, but do not depend on the batch.
+        task: loss and success.
         searches: at least one; all attempts of all of them are made.
         batch: the samples.
+        eot: draws with which the searches evaluate each point.
     """
-    best = _Best.none_yet(batch.inputs)
-    for search in searches:
-        for attempt in range(search.attempts):
-            left = _unsettled(best)
-            if not left:
-                return best.points
-            index = upload_indices(left, batch.inputs.device)
-            found = _attempt(model, search, batch.select(left), attempt, best.select(index))
-            best = best.put(index, found)
-    return best.points
+    attempts = [(search, number) for search in searches for number in range(search.attempts)]
+    best, left = batch.inputs.clone(), list(range(len(batch.seeds)))
+    most = torch.full((len(left),), -1.0, device=best.device)
+    highest = torch.full_like(most, -torch.inf)
+    for search, attempt in attempts:
+        part, index = batch.select(left), upload_indices(left, best.device)
+        points, settled = _attempt(model, search, part, attempt, eot)
+        if len(attempts) == 1:
+            return points
+        wrong, losses = _compared(model, task, points, part.labels, max(eot, COMPARED))
+        wrong = torch.where(settled, 1.0, wrong)
+        better = (wrong > most[index]) | ((wrong == most[index]) & (losses > highest[index]))
+        best[index] = torch.where(per_sample(better, points), points, best[index])
+        most[index], highest[index] = (
+            torch.where(better, new, old[index]) for new, old in ((wrong, most), (losses, highest))
+        )
+        left = [row for row, done in zip(left, settled.tolist(), strict=True) if not done]
+        if not left:
+            break
+    return best
 
 
-def _attempt(model: Model, search: Search[Any], batch: Batch, attempt: int, best: _Best) -> _Best:
-    """Return the best points after one attempt, in which settled samples leave."""
-    everything, here = best, list(range(len(batch.seeds)))
-    rows = search.begin(batch, [attempt] * len(here))
-    for number in range(search.steps + int(search.open_end)):
-        step = search.advance(model, rows, [number] * len(here))
-        rows, best = step.rows, best.with_step(step, search.passes(number)[0])
-        left = _unsettled(best)
-        if len(left) < len(here):
-            everything = everything.put(upload_indices(here, batch.inputs.device), best)
-            if not left:
-                return everything
-            index = upload_indices(left, batch.inputs.device)
-            rows, best, here = rows.select(index), best.select(index), [here[row] for row in left]
-    return everything.put(upload_indices(here, batch.inputs.device), best)
+def _attempt(model: Model, search: Search[Any], batch: Batch, attempt: int, eot: int) -> tuple[Tensor, Tensor]:
+    """Return the points at which one attempt ends, and which samples have settled there, boolean (n,).
+
+    A search without losses ends at the last point that was wrong, if there is one.
+    """
+    points, count = batch.inputs.clone(), len(batch.seeds)
+    settled = torch.zeros(count, dtype=torch.bool, device=points.device)
+    index = torch.arange(count, device=points.device)
+    run, found = torch.zeros(count, device=points.device), settled
+    rows = search.begin(batch, [attempt] * count)
+    for number in range(search.steps):
+        step = search.advance(model, rows, [number] * len(index))
+        rows = step.rows
+        if step.wrong is None:
+            points[index[step.broken]] = step.points[step.broken]
+            found = found | step.broken
+            continue
+        run = torch.where(step.wrong == 1, run + eot, 0.0)
+        done = run >= SETTLED
+        if bool(done.any()):
+            points[index[done]], settled[index[done]] = step.points[done], True
+            left = (~done).nonzero().squeeze(1)
+            index, run, found, rows = index[left], run[left], found[left], rows.select(left)
+            if not len(index):
+                return points, settled
+    points[index[~found]] = search.last(rows)[~found]
+    return points, settled
 
 
-def _unsettled(best: _Best) -> list[int]:
-    return [row for row, run in enumerate(best.run.tolist()) if run < SETTLED]
+def _compared(model: Model, task: Task, points: Tensor, labels: Tensor, draws: int) -> tuple[Tensor, Tensor]:
+    """Return the share of so many draws that are wrong, and the mean loss, each (n,)."""
+    wrong = losses = torch.zeros(len(points), device=points.device)
+    for _ in range(draws):
+        logits = model(points)
+        wrong = wrong + ~task.correct(logits, labels)
+        losses = losses + task.loss(logits, labels).float()
+    return wrong / draws, losses / draws
