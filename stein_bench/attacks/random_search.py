@@ -30,7 +30,7 @@ COMPARED = 10
 def most_often_wrong(model: Model, task: Task, searches: Sequence[Search[Any]], batch: Batch, eot: int = 1) -> Tensor:
     """Return the points at which the searches end; of several attempts, the point that is wrong in most draws.
 
-    Ties are broken by the higher mean loss. No sample leaves early but one that is `SETTLED`; no attempt follows for it.
+    Ties are broken by the higher mean loss. No sample leaves early but a `SETTLED` one, for which no attempt follows.
 
     Args:
         model: maps [0, 1] to logits; predictions are random, but do not depend on the batch.

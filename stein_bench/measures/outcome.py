@@ -194,7 +194,8 @@ class RightOrWrong(Outcome):
         robust = replace(adversarial, correct=robust_bits(self.correct, ~adversarial.correct))
         if self.drawn is None or adversarial.drawn is None:
             return replace(self, correct=np.where(void, self.correct, robust.correct))
-        return self.where(adversarial.drawn.worse_than(self.drawn) & ~void, robust)
+        # The adversarial input also if it was right as often: it is the one that was made to be wrong.
+        return self.where(~self.drawn.worse_than(adversarial.drawn) & ~void, robust)
 
     def where(self, taken: Bits, other: Self) -> Self:
         """Return the outcome with the samples that are `taken` from another one."""
@@ -203,12 +204,16 @@ class RightOrWrong(Outcome):
 
     @classmethod
     def worst_case(cls, outcomes: Sequence[Self]) -> Self:
-        """Return the worst of several outcomes, sample by sample; of a random model, see the class."""
-        worst, *others = outcomes
+        """Return the worst of several outcomes, sample by sample; of a random model, see the class.
+
+        Where several attacks of it were right equally often, that one counts which was right least often overall.
+        """
+        if any(outcome.drawn is None for outcome in outcomes):
+            return super().worst_case(outcomes)
+        worst, *others = sorted(outcomes, key=lambda one: 0.0 if one.drawn is None else one.drawn.selecting.mean())
         for other in others:
-            if worst.drawn is None or other.drawn is None:
-                return super().worst_case(outcomes)
-            worst = worst.where(other.drawn.worse_than(worst.drawn), other)
+            if worst.drawn is not None and other.drawn is not None:
+                worst = worst.where(other.drawn.worse_than(worst.drawn), other)
         return worst
 
     def worse_than(self, other: Self) -> Bits:

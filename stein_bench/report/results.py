@@ -69,6 +69,11 @@ def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[st
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 
 
+def shown(figure: Figure, expected: ExpectedAccuracy | None) -> Figure:
+    """Return the figure that stands for a result: of a random model its expected accuracy."""
+    return figure if expected is None else Figure(value=expected.value, ci95=expected.ci95)
+
+
 class GroupResult(Part):
     """Results on the samples of one group."""
 
