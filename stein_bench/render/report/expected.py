@@ -27,9 +27,9 @@ def expected_notes(report: Report) -> Iterator[str]:
         return
     draws = " or ".join(map(str, sorted(found)))
     yield (
-        f"random model: E, expected accuracy: the mean over samples of the share of {draws} draws that are right, under "
-        "attack at the clean or the adversarial input, whichever was right less often in other draws; its interval "
-        "knows the draws"
+        f"random model: E, expected accuracy: the mean over samples of the share of {draws} draws that are right; "
+        "under attack, of the clean or the adversarial input, whichever was right less often in other draws; its "
+        "interval knows the draws"
     )
     yield (
         "random model: M, majority: the share of samples right in more than half of the draws, as always on the clean "
