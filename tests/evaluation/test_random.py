@@ -1,4 +1,4 @@
-"""Runs on random models: expected accuracies in closed form, a worst case without the selection's bias, and resuming."""
+"""Runs on random models: expected accuracies in closed form, a worst case that selection does not lower, resuming."""
 
 from __future__ import annotations
 
