@@ -22,6 +22,9 @@ Precision = Literal["fp32", "bf16"]
 AttackPrecision = Literal["fp32", "tf32", "bf16"]
 Format = Literal["table", "json"]
 
+DRAWS = 10
+"""Default number of predictions behind every verdict on a random model."""
+
 WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"})
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
@@ -140,6 +143,7 @@ class RunConfig(Settings):
     output: str | None = None
     resume: bool = False
     save_adversarials: int | None = Field(default=None, ge=1)
+    draws: int | None = Field(default=None, ge=1, le=1000)
     quiet: bool = False
 
     @model_validator(mode="before")

@@ -90,13 +90,26 @@ def forked_rng(seed: int) -> Iterator[None]:
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=devices):
         try:
-            torch.manual_seed(seed)
+            _seed_torch(seed)
             np.random.seed(seed % 2**32)
             random.seed(seed)
             yield
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
+
+
+def _seed_torch(seed: int) -> None:
+    """Seed torch's global generators, as `torch.manual_seed` does, but of the devices that there are.
+
+    For any other kind of device that function stores the call with its stack, in case the device appears: a millisecond
+    and some kilobytes each time, which count where every draw of a random model has a seed.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and not torch.cuda._is_in_bad_fork():
+        torch.cuda.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 def draws_random_numbers(function: Callable[[], object]) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import direction, per_sample, project
-from stein_bench.attacks.losses import Loss, Model, loss_gradient
+from stein_bench.attacks.losses import Averaged, Loss, Model, averaged_gradient
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step
 from stein_bench.host import upload_indices
 from stein_bench.tasks import Task
@@ -91,6 +91,7 @@ class APGD(Search[Ascent]):
             number.
         attempts: number of attempts, over all starts and targets.
         batch_dependent: whether a prediction depends on the other samples of the batch.
+        eot: draws of a random model at each point, over which gradient and loss are averaged, see `averaged_gradient`.
     """
 
     task: Task
@@ -102,6 +103,7 @@ class APGD(Search[Ascent]):
     targeted: bool = False
     attempts: int = 1
     batch_dependent: bool = False
+    eot: int = 1
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -126,12 +128,12 @@ class APGD(Search[Ascent]):
 
     def advance(self, model: Model, rows: Ascent, numbers: Sequence[int]) -> Step[Ascent]:
         """Evaluate the current points, adapt step sizes at checkpoints, and move."""
-        learned, broken = self._evaluate(model, rows, numbers)
-        return Step(self._move(learned, numbers), rows.current, broken)
+        learned, seen = self._evaluate(model, rows, numbers)
+        return Step(self._move(learned, numbers), rows.current, seen.broken, seen.wrong, seen.losses)
 
     def passes(self, number: int) -> tuple[int, int]:
-        """Return one of each, but no backward pass at the last point."""
-        return 1, int(number < self.iterations)
+        """Return one of each per draw, but no backward pass at the last point."""
+        return self.eot, self.eot * int(number < self.iterations)
 
     def last(self, rows: Ascent) -> Tensor:
         """Return the points of highest loss."""
@@ -145,21 +147,21 @@ class APGD(Search[Ascent]):
         most = torch.full((), -1.0, device=best.device)
         highest = torch.full((), -torch.inf, device=best.device)
         for number in range(self.steps):
-            learned, broken = self._evaluate(model, rows, [number] * count)
-            wrong, loss = broken.sum(), learned.losses.sum()
+            learned, seen = self._evaluate(model, rows, [number] * count)
+            wrong, loss = seen.broken.sum(), learned.losses.sum()
             better = (wrong > most) | ((wrong == most) & (loss > highest))
             best = torch.where(better, rows.current, best)
             most, highest = torch.where(better, wrong, most), torch.where(better, loss, highest)
             rows = self._move(learned, [number] * count)
         return best
 
-    def _evaluate(self, model: Model, rows: Ascent, numbers: Sequence[int]) -> tuple[Ascent, Tensor]:
-        """Record the model's outputs at the current points; return also which of these are misclassified."""
-        gradient, logits, losses = loss_gradient(
-            model, rows.current, rows.labels, rows.targets, self.loss,
-            batch_dependent=self.batch_dependent, backward=min(numbers) < self.iterations,
+    def _evaluate(self, model: Model, rows: Ascent, numbers: Sequence[int]) -> tuple[Ascent, Averaged]:
+        """Record the model's outputs at the current points, which are returned too."""
+        seen = averaged_gradient(
+            model, rows.current, rows.labels, rows.targets, self.loss, self.task,
+            eot=self.eot, batch_dependent=self.batch_dependent, backward=min(numbers) < self.iterations,
         )  # fmt: skip
-        losses, first = losses.float(), rows.number == 0
+        gradient, losses, first = seen.gradient, seen.losses.float(), rows.number == 0
         # A non-finite first loss counts as the lowest, so that any finite point becomes the best.
         better = (losses > rows.best_losses) | first
         best_losses = torch.where(losses > rows.best_losses, losses, rows.best_losses)
@@ -173,7 +175,7 @@ class APGD(Search[Ascent]):
             gradient=gradient,
             losses=losses,
         )
-        return learned, ~self.task.correct(logits, rows.labels)
+        return learned, seen
 
     def _move(self, rows: Ascent, numbers: Sequence[int]) -> Ascent:
         """Step along the gradient and along the last move (equation (2) of the paper)."""

@@ -88,11 +88,13 @@ class Attack:
         classes: int,
         seeds: Sequence[int],
         batch_dependent: bool = False,
+        random: bool = False,
     ) -> Tensor:
         """Return the attack's candidate adversarial inputs, of the shape of `inputs`; arguments are those of `find`."""
         return self.find(
-            model, inputs, labels, task, classes=classes, seeds=seeds, batch_dependent=batch_dependent
-        ).adv_inputs
+            model, inputs, labels, task,
+            classes=classes, seeds=seeds, batch_dependent=batch_dependent, random=random,
+        ).adv_inputs  # fmt: skip
 
     def find(
         self,
@@ -105,6 +107,7 @@ class Attack:
         seeds: Sequence[int],
         batch_dependent: bool = False,
         strategy: Strategy | None = None,
+        random: bool = False,
     ) -> Found:
         """Return the attack's candidate adversarial inputs, whose passes are not counted.
 
@@ -115,6 +118,7 @@ class Attack:
             seeds: one per sample, see `attack_seeds`.
             batch_dependent: whether predictions depend on the batch (batch statistics).
             strategy: for the adaptive attack, where its gradients come from; its own without one.
+            random: whether the attacked model is random: see `random_search`.
 
         Raises:
             UsageError: the inputs are not float32.
@@ -125,7 +129,7 @@ class Attack:
             arguments = self._library_arguments()
             found = run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
             return Found(found)
-        call = self._call(model, task, classes, inputs.shape[1:], batch_dependent, strategy)
+        call = replace(self._call(model, task, classes, inputs.shape[1:], batch_dependent, strategy), random=random)
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 
     def refills(self, task: Task) -> bool:

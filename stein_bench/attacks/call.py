@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.losses import Model, ranked_targets
+from stein_bench.attacks.losses import Model, mean_with, ranked_targets
 from stein_bench.attacks.search import Batch
 from stein_bench.attacks.starts import RandomStarts
 from stein_bench.attacks.through import Strategy
@@ -29,6 +29,7 @@ class Call:
         params: all parameters of the attack.
         batch_dependent: whether predictions depend on the batch (batch statistics).
         strategy: where the adaptive attack takes its gradients from.
+        random: whether predictions are random: no single one of them then ends the work on a sample.
     """
 
     model: Model
@@ -40,6 +41,12 @@ class Call:
     params: Mapping[str, ParameterValue]
     batch_dependent: bool
     strategy: Strategy | None = None
+    random: bool = False
+
+    @property
+    def eot(self) -> int:
+        """Draws of a random model over which gradients and scores are averaged; 1 unless the attack was given more."""
+        return int(self.params.get("eot", 1))
 
     def whole(self, name: str) -> int:
         """Return an integer parameter."""
@@ -57,9 +64,13 @@ class Call:
     def targets(self, batch: Batch, part: slice, most: int) -> Tensor:
         """Return at most `most` target classes for each sample in that part of `batch`, (m, T).
 
-        They are the likeliest classes on the clean inputs but the label's; this takes a forward pass.
+        They are the likeliest classes on the clean inputs but the label's; this takes a forward pass per draw.
         """
-        return ranked_targets(self.model(batch.inputs[part]), batch.labels[part], most)
+        logits = None
+        for number in range(self.eot):
+            logits = mean_with(logits, self.model(batch.inputs[part]), number)
+        assert logits is not None
+        return ranked_targets(logits, batch.labels[part], most)
 
     def target_count(self, most: int) -> int:
         """Return how many target classes `targets` gives each sample."""

@@ -10,21 +10,23 @@ from stein_bench.specs import ParameterValue
 
 ANY_LOSS = ("classification", "segmentation")
 """Tasks of attacks that need only the task's loss."""
+EOT: dict[str, ParameterValue] = {"eot": 1}
+"""Draws of a random model over which an attack averages (expectation over transformation, Athalye et al. 2018)."""
 
 NATIVE = (
-    AttackInfo("fgsm", "one signed gradient step of size eps (Goodfellow et al. 2015)", tasks=ANY_LOSS),
+    AttackInfo("fgsm", "one signed gradient step of size eps (Goodfellow et al. 2015)", params=EOT, tasks=ANY_LOSS),
     AttackInfo(
         "pgd",
         "projected gradient ascent on the cross-entropy from a random start (Madry et al. 2018)",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1},
+        params={"steps": 10, "alpha": 0.0, "random_start": True, "restarts": 1, **EOT},
         tasks=ANY_LOSS,
     ),
     AttackInfo(
         "mifgsm",
         "iterated steps along an accumulated gradient (Dong et al. 2018)",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 10, "alpha": 0.0, "decay": 1.0},
+        params={"steps": 10, "alpha": 0.0, "decay": 1.0, **EOT},
         tasks=ANY_LOSS,
     ),
     AttackInfo(
@@ -38,21 +40,21 @@ NATIVE = (
         "apgd-ce",
         "auto-PGD on the cross-entropy, with an adaptive step size (Croce and Hein 2020)",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 100, "restarts": 1},
+        params={"steps": 100, "restarts": 1, **EOT},
         tasks=ANY_LOSS,
     ),
     AttackInfo(
         "apgd-dlr",
         "auto-PGD on the difference-of-logits ratio (Croce and Hein 2020)",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 100, "restarts": 1},
+        params={"steps": 100, "restarts": 1, **EOT},
         min_classes=3,
     ),
     AttackInfo(
         "apgd-t",
         "auto-PGD on the targeted ratio, towards each of the likeliest classes (Croce and Hein 2020)",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 100, "restarts": 1, "targets": 9},
+        params={"steps": 100, "restarts": 1, "targets": 9, **EOT},
         min_classes=4,
     ),
     AttackInfo(
@@ -109,7 +111,7 @@ NATIVE = (
         "random search over squares, using scores only (Andriushchenko et al. 2020)",
         norms=("Linf", "L2", "L1"),
         access="score",
-        params={"queries": 5000, "p": 0.8},
+        params={"queries": 5000, "p": 0.8, **EOT},
     ),
     AttackInfo(
         "nes",
@@ -208,7 +210,7 @@ CRAFTED_ON_A_SURROGATE = (
 
 
 def _transfer(info: AttackInfo) -> AttackInfo:
-    params = {name: value for name, value in info.params.items() if name != "restarts"}
+    params = {name: value for name, value in info.params.items() if name not in ("restarts", *EOT)}
     return replace(
         info, name=f"{TRANSFER}{info.name}", access="transfer", params=params,
         summary=f"crafted on the model that --surrogate names: {info.summary}",

@@ -1,67 +1,86 @@
-"""Random numbers by sample and query: functions of both alone, so that none are kept and no batch changes them.
-
-A search that shows the model an image-sized draw at every query would need thousands of them per sample. These are
-computed where they are needed, for all rows at once and on their device: element i of a draw is the i-th output of the
-generator SplitMix64, seeded by the sample's key and the number of the draw.
-Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014), figure 16.
-"""
+"""Predictions, once or in several draws of a random model, as the columns of the task's outcomes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stein_bench.host import upload
+from stein_bench.guard import forked_rng
 from stein_bench.seeds import derive_seed
+from stein_bench.tasks import Task, finite_rows
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value
+class Predicted(NamedTuple):
+    """Predictions on n samples.
+
+    Attributes:
+        outcomes: the task's columns.
+        correct: which samples are right, boolean (n,).
+        finite: which outputs are finite, boolean (n,).
+    """
+
+    outcomes: dict[str, Tensor]
+    correct: Tensor
+    finite: Tensor
 
 
-_GAMMA = _signed(0x9E3779B97F4A7C15)
-_FACTORS = (_signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB))
-_SHIFTS = (30, 27, 31)
+@dataclass(frozen=True)
+class Draws:
+    """The seeds of two independent sets of equally many draws.
+
+    Attributes:
+        selecting: of the draws that select the worst attack for each sample.
+        fresh: of the draws that give the figures: since they have no part in the selection, it does not lower them.
+    """
+
+    selecting: tuple[int, ...]
+    fresh: tuple[int, ...]
+
+    @classmethod
+    def seeded(cls, count: int, *parts: int | str) -> Draws:
+        """Return two sets of `count` draws whose seeds depend on `parts` (run seed, phase, sample ids) alone."""
+
+        def seeds(purpose: str) -> tuple[int, ...]:
+            return tuple(derive_seed(*parts, purpose, number) for number in range(count))
+
+        return cls(seeds("selecting"), seeds("fresh"))
 
 
-def keys_of(seeds: Sequence[int], purpose: str, attempts: Sequence[int], device: torch.device) -> Tensor:
-    """Return the key of each sample's draws, int64 (n,), from its seed, the purpose and the number of its attempt."""
-    keys = [derive_seed(seed, purpose, attempt) for seed, attempt in zip(seeds, attempts, strict=True)]
-    return upload(torch.tensor(keys, dtype=torch.long), device)
+def predicted(
+    model: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, task: Task, draws: Draws | None = None
+) -> Predicted:
+    """Return the predictions of `model`; of a random one, with `draws`, the majority verdicts and the verdict of each.
+
+    With draws the columns are those of the task, ``correct`` meaning right in more than half of the fresh draws (half
+    is not enough) and ``score`` the mean over them, and two more, boolean (n, draws): ``draws``, which fresh draws are
+    right, and ``selecting``, which of the others are. Outputs are finite if those of every draw are.
+    """
+    if draws is None:
+        logits = model(inputs)
+        return Predicted(task.outcomes(logits, labels), task.correct(logits, labels), finite_rows(logits))
+    selecting, _, finite = _drawn(model, inputs, labels, task, draws.selecting)
+    fresh, columns, fresh_finite = _drawn(model, inputs, labels, task, draws.fresh)
+    correct = 2 * fresh.sum(dim=1) > len(draws.fresh)
+    outcomes = {**columns, "correct": correct, "draws": fresh, "selecting": selecting}
+    return Predicted(outcomes, correct, finite & fresh_finite)
 
 
-def uniform(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
-    """Return numbers in [0, 1), multiples of 2⁻²⁴, float32 (n, count), of the draws with those `numbers` (n,)."""
-    return _fraction(_bits(keys, numbers, count), 40)
-
-
-def signs(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
-    """Return ±1 with equal probability, float32 (n, count), arguments as for `uniform`."""
-    return torch.where(_bits(keys, numbers, count) < 0, -1.0, 1.0)
-
-
-def normal(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
-    """Return standard normal numbers, float32 (n, count), by Box and Muller (1958), arguments as for `uniform`."""
-    bits = _bits(keys, numbers, count)
-    radius = (-2 * (1 - _fraction(bits, 40)).log()).sqrt()
-    return radius * (2 * math.pi * _fraction(bits, 16)).cos()
-
-
-def _fraction(bits: Tensor, shift: int) -> Tensor:
-    """Return 24 of the bits as a number in [0, 1)."""
-    return ((bits >> shift) & 0xFFFFFF).float() * 2.0**-24
-
-
-def _bits(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
-    """Return 64 random bits per element, int64 (n, count). Integers wrap around, as the generator wants."""
-    streams = _mixed(_mixed(keys) + (numbers + 1) * _GAMMA)
-    return _mixed(streams[:, None] + torch.arange(1, count + 1, device=keys.device) * _GAMMA)
-
-
-def _mixed(value: Tensor) -> Tensor:
-    for shift, factor in zip(_SHIFTS, (*_FACTORS, 1), strict=True):
-        value = (value ^ ((value >> shift) & ((1 << (64 - shift)) - 1))) * factor
-    return value
+def _drawn(
+    model: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, task: Task, seeds: Sequence[int]
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Return which draws are right, (n, draws), the task's columns with mean scores, and which outputs are finite."""
+    found, finite = [], []
+    for seed in seeds:
+        with forked_rng(seed):
+            logits = model(inputs)
+        found.append(task.outcomes(logits, labels))
+        finite.append(finite_rows(logits))
+    columns = found[0]
+    if "score" in columns:
+        columns = {**columns, "score": torch.stack([one["score"] for one in found]).mean(dim=0)}
+    right = torch.stack([one["correct"] for one in found], dim=1)
+    return right, columns, torch.stack(finite).all(dim=0)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stein_bench.attacks import draws
+from stein_bench.attacks import streams
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample, project
 from stein_bench.attacks.losses import Model, margin
 from stein_bench.attacks.queries import updates_within
@@ -92,7 +92,7 @@ class Estimated(Search[Estimates]):
         inputs, device = batch.inputs, batch.inputs.device
         zeros = torch.zeros_like(inputs)
         return Estimates(
-            center=inputs, labels=batch.labels, keys=draws.keys_of(batch.seeds, self.kind, attempts, device),
+            center=inputs, labels=batch.labels, keys=streams.keys_of(batch.seeds, self.kind, attempts, device),
             current=inputs, total=zeros, first=zeros, second=zeros if self.kind == "spsa" else zeros[:, :0],
             ahead=torch.zeros(len(inputs), device=device), best=inputs,
             lowest=torch.full((len(inputs),), torch.inf, device=device),
@@ -130,7 +130,7 @@ class Estimated(Search[Estimates]):
 
     def _noise(self, rows: Estimates) -> Tensor:
         """Return the direction of the present pair, the same for both of its queries."""
-        draw: Noise = draws.normal if self.kind == "nes" else draws.signs
+        draw: Noise = streams.normal if self.kind == "nes" else streams.signs
         past = rows.number - 1
         pair = past // (self.samples + 1) * self.samples + past % (self.samples + 1) // 2
         return draw(rows.keys, pair, rows.center[0].numel()).view_as(rows.center)

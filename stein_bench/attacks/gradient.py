@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY, per_sample, project, step_direction
-from stein_bench.attacks.losses import Loss, Model, loss_gradient, task_loss
+from stein_bench.attacks.losses import Loss, Model, averaged_gradient, loss_gradient, task_loss
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step, still_right
 from stein_bench.attacks.starts import RandomStarts
 from stein_bench.tasks import Task
@@ -24,15 +24,18 @@ def input_gradient(
 
 
 def fgsm(
-    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float, batch_dependent: bool = False
+    model: Model, inputs: Tensor, labels: Tensor, task: Task, *, eps: float, eot: int = 1, batch_dependent: bool = False
 ) -> Tensor:
     """Return `inputs` moved by eps along the sign of the loss gradient, clipped to [0, 1].
 
+    `eot`: draws of a random model over which the gradient is averaged.
     `batch_dependent`: whether a prediction depends on the other samples of the batch.
     Source: Goodfellow, Shlens, Szegedy, "Explaining and harnessing adversarial examples" (2015), section 4.
     """
-    gradient, _ = input_gradient(model, inputs, labels, task, batch_dependent=batch_dependent)
-    return (inputs + eps * gradient.sign()).clamp(0, 1)
+    seen = averaged_gradient(
+        model, inputs, labels, labels, task_loss(task), task, eot=eot, batch_dependent=batch_dependent
+    )
+    return (inputs + eps * seen.gradient.sign()).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class PGD(Search[Iterates]):
         start: perturbations to start from, or None for the clean inputs.
         attempts: number of restarts.
         batch_dependent: whether a prediction depends on the other samples of the batch.
+        eot: draws of a random model at each point, see `averaged_gradient`.
     """
 
     task: Task
@@ -71,6 +75,7 @@ class PGD(Search[Iterates]):
     start: Start | None = None
     attempts: int = 1
     batch_dependent: bool = False
+    eot: int = 1
     open_end = True
 
     def loss(self, numbers: Sequence[int]) -> Loss:
@@ -91,17 +96,17 @@ class PGD(Search[Iterates]):
 
     def advance(self, model: Model, rows: Iterates, numbers: Sequence[int]) -> Step[Iterates]:
         """Evaluate the current points and move along the gradient."""
-        gradient, logits, _ = loss_gradient(
-            model, rows.current, rows.labels, rows.labels, self.loss(numbers),
-            batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
+        seen = averaged_gradient(
+            model, rows.current, rows.labels, rows.labels, self.loss(numbers), self.task,
+            eot=self.eot, batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
         )  # fmt: skip
-        ahead = rows.current + self.alpha * step_direction(gradient, rows.current, self.norm, self.eps)
+        ahead = rows.current + self.alpha * step_direction(seen.gradient, rows.current, self.norm, self.eps)
         moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps))
-        return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
+        return Step(moved, rows.current, seen.broken, seen.wrong, seen.losses)
 
     def passes(self, number: int) -> tuple[int, int]:
-        """Return one of each, but no backward pass where no step follows."""
-        return 1, int(number < self.steps)
+        """Return one of each per draw, but no backward pass where no step follows."""
+        return self.eot, self.eot * int(number < self.steps)
 
     def last(self, rows: Iterates) -> Tensor:
         """Return the last iterates."""
@@ -132,6 +137,7 @@ class MIFGSM(Search[Accelerated]):
     decay: float
     attempts: int = 1
     batch_dependent: bool = False
+    eot: int = 1
     open_end = True
 
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Accelerated:
@@ -140,14 +146,19 @@ class MIFGSM(Search[Accelerated]):
 
     def advance(self, model: Model, rows: Accelerated, numbers: Sequence[int]) -> Step[Accelerated]:
         """Evaluate the current points and move along the accumulated gradient."""
-        gradient, logits = input_gradient(
-            model, rows.current, rows.labels, self.task, batch_dependent=self.batch_dependent
-        )
-        size = gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
-        velocity = self.decay * rows.velocity + gradient / per_sample(size, gradient)
+        seen = averaged_gradient(
+            model, rows.current, rows.labels, rows.labels, task_loss(self.task), self.task,
+            eot=self.eot, batch_dependent=self.batch_dependent, backward=min(numbers) < self.steps,
+        )  # fmt: skip
+        size = seen.gradient.flatten(1).abs().sum(dim=1).clamp_min(TINY)
+        velocity = self.decay * rows.velocity + seen.gradient / per_sample(size, seen.gradient)
         ahead = rows.current + self.alpha * step_direction(velocity, rows.current, self.norm, self.eps)
         moved = replace(rows, current=project(ahead, rows.center, self.norm, self.eps), velocity=velocity)
-        return Step(moved, rows.current, ~self.task.correct(logits, rows.labels))
+        return Step(moved, rows.current, seen.broken, seen.wrong, seen.losses)
+
+    def passes(self, number: int) -> tuple[int, int]:
+        """Return one of each per draw, but no backward pass where no step follows."""
+        return self.eot, self.eot * int(number < self.steps)
 
     def last(self, rows: Accelerated) -> Tensor:
         """Return the last iterates."""

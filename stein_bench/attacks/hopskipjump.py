@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stein_bench.attacks import draws
+from stein_bench.attacks import streams
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.rays import between
@@ -91,7 +91,7 @@ class HopSkipJump(Search[Walk]):
         floats = torch.zeros(len(inputs), device=device)
         whole = torch.zeros(len(inputs), dtype=torch.long, device=device)
         return Walk(
-            center=inputs, labels=batch.labels, keys=draws.keys_of(batch.seeds, "walk", attempts, device),
+            center=inputs, labels=batch.labels, keys=streams.keys_of(batch.seeds, "walk", attempts, device),
             beyond=inputs, nearest=inputs, slope=torch.zeros_like(inputs), probes=torch.zeros_like(inputs),
             balance=floats, count=whole, estimate=whole, size=floats, low=floats, high=floats + torch.inf,
             phase=whole + CLEAN, number=whole,
@@ -215,9 +215,9 @@ class HopSkipJump(Search[Walk]):
         """Return random directions of unit L2 norm: normal for L2, uniform in a cube for Linf, as in the paper."""
         total = rows.center[0].numel()
         if self.norm == "Linf":
-            noise = 2 * draws.uniform(rows.keys, rows.number, total) - 1
+            noise = 2 * streams.uniform(rows.keys, rows.number, total) - 1
         else:
-            noise = draws.normal(rows.keys, rows.number, total)
+            noise = streams.normal(rows.keys, rows.number, total)
         return direction(noise, "L2").view_as(rows.center)
 
 
@@ -227,7 +227,7 @@ def start(keys: Tensor, numbers: Tensor, like: Tensor) -> Tensor:
     The paper draws uniform noise only; a network that gives all noise the same class would never be wrong on its
     samples of that class.
     """
-    noise = draws.uniform(keys, numbers, like[0].numel()).view_as(like)
+    noise = streams.uniform(keys, numbers, like[0].numel()).view_as(like)
     color = noise.flatten(2)[:, :, :1].reshape(*noise.shape[:2], *[1] * (like.ndim - 2)) if like.ndim > 2 else noise
     kind = per_sample(numbers % 3, like)
     return torch.where(kind == 1, noise, torch.where(kind == 2, noise.round(), color.expand_as(like)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -138,6 +139,61 @@ def slope(total: Tensor, points: Tensor) -> Tensor | None:
             return None
         raise
     return gradient
+
+
+class Averaged(NamedTuple):
+    """What several draws of a model at the same points give, per sample.
+
+    Attributes:
+        gradient: the mean gradient of the loss, (n, C, …).
+        losses: the mean loss, (n,).
+        wrong: the share of the draws that are wrong, float (n,).
+    """
+
+    gradient: Tensor
+    losses: Tensor
+    wrong: Tensor
+
+    @property
+    def broken(self) -> Tensor:
+        """Which samples are not right in more than half of the draws; with one draw, which are wrong."""
+        return self.wrong >= 0.5
+
+
+def averaged_gradient(
+    model: Model,
+    points: Tensor,
+    labels: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    task: Task,
+    *,
+    eot: int = 1,
+    batch_dependent: bool = True,
+    backward: bool = True,
+) -> Averaged:
+    """Return the gradient, the loss and the share of wrong predictions, averaged over `eot` draws of a random model.
+
+    The mean gradient estimates that of the expected loss (expectation over transformation). A model that is not random
+    gives the same, to the last bit, for every `eot`. Other arguments are as for `loss_gradient`.
+    Source: Athalye, Carlini, Wagner, "Obfuscated gradients give a false sense of security" (2018), section 4.3.
+    """
+    gradient = losses = None
+    wrong = torch.zeros(len(points), device=points.device)
+    for number in range(eot):
+        slope, logits, found = loss_gradient(
+            model, points, labels, targets, loss, batch_dependent=batch_dependent, backward=backward
+        )
+        gradient, losses = mean_with(gradient, slope, number), mean_with(losses, found, number)
+        wrong = wrong + ~task.correct(logits, labels)
+    assert gradient is not None
+    assert losses is not None
+    return Averaged(gradient, losses, wrong / eot)
+
+
+def mean_with(mean: Tensor | None, value: Tensor, number: int) -> Tensor:
+    """Return the mean of `number` values joined by another one; equal values have exactly themselves as their mean."""
+    return value if mean is None else mean + (value - mean) / (number + 1)
 
 
 def _at(logits: Tensor, classes: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
 from stein_bench.attacks.hopskipjump import HopSkipJump
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
@@ -68,17 +69,19 @@ class Direct:
 
 
 def _fgsm(call: Call) -> Direct:
-    return Direct(
-        lambda batch: fgsm(
-            call.model, batch.inputs, batch.labels, call.task, eps=call.eps, batch_dependent=call.batch_dependent
-        )
-    )
+    def run(batch: Batch) -> Tensor:
+        return fgsm(
+            call.model, batch.inputs, batch.labels, call.task,
+            eps=call.eps, eot=call.eot, batch_dependent=call.batch_dependent,
+        )  # fmt: skip
+
+    return Direct(run)
 
 
 def _pgd(call: Call, kind: type[PGD] = PGD) -> Searches:
     search = kind(
         call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"),
-        start=_start(call), attempts=call.whole("restarts"), batch_dependent=call.batch_dependent,
+        start=_start(call), attempts=call.whole("restarts"), batch_dependent=call.batch_dependent, eot=call.eot,
     )  # fmt: skip
     return Searches((search,))
 
@@ -94,7 +97,7 @@ def _start(call: Call) -> Start | None:
 def _mifgsm(call: Call) -> Searches:
     search = MIFGSM(
         call.task, call.norm, call.eps, call.number("alpha"), call.whole("steps"), call.number("decay"),
-        batch_dependent=call.batch_dependent,
+        batch_dependent=call.batch_dependent, eot=call.eot,
     )  # fmt: skip
     return Searches((search,))
 
@@ -105,7 +108,7 @@ def _apgd(call: Call, loss: Loss, restarts: int) -> APGD | SparseAPGD:
         return _sparse_apgd(call, loss, restarts)
     return APGD(
         call.task, loss, call.norm, call.eps, call.whole("steps"), call.starts(),
-        attempts=restarts, batch_dependent=call.batch_dependent,
+        attempts=restarts, batch_dependent=call.batch_dependent, eot=call.eot,
     )  # fmt: skip
 
 
@@ -137,7 +140,10 @@ def _fab_search(call: Call, targets: int) -> FAB:
 
 def _square_search(call: Call, share: float) -> Square:
     """Return the Square attack whose first windows cover that share of the pixels."""
-    return Square(call.task, call.norm, call.eps, tuple(call.shape), call.whole("queries"), share)
+    return Square(
+        call.task, call.norm, call.eps, tuple(call.shape), call.whole("queries"), share,
+        eot=call.eot, random=call.random,
+    )  # fmt: skip
 
 
 def _apgd_ce(call: Call) -> Searches:
@@ -327,6 +333,8 @@ def _run(name: str, call: Call, batch: Batch) -> Found:
     aimed = attack.aimed(call, batch, memory)
     if call.batch_dependent:
         return Found(whole_batch(call.model, call.task, attack.searches, aimed))
+    if call.random:
+        return Found(most_often_wrong(call.model, call.task, attack.searches, aimed, call.eot))
     return next(refill(call.model, attack.searches, [aimed], memory))
 
 
@@ -348,5 +356,5 @@ def run_native_refilled(
     assert isinstance(attack, Searches)
     aimed = (attack.aimed(call, batch, memory) for batch in batches)
     for found in refill(call.model, attack.searches, aimed, memory):
-        aiming = len(found.adv_inputs) if attack.targets else 0
+        aiming = call.eot * len(found.adv_inputs) if attack.targets else 0
         yield found._replace(forward_passes=found.forward_passes + aiming)

@@ -15,7 +15,7 @@ from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse
 ALPHA_FACTOR = 2.5
 """The default step size is 2.5·eps/steps: the steps together are longer than the diameter of the ball."""
 
-COUNTS = ("restarts", "targets", "queries", "samples", "seeds", "search_steps")
+COUNTS = ("restarts", "targets", "queries", "samples", "seeds", "search_steps", "eot")
 """Parameters of native attacks that must be at least 1."""
 
 REAL = ("c", "kappa", "lam")
@@ -32,11 +32,12 @@ SYNONYMS = {
     **dict.fromkeys(("nrestarts", "numrestarts", "nbrestarts"), "restarts"),
     **dict.fromkeys(("nqueries", "maxqueries", "querylimit"), "queries"),
     **dict.fromkeys(("nbsample", "nsamples", "samplesperdraw"), "samples"),
+    **dict.fromkeys(("eotiter", "eoti", "eotsteps", "eotsamples"), "eot"),
     **dict.fromkeys(("randinit",), "random_start"),
 }  # fmt: skip
 """Other libraries' names of parameters, in lower case and without ``_``: ``nb_iter``, ``eps_iter`` and ``rand_init`` of
-advertorch, ``max_iter`` and ``eps_step`` of the Adversarial Robustness Toolbox, ``abs_stepsize`` of foolbox, ``n_iter``
-and ``n_restarts`` of autoattack."""
+advertorch, ``max_iter`` and ``eps_step`` of the Adversarial Robustness Toolbox, ``abs_stepsize`` of foolbox,
+``n_iter``, ``n_restarts`` and ``eot_iter`` of autoattack."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,8 @@ def params_of(
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
     if {"alpha", "queries", "samples"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / updates_within(int(params["queries"]), int(params["samples"]))
+    if info.backend == "native" and params.get("eot") == 1:
+        del params["eot"]  # the same attack as without it, so it has the same label and seeds
     return params
 
 

@@ -99,12 +99,16 @@ class Step(NamedTuple, Generic[R]):
         rows: the state after the step.
         points: the points that the step evaluated, (n, C, …); in a search for the nearest adversarial point that.
         broken: which samples leave with their points because these are adversarial (or nothing better will come),
-            boolean (n,).
+            boolean (n,); with several draws at each point, adversarial in half of them or more.
+        wrong, losses: for random models, the share of draws in which each point is wrong, and the mean loss, which the
+            search makes larger, float (n,); None if the search has no loss.
     """
 
     rows: R
     points: Tensor
     broken: Tensor
+    wrong: Tensor | None = None
+    losses: Tensor | None = None
 
 
 class Search(ABC, Generic[R]):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY, length, per_sample, project
-from stein_bench.attacks.losses import Model, margin
+from stein_bench.attacks.losses import Model, margin, mean_with
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.host import upload, upload_indices
 from stein_bench.seeds import derive_seed
@@ -53,6 +53,8 @@ class Square(Search[Proposals]):
         shape: shape of one sample, (C, …) or (F,).
         queries: forward passes per sample, at most.
         share: share of the pixels that the first windows cover, in (0, 1]; p in the paper.
+        eot: draws of a random model for each query, over which the margins are averaged.
+        random: whether the model is random: then a proposal is kept for its mean margin alone, not for its verdict.
     """
 
     task: Task
@@ -62,6 +64,8 @@ class Square(Search[Proposals]):
     queries: int
     share: float
     attempts: int = 1
+    eot: int = 1
+    random: bool = False
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -92,17 +96,28 @@ class Square(Search[Proposals]):
         """Evaluate the start or a proposal, and keep it if it lowers the margin."""
         candidate = self._candidates(rows, numbers)
         shown = candidate.view(-1, *self.shape)
-        logits = model(shown)
-        margins = margin(logits, rows.labels)
-        broken = ~self.task.correct(logits, rows.labels)
-        better = (margins < rows.lowest) | broken
+        margins, wrong = self._scored(model, shown, rows.labels)
+        broken = wrong >= 0.5
+        better = margins < rows.lowest
+        if not self.random:
+            better |= broken
         best = torch.where(per_sample(better, candidate), candidate, rows.best)
         lowest = torch.where(better, margins, rows.lowest)
-        return Step(replace(rows, best=best, lowest=lowest, number=rows.number + 1), shown, broken)
+        return Step(replace(rows, best=best, lowest=lowest, number=rows.number + 1), shown, broken, wrong, -margins)
+
+    def _scored(self, model: Model, shown: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the margins, averaged over the draws, and the share of draws that are wrong, each (n,)."""
+        margins, wrong = None, torch.zeros(len(shown), device=shown.device)
+        for number in range(self.eot):
+            logits = model(shown)
+            margins = mean_with(margins, margin(logits, labels), number)
+            wrong = wrong + ~self.task.correct(logits, labels)
+        assert margins is not None
+        return margins, wrong / self.eot
 
     def passes(self, number: int) -> tuple[int, int]:
-        """Return one forward pass."""
-        return 1, 0
+        """Return one forward pass per draw."""
+        return self.eot, 0
 
     def last(self, rows: Proposals) -> Tensor:
         """Return the best points."""

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stein_bench.attacks.draws import Draws, predicted
 from stein_bench.attacks.geometry import per_sample
 from stein_bench.host import download
 from stein_bench.statistics.rates import Bits
@@ -90,6 +91,7 @@ def verify(
     norm: str,
     eps: float,
     respects_eps: bool,
+    draws: Draws | None = None,
 ) -> Verdicts:
     """Check `adv_inputs` against `inputs` and recompute their predictions in the same batch.
 
@@ -100,6 +102,8 @@ def verify(
         task: determines each sample's outcome.
         norm, eps: the budget; the norm in float64 may be at most eps·(1+1e-5)+1e-6.
         respects_eps: whether the attack respects the budget (then exceeding it makes an input invalid).
+        draws: for a random model, those in which every input is predicted, see `predicted`; a sample is misclassified
+            if it is not right in more than half of the fresh ones.
 
     Raises:
         ValueError: the attack returned another shape or dtype than that of `inputs`.
@@ -114,9 +118,9 @@ def verify(
     delta = shown.double() - inputs.double()
     size = perturbation_norm(delta, norm)
     over = size > eps * (1 + RELATIVE_SLACK) + ABSOLUTE_SLACK
-    logits = model(shown)
-    invalid = ~finite | ~inside | ~finite_rows(logits) | (over if respects_eps else torch.zeros_like(over))
-    fooled = ~task.correct(logits, labels) & ~invalid
+    found = predicted(model, shown, labels, task, draws)
+    invalid = ~finite | ~inside | ~found.finite | (over if respects_eps else torch.zeros_like(over))
+    fooled = ~found.correct & ~invalid
     nan = torch.full_like(over, torch.nan, dtype=torch.float64)
     columns = download(
         {
@@ -125,7 +129,7 @@ def verify(
             "linf": torch.where(finite, perturbation_norm(delta, "Linf"), nan),
             "l2": torch.where(finite, perturbation_norm(delta, "L2"), nan),
             "distance": torch.where(fooled, size, nan),
-            **task.outcomes(logits, labels),
+            **found.outcomes,
         }
     )
     own = {field.name: columns.pop(field.name) for field in fields(Verdicts) if field.name != "outcomes"}

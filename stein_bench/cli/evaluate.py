@@ -168,6 +168,15 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Predictions behind every verdict on a model that is random in evaluation, whose figures are "
+            "expected accuracies. Default: 10.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     seed: Annotated[int | None, seed_option()] = None,
     device: Annotated[str | None, device_option()] = None,
     precision: Annotated[str | None, precision_option("Precision of the evaluation.")] = None,

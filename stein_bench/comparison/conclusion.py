@@ -15,7 +15,7 @@ from stein_bench.comparison.contrasts import COLLAPSE, PLAIN, Contrast, collapse
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, distrust, subjects, variant_name
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed, signed_interval
-from stein_bench.report.results import Effect, Figure, VariantResult, headline
+from stein_bench.report.results import Effect, Figure, VariantResult, headline, shown
 
 BATCH_CHECKS = frozenset({"batch-dependence", "same-in-another-batch"})
 """Checks that naturally fail under batch statistics: they limit a conclusion but do not rule it out."""
@@ -186,10 +186,13 @@ def _level(report: Report) -> str:
     variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
     where = f"with {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
-    clean = f"{_percent(figure)} clean"
+    mean = variant.clean.expected_accuracy
+    where += f", expected over {mean.draws} draws" if mean is not None else ""
+    clean = f"{_percent(shown(figure, mean))} clean"
     if variant.worst_case_accuracy is None:
         return f"{report.model.name} reaches {clean} {where}; no attack has a result."
     worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
+    worst = shown(worst, variant.worst_case_expected_accuracy)
     between = f" ({percent(worst.ci95[0])}–{percent(worst.ci95[1])})" if worst.ci95 else ""
     doubt = sorted(set(_failed(report, variant_name(variant))))
     hold = f"at most {_percent(worst)}{between}"

@@ -19,6 +19,7 @@ from stein_bench.comparison.gate_result import (
     Origin,
     Status,
 )
+from stein_bench.comparison.leaderboard import MAJORITIES
 from stein_bench.comparison.matching import Missing, Pair, match, targets
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects
 from stein_bench.comparison.policy import Limits, Policy
@@ -273,6 +274,8 @@ def _diagnostics(report: Report, policy: Policy) -> Iterable[Finding]:
 
 def _notes(now: Report, before: Report) -> Iterable[str]:
     """Yield the differences that are no reason to refuse but may explain a change."""
+    if any(v.clean.expected_accuracy is not None for report in (now, before) for v in report.variants):
+        yield MAJORITIES
     pairs = {
         "attack network": (now.run.attacked(), before.run.attacked()),
         "precision": (now.run.environment.precision, before.run.environment.precision),

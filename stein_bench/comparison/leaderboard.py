@@ -67,6 +67,13 @@ def difference(result: Paired, p_adjusted: float | None, batch_dependent: bool) 
     )
 
 
+MAJORITIES = (
+    "random models: a sample counts as right if more than half of its draws are; their expected accuracies are in the "
+    "reports"
+)
+"""The note on what is compared of random models."""
+
+
 def graded(found: Sequence[Subject]) -> bool:
     """Return whether figures are mIoU, i.e. whether any of the reports is for segmentation."""
     return any(subject.report.data.task == "segmentation" for subject in found)
@@ -81,6 +88,8 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         )
     if any(subject.variant.outcomes.cluster_size for subject in found):
         yield CLUSTERED
+    if any(subject.variant.clean.expected_accuracy is not None for subject in found):
+        yield MAJORITIES
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     networks = dict.fromkeys(subject.report.run.attacked() for subject in found)

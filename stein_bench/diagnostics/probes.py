@@ -15,15 +15,18 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.dense import best_seen, is_dense
+from stein_bench.attacks.draws import Draws, predicted
 from stein_bench.attacks.geometry import project, random_start
 from stein_bench.attacks.gradient import PGD, fgsm, input_gradient
 from stein_bench.attacks.losses import Model
+from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.refill import run_search
 from stein_bench.attacks.search import Batch
 from stein_bench.diagnostics.consistency import MOST_FLIPPED, Status, reversal
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.host import download
 from stein_bench.measures import MEASURES, Outcome
+from stein_bench.models.randomness import ROUNDING
 from stein_bench.report.document import Diagnostic
 from stein_bench.seeds import derive_seed
 from stein_bench.statistics.rates import Bits
@@ -37,8 +40,6 @@ PROBED_VALUES = 2**25
 """Maximum total number of input values (`DENSE_PROBES` inputs are always allowed), since they form one batch."""
 VANISHED = (0.01, 0.1)
 """Shares of samples with an all-zero input gradient above which the check warns and fails."""
-ROUNDING = 1e-4
-"""Largest relative difference between two outputs of the same input that counts as rounding (GPU atomics)."""
 STEPS = 10
 UNBOUNDED_STEPS = 20
 """With steps of 1/8 they can cross the whole box."""
@@ -55,6 +56,7 @@ class Probe:
         classes: number of the model's outputs.
         norm, eps: the budget, ``Linf``, ``L2`` or ``L1``.
         batch_dependent: whether the model evaluates with batch statistics.
+        draws: number of predictions behind every verdict on a random model; None if each is a single prediction.
     """
 
     inputs: Tensor
@@ -65,6 +67,7 @@ class Probe:
     norm: str
     eps: float
     batch_dependent: bool
+    draws: int | None = None
 
 
 def probe_count(shape: Sequence[int], *, dense: bool) -> int:
@@ -97,7 +100,13 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
     apart = float((first - second).abs().amax()) / scale if first.numel() else 0.0
     status: Status = "fail" if flipped or apart > ROUNDING else "warn" if apart > 0 else "pass"
     message = f"the same inputs twice: outputs differ by {apart:.2g} of their largest, {_percent(flipped)} flip"
-    if status == "fail":
+    if probe.draws is not None:
+        status = "warn"
+        message += (
+            f"; the model is random in evaluation mode (dropout left on?): figures are expected accuracies over "
+            f"{probe.draws} draws"
+        )
+    elif status == "fail":
         message += "; the model is random in evaluation mode (dropout left on?): no result here is reliable"
     yield _diagnostic("repeatable", variant, status, flipped, message)
 
@@ -105,16 +114,21 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
 @torch.no_grad()
 def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Predict the samples again in two other batches, each of every second sample."""
-    whole = _outcome(probe, model(probe.inputs), probe.labels)
+    whole = _shown(model, probe, probe.inputs)
     flips = []
     for first in (0, 1):
         positions = np.arange(first, len(whole), 2)
         if len(positions):
-            part = _outcome(probe, model(probe.inputs[first::2]), probe.labels[first::2])
+            part = _predicted(probe, model, probe.inputs[first::2], probe.labels[first::2], "another batch")
             flips.append(whole.select(positions).differs(part))
     flipped = _share(np.concatenate(flips))
     status: Status = "pass" if flipped == 0 else "warn" if flipped <= MOST_FLIPPED else "fail"
     message = f"clean samples in another batch: {_percent(flipped)} flip"
+    if probe.draws is not None:
+        again = _share(whole.differs(_predicted(probe, model, probe.inputs, probe.labels, "the same batch")))
+        # Majorities flip by chance in any batch, here in another number of samples.
+        status = "pass" if flipped <= 2 * again + MOST_FLIPPED else "fail"
+        message += f", in other draws of the same batch {_percent(again)}"
     if status != "pass":
         message += (
             "; predictions depend on the batch, as expected under batch statistics: see the replays"
@@ -197,6 +211,8 @@ def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alph
     whole = probe.batch_dependent or is_dense(probe.labels)
     search = PGD(probe.task, norm, eps, size, steps, batch_dependent=whole)
     batch = Batch.untargeted(probe.inputs, probe.labels, probe.seeds)
+    if probe.draws is not None:
+        return most_often_wrong(model, probe.task, [search], batch)
     return _searched(model, probe, lambda seen: run_search(search, seen, batch, batch_dependent=whole))
 
 
@@ -211,9 +227,17 @@ def _doubled(probe: Probe) -> float:
     return min(2 * probe.eps, 1.0) if probe.norm == "Linf" else 2 * probe.eps
 
 
-@torch.no_grad()
 def _shown(model: nn.Module, probe: Probe, inputs: Tensor) -> Outcome:
-    return _outcome(probe, model(inputs), probe.labels)
+    return _predicted(probe, model, inputs, probe.labels, "shown")
+
+
+@torch.no_grad()
+def _predicted(probe: Probe, model: nn.Module, inputs: Tensor, labels: Tensor, purpose: str) -> Outcome:
+    """Return the outcome of the inputs; of a random model, the majority verdicts of draws seeded by the purpose."""
+    draws = None if probe.draws is None else Draws.seeded(probe.draws, "diagnostics", purpose, *probe.seeds)
+    return MEASURES[probe.task.name].from_columns(
+        download(predicted(model, inputs, labels, probe.task, draws).outcomes)
+    )
 
 
 def _left(clean: Outcome, model: nn.Module, probe: Probe, adv_inputs: Tensor) -> Outcome:

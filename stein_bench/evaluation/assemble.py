@@ -99,6 +99,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         ],
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
         worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
+        worst_case_expected_accuracy=None if worst is None else worst.expected(),
         worst_case_metrics=None if worst is None else worst.metrics() or None,
         **{f"worst_case_{name}": found for name, found in _parts([] if worst is None else [worst], samples).items()},
         budgets=budget_results(attacks, robust),
@@ -164,6 +165,7 @@ def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, samples: Samples
     return Clean(
         accuracy=rate.value,
         ci95=(rate.low, rate.high),
+        expected_accuracy=clean.expected(),
         metrics=clean.metrics() or None,
         **_parts([clean], samples),
         assumes_independence=batch_dependent,
@@ -257,6 +259,7 @@ def _attack_result(
         message=phase.message or _invalid_message(invalid, len(clean)),
         robust_accuracy=None if rate is None else rate.value,
         ci95=None if rate is None else (rate.low, rate.high),
+        expected_accuracy=None if robust is None else robust.expected(),
         metrics=metrics,
         **_parts([] if robust is None else [robust], samples),
         assumes_independence=batch_dependent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack
+from stein_bench.attacks.draws import Draws
 from stein_bench.attacks.through import Strategy
+from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, batches, to_device
 from stein_bench.errors import RunError
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit
+from stein_bench.models.randomness import is_random
 from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import Task
 
@@ -38,6 +41,7 @@ class Setting:
         device: the model's device.
         refill: whether attacks put samples of later batches in the places of finished ones, under running statistics.
         memory: how many samples fit into memory together.
+        draws: predictions behind every verdict on a random model.
     """
 
     samples: Samples
@@ -49,6 +53,7 @@ class Setting:
     device: torch.device
     refill: bool
     memory: MemoryLimit
+    draws: int = DRAWS
 
     @property
     def batch_count(self) -> int:
@@ -104,7 +109,21 @@ class Evaluated:
             with model_untouched(self.model):
                 self.model(torch.zeros(2, *shape, device=self.setting.device))
 
-        return not self.batch_dependent and not draws_random_numbers(predict)
+        return not (self.batch_dependent or draws_random_numbers(predict) or self.random)
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether predictions are random and are therefore drawn repeatedly (`draws`).
+
+        False under batch statistics and for segmentation, where every verdict stays that of a single draw.
+        """
+        if self.batch_dependent or self.setting.task.name == "segmentation":
+            return False
+        return is_random(self.model, self.setting.samples.shape, self.setting.device)
+
+    def draws(self, phase: str, ids: Sequence[str]) -> Draws | None:
+        """Return the draws of that phase for a batch of these samples; None if the model is not random."""
+        return Draws.seeded(self.setting.draws, self.setting.seed, phase, *ids) if self.random else None
 
     def attacked_by(self, attack: Attack) -> nn.Module:
         """Return the model that `attack` makes its passes on."""

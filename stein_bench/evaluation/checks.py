@@ -62,6 +62,7 @@ def _checked_on(
         inputs.to(plan.device), labels.to(plan.device),
         [derive_seed(setting.seed, "checks", plan.samples.ids[index]) for index in few],
         plan.task, setting.classes, norm, eps, evaluated.batch_dependent,
+        setting.draws if evaluated.random else None,
     )  # fmt: skip
     with torch.no_grad(), model_untouched(model):
         results = list(output_diagnostics(variant, probabilities, model(probe.inputs)))

@@ -28,6 +28,7 @@ class Attacked:
         indices, ids: positions in data order, and sample ids.
         inputs, adv_inputs, labels: on the model's device.
         verdicts: the results of verification.
+        clean: the columns of the clean inputs of a random model; None if predictions are repeatable.
     """
 
     indices: NDArray[np.int64]
@@ -36,6 +37,7 @@ class Attacked:
     adv_inputs: Tensor
     labels: Tensor
     verdicts: Verdicts
+    clean: Columns | None = None
 
 
 @torch.no_grad()
@@ -47,7 +49,7 @@ def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Tas
     shown = finite_or_clean(batch.adv_inputs, batch.inputs)
     with model_untouched(model):
         clean_logits, logits = model(batch.inputs), model(shown)
-    columns = download(task.outcomes(clean_logits, batch.labels))
+    columns = download(task.outcomes(clean_logits, batch.labels)) if batch.clean is None else batch.clean
     broken = _broken(MEASURES[task.name], columns, batch.verdicts.columns())
     clean, adversarial = (predicted_classes(found).cpu().numpy() for found in (clean_logits, logits))
     labels, inputs, adv_inputs = (t.cpu().numpy() for t in (batch.labels, batch.inputs, batch.adv_inputs))

@@ -122,6 +122,7 @@ def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: Loa
         model, batch.inputs, batch.labels, setting.task,
         classes=setting.classes, seeds=attack_seeds(setting.seed, attack, batch.ids),
         batch_dependent=evaluated.batch_dependent, strategy=evaluated.strategies.get(attack.label),
+        random=evaluated.random,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.draws import predicted
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.verify import verify
@@ -22,7 +23,6 @@ from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, ENDE
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
-from stein_bench.tasks import finite_rows
 
 Computed = tuple[Columns, int, int]
 """Columns and the numbers of forward and backward passes, in samples."""
@@ -72,11 +72,12 @@ def joined(parts: Sequence[Columns]) -> Columns:
 
 @torch.no_grad()
 def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
-    """Predict the clean inputs."""
+    """Predict the clean inputs; of a random model, in several draws."""
+    draws = evaluated.draws(CLEAN, batch.ids)
     with model_untouched(evaluated.model):
-        logits: Tensor = evaluated.model(batch.inputs)
-    outcomes = evaluated.setting.task.outcomes(logits, batch.labels)
-    return download({**outcomes, "finite": finite_rows(logits)}), len(batch.inputs), 0
+        found = predicted(evaluated.model, batch.inputs, batch.labels, evaluated.setting.task, draws)
+    passes = 1 if draws is None else len(draws.selecting) + len(draws.fresh)
+    return download({**found.outcomes, "finite": found.finite}), passes * len(batch.inputs), 0
 
 
 @torch.no_grad()
@@ -99,14 +100,16 @@ def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs:
         verdicts = verify(
             model, batch.inputs, adv_inputs, batch.labels, task,
             norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
+            draws=evaluated.draws(attack.label, batch.ids),
         )  # fmt: skip
     columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
     maker = evaluated.attacked_by(attack)
-    if maker is evaluated.attack_model:
+    if maker is evaluated.attack_model and not evaluated.random:  # single draws differ on one network as well
         columns[DISAGREES] = disagreements(maker, batch.inputs, adv_inputs, batch.labels, task, verdicts.outcomes)
     # Last: if memory runs out before, all of this is done again.
     if keeper is not None and keeper.wants(evaluated.variant, attack.label):
-        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
+        clean = clean_columns(evaluated, batch)[0] if evaluated.random else None
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts, clean)
         offer(keeper, evaluated.variant, attack.label, model, task, attacked)
     return columns
 

@@ -14,7 +14,7 @@ from functools import partial
 from torch import nn
 
 from stein_bench.attacks.adaptive import ADAPTIVE
-from stein_bench.config import RunConfig
+from stein_bench.config import DRAWS, RunConfig
 from stein_bench.data.samples import Samples
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
@@ -42,6 +42,7 @@ from stein_bench.preparation.hidden_gradients import with_gradient_note
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.labels import position_note
 from stein_bench.preparation.plan import Plan, check_model, prepare
+from stein_bench.preparation.random_models import draws_note, with_battery_for_random
 from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
@@ -82,6 +83,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     progress = progress or Silent()
     plan = prepare(config)
     plan, blank = with_untrained(plan)
+    plan = with_battery_for_random(plan, blank)
     classes = check_model(plan, blank)
     plan = with_gradient_note(plan, blank)
     surrogate = plan_surrogate(plan, classes)
@@ -98,6 +100,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
         refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
+        draws=config.draws or DRAWS,
     )  # fmt: skip
     _announce(plan, batch_size, progress)
     with ExitStack() as stack:
@@ -242,6 +245,8 @@ def _run_variant(
             model, plan.attack_network, batch_size, batch_dependent=batch_dependent, probabilities=probabilities
         )
         evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
+        for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
+            progress.note(note)
         found = {
             attack.label: find_strategy(evaluated, attack, attacked, progress)
             for attack in plan.attacks

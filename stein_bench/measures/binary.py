@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stein_bench.measures.drawn import Drawn
 from stein_bench.measures.outcome import Columns, RightOrWrong
 from stein_bench.report.results import Figure
 from stein_bench.statistics.auc import area, auc
@@ -32,7 +33,7 @@ class TwoClass(RightOrWrong):
     def from_columns(cls, columns: Columns) -> Self:
         """Return the outcome from the columns ``correct``, ``score`` and ``positive``."""
         score, positive = columns["score"].astype(np.float64), columns["positive"].astype(np.bool_)
-        return cls(columns["correct"].astype(np.bool_), score, positive)
+        return cls(columns["correct"].astype(np.bool_), score, positive, drawn=Drawn.from_columns(columns))
 
     def select(self, indices: NDArray[np.int64]) -> Self:
         if self.score is None or self.positive is None:
@@ -64,8 +65,19 @@ class TwoClass(RightOrWrong):
         return found
 
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
-        """Return the worse of the clean and the adversarial score of each sample; the clean one if `void`."""
+        """Return the worse of the clean and the adversarial score of each sample; the clean one if `void`.
+
+        Of a random model it is the mean score of the input that was right least often, see `RightOrWrong`.
+        """
+        if self.drawn is not None and adversarial.drawn is not None:
+            return super().under_attack(adversarial, void)
         return self._worse(adversarial, ~void)
+
+    def where(self, taken: Bits, other: Self) -> Self:
+        found = super().where(taken, other)
+        if self.score is None or other.score is None:
+            return replace(found, score=None, positive=None)
+        return replace(found, score=np.where(taken, other.score, self.score))
 
     def _worse(self, other: Self, counts: Bits) -> Self:
         """Return the worse of the two outcomes of each sample if the other one `counts`, else this one."""

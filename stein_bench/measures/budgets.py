@@ -38,6 +38,7 @@ def _within(attacks: Sequence[Budgeted], robust: Mapping[str, Outcome], norm: st
             "attacks": labels,
             "accuracy": rate.value,
             "ci95": (rate.low, rate.high),
+            "expected_accuracy": worst.expected(),
             "metrics": metrics,
         }
     )

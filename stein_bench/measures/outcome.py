@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stein_bench.errors import RunError
+from stein_bench.measures.drawn import Drawn, pack_drawn, unpack_drawn
 from stein_bench.report.packing import pack_bits, unpack_bits
-from stein_bench.report.results import Figure, Outcomes
+from stein_bench.report.results import ExpectedAccuracy, Figure, Outcomes
 from stein_bench.statistics.paired_tests import Paired, batch_losses, block_size, paired
 from stein_bench.statistics.rates import Bits, Rate, accuracy, attack_success, mean_accuracy, robust_bits
 
@@ -65,6 +66,10 @@ class Outcome(ABC):
     @abstractmethod
     def value(self) -> float:
         """Return the headline's value without its interval."""
+
+    def expected(self) -> ExpectedAccuracy | None:
+        """Return the expected accuracy of a random model; None if its predictions were not drawn repeatedly."""
+        return None
 
     def metrics(self) -> dict[str, Figure]:
         """Return the task's other metrics by name."""
@@ -142,15 +147,22 @@ class Outcome(ABC):
 
 @dataclass(frozen=True, eq=False)
 class RightOrWrong(Outcome):
-    """Samples that are simply right or wrong; `cluster` consecutive ones are versions of one base image."""
+    """Samples that are simply right or wrong; `cluster` consecutive ones are versions of one base image.
+
+    Of a random model, right means right in more than half of the draws, and `drawn` has those draws. Under attack a
+    sample then has the draws of the input that was right least often in the draws that select: the clean or the
+    adversarial one; in the worst case, of all of them. Figures are from other draws, so the selection does not lower
+    them.
+    """
 
     correct: Bits
     cluster: int = field(default=1, kw_only=True)
+    drawn: Drawn | None = field(default=None, kw_only=True)
 
     @classmethod
     def from_columns(cls, columns: Columns) -> Self:
-        """Return the outcome from the column ``correct``."""
-        return cls(columns["correct"].astype(np.bool_))
+        """Return the outcome from the column ``correct`` and, for a random model, those of its draws."""
+        return cls(columns["correct"].astype(np.bool_), drawn=Drawn.from_columns(columns))
 
     def clustered(self, size: int) -> Self:
         return replace(self, cluster=size)
@@ -168,6 +180,9 @@ class RightOrWrong(Outcome):
         """Return the share of correct samples with its Wilson interval."""
         return accuracy(self.correct, self.cluster)
 
+    def expected(self) -> ExpectedAccuracy | None:
+        return None if self.drawn is None else self.drawn.expected(self.cluster)
+
     def value(self) -> float:
         return float(self.correct.mean())
 
@@ -176,7 +191,30 @@ class RightOrWrong(Outcome):
         return mean_accuracy([draw.correct for draw in draws], draws[0].cluster)
 
     def under_attack(self, adversarial: Self, void: Bits) -> Self:
-        return replace(self, correct=robust_bits(self.correct, ~adversarial.correct & ~void))
+        robust = replace(adversarial, correct=robust_bits(self.correct, ~adversarial.correct))
+        if self.drawn is None or adversarial.drawn is None:
+            return replace(self, correct=np.where(void, self.correct, robust.correct))
+        # The adversarial input also if it was right as often: it is the one that was made to be wrong.
+        return self.where(~self.drawn.worse_than(adversarial.drawn) & ~void, robust)
+
+    def where(self, taken: Bits, other: Self) -> Self:
+        """Return the outcome with the samples that are `taken` from another one."""
+        drawn = None if self.drawn is None or other.drawn is None else self.drawn.where(taken, other.drawn)
+        return replace(self, correct=np.where(taken, other.correct, self.correct), drawn=drawn)
+
+    @classmethod
+    def worst_case(cls, outcomes: Sequence[Self]) -> Self:
+        """Return the worst of several outcomes, sample by sample; of a random model, see the class.
+
+        Where several attacks of it were right equally often, that one counts which was right least often overall.
+        """
+        if any(outcome.drawn is None for outcome in outcomes):
+            return super().worst_case(outcomes)
+        worst, *others = sorted(outcomes, key=lambda one: 0.0 if one.drawn is None else one.drawn.selecting.mean())
+        for other in others:
+            if worst.drawn is not None and other.drawn is not None:
+                worst = worst.where(other.drawn.worse_than(worst.drawn), other)
+        return worst
 
     def worse_than(self, other: Self) -> Bits:
         return other.correct & ~self.correct
@@ -204,10 +242,15 @@ class RightOrWrong(Outcome):
             "corrupted_correct": {
                 label: [pack_bits(draw.correct) for draw in draws] for label, draws in corrupted.items()
             },
+            "drawn": pack_drawn(clean.drawn, {label: outcome.drawn for label, outcome in robust.items()}),
         }
 
     @classmethod
     def unpacked(cls, kept: Outcomes) -> tuple[Self, dict[str, Self]]:
         cluster = kept.cluster_size or 1
-        robust = {label: cls(unpack_bits(text, kept.samples), cluster=cluster) for label, text in kept.robust.items()}
-        return cls(unpack_bits(kept.clean_correct or "", kept.samples), cluster=cluster), robust
+        clean, drawn = unpack_drawn(kept)
+        robust = {
+            label: cls(unpack_bits(text, kept.samples), cluster=cluster, drawn=drawn.get(label))
+            for label, text in kept.robust.items()
+        }
+        return cls(unpack_bits(kept.clean_correct or "", kept.samples), cluster=cluster, drawn=clean), robust

@@ -16,8 +16,8 @@ MOST_VALUES = 2**23
 class Smoothed(nn.Module):
     """A model whose gradient is the mean over Gaussian noise on its input, E[∇f(x + σδ)].
 
-    That is the gradient of E[f(x + σδ)], a smooth function even where f has ripples or jumps. The outputs are those at x
-    itself. The noise depends on x alone, so a sample's gradient does not depend on its batch.
+    That is the gradient of E[f(x + σδ)], a smooth function even where f has ripples or jumps. The outputs are those at
+    x itself. The noise depends on x alone, so a sample's gradient does not depend on its batch.
     Source: Athalye et al., "Obfuscated gradients give a false sense of security" (2018), section 4.2, for the mean;
     Duchi, Bartlett and Wainwright, "Randomized smoothing for stochastic optimization" (2012), for the smooth function.
 
@@ -44,7 +44,7 @@ class Smoothed(nn.Module):
         if not (torch.is_grad_enabled() and inputs.requires_grad):
             outputs: Tensor = self.model(inputs)
             return outputs
-        found: Tensor = _Mean.apply(inputs, self)  # type: ignore[no-untyped-call]
+        found: Tensor = _Mean.apply(inputs, self)
         return found
 
     def noise(self, inputs: Tensor, draw: int) -> Tensor:
@@ -72,7 +72,7 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (inputs,), smoothed = ctx.saved_tensors, ctx.smoothed
         total = torch.zeros_like(inputs)
         for draw in range(smoothed.draws):

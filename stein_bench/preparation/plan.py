@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from stein_bench.attacks.attack import Attack, resolve_attacks
 from stein_bench.attacks.adaptive_choice import with_adaptive_attacks
+from stein_bench.attacks.attack import Attack, resolve_attacks
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.refill import OPEN_BATCHES
 from stein_bench.attacks.suitability import check_attacks, check_tasks

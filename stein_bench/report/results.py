@@ -69,6 +69,11 @@ def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[st
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
 
 
+def shown(figure: Figure, expected: ExpectedAccuracy | None) -> Figure:
+    """Return the figure that stands for a result: of a random model its expected accuracy."""
+    return figure if expected is None else Figure(value=expected.value, ci95=expected.ci95)
+
+
 class GroupResult(Part):
     """Results on the samples of one group."""
 
@@ -96,11 +101,33 @@ Groups = Annotated[
 ]
 
 
+class ExpectedAccuracy(Part):
+    """The accuracy of a random model: the mean over samples of the share of draws in which each is right."""
+
+    value: Share = Field(
+        description="clean, or under attack of the input that was right least often in other draws: the clean or the "
+        "adversarial one, in the worst case of all of them"
+    )
+    ci95: Interval = Field(description="knows the draws: its variance is that of the samples' shares of right draws")
+    draws: Annotated[int, Field(ge=1)] = Field(description="number of draws per sample")
+
+
+Expected = Annotated[
+    ExpectedAccuracy | None,
+    Field(
+        exclude_if=is_none,
+        description="random models only: then every accuracy beside it is the share of samples that are right in more "
+        "than half of the draws",
+    ),
+]
+
+
 class Clean(Part):
     """Accuracy on the clean inputs."""
 
     accuracy: Share = Field(description="share of correct samples; for segmentation, of correct labeled pixels")
     ci95: Interval
+    expected_accuracy: Expected = None
     metrics: Metrics = None
     sites: Sites = None
     groups: Groups = None
@@ -191,6 +218,7 @@ class AttackResult(Part):
         "pixels that are correct when every image is the adversarial or the clean one, whichever has the lower mIoU"
     )
     ci95: Interval | None
+    expected_accuracy: Expected = None
     metrics: Metrics = None
     sites: Sites = None
     groups: Groups = None
@@ -261,6 +289,21 @@ class PackedCounts(Part):
     corrupted: dict[str, list[tuple[str, str]]] = Field(description="by corruption label, one entry per draw")
 
 
+class PackedDrawn(Part):
+    """The draws of one outcome: which are right, packed bits, samples × draws; how many of the selecting ones are."""
+
+    right: str
+    selecting: str = Field(description="little-endian uint16 per sample, base64-encoded")
+
+
+class PackedDraws(Part):
+    """The draws of a random model. The selecting ones choose the worst input of a sample, the others give figures."""
+
+    draws: Annotated[int, Field(ge=1, lt=2**16)] = Field(description="number in each of the two sets")
+    clean: PackedDrawn
+    robust: dict[str, PackedDrawn] = Field(description="by attack label; failed attacks have none")
+
+
 class Outcomes(Part):
     """Per-sample bits, packed (most significant first) and base64-encoded, in data order; or counts per class."""
 
@@ -279,6 +322,7 @@ class Outcomes(Part):
     corrupted_correct: dict[str, list[str]] = Field(
         default_factory=dict, description="by corruption label, one entry per draw of the noise"
     )
+    drawn: PackedDraws | None = Field(default=None, exclude_if=is_none, description="random models only")
     class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="segmentation only")
 
 
@@ -305,8 +349,8 @@ class SearchInfo(Part):
     broken: int = Field(description="samples, correct on the clean input, that it broke")
     lowered: float | None = Field(
         default=None,
-        description="share of all samples that it broke and no other attack within the budget did: so much it lowers the "
-        "worst case; null if there are no other attacks",
+        description="share of all samples that it broke and no other attack within the budget did: so much it lowers "
+        "the worst case; null if there are no other attacks",
     )
 
 
@@ -357,6 +401,7 @@ class BudgetResult(Part):
     attacks: list[str] = Field(description="labels")
     accuracy: Share
     ci95: Interval
+    expected_accuracy: Expected = None
     metrics: Metrics = None
 
 
@@ -398,6 +443,7 @@ class VariantResult(Part):
         "of labeled pixels that are correct when every image is under the attack that gives it the lowest mIoU"
     )
     worst_case_ci95: Interval | None
+    worst_case_expected_accuracy: Expected = None
     worst_case_metrics: Metrics = None
     worst_case_sites: Sites = None
     worst_case_groups: Groups = None

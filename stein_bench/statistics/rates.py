@@ -41,12 +41,16 @@ def wilson(successes: float, n: int, z: float = Z95) -> Rate:
     """
     if n == 0:
         return Rate(0, 0, 0.0, 1.0)
-    p, z2 = successes / n, z * z
+    low, high = _wilson_bounds(successes / n, n, z)
+    return Rate(successes, n, low, high)
+
+
+def _wilson_bounds(p: float, n: float, z: float = Z95) -> tuple[float, float]:
+    """Return Wilson's interval of a rate of n samples, which need not be a whole number of them."""
+    z2 = z * z
     center = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    low = 0.0 if successes == 0 else max(0.0, center - half)
-    high = 1.0 if successes == n else min(1.0, center + half)
-    return Rate(successes, n, low, high)
+    return 0.0 if p == 0 else max(0.0, center - half), 1.0 if p == 1 else min(1.0, center + half)
 
 
 def upper_limit(successes: int, n: int, confidence: float = 0.95) -> float:
@@ -83,6 +87,43 @@ def mean_accuracy(correct: list[Bits], cluster: int = 1) -> Rate:
     units = independent_units(of, cluster)
     found = wilson(right / of * units, units)
     return Rate(right, of, found.low, found.high)
+
+
+def expected_accuracy(draws: Bits, cluster: int = 1) -> Rate:
+    """Return the mean over n samples of the share of draws in which each is right, with its interval.
+
+    The interval is Wilson's for so many samples as would give a rate the variance of this mean (the effective sample
+    size: Kish 1965; in Wilson's interval: Franco, Little, Louis and Slud 2019). That variance is the one of the shares
+    of the samples, to which their own draws contribute, plus what draws add that samples share, where a model draws
+    once for a whole batch (two-way clustering: Cameron, Gelbach and Miller 2011). Two samples always right and two
+    always wrong are added before (Agresti and Coull 1998), so that shares that happen to be equal do not give an
+    interval without width. If all draws of each sample agree, the interval is that of `accuracy`.
+
+    Args:
+        draws: which draws of each sample are right, (n, D).
+        cluster: as for `mean_accuracy`.
+    """
+    shares = draws.mean(axis=1)
+    if not shares.size:
+        return wilson(0, 0)
+    found = float(shares.mean())
+    units = independent_units(shares.size, cluster)
+    clusters = shares[: units * cluster].reshape(units, -1).mean(axis=1) if units > 1 else shares[:1]
+    padded = np.concatenate([clusters, [0.0, 0.0, 1.0, 1.0]])
+    variance = float(padded.var()) / units + _shared_by_samples(draws)
+    of_bits = float(padded.mean()) * (1 - float(padded.mean()))
+    low, high = _wilson_bounds(found, of_bits / variance)
+    return Rate(found * shares.size, int(shares.size), low, high)
+
+
+def _shared_by_samples(draws: Bits) -> float:
+    """Return the variance of the mean over draws and samples beyond that of independent draws; at least 0."""
+    n, count = draws.shape
+    if count < 2:
+        return 0.0
+    together = np.var(draws.mean(axis=0), ddof=1) / count
+    alone = np.mean(np.var(draws, axis=1, ddof=1)) / (n * count)
+    return max(0.0, float(together - alone))
 
 
 def independent_units(samples: int, cluster: int) -> int:

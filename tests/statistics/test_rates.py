@@ -13,6 +13,7 @@ from scipy.stats import binomtest
 from stein_bench.statistics.rates import (
     accuracy,
     attack_success,
+    expected_accuracy,
     independent_units,
     mean_accuracy,
     robust_bits,
@@ -104,3 +105,76 @@ def test_only_whole_base_images_count(samples, cluster, units):
     assert independent_units(samples, cluster) == units
     everything = accuracy(np.ones(samples, np.bool_), cluster)
     assert everything.low == pytest.approx(wilson(units, units).low if samples else 0.0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 12))
+def test_draws_that_agree_give_the_interval_of_single_predictions(bits, draws):
+    correct = np.array(bits)
+    rate, single = expected_accuracy(np.repeat(correct[:, None], draws, axis=1)), accuracy(correct)
+    assert (rate.value, rate.low, rate.high) == pytest.approx((single.value, single.low, single.high), abs=1e-12)
+
+
+@given(st.integers(1, 40), st.integers(1, 10), st.integers(0, 2**32 - 1), st.floats(0, 1))
+def test_intervals_of_draws_hold_the_mean_and_stay_within_bounds(n, draws, seed, chance):
+    rate = expected_accuracy(np.random.default_rng(seed).random((n, draws)) < chance)
+    assert 0 <= rate.low <= rate.value + 1e-12
+    assert rate.value - 1e-12 <= rate.high <= 1
+    assert rate.high - rate.low > 0.01
+
+
+def test_several_draws_narrow_the_interval_and_draws_shared_by_all_samples_widen_it():
+    rng = np.random.default_rng(0)
+    chances = np.full((400, 1), 0.6)
+    width = {draws: _width(rng.random((400, draws)) < chances) for draws in (1, 10)}
+    assert width[10] < 0.5 * width[1]
+    shared = np.repeat(rng.random((1, 10)) < 0.6, 400, axis=0)
+    assert _width(shared) > 4 * width[1]
+
+
+def _width(draws):
+    rate = expected_accuracy(draws)
+    return rate.high - rate.low
+
+
+def test_versions_of_a_base_image_do_not_count_as_samples_among_draws_either():
+    draws = np.random.default_rng(0).random((40, 5)) < np.random.default_rng(1).random((40, 1))
+    versions = np.repeat(draws, 6, axis=0)  # six times the same
+    few, many = expected_accuracy(draws), expected_accuracy(versions, 6)
+    # A little wider: versions that agree in every draw look like draws that samples share.
+    assert (many.value, many.low, many.high) == pytest.approx((few.value, few.low, few.high), abs=0.02)
+    assert many.high - many.low > 1.3 * _width(versions)
+
+
+SHARES = {
+    "uniform": lambda rng, n: rng.random(n),
+    "all equal": lambda _, n: np.full(n, 0.8),
+    "rarely wrong": lambda rng, n: np.where(rng.random(n) < 0.03, 0.0, 1.0),
+    "two kinds": lambda rng, n: np.where(rng.random(n) < 0.5, 0.95, 0.05),
+}
+MEANS = {"uniform": 0.5, "all equal": 0.8, "rarely wrong": 0.97, "two kinds": 0.5}
+
+
+@pytest.mark.parametrize("kind", SHARES)
+@pytest.mark.parametrize(
+    "n", [100, pytest.param(30, marks=pytest.mark.slow), pytest.param(1000, marks=pytest.mark.slow)]
+)
+def test_intervals_of_draws_cover_the_expected_accuracy(kind, n):
+    """At least 95 % but for the error of 400 simulations, also where the samples' chances differ."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        rate = expected_accuracy(rng.random((n, 10)) < SHARES[kind](rng, n)[:, None])
+        hits += rate.low <= MEANS[kind] <= rate.high
+    assert hits / 400 > 0.92
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [1, 10])
+def test_intervals_cover_where_a_model_draws_once_for_a_batch(batches):
+    """Ten draws tell little about a variance, so a little less is covered."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(400):
+        chances = rng.random(200)
+        common = rng.random((batches, 10))[np.arange(200) * batches // 200]
+        rate = expected_accuracy(common < chances[:, None])
+        hits += rate.low <= 0.5 <= rate.high
+    assert hits / 400 > 0.88

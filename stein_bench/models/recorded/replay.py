@@ -55,7 +55,7 @@ class Replay:
             return
         args, kwargs = self._arguments(entry)
         if entry.writes:
-            self._make_room(entry, args)
+            self._make_room(entry)
             args, kwargs = self._arguments(entry)
         result = self._call(entry, args, kwargs)
         for ref, tensor in zip(_refs(entry.results), _tensors(result), strict=True):
@@ -138,7 +138,7 @@ class Replay:
         """Return the nearest tensor behind `result` that has a gradient and resembles it, as after a lookup."""
         if entry.name == "_to_copy" and not result.is_floating_point() and result.dtype != torch.bool:
             return self._operand(entry.args[0])  # a cast to whole numbers
-        if result.ndim < 2 or not result.is_floating_point() and entry.name not in ("bucketize", "searchsorted"):
+        if result.ndim < 2 or (not result.is_floating_point() and entry.name not in ("bucketize", "searchsorted")):
             return None
         for index in sorted(self._behind(entry), reverse=True):
             other = self.value(index)
@@ -197,7 +197,7 @@ class Replay:
                 kept = entry.values[1].to(tensor.dtype) / (1 - float(entry.args[1]))
                 self.values[ref.index] = first * kept
 
-    def _make_room(self, entry: Entry, args: Any) -> None:
+    def _make_room(self, entry: Entry) -> None:
         """Let an operation write into a copy, so that no value that the backward pass needs is lost."""
         target = entry.args[0]
         if isinstance(target, Ref) and entry.name.removesuffix("_") in (*SAME, *STEPS):
@@ -218,8 +218,7 @@ class Replay:
     def _operand(self, leaf: Any) -> Any:
         """Return an argument with its gradient."""
         if isinstance(leaf, Ref):
-            found = self.value(leaf.index)
-            return found
+            return self.value(leaf.index)
         return leaf
 
     _before: Tensor | None = None

@@ -1,7 +1,7 @@
 """Gradients for operations that have none, or only zeros: straight-through and smooth surrogates.
 
-Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), section 4.1 (backward
-pass differentiable approximation, BPDA); Bengio, Léonard and Courville, "Estimating or propagating gradients through
+Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), section 4.1 (backward pass
+differentiable approximation, BPDA); Bengio, Léonard and Courville, "Estimating or propagating gradients through
 stochastic neurons for conditional computation" (2013), section 4 (straight-through estimator).
 """
 
@@ -27,17 +27,17 @@ NAMED = (
 
 class _Through(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hard: Tensor, soft: Tensor) -> Tensor:
+    def forward(_: Any, hard: Tensor, _soft: Tensor) -> Tensor:
         return hard.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(_: Any, gradient: Tensor) -> tuple[None, Tensor]:
         return None, gradient
 
 
 def through(hard: Tensor, soft: Tensor) -> Tensor:
     """Return the values of `hard` with the gradient of `soft`; both have the same shape."""
-    result: Tensor = _Through.apply(hard.detach().to(soft.dtype), soft)  # type: ignore[no-untyped-call]
+    result: Tensor = _Through.apply(hard.detach().to(soft.dtype), soft)
     return result
 
 

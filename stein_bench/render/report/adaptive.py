@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import percent
-from stein_bench.report.results import AdaptiveInfo, SurrogateInfo, VariantResult
+from stein_bench.report.results import AdaptiveInfo, SurrogateInfo
 
 
 def adaptive_notes(report: Report) -> Iterator[str]:
@@ -17,10 +17,10 @@ def adaptive_notes(report: Report) -> Iterator[str]:
             lead = titles(variant.attacks)[info.attack]
             if len(report.variants) > 1:
                 lead = f"{variant.bn}/{variant.stats}, {lead}"
-            yield from _notes(lead, info, variant)
+            yield from _notes(lead, info)
 
 
-def _notes(lead: str, info: AdaptiveInfo, variant: VariantResult) -> Iterator[str]:
+def _notes(lead: str, info: AdaptiveInfo) -> Iterator[str]:
     if info.hidden:
         if info.replaced:
             places = ", ".join(dict.fromkeys(_place(one) for one in info.replaced))
@@ -46,8 +46,8 @@ def _verdict(info: AdaptiveInfo) -> str:
     parts = [f"{one.search} on {one.source} {100 * one.lowered:.1f}" for one in info.searches if one.lowered]
     by = f" ({', '.join(parts)} points)" if parts else ""
     return (
-        f"{found}; the worst case is {percent(info.together)} %, {100 * (info.others - info.together):.1f} points lower "
-        f"with it{by}; without it this battery would have claimed {percent(info.others)} %"
+        f"{found}; the worst case is {percent(info.together)} %, lower by {100 * (info.others - info.together):.1f} points"
+        f"{by}; without it this battery would have claimed {percent(info.others)} %"
     )
 
 

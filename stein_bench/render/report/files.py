@@ -7,7 +7,9 @@ from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
+from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.expected import EXPECTED, expected_notes
 from stein_bench.render.report.groups import group_grids, group_notes, group_values
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
@@ -49,8 +51,11 @@ def _markdown(report: Report) -> Iterator[str]:
     for grid in group_grids(report, intervals=True, everything=False):
         yield from (markdown_text(f"{grid.title}; {grid.detail}"), "")
         yield from (*markdown_table(grid.headers, grid.rows, right=range(1, len(grid.headers))), "")
-    notes = (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
-    yield from (f"- {markdown_text(line)}" for line in (*notes, *unsearched_notes(report)))
+    notes = (
+        *legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report),
+        *unsearched_notes(report), *expected_notes(report), *adaptive_notes(report),
+    )  # fmt: skip
+    yield from (f"- {markdown_text(line)}" for line in notes)
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
         what = f"{check.variant}: {check.message}" if check.variant else check.message
@@ -81,7 +86,8 @@ def _group_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:
 
 
 def _values(name: str, report: Report, row: ResultRow) -> Iterator[object]:
-    yield from (name, report.model.name, report.data.name, row.variant, row.control, row.accuracy, measure(report))
+    measured = f"{EXPECTED} {measure(report)}" if row.expected else measure(report)
+    yield from (name, report.model.name, report.data.name, row.variant, row.control, row.accuracy, measured)
     figure = row.figure
     low, high = (figure.ci95 if figure and figure.ci95 else None) or ("", "")
     yield from (figure.value if figure and figure.value is not None else "", low, high, row.status)

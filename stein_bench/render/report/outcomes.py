@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
+from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
 from stein_bench.report.attack_names import noise_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import p_value, percent, signed_interval
-from stein_bench.report.results import Figure, VariantResult, headline
+from stein_bench.report.results import ExpectedAccuracy, Figure, VariantResult, headline, shown
 from stein_bench.specs import format_eps
 
 
@@ -24,6 +25,7 @@ class ResultRow:
     Attributes:
         variant: its label; `control`: whether it was added for comparison.
         accuracy, title: ``clean``, ``worst-case`` or the label of an attack or corruption; and its display name.
+        expected: whether it is the expected accuracy of a random model, which comes before that of majority verdicts.
         figure: value and interval: accuracy, for segmentation the mIoU; None without a result.
         status: ``ok``, or why the figure does not count.
         mark: see `contrasts.marks`.
@@ -38,6 +40,7 @@ class ResultRow:
     status: str
     mark: Mark | None
     contrast: Contrast | None
+    expected: bool = False
 
 
 def result_rows(report: Report) -> list[ResultRow]:
@@ -51,22 +54,27 @@ def result_rows(report: Report) -> list[ResultRow]:
     rows = []
     for variant in report.variants:
         name = variant_name(variant)
-        for key, title, figure, status in _figures(variant):
+        for key, title, figure, status, expected in _figures(variant):
             mark, contrast = marked.get((name, key)), by_key.get((name, key))
-            rows.append(ResultRow(name, variant.control, key, title, figure, status, mark, contrast))
+            if expected is not None:
+                mean = Figure(value=expected.value, ci95=expected.ci95)
+                lead = (name, variant.control, key, f"{title}, {EXPECTED}")
+                rows.append(ResultRow(*lead, mean, status, None, None, expected=True))
+            told = title if expected is None else f"{title}, {MAJORITY}"
+            rows.append(ResultRow(name, variant.control, key, told, figure, status, mark, contrast))
     return rows
 
 
-def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, str]]:
+def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, str, ExpectedAccuracy | None]]:
     clean, names = variant.clean, titles(variant.attacks)
-    yield CLEAN, CLEAN, headline(clean.accuracy, clean.ci95, clean.metrics), "ok"
+    yield CLEAN, CLEAN, headline(clean.accuracy, clean.ci95, clean.metrics), "ok", clean.expected_accuracy
     for attack in variant.attacks:
         share = attack.robust_accuracy
         figure = None if share is None else headline(share, attack.ci95, attack.metrics)
-        yield attack.label, names[attack.label], figure, attack.status
+        yield attack.label, names[attack.label], figure, attack.status, attack.expected_accuracy
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None:
         worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
-        yield WORST_CASE, "worst case", worst, "ok"
+        yield WORST_CASE, "worst case", worst, "ok", variant.worst_case_expected_accuracy
     for corruption in variant.corruptions:
         share = corruption.accuracy
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
@@ -75,6 +83,7 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
             f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} (noise, not an attack)",
             figure,
             corruption.status,
+            None,
         )
 
 
@@ -108,8 +117,10 @@ def curves(report: Report, prefix: str = "") -> dict[str, list[Series]]:
             budgets = [budget for budget in variant.budgets if budget.norm == norm]
             if len(budgets) > 1:
                 clean = variant.clean
-                places = [(0.0, headline(clean.accuracy, clean.ci95, clean.metrics))]
-                places += [(b.eps, headline(b.accuracy, b.ci95, b.metrics)) for b in budgets]
+                places = [(0.0, shown(headline(clean.accuracy, clean.ci95, clean.metrics), clean.expected_accuracy))]
+                places += [
+                    (b.eps, shown(headline(b.accuracy, b.ci95, b.metrics), b.expected_accuracy)) for b in budgets
+                ]
                 points = [(eps, figure.value, figure.ci95) for eps, figure in places if figure.value is not None]
                 found.setdefault(norm, []).append(_series(prefix + variant_name(variant), points))
     return found
@@ -123,9 +134,13 @@ def eps_ticks(series: Sequence[Series]) -> dict[float, str]:
 def bar_groups(rows: Sequence[tuple[str, ResultRow]]) -> tuple[list[str], list[Series]]:
     """Return the groups (clean, each attack, worst case, each corruption) and one series per variant.
 
+    For a random model only its expected accuracies are drawn.
+
     Args:
         rows: each with a prefix to the variant's name in the legend.
     """
+    means = {(prefix, row.variant, row.accuracy) for prefix, row in rows if row.expected}
+    rows = [(p, row) for p, row in rows if row.expected or (p, row.variant, row.accuracy) not in means]
     counted = [(prefix, row, row.figure) for prefix, row in rows if row.figure and row.figure.value is not None]
     groups = {row.accuracy: row.title for _, row, _ in counted}
     uses = Counter(groups.values())  # reports may have different attacks with the same title

@@ -17,8 +17,10 @@ from stein_bench.comparison.pairing import variant_name
 from stein_bench.errors import UsageError
 from stein_bench.render.comparison.compare import Grid, grid
 from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
+from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import COLUMNS, READING
+from stein_bench.render.report.expected import expected_notes
 from stein_bench.render.report.gallery import Shot, data_uri, shots
 from stein_bench.render.report.groups import group_grids, group_notes
 from stein_bench.render.report.loading import loading_notes
@@ -86,6 +88,8 @@ def tidy(text: str) -> str:
 def _legend(report: Report) -> Iterator[str]:
     yield from (*legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report))
     yield from unsearched_notes(report)
+    yield from expected_notes(report)
+    yield from adaptive_notes(report)
 
 
 def _compared(sources: Sequence[Source]) -> Grid | None:

@@ -18,6 +18,7 @@ from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.effects import effect_tables
+from stein_bench.render.report.expected import expected_notes, with_expected
 from stein_bench.render.report.groups import group_notes, group_tables
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
@@ -101,7 +102,9 @@ def _rows(report: Report, marked: Marked) -> Table:
         name = f"{variant.bn}*" if variant.control else variant.bn
         lead = [name, variant.stats] if several_sources else [name]
         signs = {key: SIGNS[mark] for (label, key), mark in marked.items() if label == variant_name(variant)}
-        lead.append(_rate(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics) + signs.get(CLEAN, ""))
+        clean = variant.clean
+        rate = _rate(clean.accuracy, clean.ci95, clean.metrics) + signs.get(CLEAN, "")
+        lead.append(with_expected(rate, clean.expected_accuracy))
         for cells in _attack_cells(variant, signs):
             table.add_row(*lead, *cells)
             lead = [""] * len(lead)
@@ -112,7 +115,7 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
     more = distinctions(variant.attacks)
     for attack in variant.attacks:
         name = attack.name.replace("torchattacks.", "") + more[attack.label]
-        rate = _robust(attack) + signs.get(attack.label, "")
+        rate = with_expected(_robust(attack) + signs.get(attack.label, ""), attack.expected_accuracy)
         yield (name, attack.norm, format_eps(attack.eps), rate, _seconds(attack.seconds))
     yield from map(_corruption_cells, variant.corruptions)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
@@ -121,11 +124,12 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
                 "worst case",
                 budget.norm,
                 format_eps(budget.eps),
-                _rate(budget.accuracy, budget.ci95, budget.metrics),
+                with_expected(_rate(budget.accuracy, budget.ci95, budget.metrics), budget.expected_accuracy),
                 "",
             )
         rate = _rate(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
-        yield ("worst case", "", "", rate + signs.get(WORST_CASE, ""), "")
+        rate = with_expected(rate + signs.get(WORST_CASE, ""), variant.worst_case_expected_accuracy)
+        yield ("worst case", "", "", rate, "")
 
 
 def shared_budgets(variant: VariantResult) -> list[BudgetResult]:
@@ -206,6 +210,7 @@ def _notes(report: Report) -> Iterator[str]:
     yield from loading_notes(report)
     yield from attack_network_notes(report)
     yield from unsearched_notes(report)
+    yield from expected_notes(report)
     if any(shared_budgets(variant) for variant in report.variants):
         yield "worst case with an ε: over the attacks within that ε; without: over all attacks, up to the largest ε"
     yield from _interval_notes(report)
