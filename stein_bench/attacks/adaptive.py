@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stein_bench.attacks.apgd import APGD
+from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
@@ -23,6 +23,8 @@ ADAPTIVE = "adaptive"
 """The attack's name in the catalog."""
 SHORT_QUERIES = 1000
 """Queries of Square where the model's own gradients are the best."""
+DRAWS = 10
+"""Draws of a random model over which a gradient is averaged."""
 FIRST_SHARE = 0.8
 """Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
 
@@ -44,26 +46,19 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     def add(name: str, source: GradientSource, search: Search[Any]) -> None:
         found.append((Stage(name, source.name), through(search, source, call.model, call.task)))
 
-    steps = call.whole("steps")
+    steps, eot = call.whole("steps"), DRAWS if call.random else 1
     loss, aimed = _losses(call)
-    add("apgd-ce", best, apgd(call, task_loss(call.task), steps))
-    add("apgd-dlr", best, apgd(call, loss, steps))
+    add("apgd-ce", best, auto_pgd(call, task_loss(call.task), steps, eot=eot))
+    add("apgd-dlr", best, auto_pgd(call, loss, steps, eot=eot))
     for source in others:
-        add("apgd-dlr", source, apgd(call, loss, steps))
-    add("apgd-t", best, apgd(call, aimed, max(steps // 2, 1), targets=call.target_count(MOST_TARGETS)))
+        add("apgd-dlr", source, auto_pgd(call, loss, steps, eot=eot))
+    targets, half = call.target_count(MOST_TARGETS), max(steps // 2, 1)
+    add("apgd-t", best, auto_pgd(call, aimed, half, attempts=targets, targeted=True, eot=eot))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
     # Logits that are read before a softmax, say, tell more than the outputs.
     scores = OWN if best.exact else best
     add("square", scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
     return found
-
-
-def apgd(call: Call, loss: Loss, steps: int, *, targets: int = 0) -> APGD:
-    """Return auto-PGD on that loss from one random start, or towards each of that many target classes in turn."""
-    return APGD(
-        call.task, loss, call.norm, call.eps, steps, call.starts(),
-        targeted=bool(targets), attempts=max(targets, 1), batch_dependent=call.batch_dependent,
-    )  # fmt: skip
 
 
 def _losses(call: Call) -> tuple[Loss, Loss]:

@@ -149,7 +149,7 @@ NATIVE = (
     AttackInfo(
         "adaptive",
         "finds where a model hides its gradients and attacks around that (Athalye et al. 2018)",
-        norms=("Linf", "L2"),
+        norms=("Linf", "L2", "L1"),
         params={"steps": 100, "queries": 5000},
     ),
     AttackInfo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from stein_bench.attacks.adaptive import stages
 from stein_bench.attacks.apgd import APGD
+from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.cw import CW
 from stein_bench.attacks.ddn import DDN
@@ -30,9 +30,8 @@ from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
-from stein_bench.attacks.sparse import ONE_BALL, SHRINKING, SparseAPGD
+from stein_bench.attacks.sparse import SparseAPGD
 from stein_bench.attacks.square import Square
-from stein_bench.attacks.starts import RandomStarts
 from stein_bench.memory import MemoryLimit
 
 L1_RESTARTS, L1_TARGETS = 5, 5
@@ -104,24 +103,7 @@ def _mifgsm(call: Call) -> Searches:
 
 def _apgd(call: Call, loss: Loss, restarts: int) -> APGD | SparseAPGD:
     """Return untargeted auto-PGD from that many random starts."""
-    if call.norm == "L1":
-        return _sparse_apgd(call, loss, restarts)
-    return APGD(
-        call.task, loss, call.norm, call.eps, call.whole("steps"), call.starts(),
-        attempts=restarts, batch_dependent=call.batch_dependent, eot=call.eot,
-    )  # fmt: skip
-
-
-def _sparse_apgd(call: Call, loss: Loss, restarts: int) -> SparseAPGD:
-    """Return auto-PGD in L1. Its starts are Gaussian: projected onto the first ball they are sparse.
-
-    Dense tasks take the best point of all that were evaluated, so that there all must lie within eps.
-    """
-    return SparseAPGD(
-        call.task, loss, call.eps, call.whole("steps"), RandomStarts("L2", math.sqrt(math.prod(call.shape))),
-        attempts=restarts, batch_dependent=call.batch_dependent,
-        radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING,
-    )  # fmt: skip
+    return auto_pgd(call, loss, call.whole("steps"), attempts=restarts, eot=call.eot)
 
 
 def _targeted_apgd(call: Call, loss: Loss, targets: int, restarts: int) -> APGD | SparseAPGD:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.search import Batch, Rows, Search, Step, still_right
@@ -25,7 +25,7 @@ class GradientSource:
     """
 
     name: str
-    build: Callable[[nn.Module], nn.Module]
+    build: Callable[[Model], Model]
     exact: bool = True
     forward_passes: int = 1
     backward_passes: int = 1
@@ -63,7 +63,7 @@ class Through(Search[Any]):
 
     search: Search[Any]
     source: GradientSource
-    model: nn.Module
+    model: Model
     task: Task
 
     @property
@@ -87,7 +87,8 @@ class Through(Search[Any]):
 
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Rows:
         """Begin the search."""
-        return self.search.begin(batch, attempts)
+        rows: Rows = self.search.begin(batch, attempts)
+        return rows
 
     def advance(self, model: Model, rows: Any, numbers: Sequence[int]) -> Step[Any]:
         """Make one step of the search; its points are shown to `model` unless the other model predicts the same."""
@@ -112,6 +113,6 @@ class Through(Search[Any]):
         return self.search.whole(self.model, batch, attempt)
 
 
-def through(search: Search[Any], source: GradientSource, model: nn.Module, task: Task) -> Search[Any]:
+def through(search: Search[Any], source: GradientSource, model: Model, task: Task) -> Through:
     """Return `search` with the gradients and scores of `source` for the evaluated `model`."""
     return Through(search, source, source.build(model), task)

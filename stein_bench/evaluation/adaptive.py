@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from stein_bench.attacks.adaptive import apgd, stages, untargeted_margin
+from stein_bench.attacks.adaptive import stages, untargeted_margin
 from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.losses import task_loss
 from stein_bench.attacks.refill import refill
@@ -99,7 +100,7 @@ class _Trial:
 
     def gradient_searches(self) -> list[Search[Any]]:
         """Return short searches on the cross-entropy and on the margin."""
-        return [apgd(self.call, loss, STEPS) for loss in (task_loss(self.task), untargeted_margin)]
+        return [auto_pgd(self.call, loss, STEPS) for loss in (task_loss(self.task), untargeted_margin)]
 
     def score_search(self) -> list[Search[Any]]:
         """Return a short search without gradients."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,14 +30,14 @@ class Smoothed(nn.Module):
 
     patterns: Tensor
 
-    def __init__(self, model: nn.Module, shape: Sequence[int], sigma: float, draws: int = 8) -> None:
+    def __init__(self, model: Callable[[Tensor], Tensor], shape: Sequence[int], sigma: float, draws: int = 8) -> None:
         super().__init__()
         self.model, self.sigma, self.draws = model, sigma, draws
         size = torch.Size(shape).numel()
         generator = torch.Generator().manual_seed(0)
         count = max(draws, min(128, MOST_VALUES // size))
         self.register_buffer("patterns", torch.randn(count, *shape, generator=generator), persistent=False)
-        self.training = model.training
+        self.training = bool(getattr(model, "training", False))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the outputs of the model for `inputs`, with smoothed gradients."""

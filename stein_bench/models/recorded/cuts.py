@@ -8,19 +8,19 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from stein_bench.models.recorded.relaxed import Surrogate
-from stein_bench.models.recorded.tape import Site, calling_site
+from stein_bench.models.recorded.tape import Forward, Site, calling_site
 
 ROUNDING = 1e-4
 """Largest relative difference between two outputs of the same input that counts as rounding."""
 
 
-def cuts(model: nn.Module, inputs: Tensor) -> list[Surrogate]:
+def cuts(model: Forward, inputs: Tensor) -> list[Surrogate]:
     """Return the places at which the gradient of a forward pass ends or is not the function's own.
 
     These are calls within ``torch.no_grad()``, ``detach``, ways out of torch, and custom autograd functions.
@@ -38,7 +38,7 @@ def cuts(model: nn.Module, inputs: Tensor) -> list[Surrogate]:
 
 
 @torch.enable_grad()
-def differs_with_gradients(model: nn.Module, inputs: Tensor) -> bool:
+def differs_with_gradients(model: Forward, inputs: Tensor) -> bool:
     """Return whether the outputs are others when gradients are wanted, beyond rounding; False for a random model."""
     with torch.no_grad():
         first, again = model(inputs.detach()), model(inputs.detach())
@@ -85,7 +85,7 @@ def _custom_functions(outputs: Tensor) -> Iterator[type[torch.autograd.Function]
         seen.add(node)
         waiting += [other for other, _ in node.next_functions]
         if isinstance(node, BackwardCFunction):
-            yield type(node)._forward_cls  # type: ignore[attr-defined]
+            yield type(node)._forward_cls
 
 
 def _lines(function: Callable[..., Any]) -> tuple[Site | None, int]:

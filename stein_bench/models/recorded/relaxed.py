@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stein_bench.models.recorded.replay import Replay
 from stein_bench.models.recorded.rules import NAMED
-from stein_bench.models.recorded.tape import Site, Tape, correlation, record
+from stein_bench.models.recorded.tape import Forward, Site, Tape, correlation, record
 
 AGREEING = 0.9
 """Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""
@@ -52,10 +52,10 @@ class Relaxed(nn.Module):
             resembles it (a defence that transforms the input): from the last such tensor straight to the input.
     """
 
-    def __init__(self, model: nn.Module, reading: Reading, *, bypass: bool = False) -> None:
+    def __init__(self, model: Forward, reading: Reading, *, bypass: bool = False) -> None:
         super().__init__()
         self.model, self.reading, self.bypass = model, reading, bypass
-        self.training = model.training  # not `train`, which would reach the evaluated network
+        self.training = bool(getattr(model, "training", False))  # not `train`, which would reach the evaluated network
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of `inputs`."""
@@ -77,12 +77,12 @@ class Relaxed(nn.Module):
         return tape.place(outputs)
 
 
-def _count_replay(model: nn.Module, samples: int) -> None:
+def _count_replay(model: Forward, samples: int) -> None:
     """Tell a model that counts its passes of a replay, forwards and backwards."""
-    inner = getattr(model, "model", None)  # behind a view of two logits
-    for found in (model, inner):
-        if hasattr(found, "add_passes"):
-            found.add_passes(samples, samples)
+    for counting in (model, getattr(model, "model", None)):  # the second: behind a view of two logits
+        add = getattr(counting, "add_passes", None)
+        if callable(add):
+            add(samples, samples)
             return
 
 
@@ -107,7 +107,7 @@ def score_tensors(tape: Tape, outputs: Tensor) -> list[int]:
 
 
 @torch.no_grad()
-def read_logits(model: nn.Module, inputs: Tensor) -> Reading:
+def read_logits(model: Forward, inputs: Tensor) -> Reading:
     """Return where the logits of `model` are read: at the first tensor with the same predictions as its outputs.
 
     That is before a softmax, saturated or not, a rounding, or one-hot outputs. Its temperature brings the largest
@@ -138,7 +138,7 @@ def _temperature(scores: Tensor) -> float:
     return power
 
 
-def surrogates(model: nn.Module, inputs: Tensor, *, bypass: bool = False) -> list[Surrogate]:
+def surrogates(model: Forward, inputs: Tensor, *, bypass: bool = False) -> list[Surrogate]:
     """Return the operations of a forward pass whose gradients are surrogates, each place in the code once."""
     tape, _ = record(model, inputs, NAMED)
     replay = Replay(tape, transformation(tape) if bypass else None)

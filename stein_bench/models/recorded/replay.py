@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -127,7 +127,8 @@ class Replay:
             return None
         args, kwargs = tree_map(self._operand, (entry.args, entry.kwargs), is_leaf=_is_leaf)
         if entry.name == "_to_copy":
-            return args[0].to(result.dtype) if result.is_floating_point() else args[0]
+            source: Tensor = args[0]
+            return source.to(result.dtype) if result.is_floating_point() else source
         try:
             soft = entry.function(*args, **kwargs)
         except (RuntimeError, TypeError, IndexError, NotImplementedError):
@@ -137,7 +138,8 @@ class Replay:
     def _by_resemblance(self, entry: Entry, result: Tensor) -> Tensor | None:
         """Return the nearest tensor behind `result` that has a gradient and resembles it, as after a lookup."""
         if entry.name == "_to_copy" and not result.is_floating_point() and result.dtype != torch.bool:
-            return self._operand(entry.args[0])  # a cast to whole numbers
+            cast: Tensor = self._operand(entry.args[0])  # to whole numbers
+            return cast
         if result.ndim < 2 or (not result.is_floating_point() and entry.name not in ("bucketize", "searchsorted")):
             return None
         for index in sorted(self._behind(entry), reverse=True):
@@ -188,7 +190,7 @@ class Replay:
             self.shadows.pop(ref.index, None)
             self.values[ref.index] = tensor.clone()
             first = self._operand(entry.args[0]) if entry.args and not entry.writes else None
-            if not _has_gradient(first) or not tensor.is_floating_point():
+            if not isinstance(first, Tensor) or not _has_gradient(first) or not tensor.is_floating_point():
                 continue
             if entry.name == "bernoulli":
                 self.values[ref.index] = through(tensor, first)
@@ -244,6 +246,3 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 def _has_gradient(found: object) -> bool:
     return isinstance(found, Tensor) and found.is_floating_point() and found.requires_grad
-
-
-Forward = Callable[[Tensor], Tensor]

@@ -1,8 +1,8 @@
 """Gradients for operations that have none, or only zeros: straight-through and smooth surrogates.
 
-Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), section 4.1 (backward pass
-differentiable approximation, BPDA); Bengio, Léonard and Courville, "Estimating or propagating gradients through
-stochastic neurons for conditional computation" (2013), section 4 (straight-through estimator).
+Sources: Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security" (2018), section 4.1, for
+the backward pass differentiable approximation (BPDA); Bengio, Léonard and Courville, "Estimating or propagating
+gradients through stochastic neurons for conditional computation" (2013), section 4, for the straight-through estimator.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Entry:
         return [found.index for found in tree_flatten((self.args, self.kwargs))[0] if isinstance(found, Ref)]
 
 
-class Tape(TorchDispatchMode):
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Records the operations that depend on `inputs` while it is active; use it without gradients.
 
     Args:
@@ -87,7 +87,7 @@ class Tape(TorchDispatchMode):
     """
 
     def __init__(self, inputs: Tensor, named: Container[str] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._named = named
         self.entries: list[Entry] = []
         self.tensors: list[Tensor] = []
@@ -126,17 +126,16 @@ class Tape(TorchDispatchMode):
             self._adopt(args[0])
         elif writes and not tracked:
             self._preserve(args[0])
-        before = self._referred((args, kwargs)) if tracked else None
+        args_before, kwargs_before = self._referred((args, kwargs)) if tracked else ((), {})
         result = func(*args, **kwargs)
         outputs = [found for found in tree_flatten(result)[0] if isinstance(found, Tensor)]
         if not tracked:
             self._remember_views(func, args, kwargs, flat, outputs)
             return result
-        assert before is not None
         for tensor in outputs:
             if id(tensor) not in self._places:
                 self._add(tensor)
-        entry = Entry(func, *before, self._referred(result), outputs, None, writes)
+        entry = Entry(func, args_before, kwargs_before, self._referred(result), outputs, None, writes)
         if entry.name in self._named:
             entry.site = calling_site()
         if is_random(func):  # its values are wanted as they are now; later operations may change them in place
@@ -196,9 +195,9 @@ class Tape(TorchDispatchMode):
             for base in args:
                 if isinstance(base, Tensor) and self.place(base) is None and _pointer(base) == _pointer(target):
                     self._constant(base)
-            referred = self._referred((args, kwargs))
+            args_referred, kwargs_referred = self._referred((args, kwargs))
             self._add(view)
-            self.entries.append(Entry(func, *referred, Ref(self._places[id(view)]), [view], None))
+            self.entries.append(Entry(func, args_referred, kwargs_referred, Ref(self._places[id(view)]), [view], None))
         if self.place(target) is None:
             self._constant(target)
 

@@ -46,7 +46,7 @@ def _verdict(info: AdaptiveInfo) -> str:
     parts = [f"{one.search} on {one.source} {100 * one.lowered:.1f}" for one in info.searches if one.lowered]
     by = f" ({', '.join(parts)} points)" if parts else ""
     return (
-        f"{found}; the worst case is {percent(info.together)} %, lower by {100 * (info.others - info.together):.1f} points"
+        f"{found}; the worst case is {percent(info.together)} %, {100 * (info.others - info.together):.1f} points lower"
         f"{by}; without it this battery would have claimed {percent(info.others)} %"
     )
 

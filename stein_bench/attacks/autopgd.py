@@ -1,0 +1,39 @@
+"""Auto-PGD in every norm, from what an attack is run with."""
+
+from __future__ import annotations
+
+import math
+
+from stein_bench.attacks.apgd import APGD
+from stein_bench.attacks.call import Call
+from stein_bench.attacks.losses import Loss
+from stein_bench.attacks.sparse import ONE_BALL, SHRINKING, SparseAPGD
+from stein_bench.attacks.starts import RandomStarts
+
+
+def auto_pgd(
+    call: Call, loss: Loss, steps: int, *, attempts: int = 1, targeted: bool = False, eot: int = 1
+) -> APGD | SparseAPGD:
+    """Return auto-PGD on that loss from random starts.
+
+    In L1 its starts are Gaussian: projected onto the first ball they are sparse. Dense tasks take the best point of all
+    that were evaluated, so that there all must lie within eps.
+
+    Args:
+        call: model, task and budget.
+        loss: the loss to maximize.
+        steps: number of moves of an attempt.
+        attempts: number of attempts, over all starts and targets.
+        targeted: whether the loss has target classes, see `APGD`.
+        eot: draws of a random model over which gradients are averaged.
+    """
+    if call.norm == "L1":
+        return SparseAPGD(
+            call.task, loss, call.eps, steps, RandomStarts("L2", math.sqrt(math.prod(call.shape))),
+            targeted=targeted, attempts=attempts, batch_dependent=call.batch_dependent,
+            radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING,
+        )  # fmt: skip
+    return APGD(
+        call.task, loss, call.norm, call.eps, steps, call.starts(),
+        targeted=targeted, attempts=attempts, batch_dependent=call.batch_dependent, eot=eot,
+    )  # fmt: skip
