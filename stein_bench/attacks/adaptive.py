@@ -14,7 +14,9 @@ from torch import Tensor
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.gradient import Unperturbed
+from stein_bench.attacks.hopskipjump import HopSkipJump
 from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
 from stein_bench.attacks.through import OWN, GradientSource, Strategy, through
@@ -58,7 +60,16 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     # Logits that are read before a softmax, say, tell more than the outputs.
     scores = OWN if best.exact else best
     add("square", scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
+    if strategy.flat:
+        add("rays" if call.norm == "Linf" else "hopskipjump", OWN, _decisions(call, queries))
     return found
+
+
+def _decisions(call: Call, queries: int) -> Search[Any]:
+    """Return a search by decisions alone; in L1 by distances in L2, of which the points within eps count."""
+    if call.norm == "Linf":
+        return RayS(call.task, call.eps, queries)
+    return HopSkipJump(call.task, "L2", call.eps, queries)
 
 
 def _losses(call: Call) -> tuple[Loss, Loss]:

@@ -42,10 +42,13 @@ class Strategy:
     Attributes:
         sources: where gradients come from, the best first; at least one.
         hidden: whether the model's own gradients are worse than those of another source or than no gradients.
+        flat: whether its outputs hardly ever change with the input, and no logits were found behind them, so that
+            decisions are all there is.
     """
 
     sources: tuple[GradientSource, ...]
     hidden: bool = False
+    flat: bool = False
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,14 @@ class _Trial:
         """Return a short search without gradients."""
         return [Square(self.task, self.call.norm, self.call.eps, tuple(self.call.shape), QUERIES, 0.8)]
 
+    @torch.no_grad()
+    def flat(self) -> bool:
+        """Return whether most outputs are exactly the same at a random point of the ball."""
+        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
+        moved = self.model((self.batch.inputs + starts).clamp(0, 1))
+        same = (moved == self.model(self.batch.inputs)).flatten(1).all(dim=1)
+        return float(same.float().mean()) > 0.5
+
     def better(self, one: Tried, other: Tried) -> bool:
         """Return whether `one` breaks clearly more samples than `other`."""
         gained = int(one.broken.sum()) - int(other.broken.sum())
@@ -136,15 +144,16 @@ def _found(trial: _Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo
     gradients = trial.gradient_searches()
     tried = [trial.broken_by(source, gradients) for source in _sources(trial, own, reading)]
     found = [one for one in tried if one is not None]
-    found.sort(key=lambda one: -int(one.broken.sum()))  # stable: the simpler one first where they are equal
-    best = found[0]
+    first = found[0]
+    best = max(found, key=lambda one: int(one.broken.sum()))  # the simplest of those that are equal
     smoothed = trial.broken_by(_smoothed(trial, best.source), gradients)
     if smoothed is not None:
         found.append(smoothed)
-    first = next(one for one in found if one.source.name == OWN.name)
     scores = trial.broken_by(replace(best.source, name="scores alone"), trial.score_search())
     hidden = any(trial.better(one, first) for one in found)
-    leader = max(found, key=lambda one: (int(one.broken.sum()), one is first, -found.index(one)))
+    leader = first
+    for one in found:
+        leader = one if trial.better(one, leader) else leader
     if scores is not None and trial.better(scores, leader):
         hidden = True
     chosen = [leader] if hidden else [first]
@@ -153,7 +162,8 @@ def _found(trial: _Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo
             seen = np.any([other.broken for other in chosen], axis=0)
             if one is not leader and int((one.broken & ~seen).sum()) > 0:
                 chosen.append(one)
-    strategy = Strategy(tuple(one.source for one in chosen), hidden)
+    flat = trial.flat() and (reading is None or not reading.operation)
+    strategy = Strategy(tuple(one.source for one in chosen), hidden or flat, flat)
     info = AdaptiveInfo(
         attack=trial.attack.label,
         hidden=hidden,
