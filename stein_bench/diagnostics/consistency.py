@@ -22,6 +22,9 @@ Status = Literal["pass", "warn", "fail"]
 SIGNIFICANT = 0.01
 """A stronger attack that breaks less is a failed check if the one-sided p is below this, else a warning."""
 
+MASKED = "gradients may be masked: run with --adaptive"
+"""What it means if a stronger attack breaks less."""
+
 GRADED = 0.001
 """An mIoU changes with every pixel: it counts as higher under the stronger attack only beyond this difference."""
 MOST_FLIPPED = 0.01
@@ -75,9 +78,9 @@ def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator
         iterated = [other for other in rivals if other.info.name in ITERATED]
         white_box = [other for other in rivals if other.info.access == "white-box" and other.info.respects_eps]
         if weaker.info.name in ONE_STEP and iterated:
-            yield "iterated-vs-one-step", weaker, _strongest(iterated, robust), "gradients may be masked"
+            yield "iterated-vs-one-step", weaker, _strongest(iterated, robust), MASKED
         if weaker.info.access != "white-box" and white_box:
-            advice = "gradients may be masked: trust the lower figure"
+            advice = f"{MASKED}, and trust the lower figure"
             yield "white-box-vs-black-box", weaker, _strongest(white_box, robust), advice
         larger = [other for other in attacks if _same_but_larger(weaker, other)]
         if larger:

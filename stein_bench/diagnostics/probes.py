@@ -6,9 +6,7 @@ gradients give a false sense of security" (2018), section 3.1.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -17,77 +15,37 @@ from torch import Tensor, nn
 from stein_bench.attacks.dense import best_seen, is_dense
 from stein_bench.attacks.draws import Draws, predicted
 from stein_bench.attacks.geometry import project, random_start
-from stein_bench.attacks.gradient import PGD, fgsm, input_gradient
+from stein_bench.attacks.gradient import PGD, fgsm
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.refill import run_search
 from stein_bench.attacks.search import Batch
-from stein_bench.diagnostics.consistency import MOST_FLIPPED, Status, reversal
+from stein_bench.diagnostics.consistency import MASKED, MOST_FLIPPED, Status, reversal
+from stein_bench.diagnostics.gradients import gradient_matches_loss, input_gradients, same_without_gradients
+from stein_bench.diagnostics.probe import ADVICE, Probe, percent, result, share
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.host import download
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.models.randomness import ROUNDING
 from stein_bench.report.document import Diagnostic
 from stein_bench.seeds import derive_seed
-from stein_bench.statistics.rates import Bits
-from stein_bench.tasks import Task
 
-PROBES = 100
-"""Maximum number of samples checked."""
-DENSE_PROBES = 8
-"""Maximum number of images checked for dense tasks: enough for an exact p below .01."""
-PROBED_VALUES = 2**25
-"""Maximum total number of input values (`DENSE_PROBES` inputs are always allowed), since they form one batch."""
-VANISHED = (0.01, 0.1)
-"""Shares of samples with an all-zero input gradient above which the check warns and fails."""
 STEPS = 10
 UNBOUNDED_STEPS = 20
 """With steps of 1/8 they can cross the whole box."""
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A few samples and the budget of the probes.
-
-    Attributes:
-        inputs, labels: at most `PROBES` samples, as one batch.
-        seeds: one per sample.
-        task: defines loss and success.
-        classes: number of the model's outputs.
-        norm, eps: the budget, ``Linf``, ``L2`` or ``L1``.
-        batch_dependent: whether the model evaluates with batch statistics.
-        draws: number of predictions behind every verdict on a random model; None if each is a single prediction.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-    seeds: Sequence[int]
-    task: Task
-    classes: int
-    norm: str
-    eps: float
-    batch_dependent: bool
-    draws: int | None = None
-
-
-def probe_count(shape: Sequence[int], *, dense: bool) -> int:
-    """Return the maximum number of inputs of that shape to check: fewer for large volumes and `dense` tasks."""
-    if dense:
-        return DENSE_PROBES
-    return min(PROBES, max(DENSE_PROBES, PROBED_VALUES // math.prod(shape)))
-
-
 def diagnose(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Yield the result of every check of `model` in turn; the model and all RNGs are left unchanged."""
     checks: tuple[Callable[[str, nn.Module, Probe], Iterator[Diagnostic]], ...] = (
-        _repeatable, _independent_of_its_batch, _gradients, _attacks,
+        _repeatable, _independent_of_its_batch, same_without_gradients, input_gradients, _attacks,
     )  # fmt: skip
     for check in checks:
         with model_untouched(model), forked_rng(derive_seed("diagnostics", *probe.seeds)):
             yield from check(variant, model, probe)
 
 
-CHECKS = 7
+CHECKS = 9
 """Number of results that `diagnose` yields."""
 
 
@@ -95,11 +53,11 @@ CHECKS = 7
 def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Predict the same inputs twice without reseeding."""
     first, second = model(probe.inputs), model(probe.inputs)
-    flipped = _share(_outcome(probe, first, probe.labels).differs(_outcome(probe, second, probe.labels)))
+    flipped = share(_outcome(probe, first, probe.labels).differs(_outcome(probe, second, probe.labels)))
     scale = float(first.abs().amax().clamp_min(1e-12)) if first.numel() else 1.0
     apart = float((first - second).abs().amax()) / scale if first.numel() else 0.0
     status: Status = "fail" if flipped or apart > ROUNDING else "warn" if apart > 0 else "pass"
-    message = f"the same inputs twice: outputs differ by {apart:.2g} of their largest, {_percent(flipped)} flip"
+    message = f"the same inputs twice: outputs differ by {apart:.2g} of their largest, {percent(flipped)} flip"
     if probe.draws is not None:
         status = "warn"
         message += (
@@ -108,7 +66,7 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
         )
     elif status == "fail":
         message += "; the model is random in evaluation mode (dropout left on?): no result here is reliable"
-    yield _diagnostic("repeatable", variant, status, flipped, message)
+    yield result("repeatable", variant, status, flipped, message)
 
 
 @torch.no_grad()
@@ -121,46 +79,32 @@ def _independent_of_its_batch(variant: str, model: nn.Module, probe: Probe) -> I
         if len(positions):
             part = _predicted(probe, model, probe.inputs[first::2], probe.labels[first::2], "another batch")
             flips.append(whole.select(positions).differs(part))
-    flipped = _share(np.concatenate(flips))
+    flipped = share(np.concatenate(flips))
     status: Status = "pass" if flipped == 0 else "warn" if flipped <= MOST_FLIPPED else "fail"
-    message = f"clean samples in another batch: {_percent(flipped)} flip"
+    message = f"clean samples in another batch: {percent(flipped)} flip"
     if probe.draws is not None:
-        again = _share(whole.differs(_predicted(probe, model, probe.inputs, probe.labels, "the same batch")))
+        again = share(whole.differs(_predicted(probe, model, probe.inputs, probe.labels, "the same batch")))
         # Majorities flip by chance in any batch, here in another number of samples.
         status = "pass" if flipped <= 2 * again + MOST_FLIPPED else "fail"
-        message += f", in other draws of the same batch {_percent(again)}"
+        message += f", in other draws of the same batch {percent(again)}"
     if status != "pass":
         message += (
             "; predictions depend on the batch, as expected under batch statistics: see the replays"
             if probe.batch_dependent
             else "; predictions depend on the batch, which they should not under running statistics"
         )
-    yield _diagnostic("same-in-another-batch", variant, status, flipped, message)
-
-
-def _gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
-    """Measure the share of samples whose input gradient is exactly zero: gradient attacks cannot move them."""
-    gradient, logits = input_gradient(
-        model, probe.inputs, probe.labels, probe.task, batch_dependent=probe.batch_dependent
-    )
-    right = probe.task.correct(logits, probe.labels)
-    dead = gradient.flatten(1).abs().amax(dim=1) == 0
-    vanished = _share(dead[right].cpu().numpy())
-    warns, fails = VANISHED
-    status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
-    message = f"{_percent(vanished)} of the samples that are right have no input gradient"
-    if status != "pass":
-        message += "; gradient attacks cannot move them: use apgd-dlr, square or another loss as well"
-    yield _diagnostic("input-gradients", variant, status, vanished, message)
+    yield result("same-in-another-batch", variant, status, flipped, message)
 
 
 def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
     """Compare attacks of different strength."""
     clean = _shown(model, probe, probe.inputs)
     one_step = _left(clean, model, probe, _one_step(model, probe))
-    iterated = _left(clean, model, probe, _pgd(model, probe, probe.norm, probe.eps, STEPS))
+    found = _pgd(model, probe, probe.norm, probe.eps, STEPS)
+    iterated = _left(clean, model, probe, found)
     what = f"pgd-{STEPS} against one step, eps {probe.eps:.3g}"
-    yield _compared("probe-iterated-vs-one-step", variant, probe, one_step, iterated, what, "gradients may be masked")
+    yield _compared("probe-iterated-vs-one-step", variant, probe, one_step, iterated, what, MASKED)
+    yield gradient_matches_loss(variant, model, probe, _shown_right(model, probe, found))
     larger = _left(clean, model, probe, _pgd(model, probe, probe.norm, _doubled(probe), STEPS))
     what = f"pgd-{STEPS}, eps {_doubled(probe):.3g} against {probe.eps:.3g}"
     advice = "the model may detect large perturbations, or the attack needs more steps"
@@ -168,7 +112,7 @@ def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnosti
     noise = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
     noisy = _left(clean, model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))
     what = f"pgd-{STEPS} against random noise, eps {probe.eps:.3g}"
-    yield _compared("probe-white-box-vs-noise", variant, probe, noisy, iterated, what, "gradients may be masked")
+    yield _compared("probe-white-box-vs-noise", variant, probe, noisy, iterated, what, MASKED)
     yield _unbounded(variant, model, probe, clean)
 
 
@@ -177,13 +121,13 @@ def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> 
     robust = _left(clean, model, probe, _pgd(model, probe, "Linf", 1.0, UNBOUNDED_STEPS)).headline()
     left, low, chance = robust.value or 0.0, robust.ci95[0] if robust.ci95 else 0.0, 1 / probe.classes
     status: Status = "pass" if left <= chance else "fail" if low > chance else "warn"
-    message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {_percent(left)}; chance is {_percent(chance)}"
+    message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {percent(left)}; chance is {percent(chance)}"
     if status != "pass":
         message += (
-            "; an unbounded attack must break everything: the attack fails on this model, "
-            "so robust accuracy is overestimated"
+            "; an unbounded attack must break everything: the attack fails on this model, so robust accuracy is "
+            f"overestimated: {ADVICE}"
         )
-    return _diagnostic("unbounded-attack", variant, status, left, message)
+    return result("unbounded-attack", variant, status, left, message)
 
 
 def _compared(
@@ -227,6 +171,13 @@ def _doubled(probe: Probe) -> float:
     return min(2 * probe.eps, 1.0) if probe.norm == "Linf" else 2 * probe.eps
 
 
+@torch.no_grad()
+def _shown_right(model: nn.Module, probe: Probe, inputs: Tensor) -> Tensor:
+    """Return which samples are right, clean and as `inputs`."""
+    shown = (probe.task.correct(model(one), probe.labels) for one in (probe.inputs, inputs))
+    return torch.stack(list(shown)).all(dim=0)
+
+
 def _shown(model: nn.Module, probe: Probe, inputs: Tensor) -> Outcome:
     return _predicted(probe, model, inputs, probe.labels, "shown")
 
@@ -246,15 +197,3 @@ def _left(clean: Outcome, model: nn.Module, probe: Probe, adv_inputs: Tensor) ->
 
 def _outcome(probe: Probe, logits: Tensor, labels: Tensor) -> Outcome:
     return MEASURES[probe.task.name].from_columns(download(probe.task.outcomes(logits, labels)))
-
-
-def _share(flags: Bits) -> float:
-    return float(flags.mean()) if flags.size else 0.0
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _diagnostic(name: str, variant: str, status: Status, value: float, message: str) -> Diagnostic:
-    return Diagnostic(name=name, variant=variant, attack=None, status=status, value=value, message=message)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.data.samples import Samples, batches
-from stein_bench.diagnostics.probes import probe_count
+from stein_bench.diagnostics.probe import probe_count
 from stein_bench.errors import UsageError
 from stein_bench.guard import model_untouched
 from stein_bench.models.preprocessing import Preprocessed

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from stein_bench.attacks.attackinfo import LINF_EPS
-from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
+from stein_bench.diagnostics.probe import Probe, probe_count
+from stein_bench.diagnostics.probes import CHECKS, diagnose
 from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.behind_probabilities import output_diagnostics
 from stein_bench.evaluation.outcomes import out_of_memory

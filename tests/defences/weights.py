@@ -25,7 +25,7 @@ def path(network: type[nn.Module]) -> Path:
 
 
 def weighted(network: type[Trained]) -> Trained:
-    """Return a network of the zoo with its weights, in evaluation mode."""
+    """Return a network of the zoo, or one of its parameters, with its weights, in evaluation mode."""
     model = network(num_classes=10)
     model.load_state_dict(load_file(path(network)))
     return model.eval()

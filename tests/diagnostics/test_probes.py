@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.diagnostics.consistency import consistency
-from stein_bench.diagnostics.probes import CHECKS, Probe, diagnose, probe_count
+from stein_bench.diagnostics.probe import Probe, probe_count
+from stein_bench.diagnostics.probes import CHECKS, diagnose
 from stein_bench.evaluation.assemble import replay_result
 from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly
 from stein_bench.evaluation.units import Unit, replay_phase

@@ -1,0 +1,142 @@
+"""Sanity checks of a model's input gradient: is it there, is it of the evaluated function, does it predict the loss?
+
+A gradient that hides where the loss grows stops gradient attacks and makes no model robust. Source: Athalye, Carlini,
+Wagner, "Obfuscated gradients give a false sense of security" (2018), sections 2.2 and 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks.dense import is_dense
+from stein_bench.attacks.geometry import direction, project, random_start
+from stein_bench.attacks.gradient import input_gradient
+from stein_bench.attacks.losses import Loss, loss_gradient, targeted_margin
+from stein_bench.diagnostics.consistency import Status
+from stein_bench.diagnostics.probe import ADVICE, Probe, percent, result, share
+from stein_bench.guard import forked_rng
+from stein_bench.models.randomness import ROUNDING
+from stein_bench.report.document import Diagnostic
+from stein_bench.seeds import derive_seed
+from stein_bench.tasks import two_logits
+
+VANISHED = (0.01, 0.1)
+"""Shares of samples without a usable input gradient above which the check warns and fails."""
+FLAT = 1e-3
+"""Logits that differ by less give every class the same probability, and the cross-entropy the gradient of all."""
+STEP = 1 / 16
+"""Length of the step whose effect the gradient has to predict, in parts of eps."""
+FEWEST = 5
+"""Samples that have to survive PGD for the check of its gradient."""
+CLOSE = (0.5, 2.0)
+"""Change of the loss, relative to the predicted one, within which a gradient predicts it."""
+MOST_OFF = (0.1, 0.5)
+"""Shares of unpredicted changes above which the check warns and fails."""
+
+
+@torch.no_grad()
+def same_without_gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Compare the outputs while gradients are computed with those that are evaluated, with the same random numbers."""
+    plain, again = _seeded(model, probe, probe.inputs), _seeded(model, probe, probe.inputs)
+    with torch.enable_grad():
+        enabled = _seeded(model, probe, probe.inputs)
+        tracked = _seeded(model, probe, probe.inputs.detach().clone().requires_grad_(True)).detach()
+    scale = float(plain.abs().amax().clamp_min(1e-12)) if plain.numel() else 1.0
+    apart, random = (
+        max(float((other - plain).abs().amax()) / scale for other in others) if plain.numel() else 0.0
+        for others in ((enabled.detach(), tracked), (again,))
+    )
+    differs = not apart <= ROUNDING  # also if it is not a number
+    status: Status = "pass" if not differs else "warn" if not random <= ROUNDING else "fail"
+    message = f"outputs with gradients enabled differ by {apart:.2g} of their largest from those without"
+    if status == "warn":
+        message += f", and by {random:.2g} without a reason: the model's randomness cannot be seeded"
+    elif status == "fail":
+        message += f"; attacks see another function than the one that is evaluated: {ADVICE}"
+    yield result("same-without-gradients", variant, status, apart, message)
+
+
+def input_gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnostic]:
+    """Measure the share of samples without a usable input gradient: gradient attacks cannot move them."""
+    gradient, logits = input_gradient(
+        model, probe.inputs, probe.labels, probe.task, batch_dependent=probe.batch_dependent
+    )
+    right = probe.task.correct(logits, probe.labels)
+    dead = gradient.flatten(1).abs().amax(dim=1) == 0
+    rows = two_logits(logits)
+    flat = (rows.amax(dim=1) - rows.amin(dim=1)).reshape(len(rows), -1).amax(dim=1) < FLAT
+    vanished, alike = (share(found[right].cpu().numpy()) for found in (dead | flat, flat & ~dead))
+    warns, fails = VANISHED
+    status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
+    message = f"{percent(vanished)} of the samples that are right have no input gradient"
+    if alike > warns:
+        message += f", or logits within {FLAT:g} of each other, on which the cross-entropy hardly depends"
+    if status != "pass":
+        message += f"; gradient attacks cannot move them: {ADVICE}"
+    yield result("input-gradients", variant, status, vanished, message)
+
+
+@torch.no_grad()
+def gradient_matches_loss(variant: str, model: nn.Module, probe: Probe, left: Tensor) -> Diagnostic:
+    """Compare what the gradient predicts of small steps along it, forwards and backwards, with what they do.
+
+    The steps begin at random points of the ball. Steep networks are curved within it, but attacks break these: only
+    samples that the attack of the checks has left (`left`, boolean) are judged, around which a sound network
+    is nearly linear. With label maps all images are, and only unpredicted changes of most of them count.
+    """
+    name, dense = "gradient-matches-loss", is_dense(probe.labels)
+    if dense:
+        left = torch.ones_like(left)
+    if int(left.sum()) < FEWEST and not dense:
+        message = f"pgd leaves {int(left.sum())} of {len(left)} samples, too few to judge its gradient by"
+        return result(name, variant, "pass", 0.0, message)
+    predicted, found = _changes(model, probe, left)
+    off = ~((found >= CLOSE[0] * predicted) & (found <= CLOSE[1] * predicted) & (predicted > 0))
+    unpredicted = share(off.cpu().numpy())
+    warns, fails = MOST_OFF
+    status: Status = "fail" if unpredicted > fails else "warn" if unpredicted > warns and not dense else "pass"
+    message = f"{percent(unpredicted)} of small steps along the gradient change the loss by other than it predicts"
+    if status != "pass":
+        message += f"; it does not show an attack the way: {ADVICE}"
+    return result(name, variant, status, unpredicted, message)
+
+
+def _changes(model: nn.Module, probe: Probe, left: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the changes that the gradient predicts and those found, of each sample left and of both directions.
+
+    They have the sign of the step. Under batch statistics there is one of each for the whole batch.
+    """
+    inputs, labels = probe.inputs, probe.labels
+    start = random_start(inputs.shape, probe.seeds, probe.norm, probe.eps).to(inputs.device)
+    points = project(inputs + start, inputs, probe.norm, probe.eps)
+    loss, rivals = _loss(probe, model(inputs))
+    gradient, *_ = loss_gradient(model, points, labels, rivals, loss, batch_dependent=probe.batch_dependent)
+    gradient = torch.where(left.view(-1, *[1] * (gradient.ndim - 1)), gradient, 0.0)
+    before = loss(_seeded(model, probe, points), labels, rivals)
+    predicted, found = [], []
+    for sign in (1.0, -1.0):
+        moved = (points + sign * STEP * probe.eps * direction(gradient, probe.norm)).clamp(0, 1)
+        after = loss(_seeded(model, probe, moved), labels, rivals)
+        predicted.append(sign * ((moved - points) * gradient).double().flatten(1).sum(dim=1)[left])
+        found.append(sign * (after - before).double()[left])
+    if probe.batch_dependent:
+        return torch.stack([one.sum() for one in predicted]), torch.stack([one.sum() for one in found])
+    return torch.cat(predicted), torch.cat(found)
+
+
+def _loss(probe: Probe, clean: Tensor) -> tuple[Loss, Tensor]:
+    """Return a loss that does not saturate, and its target classes: the likeliest other ones for the clean inputs."""
+    if is_dense(probe.labels):
+        return lambda logits, labels, _: probe.task.loss(logits, labels), probe.labels
+    rivals = two_logits(clean).scatter(1, probe.labels.long()[:, None], -torch.inf).argmax(dim=1)
+    return lambda logits, labels, targets: targeted_margin(two_logits(logits), labels.long(), targets), rivals
+
+
+def _seeded(model: nn.Module, probe: Probe, inputs: Tensor) -> Tensor:
+    """Return the outputs, a random model's with the same numbers each time."""
+    with forked_rng(derive_seed("gradients", *probe.seeds)):
+        outputs: Tensor = model(inputs)
+        return outputs
