@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.dense import is_dense
 from stein_bench.attacks.geometry import direction, project, random_start
 from stein_bench.attacks.gradient import input_gradient
-from stein_bench.attacks.losses import Loss, loss_gradient, targeted_margin
+from stein_bench.attacks.losses import Loss, Model, loss_gradient, targeted_margin
 from stein_bench.diagnostics.consistency import Status
 from stein_bench.diagnostics.probe import ADVICE, Probe, percent, result, share
 from stein_bench.guard import forked_rng
@@ -80,7 +80,7 @@ def input_gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Di
 
 
 @torch.no_grad()
-def gradient_matches_loss(variant: str, model: nn.Module, probe: Probe, left: Tensor) -> Diagnostic:
+def gradient_matches_loss(variant: str, model: Model, probe: Probe, left: Tensor) -> Diagnostic:
     """Compare what the gradient predicts of small steps along it, forwards and backwards, with what they do.
 
     The steps begin at random points of the ball. Steep networks are curved within it, but attacks break these: only
@@ -104,7 +104,7 @@ def gradient_matches_loss(variant: str, model: nn.Module, probe: Probe, left: Te
     return result(name, variant, status, unpredicted, message)
 
 
-def _changes(model: nn.Module, probe: Probe, left: Tensor) -> tuple[Tensor, Tensor]:
+def _changes(model: Model, probe: Probe, left: Tensor) -> tuple[Tensor, Tensor]:
     """Return the changes that the gradient predicts and those found, of each sample left and of both directions.
 
     They have the sign of the step. Under batch statistics there is one of each for the whole batch.
@@ -135,7 +135,7 @@ def _loss(probe: Probe, clean: Tensor) -> tuple[Loss, Tensor]:
     return lambda logits, labels, targets: targeted_margin(two_logits(logits), labels.long(), targets), rivals
 
 
-def _seeded(model: nn.Module, probe: Probe, inputs: Tensor) -> Tensor:
+def _seeded(model: Model, probe: Probe, inputs: Tensor) -> Tensor:
     """Return the outputs, a random model's with the same numbers each time."""
     with forked_rng(derive_seed("gradients", *probe.seeds)):
         outputs: Tensor = model(inputs)

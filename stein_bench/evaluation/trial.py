@@ -1,0 +1,162 @@
+"""A trial of sources of gradients: what short attacks break with each on a few samples of one variant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stein_bench.attacks.adaptive import FIRST_SHARE, untargeted_margin
+from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.autopgd import auto_pgd
+from stein_bench.attacks.call import Call
+from stein_bench.attacks.losses import loss_gradient, task_loss
+from stein_bench.attacks.random_search import most_often_wrong
+from stein_bench.attacks.refill import refill
+from stein_bench.attacks.search import Batch, Search, still_right
+from stein_bench.attacks.square import Square
+from stein_bench.attacks.through import GradientSource, through
+from stein_bench.attacks.two_class import TwoLogits
+from stein_bench.diagnostics.gradients import gradient_matches_loss
+from stein_bench.diagnostics.probe import Probe
+from stein_bench.evaluation.batches import Evaluated
+from stein_bench.memory import MemoryLimit
+from stein_bench.progress import Progress
+from stein_bench.statistics.rates import Bits
+from stein_bench.tasks import TASKS
+
+PROBES = 64
+"""Samples on which the sources of gradients are compared."""
+STEPS = 20
+QUERIES = 200
+DRAWS = 5
+"""Predictions behind a verdict on a random model."""
+SAME = 0.999
+"""Least cosine at which two gradients count as the same."""
+FEWEST = 2
+"""One sample more may be chance."""
+SHARE = 0.04
+"""A source counts as better if it breaks so many of the samples more, and at least `FEWEST`."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A source of gradients, and which of the probed samples it broke."""
+
+    source: GradientSource
+    broken: Bits
+
+
+class Trial:
+    """Tries sources of gradients on a few samples of one variant, for one attack."""
+
+    def __init__(self, evaluated: Evaluated, attack: Attack, progress: Progress) -> None:
+        self.evaluated, self.attack, self.progress = evaluated, attack, progress
+        setting = evaluated.setting
+        samples, most = setting.samples, setting.batch_size if evaluated.batch_dependent else PROBES
+        few = samples.unrelated(min(PROBES, most, len(samples)))
+        inputs, labels = (part.to(setting.device) for part in samples.batch(few))
+        self.binary = setting.task.name == "binary"
+        self.model = TwoLogits(evaluated.model) if self.binary else evaluated.model
+        self.task = TASKS["classification"] if self.binary else setting.task
+        seeds = attack_seeds(setting.seed, attack, [f"probe {samples.ids[index]}" for index in few])
+        self.batch = Batch.untargeted(inputs, labels, seeds)
+        self.call = Call(
+            self.model, self.task, 2 if self.binary else setting.classes, samples.shape, attack.norm, attack.eps,
+            attack.params, evaluated.batch_dependent,
+        )  # fmt: skip
+        self.right = self._right(inputs)
+        self.failed: dict[str, str] = {}
+
+    def _right(self, points: Tensor) -> Bits:
+        draws = DRAWS if self.evaluated.random else 1
+        one_each = [still_right(self.model, self.task, points, self.batch.labels).int() for _ in range(draws)]
+        right = torch.stack(one_each).sum(dim=0)
+        found: Bits = (2 * right > draws).cpu().numpy()
+        return found
+
+    def broken_by(self, source: GradientSource, searches: Sequence[Search[Any]]) -> Tried | None:
+        """Return which samples the searches break with that source; None if it fails on this model."""
+        try:
+            model = source.build(self.model)
+            broken = ~self.right
+            for search in searches:
+                aimed = replace(through(search, source, self.model, self.task), model=model)
+                broken = broken | ~self._right(self._points(aimed))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the model's code does, the other sources are tried
+            self.failed[source.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+            return None
+        self.progress.advance(1)
+        return Tried(source, broken & self.right)
+
+    def _points(self, search: Search[Any]) -> Tensor:
+        if self.call.batch_dependent:
+            return search.whole(self.model, self.batch, 0)
+        if self.evaluated.random:
+            return most_often_wrong(self.model, self.task, [search], self.batch, DRAWS)
+        memory = MemoryLimit(len(self.batch.seeds))
+        return next(refill(self.model, [search], [self.batch], memory)).adv_inputs
+
+    def gradient_searches(self) -> list[Search[Any]]:
+        """Return short searches on the cross-entropy and on the margin."""
+        return [auto_pgd(self.call, loss, STEPS) for loss in (task_loss(self.task), untargeted_margin)]
+
+    def score_search(self) -> list[Search[Any]]:
+        """Return a short search without gradients."""
+        return [Square(self.task, self.call.norm, self.call.eps, tuple(self.call.shape), QUERIES, FIRST_SHARE)]
+
+    def same_gradient(self, one: GradientSource, other: GradientSource) -> bool:
+        """Return whether two sources have the same direction of the gradient of the margin, for every sample."""
+        found = [self._gradient(source) for source in (one, other)]
+        if found[0] is None or found[1] is None:
+            return False
+        alike = F.cosine_similarity(found[0].flatten(1), found[1].flatten(1), dim=1)
+        return float(alike.min()) > SAME
+
+    def _gradient(self, source: GradientSource) -> Tensor | None:
+        try:
+            gradient, *_ = loss_gradient(
+                source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, untargeted_margin,
+                batch_dependent=self.call.batch_dependent,
+            )  # fmt: skip
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - said when it is tried
+            return None
+        return gradient.double()
+
+    def misled(self, one: Tried) -> bool:
+        """Return whether the gradient of a source does not predict the loss at the samples that it did not break."""
+        left = torch.from_numpy(self.right & ~one.broken).to(self.batch.inputs.device)
+        if not bool(left.any()):
+            return False
+        probe = Probe(
+            self.batch.inputs, self.batch.labels, self.batch.seeds, self.task, self.call.classes, self.call.norm,
+            self.call.eps, self.call.batch_dependent,
+        )  # fmt: skip
+        try:
+            model = one.source.build(self.model)
+            return gradient_matches_loss(self.evaluated.variant, model, probe, left).status != "pass"
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - a source that fails leads nowhere
+            return True
+
+    @torch.no_grad()
+    def flat(self) -> bool:
+        """Return whether most outputs are exactly the same at a random point of the ball."""
+        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
+        moved = self.model((self.batch.inputs + starts).clamp(0, 1))
+        same = (moved == self.model(self.batch.inputs)).flatten(1).all(dim=1)
+        return float(same.float().mean()) > 0.5
+
+    def better(self, one: Tried, other: Tried) -> bool:
+        """Return whether `one` breaks clearly more samples than `other`."""
+        gained = int(one.broken.sum()) - int(other.broken.sum())
+        return gained >= max(FEWEST, SHARE * int(self.right.sum()))
