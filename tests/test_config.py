@@ -53,7 +53,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True,
-        "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "quiet": True,
+        "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
     assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
@@ -204,6 +204,7 @@ WRONG = [
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
     ("save-adversarials", 0, "greater than or equal to 1"),
+    ("draws", 0, "greater than or equal to 1"),
     ("quiet", [True], "valid boolean"),
 ]
 
@@ -286,7 +287,7 @@ OTHER = {
     "eps": [0.5], "norm": "L2", "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
-    "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "quiet": True,
+    "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
 }  # fmt: skip
 
 

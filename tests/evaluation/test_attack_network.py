@@ -308,7 +308,10 @@ def test_tf32_is_allowed_in_the_passes_of_the_attack_and_nowhere_else(evaluated:
     model = Preprocessed(Watched(), [0.0], [1.0]).eval()
     attacked = AttackNetwork(model, how(precision="tf32"))
     with repeatable_backends():
-        phases = evaluate(Evaluated("v", model, setting, attacked), resolve_attacks(["fgsm"]))
+        evaluated = Evaluated("v", model, setting, attacked)
+        assert not evaluated.random
+        passes.clear()  # those that show it
+        phases = evaluate(evaluated, resolve_attacks(["fgsm"]))
         units = {label: list(computed) for label, computed in phases}
         assert (matmul.allow_tf32, cudnn.allow_tf32) == (False, False)
     # the clean pass, the attack's two, verification, and the pass that is compared with it

@@ -200,7 +200,7 @@ class Lying:
     """Replaces the native FGSM by an attack with a fault."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
-        def attack(network: nn.Module, inputs: Tensor, *_: Any, eps: float, batch_dependent: bool) -> Tensor:
+        def attack(network: nn.Module, inputs: Tensor, *_: Any, eps: float, **_options: Any) -> Tensor:
             return fault(inputs, eps)
 
         monkeypatch.setattr(native, "fgsm", attack)
