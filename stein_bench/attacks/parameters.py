@@ -140,8 +140,9 @@ def with_norm(asked: Sequence[Spelled], norm: Norm) -> list[Spelled]:
     for spelled in asked:
         named = spelled.info.is_corruption or "norm" in spelled.spec.params
         if not named and norm not in spelled.info.norms:
+            norms = _listed(spelled.info.norms, "and")
             raise UsageError(
-                f"--norm {norm}: attack {spelled.info.name} is for {_listed(spelled.info.norms, 'and')} only. Leave the attack out, or name its "
+                f"--norm {norm}: attack {spelled.info.name} is for {norms} only. Leave the attack out, or name its "
                 f"norm, as in {spelled.info.name}:norm={spelled.info.norms[0]}."
             )
         changed.append(spelled if named else spelled.with_params(norm=norm))
