@@ -105,14 +105,14 @@ def project_l1(points: Tensor, center: Tensor, eps: Tensor | float) -> Tensor:
     at = center.flatten(1).double()
     delta = points.flatten(1).double() - at
     away, room = delta.abs(), torch.where(delta > 0, 1 - at, at)
-    threshold = _threshold(away, room, torch.as_tensor(eps, dtype=torch.float64, device=away.device).view(-1, 1))
+    threshold = _threshold(away, room, eps.double().view(-1, 1) if isinstance(eps, Tensor) else eps)
     moved = torch.minimum((away - threshold).clamp_min(0), room)
     wanted = (at + delta.sign() * moved).to(points.dtype)
     too_far = (wanted.double() - at).abs() > moved
     return torch.where(too_far, wanted.nextafter(center.flatten(1)), wanted).clamp(0, 1).view_as(points)
 
 
-def _threshold(away: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+def _threshold(away: Tensor, room: Tensor, eps: Tensor | float) -> Tensor:
     """Return λ of `project_l1` for each sample, (n, 1): 0 where the budget suffices."""
     starts = (away - room).clamp_min(0)  # from here on a value falls with λ, until λ is `away`
     breaks, order = torch.cat([starts, away], dim=1).sort(dim=1)

@@ -143,7 +143,7 @@ def with_norm(asked: Sequence[Spelled], norm: Norm) -> list[Spelled]:
     for spelled in asked:
         named = spelled.info.is_corruption or "norm" in spelled.spec.params
         if not named and norm not in spelled.info.norms:
-            norms = " and ".join(spelled.info.norms)
+            norms = _listed(spelled.info.norms, "and")
             raise UsageError(
                 f"--norm {norm}: attack {spelled.info.name} is for {norms} only. Leave the attack out, or name its "
                 f"norm, as in {spelled.info.name}:norm={spelled.info.norms[0]}."
@@ -152,6 +152,11 @@ def with_norm(asked: Sequence[Spelled], norm: Norm) -> list[Spelled]:
     if changed == list(asked):
         raise UsageError(f"--norm {norm} has no effect: every attack names its norm or is a corruption. Leave it out.")
     return changed
+
+
+def _listed(words: Sequence[str], last: str) -> str:
+    """Return e.g. ``Linf, L2 or L1``."""
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def norm_of(info: AttackInfo, spec: AttackSpec) -> str:
@@ -163,7 +168,7 @@ def norm_of(info: AttackInfo, spec: AttackSpec) -> str:
     given = str(spec.params.get("norm", info.norms[0]))
     norm = norm_name(given)
     if norm not in info.norms:
-        raise UsageError(f"norm of attack {info.name} must be {' or '.join(info.norms)}, not {given!r}.")
+        raise UsageError(f"norm of attack {info.name} must be {_listed(info.norms, 'or')}, not {given!r}.")
     return str(norm)
 
 

@@ -267,7 +267,7 @@ def test_autoattack_leaves_what_is_wrong_or_broken_already_alone() -> None:
         ("square:queries=0", "queries of attack square must be at least 1"),
         ("square:p=0", "p of attack square must be above 0 and at most 1"),
         ("autoattack:steps=0", "steps of attack autoattack must be at least 1"),
-        ("autoattack:norm=L0", "norm of attack autoattack must be Linf or L2 or L1"),
+        ("autoattack:norm=L0", "norm of attack autoattack must be Linf, L2 or L1"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(spec: str, message: str) -> None:

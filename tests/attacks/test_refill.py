@@ -36,6 +36,8 @@ SPECS = [
     "square:queries=60,eps=0.15,norm=L2",
     "autoattack:steps=5,queries=30,eps=0.012",
     "autoattack:steps=5,queries=30,eps=0.08,norm=L2",
+    "pgd:steps=4,eps=0.2,norm=L1,restarts=2",
+    "apgd-t:steps=6,eps=0.2,norm=L1",
 ]
 
 

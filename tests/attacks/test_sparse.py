@@ -1,7 +1,9 @@
-"""L1: the exact projection onto ball and box, sparse steps, and attacks that find the known optimum of linear models."""
+"""L1: the projection onto ball and box, sparse steps, and attacks that find the known optimum of linear models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from stein_bench.attacks.catalog import NATIVE
 from stein_bench.attacks.fab import FAB, onto_plane
 from stein_bench.attacks.geometry import length, project, project_l1, sparse_direction, step_direction
 from stein_bench.attacks.losses import targeted_margin
-from stein_bench.attacks.sparse import ONE_BALL, SparseAPGD, schedule
+from stein_bench.attacks.search import Batch
+from stein_bench.attacks.sparse import ONE_BALL, SparseAPGD, SparseAscent, schedule
 from stein_bench.attacks.square import Square, bump
 from stein_bench.attacks.starts import RandomStarts
 from stein_bench.attacks.verify import perturbation_norm, verify
@@ -73,7 +76,7 @@ def images(shape: tuple[int, ...], n: int = 12) -> Tensor:
 @settings(max_examples=40, deadline=None)
 @given(eps=st.floats(1e-4, 12), spread=st.floats(0.01, 3), seed=st.integers(0, 10_000))
 def test_the_projection_is_the_nearest_point_of_ball_and_box(eps: float, spread: float, seed: int) -> None:
-    """A projection z of p is known by ⟨p - z, q - z⟩ ≤ 0 for every q of the set; the worst q is known in closed form."""
+    """Projection z of p means ⟨p - z, q - z⟩ ≤ 0 for every q of the set; the worst q is known in closed form."""
     generator = torch.Generator().manual_seed(seed)
     center = torch.rand(5, 2, 3, 4, generator=generator)
     center[0] = center[0].round()
@@ -132,8 +135,8 @@ def test_the_schedule_of_a_hundred_moves_is_that_of_three_balls() -> None:
         assert schedule(moves, (3.0, 2.0, 1.0)).radii[-2:] == (1.0, 1.0)
 
 
-def ascended(model: nn.Module, inputs: Tensor, eps: float, steps: int, **extra) -> Tensor:
-    """Return what auto-PGD finds in L1 for the logit difference, whose gradient does not vanish far from the boundary."""
+def ascended(model: nn.Module, inputs: Tensor, eps: float, steps: int, **extra: Any) -> Tensor:
+    """Return what auto-PGD finds in L1 with the logit difference, which does not saturate far from the boundary."""
     start = RandomStarts("L2", inputs[0].numel() ** 0.5)
     search = SparseAPGD(TASK, targeted_margin, eps, steps, start, targeted=True, **extra)
     labels = torch.zeros(len(inputs), dtype=torch.long)
@@ -279,7 +282,7 @@ def test_autoattack_in_l1_has_five_starts_and_five_targets(monkeypatch: pytest.M
     made: list[SparseAPGD] = []
     begin = SparseAPGD.begin
 
-    def watched(search, batch, attempts):
+    def watched(search: SparseAPGD, batch: Batch, attempts: Sequence[int]) -> SparseAscent:
         made.extend([search] * (search not in made))
         return begin(search, batch, attempts)
 

@@ -98,7 +98,7 @@ def checks(model: nn.Module, *, batch_dependent: bool = False, norm: str = "Linf
     return {result.name: result.status for result in found}
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.06), ("L2", 0.2)])
+@pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.06), ("L2", 0.2), ("L1", 0.8)])
 def test_a_sound_model_passes_every_check(norm: str, eps: float) -> None:
     assert set(checks(Sound(), norm=norm, eps=eps).values()) == {"pass"}
 

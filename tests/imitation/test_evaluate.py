@@ -27,7 +27,8 @@ NATIVE_SPECS = (
     "fgsm", "pgd", "pgd:restarts=2,steps=3", "mifgsm", "apgd-ce:steps=10", "apgd-dlr:steps=5", "apgd-t:steps=5",
     "fab-t:steps=5", "fab:steps=5", "square:queries=10", "autoattack:steps=3,queries=5", "pgd:norm=L2,eps=0.3,steps=5",
     "mifgsm:norm=L2,eps=0.3,steps=5", "apgd-ce:steps=5,norm=L2,eps=0.3", "fab-t:steps=5,norm=L2,eps=0.3",
-    "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3",
+    "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3", "pgd:norm=L1,eps=1,steps=5",
+    "apgd-ce:steps=5,norm=L1,eps=1", "fab-t:steps=5,norm=L1,eps=1", "square:queries=10,norm=L1,eps=1",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
