@@ -18,8 +18,6 @@ FIRST_STEP, LAST_STEP = 1.0, 0.01
 """Lengths of steps in L2, α of the paper, annealed along half a cosine."""
 FIRST_GAMMA, LAST_GAMMA = 0.05, 0.001
 """By how much the radius changes per step, γ of the paper, annealed in the same way."""
-BEYOND = 1 + LAST_GAMMA
-"""The estimated distance to the boundary is extended by this factor: on the boundary itself, rounding would decide."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,9 @@ class Ball(Nearest):
 class FMN(NearestSearch[Ball]):
     """The nearest adversarial point in Linf or L2, by normalized gradient steps on the margin and projections.
 
-    Until a sample has an adversarial point, its radius is the distance of the linearized boundary; then it shrinks
-    while the point is adversarial and grows otherwise.
+    Until a sample has an adversarial point, its radius is the distance of the linearized boundary, here times 1 + γ: on
+    the linearized boundary itself, rounding would decide. Then it shrinks while the point is adversarial and grows
+    otherwise.
     Source: Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints" (2021),
     algorithm 1, from the clean inputs, with that paper's step sizes.
 
@@ -81,7 +80,7 @@ class FMN(NearestSearch[Ball]):
         gamma = annealed(FIRST_GAMMA, LAST_GAMMA, rows.number, self.steps)
         away = length(rows.current - rows.center, self.norm)
         slope = gradient.flatten(1).norm(dim=1, p=1 if self.norm == "Linf" else 2)
-        estimated = BEYOND * (away + gap.clamp_min(0) / slope.clamp_min(TINY))
+        estimated = (1 + gamma) * (away + gap.clamp_min(0) / slope.clamp_min(TINY))
         outwards = torch.where(rows.found, rows.radius * (1 + gamma), estimated)
         return torch.where(right, outwards, rows.radius * (1 - gamma))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.noise import corrupt
-from stein_bench.attacks.verify import verify
+from stein_bench.attacks.verify import Verdicts, verify
 from stein_bench.errors import RunError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
@@ -22,8 +22,8 @@ from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
 from stein_bench.tasks import finite_rows
 
-Computed = tuple[Columns, int, int]
-"""Columns and the numbers of forward and backward passes, in samples."""
+Computed = tuple[dict[str, Columns], int, int]
+"""Columns by phase, and the numbers of forward and backward passes, in samples."""
 
 
 class CountingModel(nn.Module):
@@ -49,13 +49,14 @@ class CountingModel(nn.Module):
 
 
 Compute = Callable[[LoadedBatch], Computed]
-"""Maps a batch to its columns and passes."""
+"""Maps a batch to the columns of all phases that are computed together, and the passes."""
 
 
 def in_parts(compute: Compute, batch: LoadedBatch, memory: MemoryLimit) -> Computed:
     """Compute a batch of independent samples in parts that fit into memory."""
     parts = memory.in_parts(len(batch.ids), lambda rows: compute(batch.part(rows)))
-    return joined([columns for columns, _, _ in parts]), sum(f for _, f, _ in parts), sum(b for _, _, b in parts)
+    columns = {phase: joined([found[phase] for found, _, _ in parts]) for phase in parts[0][0]}
+    return columns, sum(f for _, f, _ in parts), sum(b for _, _, b in parts)
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
@@ -69,7 +70,7 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
     with model_untouched(evaluated.model):
         logits: Tensor = evaluated.model(batch.inputs)
     outcomes = evaluated.setting.task.outcomes(logits, batch.labels)
-    return download({**outcomes, "finite": finite_rows(logits)}), len(batch.inputs), 0
+    return {CLEAN: download({**outcomes, "finite": finite_rows(logits)})}, len(batch.inputs), 0
 
 
 @torch.no_grad()
@@ -82,26 +83,45 @@ def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch)
         for number in range(draws):
             logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
             columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
-    return download(columns), draws * len(batch.inputs), 0
+    return {attack.label: download(columns)}, draws * len(batch.inputs), 0
 
 
-def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Columns:
-    """Verify the adversarial inputs, offer them to the keeper and return their columns."""
-    model, task, keeper = evaluated.model, evaluated.setting.task, evaluated.keeper
-    with model_untouched(model):
-        verdicts = verify(
-            model, batch.inputs, adv_inputs, batch.labels, task,
+def judged(
+    evaluated: Evaluated, together: Sequence[Attack], batch: LoadedBatch, adv_inputs: Tensor
+) -> dict[str, Columns]:
+    """Verify the adversarial inputs of one run, offer them to the keeper and return their columns by attack.
+
+    Args:
+        evaluated: the variant.
+        together: the attacks that the run serves; they differ at most in a budget that they ignore.
+        batch, adv_inputs: the samples and what the run found for them.
+    """
+    verdicts = {attack.label: _verified(evaluated, attack, batch, adv_inputs) for attack in together}
+    columns = {label: found.columns() for label, found in verdicts.items()}
+    maker = evaluated.attacked_by(together[0])
+    for attack in together:
+        found = verdicts[attack.label]
+        if attack.info.minimal:
+            columns[attack.label][DISTANCE] = found.distance
+        if maker is evaluated.attack_model:
+            columns[attack.label][DISAGREES] = disagreements(
+                maker, batch.inputs, adv_inputs, batch.labels, evaluated.setting.task, found.outcomes
+            )
+    # Last, for all at once: if memory runs out before, all of this is done again.
+    keeper, model = evaluated.keeper, evaluated.model
+    wanted = {} if keeper is None else {k: v for k, v in verdicts.items() if keeper.wants(evaluated.variant, k)}
+    if keeper is not None and wanted:
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, wanted)
+        offer(keeper, evaluated.variant, model, evaluated.setting.task, attacked)
+    return columns
+
+
+def _verified(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Verdicts:
+    with model_untouched(evaluated.model):
+        return verify(
+            evaluated.model, batch.inputs, adv_inputs, batch.labels, evaluated.setting.task,
             norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
         )  # fmt: skip
-    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
-    maker = evaluated.attacked_by(attack)
-    if maker is evaluated.attack_model:
-        columns[DISAGREES] = disagreements(maker, batch.inputs, adv_inputs, batch.labels, task, verdicts.outcomes)
-    # Last: if memory runs out before, all of this is done again.
-    if keeper is not None and keeper.wants(evaluated.variant, attack.label):
-        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts)
-        offer(keeper, evaluated.variant, attack.label, model, task, attacked)
-    return columns
 
 
 def message_of(error: Exception) -> str:

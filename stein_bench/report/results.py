@@ -192,6 +192,12 @@ class AttackResult(Part):
         "verified one, which alone counts; the logits behind a model's probabilities are an attack network too; "
         "omitted if attacks use the evaluated model itself or a surrogate",
     )
+    same_run_as: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="label of the same attack at another eps: it ignores eps, so one run served both, whose passes and "
+        "time are counted there; omitted if the attack had its own run",
+    )
     forward_passes: int = Field(
         description="of the attack, in samples, without verification; those of a transfer attack are "
         "passes through its surrogate, none through the evaluated model"
