@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample
 from stein_bench.attacks.losses import Model, loss_gradient, margin
-from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, farthest, nothing_found
+from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, clearly_wrong, farthest, nothing_found
 from stein_bench.attacks.search import Batch, Step
 from stein_bench.tasks import Task
 
@@ -35,8 +35,8 @@ class FMN(NearestSearch[Ball]):
     """The nearest adversarial point in Linf or L2, by normalized gradient steps on the margin and projections.
 
     Until a sample has an adversarial point, its radius is the distance of the linearized boundary, here times 1 + γ: on
-    the linearized boundary itself, rounding would decide. Then it shrinks while the point is adversarial and grows
-    otherwise.
+    the linearized boundary itself, rounding would decide, and never less than 1 + γ times the radius before: inside
+    [0, 1] the boundary may be farther. Then it shrinks while the point is adversarial and grows otherwise.
     Source: Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints" (2021),
     algorithm 1, from the clean inputs, with that paper's step sizes.
 
@@ -64,9 +64,9 @@ class FMN(NearestSearch[Ball]):
         gradient, logits, losses = loss_gradient(
             model, rows.current, rows.labels, rows.labels, _lost_margin, batch_dependent=self.batch_dependent
         )
-        right = self.task.correct(logits, rows.labels)
-        radius = self._radius(rows, gradient, -losses, right)
-        rows = rows.seen(rows.current, ~right, self.norm)
+        wrong = clearly_wrong(self.task, logits, rows.labels)
+        radius = self._radius(rows, gradient, -losses, wrong)
+        rows = rows.seen(rows.current, wrong, self.norm)
         radius = torch.minimum(radius, torch.minimum(rows.limit, rows.distance))
         step = annealed(FIRST_STEP, LAST_STEP, rows.number, self.steps)
         ahead = rows.current + per_sample(step, gradient) * direction(gradient, "L2")
@@ -75,14 +75,15 @@ class FMN(NearestSearch[Ball]):
         )
         return self.step(moved, moved.done)
 
-    def _radius(self, rows: Ball, gradient: Tensor, gap: Tensor, right: Tensor) -> Tensor:
-        """Return the next radii; `gap` is how far, in the margin, points that are `right` are from the boundary."""
+    def _radius(self, rows: Ball, gradient: Tensor, gap: Tensor, wrong: Tensor) -> Tensor:
+        """Return the next radii; `gap` is how far, in the margin, points that are not `wrong` are from the boundary."""
         gamma = annealed(FIRST_GAMMA, LAST_GAMMA, rows.number, self.steps)
         away = length(rows.current - rows.center, self.norm)
         slope = gradient.flatten(1).norm(dim=1, p=1 if self.norm == "Linf" else 2)
         estimated = (1 + gamma) * (away + gap.clamp_min(0) / slope.clamp_min(TINY))
-        outwards = torch.where(rows.found, rows.radius * (1 + gamma), estimated)
-        return torch.where(right, outwards, rows.radius * (1 - gamma))
+        grown = (1 + gamma) * rows.radius
+        outwards = torch.where(rows.found, grown, torch.maximum(estimated, grown))
+        return torch.where(wrong, rows.radius * (1 - gamma), outwards)
 
 
 def _lost_margin(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
