@@ -116,9 +116,7 @@ def run(name: str, model: nn.Module, inputs: Tensor, labels: Tensor, ids: list[s
     return attack.run(model, inputs, labels, TASK, classes=10, seeds=attack_seeds(0, attack, ids))
 
 
-def rows(
-    networks: dict[str, Path], names: list[tuple[str, str]], samples: Samples, batch_size: int
-) -> Iterator[Row]:
+def rows(networks: dict[str, Path], names: list[tuple[str, str]], samples: Samples, batch_size: int) -> Iterator[Row]:
     """Run the named attacks on every network whose weights are given."""
     for network, weights in networks.items():
         model = load(network, weights)

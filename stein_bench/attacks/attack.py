@@ -56,6 +56,16 @@ class Attack:
             return str(AttackSpec(self.info.name, self.params))
         return str(AttackSpec(self.info.name, {"norm": self.norm, "eps": self.eps, **self.params}))
 
+    @property
+    def run_label(self) -> str:
+        """Identity of its search: the label, without eps if the attack ignores it.
+
+        Attacks with the same one find the same adversarial inputs, so that one run serves for all their budgets.
+        """
+        if self.info.is_corruption or self.info.respects_eps:
+            return self.label
+        return str(AttackSpec(self.info.name, {"norm": self.norm, **self.params}))
+
     def crafted_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
         """Return the transfer attack with its surrogate, which becomes part of its identity.
 
@@ -222,7 +232,15 @@ def _two_class(model: nn.Module, task: Task) -> tuple[nn.Module, Task]:
 
 def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]:
     """Return the seed of each sample, which depends on the run's seed, the attack and the sample id only."""
-    return [derive_seed(run_seed, attack.label, sample_id) for sample_id in ids]
+    return [derive_seed(run_seed, attack.run_label, sample_id) for sample_id in ids]
+
+
+def by_run(attacks: Sequence[Attack]) -> list[tuple[Attack, ...]]:
+    """Return the attacks in the order of their runs, those together that one run serves (`Attack.run_label`)."""
+    groups: dict[str, list[Attack]] = {}
+    for attack in attacks:
+        groups.setdefault(attack.run_label, []).append(attack)
+    return [tuple(group) for group in groups.values()]
 
 
 def resolve_attacks(

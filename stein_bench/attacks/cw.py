@@ -10,12 +10,12 @@ from torch import Tensor
 
 from stein_bench.attacks.geometry import per_sample
 from stein_bench.attacks.losses import Model, loss_gradient, margin
-from stein_bench.attacks.nearest import Nearest, NearestSearch, nothing_found
+from stein_bench.attacks.nearest import Nearest, NearestSearch, clearly_wrong, nothing_found
 from stein_bench.attacks.search import Batch, Step
 from stein_bench.tasks import Task
 
-REACH = 0.99
-"""Pixels are tanh(w) / REACH, scaled to [0, 1]: 0 and 1 lie at finite w, where the slope is a fiftieth of the largest.
+REACH = 0.9
+"""Pixels are tanh(w) / REACH, scaled to [0, 1]: 0 and 1 lie at finite w, where the slope is a fifth of the largest.
 With the usual 0.999999 it is a 500,000th, so that such pixels hardly move; with 1 they never do."""
 FIRST_MOMENT, SECOND_MOMENT, SMALL = 0.9, 0.999, 1e-8
 """Adam's β₁, β₂ and ε (Kingma and Ba 2015)."""
@@ -98,7 +98,7 @@ class CW(NearestSearch[Tangent]):
         gradient, logits, losses = loss_gradient(
             model, points, rows.labels, rows.labels, self._hinge, batch_dependent=self.batch_dependent
         )
-        broken = ~self.task.correct(logits, rows.labels) & (margin(logits, rows.labels) <= -self.kappa)
+        broken = clearly_wrong(self.task, logits, rows.labels) & (margin(logits, rows.labels) <= -self.kappa)
         rows = rows.seen(points, broken, "L2")
         delta = points - rows.center
         loss = delta.square().flatten(1).sum(dim=1) + rows.c * losses.float()

@@ -11,7 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample
 from stein_bench.attacks.gradient import input_gradient
 from stein_bench.attacks.losses import Model
-from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, farthest, nothing_found
+from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, clearly_wrong, farthest, nothing_found
 from stein_bench.attacks.search import Batch, Step
 from stein_bench.attacks.starts import RandomStarts
 from stein_bench.tasks import Task
@@ -67,9 +67,9 @@ class DDN(NearestSearch[Sphere]):
         gradient, logits = input_gradient(
             model, rows.current, rows.labels, self.task, batch_dependent=self.batch_dependent
         )
-        right = self.task.correct(logits, rows.labels)
-        rows = rows.seen(rows.current, ~right, "L2")
-        grown = rows.radius * torch.where(right, 1 + self.gamma, 1 - self.gamma)
+        wrong = clearly_wrong(self.task, logits, rows.labels)
+        rows = rows.seen(rows.current, wrong, "L2")
+        grown = rows.radius * torch.where(wrong, 1 - self.gamma, 1 + self.gamma)
         radius = torch.minimum(grown, rows.limit)
         flat = per_sample(length(gradient, "L2") == 0, gradient)
         step = annealed(FIRST_STEP, LAST_STEP, rows.number, self.steps)

@@ -12,6 +12,7 @@ from stein_bench.attacks.chunks import chunks
 from stein_bench.attacks.fab import onto_plane
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.losses import Model, ranked_targets
+from stein_bench.attacks.nearest import clearly_wrong
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.tasks import Task
 
@@ -64,13 +65,13 @@ class DeepFool(Search[Path]):
         return Path(batch.inputs, batch.labels, torch.zeros_like(batch.inputs), batch.inputs)
 
     def advance(self, model: Model, rows: Path, numbers: Sequence[int]) -> Step[Path]:
-        """Evaluate the current points; those classified correctly move on."""
+        """Evaluate the current points; those not misclassified move on."""
         parts = [slice(None)] if self.batch_dependent else list(chunks(len(numbers), rows.device))
         found = [self._moves(model, rows.part(part)) for part in parts]
-        moves, right = map(torch.cat, zip(*found, strict=True))
-        total = torch.where(per_sample(right, moves), rows.total + moves, rows.total)
+        moves, wrong = map(torch.cat, zip(*found, strict=True))
+        total = torch.where(per_sample(wrong, moves), rows.total, rows.total + moves)
         current = (rows.center + (1 + self.overshoot) * total).clamp(0, 1)
-        return Step(replace(rows, total=total, current=current), rows.current, ~right)
+        return Step(replace(rows, total=total, current=current), rows.current, wrong)
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return a forward pass and a backward pass per class; those of the last point are not used."""
@@ -81,7 +82,7 @@ class DeepFool(Search[Path]):
         return rows.current
 
     def _moves(self, model: Model, rows: Path) -> tuple[Tensor, Tensor]:
-        """Return the step to the nearest linearized boundary, and which points are classified correctly."""
+        """Return the step to the nearest linearized boundary, and which points are misclassified."""
         points = rows.current.detach().requires_grad_(True)
         with torch.enable_grad():
             logits = model(points)
@@ -93,7 +94,7 @@ class DeepFool(Search[Path]):
         for number, total in enumerate(sums):
             (slope,) = torch.autograd.grad(total, points, retain_graph=number + 1 < len(sums))
             nearest.offer(slope, gaps.detach()[:, number])
-        return nearest.move, self.task.correct(logits.detach(), rows.labels)
+        return nearest.move, clearly_wrong(self.task, logits.detach(), rows.labels)
 
 
 class _NearestPlane:

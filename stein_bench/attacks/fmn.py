@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stein_bench.attacks.geometry import TINY, direction, length, per_sample
 from stein_bench.attacks.losses import Model, loss_gradient, margin
-from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, farthest, nothing_found
+from stein_bench.attacks.nearest import Nearest, NearestSearch, annealed, clearly_wrong, farthest, nothing_found
 from stein_bench.attacks.search import Batch, Step
 from stein_bench.tasks import Task
 
@@ -18,8 +18,6 @@ FIRST_STEP, LAST_STEP = 1.0, 0.01
 """Lengths of steps in L2, α of the paper, annealed along half a cosine."""
 FIRST_GAMMA, LAST_GAMMA = 0.05, 0.001
 """By how much the radius changes per step, γ of the paper, annealed in the same way."""
-BEYOND = 1 + LAST_GAMMA
-"""The estimated distance to the boundary is extended by this factor: on the boundary itself, rounding would decide."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,9 @@ class Ball(Nearest):
 class FMN(NearestSearch[Ball]):
     """The nearest adversarial point in Linf or L2, by normalized gradient steps on the margin and projections.
 
-    Until a sample has an adversarial point, its radius is the distance of the linearized boundary; then it shrinks
-    while the point is adversarial and grows otherwise.
+    Until a sample has an adversarial point, its radius is the distance of the linearized boundary, here times 1 + γ: on
+    the linearized boundary itself, rounding would decide, and never less than 1 + γ times the radius before: inside
+    [0, 1] the boundary may be farther. Then it shrinks while the point is adversarial and grows otherwise.
     Source: Pintor et al., "Fast minimum-norm adversarial attacks through adaptive norm constraints" (2021),
     algorithm 1, from the clean inputs, with that paper's step sizes.
 
@@ -65,9 +64,9 @@ class FMN(NearestSearch[Ball]):
         gradient, logits, losses = loss_gradient(
             model, rows.current, rows.labels, rows.labels, _lost_margin, batch_dependent=self.batch_dependent
         )
-        right = self.task.correct(logits, rows.labels)
-        radius = self._radius(rows, gradient, -losses, right)
-        rows = rows.seen(rows.current, ~right, self.norm)
+        wrong = clearly_wrong(self.task, logits, rows.labels)
+        radius = self._radius(rows, gradient, -losses, wrong)
+        rows = rows.seen(rows.current, wrong, self.norm)
         radius = torch.minimum(radius, torch.minimum(rows.limit, rows.distance))
         step = annealed(FIRST_STEP, LAST_STEP, rows.number, self.steps)
         ahead = rows.current + per_sample(step, gradient) * direction(gradient, "L2")
@@ -76,14 +75,15 @@ class FMN(NearestSearch[Ball]):
         )
         return self.step(moved, moved.done)
 
-    def _radius(self, rows: Ball, gradient: Tensor, gap: Tensor, right: Tensor) -> Tensor:
-        """Return the next radii; `gap` is how far, in the margin, points that are `right` are from the boundary."""
+    def _radius(self, rows: Ball, gradient: Tensor, gap: Tensor, wrong: Tensor) -> Tensor:
+        """Return the next radii; `gap` is how far, in the margin, points that are not `wrong` are from the boundary."""
         gamma = annealed(FIRST_GAMMA, LAST_GAMMA, rows.number, self.steps)
         away = length(rows.current - rows.center, self.norm)
         slope = gradient.flatten(1).norm(dim=1, p=1 if self.norm == "Linf" else 2)
-        estimated = BEYOND * (away + gap.clamp_min(0) / slope.clamp_min(TINY))
-        outwards = torch.where(rows.found, rows.radius * (1 + gamma), estimated)
-        return torch.where(right, outwards, rows.radius * (1 - gamma))
+        estimated = (1 + gamma) * (away + gap.clamp_min(0) / slope.clamp_min(TINY))
+        grown = (1 + gamma) * rows.radius
+        outwards = torch.where(rows.found, grown, torch.maximum(estimated, grown))
+        return torch.where(wrong, rows.radius * (1 - gamma), outwards)
 
 
 def _lost_margin(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:

@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import length, per_sample
+from stein_bench.attacks.losses import margin
 from stein_bench.attacks.search import Batch, Rows, Search, Step
+from stein_bench.tasks import Task
+
+RELATIVE_ROUNDING, ABSOLUTE_ROUNDING = 1e-5, 1e-6
+"""Rounding of a margin: relative to the largest logit, and in itself."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,15 @@ class NearestSearch(Search[N]):
     def last(self, rows: N) -> Tensor:
         """Return the nearest adversarial points; the clean inputs where there are none."""
         return rows.best
+
+
+def clearly_wrong(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return which predictions are wrong by more than the rounding of another batch size could undo, boolean (n,).
+
+    Points are sought as near to the boundary as possible; on it, rounding would decide the verdict.
+    """
+    within_rounding = RELATIVE_ROUNDING * logits.float().abs().amax(dim=1) + ABSOLUTE_ROUNDING
+    return ~task.correct(logits, labels) & (margin(logits, labels) <= -within_rounding)
 
 
 def nothing_found(batch: Batch) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stein_bench.attacks.attack import Attack
+from stein_bench.attacks.attack import Attack, by_run
 from stein_bench.data.samples import Samples
 from stein_bench.evaluation.networks import Built
 from stein_bench.evaluation.units import (
@@ -76,6 +76,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         for attack in corruptions
         if not phases[attack.label].message
     }
+    run_of = {attack.label: together[0].label for together in by_run(attacks) for attack in together[1:]}
     worst = measure.worst_case(list(robust.values())) if robust and len(robust) == len(attacks) else None
     worst_rate = None if worst is None else worst.accuracy()
     return VariantResult(
@@ -90,6 +91,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
                 batch_dependent,
                 replays.get(attack.label),
                 samples,
+                run_of.get(attack.label),
             )
             for attack in attacks
         ],
@@ -236,6 +238,7 @@ def _attack_result(
     batch_dependent: bool,
     replay: Replay | None,
     samples: Samples,
+    same_run_as: str | None,
 ) -> AttackResult:
     rate = success = metrics = None
     invalid = over_budget = 0
@@ -272,6 +275,7 @@ def _attack_result(
         replay=replay,
         verdict_differences=int(phase.bits(DISAGREES).sum()) if DISAGREES in phase.columns else None,
         unsearched=unsearched,
+        same_run_as=same_run_as,
         forward_passes=phase.forward_passes,
         backward_passes=phase.backward_passes,
         seconds=phase.seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -75,6 +76,19 @@ class LoadedBatch:
         return LoadedBatch(self.indices[rows], self.inputs[rows], self.labels[rows], self.ids[rows])
 
 
+class Pending(NamedTuple):
+    """A batch to compute for one phase, or for several that share their computation.
+
+    Attributes:
+        number, batch: the batch and its number.
+        missing: the phases whose unit is to be computed; empty if all of it is only done again for the keeper.
+    """
+
+    number: int
+    batch: LoadedBatch
+    missing: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """The model of one variant and how it is evaluated.
@@ -132,19 +146,24 @@ class Evaluated:
         chosen = (attack.surrogate, self.attack_model)
         return next((model for model in chosen if model is not None), self.model)
 
-    def unfinished(self, phase: str) -> Iterator[tuple[int, LoadedBatch, bool]]:
-        """Yield the batches to compute with their numbers, and whether it is only done again for the keeper."""
+    def unfinished(self, *phases: str) -> Iterator[Pending]:
+        """Yield the batches to compute for any of these phases, in data order."""
         numbers = range(self.setting.batch_count)
-        finished = {number for number in numbers if (self.variant, phase, number) in self.done}
-        if len(finished) == len(numbers) and not any(self._wanted_again(phase, number) for number in numbers):
+        missing = [tuple(p for p in phases if (self.variant, p, number) not in self.done) for number in numbers]
+        if not any(missing) and not any(self._wanted_again(phases, number) for number in numbers):
             return
         for number, batch in enumerate(loaded_batches(self.setting)):
-            again = number in finished
-            if not again or self._wanted_again(phase, number):
-                yield number, batch, again
+            if missing[number] or self._wanted_again(phases, number):
+                yield Pending(number, batch, missing[number])
 
-    def _wanted_again(self, phase: str, number: int) -> bool:
-        return self.keeper is not None and self.keeper.wants_again(self.variant, phase, number)
+    def incomplete(self, phases: Sequence[str], number: int) -> tuple[str, ...]:
+        """Return the phases with units to compute from that batch on."""
+        left = range(number, self.setting.batch_count)
+        return tuple(p for p in phases if any((self.variant, p, number) not in self.done for number in left))
+
+    def _wanted_again(self, phases: Sequence[str], number: int) -> bool:
+        keeper = self.keeper
+        return keeper is not None and any(keeper.wants_again(self.variant, phase, number) for phase in phases)
 
 
 def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:

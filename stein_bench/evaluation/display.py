@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from stein_bench.attacks.attack import Attack
+from stein_bench.attacks.attack import Attack, by_run
 from stein_bench.evaluation.replay import SINGLES
 from stein_bench.evaluation.units import CLEAN, REPLAY, Unit, draws, replay_phase
 from stein_bench.measures import MEASURES, Outcome
@@ -30,11 +30,12 @@ class PhaseDisplay:
         self._progress = progress
         self._samples = len(plan.samples)
         self._variant = variant
-        self._titles = {CLEAN: CLEAN, **{attack.label: _title(attack, plan.attacks) for attack in plan.attacks}}
+        self._titles = {CLEAN: CLEAN, **{attack.label: _title([attack], plan.attacks) for attack in plan.attacks}}
         self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
+        self._titles |= {together[0].label: _title(together, plan.attacks) for together in by_run(plan.attacks)}
         self._measure = MEASURES[plan.task.name]
         self._clean: dict[int, Outcome] = {}
-        self._right, self._of = 0.0, 0
+        self._right, self._of, self._label, self._failed = 0.0, 0, "", False
         self._done: dict[str, int] = {}
         self._finished = tuple(units)
         for unit in units:
@@ -45,7 +46,7 @@ class PhaseDisplay:
     @contextmanager
     def phase(self, label: str) -> Iterator[None]:
         """Run the body as the phase with that label; `show` then shows its units."""
-        self._right, self._of = 0.0, 0
+        self._right, self._of, self._label, self._failed = 0.0, 0, label, False
         title = f"{self._titles[label]} {self._variant.label}"
         total = self._samples
         if label.startswith(REPLAY):
@@ -58,9 +59,13 @@ class PhaseDisplay:
             yield
 
     def show(self, unit: Unit) -> None:
-        """Show a finished unit of the current phase."""
+        """Show a finished unit of the current phase, or of one that shares its run: then only that it failed."""
         if unit.failed:
-            self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
+            if not self._failed:
+                self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")
+            self._failed = True
+            return
+        if unit.phase != self._label:
             return
         if unit.phase.startswith(REPLAY):
             self._progress.advance(len(unit.indices))
@@ -86,9 +91,10 @@ class PhaseDisplay:
         return [self._measure.from_columns(columns) for columns in draws(unit.columns)]
 
 
-def _title(attack: Attack, attacks: Sequence[Attack]) -> str:
-    """Return the attack's name, with its budget or strength if the name alone is ambiguous."""
-    namesakes = [other for other in attacks if other.info.name == attack.info.name]
+def _title(together: Sequence[Attack], attacks: Sequence[Attack]) -> str:
+    """Return the name of attacks with the same run, with their budgets or strength if the name alone is ambiguous."""
+    name = together[0].info.name
+    namesakes = [other for other in attacks if other.info.name == name]
     if len(namesakes) == 1:
-        return attack.info.name
-    return f"{attack.info.name} {format_eps(attack.strength)}"
+        return name
+    return f"{name} {', '.join(format_eps(attack.strength) for attack in together)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,12 +22,12 @@ from stein_bench.tasks import Task
 
 @dataclass(frozen=True)
 class Attacked:
-    """One batch and its adversarial inputs.
+    """One batch and the adversarial inputs that one run found.
 
     Attributes:
         indices, ids: positions in data order, and sample ids.
         inputs, adv_inputs, labels: on the model's device.
-        verdicts: the results of verification.
+        verdicts: the results of verification by the label of the attack: at each budget that the run serves.
         clean: the columns of the clean inputs of a random model; None if predictions are repeatable.
     """
 
@@ -36,12 +36,12 @@ class Attacked:
     inputs: Tensor
     adv_inputs: Tensor
     labels: Tensor
-    verdicts: Verdicts
+    verdicts: Mapping[str, Verdicts]
     clean: Columns | None = None
 
 
 @torch.no_grad()
-def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Task, batch: Attacked) -> None:
+def offer(keeper: Keeper, variant: str, model: nn.Module, task: Task, batch: Attacked) -> None:
     """Offer every sample of a batch, in order, with predictions recomputed in that batch.
 
     As in verification, non-finite rows are replaced by the clean ones, so that they do not spoil the batch.
@@ -50,16 +50,17 @@ def offer(keeper: Keeper, variant: str, attack: str, model: nn.Module, task: Tas
     with model_untouched(model):
         clean_logits, logits = model(batch.inputs), model(shown)
     columns = download(task.outcomes(clean_logits, batch.labels)) if batch.clean is None else batch.clean
-    broken = _broken(MEASURES[task.name], columns, batch.verdicts.columns())
     clean, adversarial = (predicted_classes(found).cpu().numpy() for found in (clean_logits, logits))
     labels, inputs, adv_inputs = (t.cpu().numpy() for t in (batch.labels, batch.inputs, batch.adv_inputs))
-    for row, index in enumerate(batch.indices.tolist()):
-        keeper.offer(
-            Example(
-                variant, attack, index, batch.ids[row], labels[row], clean[row], adversarial[row], bool(broken[row]),
-                inputs[row].copy(), adv_inputs[row].copy(),
-            )
-        )  # fmt: skip
+    for attack, verdicts in batch.verdicts.items():
+        broken = _broken(MEASURES[task.name], columns, verdicts.columns())
+        for row, index in enumerate(batch.indices.tolist()):
+            keeper.offer(
+                Example(
+                    variant, attack, index, batch.ids[row], labels[row], clean[row], adversarial[row],
+                    bool(broken[row]), inputs[row].copy(), adv_inputs[row].copy(),
+                )
+            )  # fmt: skip
 
 
 def predicted_classes(logits: Tensor) -> Tensor:

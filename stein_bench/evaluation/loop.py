@@ -13,9 +13,9 @@ from functools import partial
 import torch
 from torch import nn
 
-from stein_bench.attacks.attack import Attack, attack_seeds
+from stein_bench.attacks.attack import Attack, attack_seeds, by_run
 from stein_bench.attacks.refill import Found
-from stein_bench.evaluation.batches import Evaluated, LoadedBatch, loaded_batches
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending, loaded_batches
 from stein_bench.evaluation.outcomes import (
     Compute,
     Computed,
@@ -28,12 +28,13 @@ from stein_bench.evaluation.outcomes import (
     judged,
     message_of,
     out_of_memory,
-    search_columns,
     seconds_since,
+    with_searches,
 )
 from stein_bench.evaluation.refilled import refilled_phase
 from stein_bench.evaluation.replay import Kept, Replayed, replay_shuffled, replay_singly
-from stein_bench.evaluation.units import CLEAN, Columns, Unit, replay_phase
+from stein_bench.evaluation.together import failed_units, units_of
+from stein_bench.evaluation.units import CLEAN, Unit, replay_phase
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.seeds import derive_seed
 
@@ -47,70 +48,83 @@ def evaluate(evaluated: Evaluated, attacks: Sequence[Attack]) -> Iterator[tuple[
 
     Yields:
         Each phase (`CLEAN`, an attack's label or, under batch statistics, its `replay_phase`) with its units,
-        each computed on demand. An attack that raises an exception yields a failed unit and is not run on further
+        each computed on demand. Attacks that differ in a budget which they ignore are run once: the phase of the first
+        comes with the units of all. An attack that raises an exception yields a failed unit and is not run on further
         batches; the other attacks continue.
 
     Raises:
         RunError: the clean pass failed, or memory ran out under batch statistics.
     """
-    yield CLEAN, _phase(evaluated, CLEAN, partial(clean_columns, evaluated))
-    for attack in attacks:
+    yield CLEAN, _phase(evaluated, (CLEAN,), partial(clean_columns, evaluated))
+    for together in by_run(attacks):
         kept = Kept()
-        yield attack.label, _attack_phase(evaluated, attack, kept)
-        if evaluated.batch_dependent and not attack.info.is_corruption:
-            yield replay_phase(attack.label), _replayed(evaluated, attack, kept)
+        yield together[0].label, _attack_phase(evaluated, together, kept)
+        if evaluated.batch_dependent and not together[0].info.is_corruption:
+            for attack in together:
+                yield replay_phase(attack.label), _replayed(evaluated, attack, together, kept)
 
 
-def _attack_phase(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit]:
-    setting = evaluated.setting
+def _attack_phase(evaluated: Evaluated, together: Sequence[Attack], kept: Kept) -> Iterator[Unit]:
+    """Yield the units of attacks with the same run."""
+    setting, attack, labels = evaluated.setting, together[0], [attack.label for attack in together]
     if attack.info.is_corruption:
-        return _phase(replace(evaluated, keeper=None), attack.label, partial(corruption_columns, evaluated, attack))
+        return _phase(replace(evaluated, keeper=None), labels, partial(corruption_columns, evaluated, attack))
     if setting.refill and attack.refills(setting.task) and evaluated.independent:
-        return refilled_phase(evaluated, attack)
+        return refilled_phase(evaluated, together)
     whole = attack.info.backend == "torchattacks"  # draws its random numbers for the whole batch
-    return _phase(evaluated, attack.label, partial(_attack_columns, evaluated, attack, kept), whole=whole)
+    compute = partial(_attack_columns, evaluated, together, kept)
+    return _phase(evaluated, labels, compute, seeded_by=attack.run_label, whole=whole)
 
 
-def _phase(evaluated: Evaluated, phase: str, compute: Compute, *, whole: bool = False) -> Iterator[Unit]:
-    """Yield the units of a phase; `whole`: the batch must not be split, although its samples are independent."""
-    for number, batch, again in evaluated.unfinished(phase):
-        unit = _timed_unit(evaluated, phase, number, batch, compute, whole)
-        if again:
+def _phase(
+    evaluated: Evaluated, phases: Sequence[str], compute: Compute, *, seeded_by: str = "", whole: bool = False
+) -> Iterator[Unit]:
+    """Yield the units of phases that are computed together.
+
+    Args:
+        evaluated: the variant.
+        phases: at least one.
+        compute: returns the columns of all of them.
+        seeded_by: seeds the global RNG; by default the first phase.
+        whole: the batch must not be split, although its samples are independent.
+    """
+    for pending in evaluated.unfinished(*phases):
+        units = _timed_units(evaluated, phases, pending, compute, seeded_by or phases[0], whole)
+        if not pending.missing:
             continue
-        yield unit
-        if unit.failed:
+        yield from units
+        if any(unit.failed for unit in units):
             return
 
 
-def _timed_unit(
-    evaluated: Evaluated, phase: str, number: int, batch: LoadedBatch, compute: Compute, whole: bool
-) -> Unit:
+def _timed_units(
+    evaluated: Evaluated, phases: Sequence[str], pending: Pending, compute: Compute, seeded_by: str, whole: bool
+) -> list[Unit]:
     started = time.perf_counter()
-    setting, columns = evaluated.setting, Columns()
-    forward = backward = 0
-    message = ""
+    setting, batch = evaluated.setting, pending.batch
     try:
         # No native attack draws from the global RNG; if the model does, results are at least reproducible.
-        with forked_rng(derive_seed(setting.seed, phase, *batch.ids)):
+        with forked_rng(derive_seed(setting.seed, seeded_by, *batch.ids)):
             if evaluated.batch_dependent or whole:
-                columns, forward, backward = compute(batch)
+                columns, *passes = compute(batch)
             else:
-                columns, forward, backward = in_parts(compute, batch, setting.memory)
+                columns, *passes = in_parts(compute, batch, setting.memory)
     except Exception as error:
-        ends_run = fatal(evaluated, phase, error)
+        ends_run = fatal(evaluated, phases[0], error)
         if ends_run is not None:
             raise ends_run from error
         out = whole and isinstance(error, torch.OutOfMemoryError)
         message = message_of(WholeBatchError() if out else error)
-    seconds = seconds_since(started, setting)
-    return Unit(evaluated.variant, phase, number, batch.indices, columns, seconds, forward, backward, message)
+        return failed_units(evaluated, phases, pending, message, seconds_since(started, setting))
+    return units_of(evaluated, phases, pending, columns, seconds_since(started, setting), *passes)
 
 
-def _attack_columns(evaluated: Evaluated, attack: Attack, kept: Kept, batch: LoadedBatch) -> Computed:
+def _attack_columns(evaluated: Evaluated, together: Sequence[Attack], kept: Kept, batch: LoadedBatch) -> Computed:
+    attack = together[0]
     counting = CountingModel(evaluated.attacked_by(attack))
     with model_untouched(counting):
         found = _attacked(counting, evaluated, attack, batch)
-    columns = judged(evaluated, attack, batch, found.adv_inputs) | search_columns(attack, found)
+    columns = with_searches(judged(evaluated, together, batch, found.adv_inputs), attack, found)
     if evaluated.batch_dependent:
         kept.add(batch.indices, batch.inputs, found.adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
@@ -126,13 +140,14 @@ def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: Loa
     )  # fmt: skip
 
 
-def _replayed(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit]:
-    """Replay the `kept` batches; nothing if the attack failed."""
+def _replayed(evaluated: Evaluated, attack: Attack, together: Sequence[Attack], kept: Kept) -> Iterator[Unit]:
+    """Replay the `kept` batches of attacks with the same run for one of them; nothing if the attack failed."""
     variant, setting = evaluated.variant, evaluated.setting
     phase = replay_phase(attack.label)
     if all((variant, phase, number) in evaluated.done for number in (0, 1)):
         return
-    if any((variant, attack.label, number) in evaluated.done for number in range(setting.batch_count)):
+    known = any((variant, attack.label, number) in evaluated.done for number in range(setting.batch_count))
+    if known and not kept.from_first(setting.batch_count):
         try:
             _attack_again(evaluated, attack, kept)
         except torch.OutOfMemoryError as error:
@@ -148,7 +163,8 @@ def _replayed(evaluated: Evaluated, attack: Attack, kept: Kept) -> Iterator[Unit
         except torch.OutOfMemoryError as error:
             raise out_of_memory(evaluated, phase) from error
         yield Unit(variant, phase, number, indices, columns, time.perf_counter() - started)
-    kept.close()
+    if attack is together[-1]:
+        kept.close()
 
 
 def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
@@ -158,6 +174,6 @@ def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
     for batch in loaded_batches(setting):
         if kept.full:
             return
-        with forked_rng(derive_seed(setting.seed, attack.label, *batch.ids)), model_untouched(maker):
+        with forked_rng(derive_seed(setting.seed, attack.run_label, *batch.ids)), model_untouched(maker):
             adv_inputs = _attacked(maker, evaluated, attack, batch).adv_inputs
         kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)

@@ -14,7 +14,7 @@ from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.draws import predicted
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
-from stein_bench.attacks.verify import verify
+from stein_bench.attacks.verify import Verdicts, verify
 from stein_bench.errors import RunError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
@@ -24,8 +24,8 @@ from stein_bench.guard import model_untouched
 from stein_bench.host import download
 from stein_bench.memory import MemoryLimit
 
-Computed = tuple[Columns, int, int]
-"""Columns and the numbers of forward and backward passes, in samples."""
+Computed = tuple[dict[str, Columns], int, int]
+"""Columns by phase, and the numbers of forward and backward passes, in samples."""
 
 
 class CountingModel(nn.Module):
@@ -56,13 +56,14 @@ class CountingModel(nn.Module):
 
 
 Compute = Callable[[LoadedBatch], Computed]
-"""Maps a batch to its columns and passes."""
+"""Maps a batch to the columns of all phases that are computed together, and the passes."""
 
 
 def in_parts(compute: Compute, batch: LoadedBatch, memory: MemoryLimit) -> Computed:
     """Compute a batch of independent samples in parts that fit into memory."""
     parts = memory.in_parts(len(batch.ids), lambda rows: compute(batch.part(rows)))
-    return joined([columns for columns, _, _ in parts]), sum(f for _, f, _ in parts), sum(b for _, _, b in parts)
+    columns = {phase: joined([found[phase] for found, _, _ in parts]) for phase in parts[0][0]}
+    return columns, sum(f for _, f, _ in parts), sum(b for _, _, b in parts)
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
@@ -77,7 +78,7 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
     with model_untouched(evaluated.model):
         found = predicted(evaluated.model, batch.inputs, batch.labels, evaluated.setting.task, draws)
     passes = 1 if draws is None else len(draws.selecting) + len(draws.fresh)
-    return download({**found.outcomes, "finite": found.finite}), passes * len(batch.inputs), 0
+    return {CLEAN: download({**found.outcomes, "finite": found.finite})}, passes * len(batch.inputs), 0
 
 
 @torch.no_grad()
@@ -90,36 +91,58 @@ def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch)
         for number in range(draws):
             logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
             columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
-    return download(columns), draws * len(batch.inputs), 0
+    return {attack.label: download(columns)}, draws * len(batch.inputs), 0
 
 
-def judged(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Columns:
-    """Verify the adversarial inputs, offer them to the keeper and return their columns."""
-    model, task, keeper = evaluated.model, evaluated.setting.task, evaluated.keeper
-    with model_untouched(model):
-        verdicts = verify(
-            model, batch.inputs, adv_inputs, batch.labels, task,
+def judged(
+    evaluated: Evaluated, together: Sequence[Attack], batch: LoadedBatch, adv_inputs: Tensor
+) -> dict[str, Columns]:
+    """Verify the adversarial inputs of one run, offer them to the keeper and return their columns by attack.
+
+    Args:
+        evaluated: the variant.
+        together: the attacks that the run serves; they differ at most in a budget that they ignore.
+        batch, adv_inputs: the samples and what the run found for them.
+    """
+    verdicts = {attack.label: _verified(evaluated, attack, batch, adv_inputs) for attack in together}
+    columns = {label: found.columns() for label, found in verdicts.items()}
+    maker = evaluated.attacked_by(together[0])
+    for attack in together:
+        found = verdicts[attack.label]
+        if attack.info.minimal:
+            columns[attack.label][DISTANCE] = found.distance
+        if maker is evaluated.attack_model and not evaluated.random:  # single draws differ on one network as well
+            columns[attack.label][DISAGREES] = disagreements(
+                maker, batch.inputs, adv_inputs, batch.labels, evaluated.setting.task, found.outcomes
+            )
+    # Last, for all at once: if memory runs out before, all of this is done again.
+    keeper, model = evaluated.keeper, evaluated.model
+    wanted = {} if keeper is None else {k: v for k, v in verdicts.items() if keeper.wants(evaluated.variant, k)}
+    if keeper is not None and wanted:
+        clean = clean_columns(evaluated, batch)[0][CLEAN] if evaluated.random else None
+        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, wanted, clean)
+        offer(keeper, evaluated.variant, model, evaluated.setting.task, attacked)
+    return columns
+
+
+def _verified(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Verdicts:
+    with model_untouched(evaluated.model):
+        return verify(
+            evaluated.model, batch.inputs, adv_inputs, batch.labels, evaluated.setting.task,
             norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
             draws=evaluated.draws(attack.label, batch.ids),
         )  # fmt: skip
-    columns = verdicts.columns() | ({DISTANCE: verdicts.distance} if attack.info.minimal else {})
-    maker = evaluated.attacked_by(attack)
-    if maker is evaluated.attack_model and not evaluated.random:  # single draws differ on one network as well
-        columns[DISAGREES] = disagreements(maker, batch.inputs, adv_inputs, batch.labels, task, verdicts.outcomes)
-    # Last: if memory runs out before, all of this is done again.
-    if keeper is not None and keeper.wants(evaluated.variant, attack.label):
-        clean = clean_columns(evaluated, batch)[0] if evaluated.random else None
-        attacked = Attacked(batch.indices, batch.ids, batch.inputs, adv_inputs, batch.labels, verdicts, clean)
-        offer(keeper, evaluated.variant, attack.label, model, task, attacked)
-    return columns
 
 
-def search_columns(attack: Attack, found: Found) -> Columns:
-    """Return which samples ended in a search made on a random subset, and for an adaptive attack in which search."""
-    columns: Columns = {} if found.drawn is None else {DRAWN: np.array(found.drawn, np.bool_)}
+def with_searches(columns: dict[str, Columns], attack: Attack, found: Found) -> dict[str, Columns]:
+    """Return the columns by attack, with which samples ended in a search made on a random subset.
+
+    Those of an adaptive attack also get the search in which each sample ended.
+    """
+    own: Columns = {} if found.drawn is None else {DRAWN: np.array(found.drawn, np.bool_)}
     if attack.name == ADAPTIVE and found.ended is not None:
-        columns[ENDED] = np.array(found.ended, np.int16)
-    return columns
+        own[ENDED] = np.array(found.ended, np.int16)
+    return {label: {**its, **own} for label, its in columns.items()}
 
 
 def message_of(error: Exception) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.search import Batch
-from stein_bench.evaluation.batches import Evaluated, LoadedBatch
-from stein_bench.evaluation.outcomes import joined, judged, message_of, search_columns, seconds_since
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending
+from stein_bench.evaluation.outcomes import joined, judged, message_of, seconds_since, with_searches
+from stein_bench.evaluation.together import failed_units, units_of
 from stein_bench.evaluation.units import Columns, Unit
 from stein_bench.guard import model_untouched
 
@@ -24,10 +25,11 @@ class _UnreadableDataError(Exception):
         self.error = error
 
 
-def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
-    """Yield the units of an attack that is refilled (`Attack.refills`), in data order."""
-    setting, variant, maker = evaluated.setting, evaluated.variant, evaluated.attacked_by(attack)
-    source = _Source(evaluated, attack)
+def refilled_phase(evaluated: Evaluated, together: Sequence[Attack]) -> Iterator[Unit]:
+    """Yield the units of attacks with the same run that is refilled (`Attack.refills`), in data order."""
+    attack, labels = together[0], [attack.label for attack in together]
+    setting, maker = evaluated.setting, evaluated.attacked_by(attack)
+    source = _Source(evaluated, attack, labels)
     results = attack.run_refilled(
         maker, source.batches(), setting.task,
         classes=setting.classes, shape=setting.samples.shape, memory=setting.memory,
@@ -40,26 +42,25 @@ def refilled_phase(evaluated: Evaluated, attack: Attack) -> Iterator[Unit]:
                 found = next(results, None)
             if found is None:
                 return
-            columns = _judged_in_parts(evaluated, attack, source.in_work[0][1], found.adv_inputs)
-            columns |= search_columns(attack, found)
+            columns = _judged_in_parts(evaluated, together, source.in_work[0].batch, found.adv_inputs)
+            columns = with_searches(columns, together[0], found)
         except _UnreadableDataError as unreadable:
             raise unreadable.error from None
         except Exception as error:  # noqa: BLE001 - whatever it is, the other attacks go on
-            yield from _failed(evaluated, attack, source, message_of(error))
+            yield from _failed(evaluated, labels, source, message_of(error))
             return
-        number, batch, again = source.in_work.popleft()
-        source.finished.add(number)
-        if not again:
-            seconds = seconds_since(started, setting) - (source.seconds - read_before)
-            passes = found.forward_passes, found.backward_passes
-            yield Unit(variant, attack.label, number, batch.indices, columns, seconds, *passes)
+        pending = source.in_work.popleft()
+        source.finished.add(pending.number)
+        seconds = seconds_since(started, setting) - (source.seconds - read_before)
+        passes = found.forward_passes, found.backward_passes
+        yield from units_of(evaluated, labels, pending, columns, seconds, *passes)
 
 
-def _failed(evaluated: Evaluated, attack: Attack, source: _Source, message: str) -> Iterator[Unit]:
-    """Yield the failed unit of the first batch that was still to be computed, unless that was for the keeper alone."""
-    for number, batch, again in (*source.in_work, *evaluated.unfinished(attack.label)):
-        if not again and number not in source.finished:
-            yield Unit(evaluated.variant, attack.label, number, batch.indices, message=message)
+def _failed(evaluated: Evaluated, labels: Sequence[str], source: _Source, message: str) -> Iterator[Unit]:
+    """Yield failed units at the first batch that was still to be computed, unless that was for the keeper alone."""
+    for pending in (*source.in_work, *evaluated.unfinished(*labels)):
+        if pending.missing and pending.number not in source.finished:
+            yield from failed_units(evaluated, labels, pending, message)
             return
 
 
@@ -72,20 +73,20 @@ class _Source:
         seconds: time spent on reading.
     """
 
-    def __init__(self, evaluated: Evaluated, attack: Attack) -> None:
-        self._evaluated, self._attack = evaluated, attack
-        self.in_work: deque[tuple[int, LoadedBatch, bool]] = deque()
+    def __init__(self, evaluated: Evaluated, attack: Attack, labels: Sequence[str]) -> None:
+        self._evaluated, self._attack, self._labels = evaluated, attack, labels
+        self.in_work: deque[Pending] = deque()
         self.finished: set[int] = set()
         self.seconds = 0.0
 
     def batches(self) -> Iterator[Batch]:
-        left = self._evaluated.unfinished(self._attack.label)
+        left = self._evaluated.unfinished(*self._labels)
         while (found := self._next(left)) is not None:
             self.in_work.append(found)
-            batch, seed = found[1], self._evaluated.setting.seed
+            batch, seed = found.batch, self._evaluated.setting.seed
             yield Batch.untargeted(batch.inputs, batch.labels, attack_seeds(seed, self._attack, batch.ids))
 
-    def _next(self, left: Iterator[tuple[int, LoadedBatch, bool]]) -> tuple[int, LoadedBatch, bool] | None:
+    def _next(self, left: Iterator[Pending]) -> Pending | None:
         started = time.perf_counter()
         try:
             return next(left, None)
@@ -95,8 +96,10 @@ class _Source:
             self.seconds += time.perf_counter() - started
 
 
-def _judged_in_parts(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, adv_inputs: Tensor) -> Columns:
+def _judged_in_parts(
+    evaluated: Evaluated, together: Sequence[Attack], batch: LoadedBatch, adv_inputs: Tensor
+) -> dict[str, Columns]:
     parts = evaluated.setting.memory.in_parts(
-        len(batch.ids), lambda rows: judged(evaluated, attack, batch.part(rows), adv_inputs[rows])
+        len(batch.ids), lambda rows: judged(evaluated, together, batch.part(rows), adv_inputs[rows])
     )
-    return joined(parts)
+    return {phase: joined([found[phase] for found in parts]) for phase in parts[0]}

@@ -61,6 +61,12 @@ class Kept:
             shown = finite_or_clean(adv_inputs, inputs)
             self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
 
+    def from_first(self, count: int) -> bool:
+        """Return whether it holds the first batches without a gap: all `count` of them, or as many as fit."""
+        ends = np.cumsum([len(batch.indices) for batch in self.batches], dtype=np.int64).tolist()
+        gapless = [int(batch.indices[0]) for batch in self.batches] == [0, *ends][: len(self.batches)]
+        return gapless and (self.full or len(self.batches) == count)
+
     def close(self) -> None:
         """Drop all batches and reset the limit."""
         self.batches.clear()

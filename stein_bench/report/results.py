@@ -243,6 +243,12 @@ class AttackResult(Part):
         description="attacks that search only a random subset of the survivors to the end; omitted for all others, and "
         "under batch statistics",
     )
+    same_run_as: str | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="label of the same attack at another eps: it ignores eps, so one run served both, whose passes and "
+        "time are counted there; omitted if the attack had its own run",
+    )
     forward_passes: int = Field(
         description="of the attack, in samples, without verification; those of a transfer attack are "
         "passes through its surrogate, none through the evaluated model"

@@ -61,12 +61,18 @@ SPELLINGS = [
     ("BIM10", "torchattacks.BIM:steps=10"),
     ("i-fgsm", "torchattacks.BIM"),
     ("ifgsm", "torchattacks.BIM"),
-    ("cw", "torchattacks.CW"),
-    ("c&w", "torchattacks.CW"),
-    ("Carlini", "torchattacks.CW"),
-    ("CarliniWagnerL2Attack", "torchattacks.CW"),
-    ("deepfool", "torchattacks.DeepFool"),
-    ("L2DeepFoolAttack", "torchattacks.DeepFool"),
+    ("CW", "cw"),
+    ("c&w", "cw"),
+    ("Carlini", "cw"),
+    ("CarliniWagnerL2Attack", "cw:norm=L2"),
+    ("DeepFool", "deepfool"),
+    ("L2DeepFoolAttack", "deepfool"),
+    ("LinfDeepFoolAttack", "deepfool:norm=Linf"),
+    ("torchattacks.deepfool", "torchattacks.DeepFool"),
+    ("torchattacks.cw", "torchattacks.CW"),
+    ("DDNAttack", "ddn"),
+    ("L2FMNAttack", "fmn:norm=L2"),
+    ("fast-minimum-norm", "fmn"),
     ("one-pixel", "torchattacks.OnePixel"),
     ("eotpgd", "torchattacks.EOTPGD"),
     ("eadl1", "torchattacks.EADL1"),
@@ -134,7 +140,7 @@ def test_every_alias_is_new_and_names_something_of_the_catalog() -> None:
     [
         ("PGD20", "attack PGD20: taken as pgd:steps=20"),
         ("linf-pgd:eps=4/255", "attack linf-pgd: taken as pgd:norm=Linf"),
-        ("cw:iters=5", "attack cw: taken as torchattacks.CW, iters as steps"),
+        ("carlini:iters=5", "attack carlini: taken as cw, iters as steps"),
         ("pgd:epsilon=4/255,nb_iter=3", "attack pgd: epsilon taken as eps, nb_iter as steps"),
         ("pgd", ""),
         ("PGD:EPS=4/255,norm=2", ""),  # nothing but case, and a norm that the report shows
@@ -159,11 +165,11 @@ LISTED = " See stein-bench list attacks."
             "unknown attack 'noise'. Did you mean 'noise-gaussian' or 'noise-uniform' or 'noise-rademacher'?" + LISTED,
         ),
         ("ead", f"unknown attack 'ead'. Did you mean 'torchattacks.EADEN' or 'torchattacks.EADL1'?{LISTED}"),
-        ("df", f"unknown attack 'df'. Did you mean 'torchattacks.DeepFool'?{LISTED}"),
+        ("df", f"unknown attack 'df'. Did you mean 'deepfool'?{LISTED}"),
         ("trades", f"unknown attack 'trades'. Did you mean 'torchattacks.TPGD'?{LISTED}"),
-        ("deepfol", f"unknown attack 'deepfol'. Did you mean 'torchattacks.DeepFool'?{LISTED}"),
+        ("deepfol", f"unknown attack 'deepfol'. Did you mean 'deepfool'?{LISTED}"),
         ("pdg", f"unknown attack 'pdg'. Did you mean 'pgd'?{LISTED}"),
-        ("CW20", f"unknown attack 'CW20'. Did you mean 'torchattacks.CW'?{LISTED}"),
+        ("CW20", f"unknown attack 'CW20'. Did you mean 'cw'?{LISTED}"),
         ("AA100", f"unknown attack 'AA100'. Did you mean 'autoattack'?{LISTED}"),
         ("gaussian20", f"unknown attack 'gaussian20'. Did you mean 'noise-gaussian'?{LISTED}"),
         ("l2-gaussian", f"unknown attack 'l2-gaussian'. Did you mean 'noise-gaussian'?{LISTED}"),
@@ -173,7 +179,7 @@ LISTED = " See stein-bench list attacks."
         ("PGD20:steps=10", "'PGD20:steps=10' contradicts itself: its name says steps=20, its parameters steps=10."),
         ("PGD20:iters=10", "contradicts itself: its name says steps=20, its parameters steps=10."),
         ("l2-pgd:norm=inf", "'l2-pgd:norm=inf' contradicts itself: its name says norm=L2, its parameters norm=inf."),
-        ("linf-cw", "norm of attack torchattacks.CW must be L2, not 'Linf'."),
+        ("linf-cw", "norm of attack cw must be L2, not 'Linf'."),
         ("l2-fgsm", "norm of attack fgsm must be Linf, not 'L2'."),
         ("PGD0", "steps of attack pgd must be at least 1, not 0."),
         ("pgd:eps=0.5,epsilon=0.5", "gives 'eps' twice, as eps and as epsilon."),
@@ -192,9 +198,9 @@ def test_what_has_no_single_meaning_is_refused_in_one_line(typed: str, message: 
 
 
 def test_constants_of_torchattacks_with_whole_defaults_may_be_fractions() -> None:
-    assert resolve_attack("cw:c=1e-2,kappa=0.5").params["c"] == 0.01
+    assert resolve_attack("torchattacks.CW:c=1e-2,kappa=0.5").params["c"] == 0.01
     with pytest.raises(UsageError, match=r"steps of attack torchattacks\.CW must be a whole number, not 2\.5"):
-        resolve_attack("cw:steps=2.5")
+        resolve_attack("torchattacks.CW:steps=2.5")
 
 
 def test_an_alpha_above_one_is_fine_in_l2() -> None:
@@ -250,7 +256,7 @@ def test_a_norm_for_all_goes_to_the_attacks_that_name_none(
             "L2",
             "--norm L2: attack fgsm is for Linf only. Leave the attack out, or name its norm, as in fgsm:norm=Linf.",
         ),
-        (["cw"], "Linf", "--norm Linf: attack torchattacks.CW is for L2 only."),
+        (["cw"], "Linf", "--norm Linf: attack cw is for L2 only."),
         (["pgd"], "L0", "--norm L0: attack pgd is for Linf, L2 and L1 only."),
         (["transfer.fgsm"], "L2", "--norm L2: attack transfer.fgsm is for Linf only."),
         (

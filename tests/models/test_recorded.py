@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,7 +213,7 @@ def test_places_that_cut_the_gradient_are_named() -> None:
     rounded = surrogates(Network(in_place), images())
     assert [one.operation for one in rounded] == ["round"]
     assert rounded[0].site is not None
-    assert "round_()" in open(__file__).read().splitlines()[rounded[0].site.line - 1]
+    assert "round_()" in Path(__file__).read_text().splitlines()[rounded[0].site.line - 1]
 
 
 def test_other_outputs_when_gradients_are_wanted_are_noticed() -> None:
