@@ -166,6 +166,63 @@ def test_volumes_and_vectors_with_one_logit(name: str, norm: str, shape: tuple[i
     assert torch.from_numpy(verdicts.broken).tolist() == (gaps.abs() < 1).tolist()
 
 
+def rays_one_by_one(wrong: Callable[[Tensor], bool], center: Tensor, eps: float, queries: int) -> list[Tensor]:
+    """Return the points that RayS asks about for one sample, by plain loops after the paper's algorithms."""
+    asked: list[Tensor] = []
+
+    def ask(signs: Tensor, radius: float) -> bool:
+        asked.append((center + radius * signs).clamp(0, 1))
+        return wrong(asked[-1])
+
+    count, best, radius = center.numel(), torch.ones_like(center), 1.0
+    ask(best, 0.0)
+    blocks = [(0, 0), *((level, block) for level in range(8) for block in range(2**level))]
+    for number, (level, block) in enumerate(blocks):
+        if len(asked) >= queries:
+            break
+        size, trial = -(-count // 2**level), best.clone()
+        if number:
+            trial[block * size : (block + 1) * size] *= -1
+            if block * size >= count:
+                continue
+        if not ask(trial, radius):
+            continue
+        low, high = 0.0, radius
+        while high - low > min(1e-3, 0.1 * eps):
+            middle = eps if low < eps < high else (low + high) / 2
+            low, high = (low, middle) if ask(trial, middle) else (middle, high)
+        best, radius = trial, high
+    return asked[:queries]
+
+
+def test_rays_asks_what_the_papers_algorithm_asks() -> None:
+    model = HingeClasses(3, 24).requires_grad_(False)
+    inputs, labels = problem(model, (24,), 4)
+    for center, label in zip(inputs, labels, strict=True):
+        expected = rays_one_by_one(lambda x, y=label: bool(model(x[None]).argmax() != y), center, 1e-3, 260)
+        search = RayS(TASK, 1e-3, 260)
+        rows, asked = search.begin(Batch.untargeted(center[None], label[None], [0]), [0]), list[Tensor]()
+        for number in range(260):
+            step = search.advance(model, rows, [number])
+            rows = step.rows
+            asked.append(step.points[0])
+        assert len(expected) == 260
+        assert torch.allclose(torch.stack(asked), torch.stack(expected), atol=1e-6)
+
+
+def test_a_walk_estimates_with_more_and_more_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The t-th estimate takes B₀·√t queries."""
+    monkeypatch.setattr(hopskipjump, "FIRST_BATCH", 10)
+    model, inputs, labels = two_classes(1)
+    search, taken = HopSkipJump(TASK, "L2", 1e-3, 400), dict[int, int]()
+    rows = search.begin(Batch.untargeted(inputs, labels, [5]), [0])
+    for number in range(400):
+        if rows.phase.item() == hopskipjump.PROBES:
+            taken[int(rows.estimate)] = taken.get(int(rows.estimate), 0) + 1
+        rows = search.advance(model, rows, [number]).rows
+    assert list(taken.values())[:5] == [10, 14, 17, 20, 22]
+
+
 def test_blocks_are_those_of_the_paper() -> None:
     """All, then halves, quarters, …, of ⌈d / 2^s⌉ values in memory order; at last single ones."""
     up = torch.ones(1, 2, 5, dtype=torch.bool)

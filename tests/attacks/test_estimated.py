@@ -141,9 +141,10 @@ def test_infinite_margins_leave_the_steps_finite() -> None:
         assert run(f"{kind}:queries=60,samples=4", Log(), inputs, labels).isfinite().all()
 
 
-def test_the_default_step_size_crosses_the_ball() -> None:
+def test_the_default_step_sizes() -> None:
     attack = resolve_attack("nes:queries=5000,samples=50,eps=0.02")
     assert attack.params["alpha"] == pytest.approx(2.5 * 0.02 / 98)
+    assert resolve_attack("spsa:eps=0.03").params["alpha"] == pytest.approx(0.01)
     assert resolve_attack("spsa:alpha=0.005").params["alpha"] == 0.005
 
 
