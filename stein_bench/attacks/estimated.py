@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks import streams
-from stein_bench.attacks.geometry import TINY, direction, length, per_sample, project
+from stein_bench.attacks.geometry import TINY, direction, per_sample, project, within
 from stein_bench.attacks.losses import Model, margin
 from stein_bench.attacks.queries import updates_within
 from stein_bench.attacks.search import Batch, Rows, Search, Step
@@ -18,8 +18,6 @@ from stein_bench.tasks import Task
 
 FIRST_DECAY, SECOND_DECAY = 0.9, 0.999
 """β₁ and β₂ of Adam (Kingma and Ba 2015)."""
-SLACK = 1e-6
-"""Relative rounding of a distance that is meant to be eps; verification grants ten times as much."""
 
 Noise = Callable[[Tensor, Tensor, int], Tensor]
 
@@ -109,8 +107,8 @@ class Estimated(Search[Estimates]):
         points = (rows.current + per_sample(offset, noise) * noise).clamp(0, 1)
         logits = model(points)
         margins, wrong = margin(logits, rows.labels), ~self.task.correct(logits, rows.labels)
-        within = length(points - rows.center, self.norm) <= self.eps * (1 + SLACK)
-        better = within & (wrong | (margins < rows.lowest))
+        near = within(points, rows.center, self.norm, self.eps)
+        better = near & (wrong | (margins < rows.lowest))
         after = replace(
             self._learned(rows, noise, margins, ~iterate & (place % 2 == 1)),
             ahead=margins,
@@ -118,7 +116,7 @@ class Estimated(Search[Estimates]):
             lowest=torch.where(better, margins, rows.lowest),
             number=rows.number + 1,
         )
-        return Step(self._moved(after, place == self.samples - 1), points, wrong & within)
+        return Step(self._moved(after, place == self.samples - 1), points, wrong & near)
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return one forward pass."""

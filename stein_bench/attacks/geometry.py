@@ -86,6 +86,14 @@ def project(points: Tensor, center: Tensor, norm: str, eps: float) -> Tensor:
     return (center + delta).clamp(0, 1)
 
 
+def within(points: Tensor, center: Tensor, norm: str, eps: float) -> Tensor:
+    """Return which points lie in the ball around `center` up to rounding, boolean (n,).
+
+    Adding a perturbation of exactly eps to pixels rounds by up to 6e-8. Verification grants twice what is granted here.
+    """
+    return length(points - center, norm) <= eps * (1 + 5e-6) + 5e-7
+
+
 def project_l1(points: Tensor, center: Tensor, eps: Tensor | float) -> Tensor:
     """Return the nearest points, in L2, of the L1 ball of radius eps around `center` that lie in [0, 1].
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks import streams
-from stein_bench.attacks.geometry import TINY, direction, length, per_sample
+from stein_bench.attacks.geometry import TINY, direction, length, per_sample, within
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.rays import between
 from stein_bench.attacks.search import Batch, Rows, Search, Step
@@ -22,8 +22,6 @@ PROBE = 0.01
 """Length of a probe, as a share of the distance in L2. The paper's 1/d is below the resolution of float32 pixels."""
 GIVE_UP = 1e-3
 """Share of the first step size below which a step is given up, and the gradient estimated again."""
-SLACK = 1e-6
-"""Relative rounding of a distance that is meant to be eps; verification grants ten times as much."""
 CLEAN, START, ALONG, PROBES, AWAY = 0, 1, 2, 3, 4
 """What a row asks about: the clean input, random points, the line to a misclassified one, the surroundings of the
 boundary, or a step away from it."""
@@ -107,7 +105,8 @@ class HopSkipJump(Search[Walk]):
         after = self._walked(rows, points, wrong, away)
         after = self._bisected(rows, after, wrong, asked)
         after = self._probed(rows, after, points, wrong, reach)
-        return Step(replace(after, number=rows.number + 1), points, wrong & (away <= self.eps * (1 + SLACK)))
+        broken = wrong & within(points, rows.center, self.norm, self.eps)
+        return Step(replace(after, number=rows.number + 1), points, broken)
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return one forward pass."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
-from stein_bench.attacks.queries import check_estimates, updates_within
+from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.errors import UsageError, unknown_name
@@ -197,7 +197,7 @@ def eps_of(info: AttackInfo, spec: AttackSpec, norm: str) -> float:
 def params_of(
     info: AttackInfo, given: Mapping[str, ParameterValue], eps: float, norm: str = ""
 ) -> dict[str, ParameterValue]:
-    """Check the parameters and add defaults; alpha defaults to 2.5·eps over the number of steps if an attack has both.
+    """Check the parameters and add defaults; alpha defaults to 2.5·eps over the number of steps, if an attack has both.
 
     Raises:
         UsageError: one is unknown or has a wrong value.
@@ -215,7 +215,7 @@ def params_of(
     if {"alpha", "steps"} <= params.keys() and "alpha" not in given:
         params["alpha"] = ALPHA_FACTOR * eps / int(params["steps"])
     if {"alpha", "queries", "samples"} <= params.keys() and "alpha" not in given:
-        params["alpha"] = ALPHA_FACTOR * eps / updates_within(int(params["queries"]), int(params["samples"]))
+        params["alpha"] = ALPHA_OF_ADAM * eps if "delta" in params else ALPHA_FACTOR * eps / updates(params)
     if info.backend == "native" and params.get("eot") == 1:
         del params["eot"]  # the same attack as without it, so it has the same label and seeds
     return params

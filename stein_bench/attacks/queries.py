@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from stein_bench.errors import UsageError
 from stein_bench.specs import ParameterValue
 
+ALPHA_OF_ADAM = 1 / 3
+"""SPSA's default step size as a share of eps, about that of Uesato et al. (2018): 0.01 at 8/255. Steps along noisy
+estimates are much shorter, so that 2.5·eps over the number of steps would not reach the edge of the ball."""
+
 
 def updates_within(queries: int, samples: int) -> int:
     """Return how many updates fit: one query of the clean input, then `samples` and one of the result per update."""
     return (queries - 1) // (samples + 1)
+
+
+def updates(params: Mapping[str, ParameterValue]) -> int:
+    """Return how many updates fit into the parameters ``queries`` and ``samples``."""
+    return updates_within(int(params["queries"]), int(params["samples"]))
 
 
 def check_estimates(attack: str, params: Mapping[str, ParameterValue]) -> None:
@@ -18,7 +27,7 @@ def check_estimates(attack: str, params: Mapping[str, ParameterValue]) -> None:
     queries, samples = int(params["queries"]), int(params["samples"])
     if samples % 2:
         raise UsageError(f"samples of attack {attack} must be even, because queries come in pairs, not {samples}.")
-    if updates_within(queries, samples) < 1:
+    if updates(params) < 1:
         raise UsageError(
             f"attack {attack} with samples={samples} needs at least {samples + 2} queries for one step, not {queries}."
         )

@@ -23,7 +23,13 @@ COUNT = 32
 APART = 2
 """Samples of `COUNT` in which rounding may lead an attack elsewhere: a step follows the sign of a tiny gradient."""
 SHAPES = {"images": (3, 8, 8), "volumes": (1, 8, 8, 8)}
-NATIVE_SPECS = {"autoattack": "steps=5,queries=20", "square": "queries=50", "fgsm": ""}
+NATIVE_SPECS = {
+    "autoattack": "steps=5,queries=20",
+    "square": "queries=50",
+    **dict.fromkeys(("nes", "spsa"), "queries=60,samples=6"),
+    **dict.fromkeys(("rays", "hopskipjump"), "queries=60"),
+    "fgsm": "",
+}
 EPS = {"Linf": 0.02, "L2": 0.15}
 TASK = TASKS["classification"]
 
