@@ -23,7 +23,8 @@ COUNT = 32
 APART = 2
 """Samples of `COUNT` in which rounding may lead an attack elsewhere: a step follows the sign of a tiny gradient."""
 SHAPES = {"images": (3, 8, 8), "volumes": (1, 8, 8, 8)}
-NATIVE_SPECS = {"autoattack": "steps=5,queries=20", "square": "queries=50", "fgsm": ""}
+ENSEMBLES = ("autoattack", "fast-ensemble", "strongest-ensemble")
+NATIVE_SPECS = {**dict.fromkeys(ENSEMBLES, "steps=5,queries=20"), "square": "queries=50", "fgsm": ""}
 EPS = {"Linf": 0.02, "L2": 0.15}
 TASK = TASKS["classification"]
 

@@ -27,7 +27,8 @@ NATIVE_SPECS = (
     "fgsm", "pgd", "pgd:restarts=2,steps=3", "mifgsm", "apgd-ce:steps=10", "apgd-dlr:steps=5", "apgd-t:steps=5",
     "fab-t:steps=5", "fab:steps=5", "square:queries=10", "autoattack:steps=3,queries=5", "pgd:norm=L2,eps=0.3,steps=5",
     "mifgsm:norm=L2,eps=0.3,steps=5", "apgd-ce:steps=5,norm=L2,eps=0.3", "fab-t:steps=5,norm=L2,eps=0.3",
-    "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3",
+    "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3", "pma:steps=3", "mm:steps=2",
+    "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
