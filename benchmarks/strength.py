@@ -50,8 +50,8 @@ OURS = {
     "autoattack": "autoattack:eps={eps!r}",
     "pma": "pma:eps={eps!r}",
     "mm": "mm:eps={eps!r}",
-    "fast": "fast:eps={eps!r}",
-    "strongest": "strongest:eps={eps!r}",
+    "fast": "fast-ensemble:eps={eps!r}",
+    "strongest": "strongest-ensemble:eps={eps!r}",
     "torchattacks AutoAttack": "torchattacks.AutoAttack:eps={eps!r}",
 }
 """Specs of `stein-bench evaluate --attack`."""

@@ -165,13 +165,13 @@ NATIVE = (
         params={"steps": 20, "restarts": 1, "targets": 9},
     ),
     AttackInfo(
-        "fast",
+        "fast-ensemble",
         "an ensemble with at most a fifth of autoattack's passes; square runs in full on a random subset",
         norms=("Linf", "L2"),
-        params={"steps": 100, "queries": 5000, "drawn": 0.1},
+        params={"steps": 100, "queries": 5000, "drawn": 0.05},
     ),
     AttackInfo(
-        "strongest",
+        "strongest-ensemble",
         "autoattack with less fab and further searches, in at most its passes",
         norms=("Linf", "L2"),
         params={"steps": 100, "queries": 5000},
@@ -223,8 +223,7 @@ CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFE
 """Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""
 
 ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")
-ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "pma", "mm", "fast", "strongest",
-            "torchattacks.PGD",
-            "torchattacks.PGDL2", "torchattacks.APGD", "torchattacks.AutoAttack", "torchattacks.BIM",
-            "torchattacks.MIFGSM")  # fmt: skip
+ITERATED = ("pgd", "segpgd", "mifgsm", "apgd-ce", "apgd-dlr", "apgd-t", "autoattack", "pma", "mm",
+            "fast-ensemble", "strongest-ensemble", "torchattacks.PGD", "torchattacks.PGDL2", "torchattacks.APGD",
+            "torchattacks.AutoAttack", "torchattacks.BIM", "torchattacks.MIFGSM")  # fmt: skip
 """White-box attacks that maximize the loss in many steps."""

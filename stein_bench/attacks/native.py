@@ -286,8 +286,8 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "adaptive": _adaptive,
     "pma": lambda call: Searches((pma(call),)),
     "mm": lambda call: Searches((mm(call),), call.whole("targets")),
-    "fast": lambda call: Searches(fast(call), MOST_TARGETS),
-    "strongest": lambda call: Searches(strongest(call), MOST_TARGETS),
+    "fast-ensemble": lambda call: Searches(fast(call), MOST_TARGETS),
+    "strongest-ensemble": lambda call: Searches(strongest(call), MOST_TARGETS),
 }
 """Every native attack of the catalog; each maps a call to an attack on batches."""
 

@@ -61,7 +61,8 @@ SEVERAL = {
 }
 """Names without exactly one meaning, and what may be meant."""
 
-STEPPED = (*(name for name in ITERATED if name not in ("autoattack", "fast", "strongest", "torchattacks.AutoAttack")),
+ENSEMBLES = ("autoattack", "fast-ensemble", "strongest-ensemble", "torchattacks.AutoAttack")
+STEPPED = (*(name for name in ITERATED if name not in ENSEMBLES),
            "torchattacks.DIFGSM", "torchattacks.EOTPGD", "torchattacks.NIFGSM", "torchattacks.TPGD")  # fmt: skip
 """Attacks after whose names a number means their steps, as in PGD-20. (CW-20 often means PGD on another loss.)"""
 

@@ -16,7 +16,7 @@ SHOWN = Path(__file__).parents[2] / "configs" / "batteries"
 
 
 def test_the_files_in_configs_are_those_of_the_package() -> None:
-    assert battery_names() == ["full", "published", "quick", "random", "segmentation", "standard"]
+    assert battery_names() == ["fast", "full", "published", "quick", "random", "segmentation", "standard", "strongest"]
     assert {path.name: path.read_bytes() for path in SHOWN.iterdir()} == {
         path.name: path.read_bytes() for path in FOLDER.iterdir()
     }

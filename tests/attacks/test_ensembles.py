@@ -78,7 +78,7 @@ def test_its_gradient_has_the_direction_of_the_margins_and_does_not_vanish() -> 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
 @pytest.mark.parametrize("classes", [2, 3, 6])
-@pytest.mark.parametrize("name", ["pma:steps=20", "mm", f"fast:{QUICK}", f"strongest:{QUICK}"])
+@pytest.mark.parametrize("name", ["pma:steps=20", "mm", f"fast-ensemble:{QUICK}", f"strongest-ensemble:{QUICK}"])
 def test_each_breaks_exactly_what_can_be_broken(name: str, classes: int, norm: str) -> None:
     model = LinearClasses(classes, 48)
     inputs, labels = problem(model, SHAPE, 24)
@@ -92,14 +92,17 @@ def test_each_breaks_exactly_what_can_be_broken(name: str, classes: int, norm: s
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 10, 100])
 def test_a_survivor_costs_at_most_the_share_of_autoattack_that_is_promised(classes: int) -> None:
     autoattack = price_of_a_survivor("autoattack", classes)
-    assert price_of_a_survivor("fast", classes) <= autoattack / 5
+    assert price_of_a_survivor("fast-ensemble", classes) <= autoattack / 5
     for steps, queries in ((100, 5000), (50, 5000), (20, 100)):
         given = f"steps={steps},queries={queries}"
-        assert price_of_a_survivor(f"strongest:{given}", classes) <= price_of_a_survivor(f"autoattack:{given}", classes)
+        ours, theirs = (
+            price_of_a_survivor(f"{name}:{given}", classes) for name in ("strongest-ensemble", "autoattack")
+        )
+        assert ours <= theirs
 
 
 def test_strongest_holds_the_gradient_attacks_and_square_of_autoattack_in_full() -> None:
-    standard, ours = searches_of("autoattack", 10).searches, searches_of("strongest", 10).searches
+    standard, ours = searches_of("autoattack", 10).searches, searches_of("strongest-ensemble", 10).searches
     full = {(s.iterations, s.attempts, s.targeted) for s in ours if isinstance(s, APGD)}
     assert {(s.iterations, s.attempts, s.targeted) for s in standard if isinstance(s, APGD)} <= full
     assert [s.queries for s in ours if isinstance(s, Square)] == [5000]
@@ -111,7 +114,7 @@ def test_the_passes_are_those_of_the_searches() -> None:
     inputs, labels = torch.full((30, *SHAPE), 0.5), torch.zeros(30, dtype=torch.long)
     for drawn in (0.0, 0.3, 1.0):
         counting = CountingModel(model)
-        spec = f"fast:{QUICK},drawn={drawn}"
+        spec = f"fast-ensemble:{QUICK},drawn={drawn}"
         run(spec, counting, inputs, labels)
         *others, square = searches_of(spec, 4).searches
         members = sum(square.admits(seed) for seed in seeds_of(30))
@@ -129,7 +132,7 @@ class Unbreakable(nn.Module):
 def test_who_is_drawn_depends_on_the_samples_seed_alone() -> None:
     model = HingeClasses(4, 48).requires_grad_(False)
     inputs, labels = problem(model, SHAPE, 60)
-    attack = resolve_attack(f"fast:{QUICK},eps=0.004,drawn=0.4")
+    attack = resolve_attack(f"fast-ensemble:{QUICK},eps=0.004,drawn=0.4")
     seeds = seeds_of(60)
 
     def drawn(size: int) -> list[bool]:
@@ -143,7 +146,7 @@ def test_who_is_drawn_depends_on_the_samples_seed_alone() -> None:
 
     whole = drawn(60)
     square = searches_of(attack.spec, 4).searches[-1]
-    survived = right(model, run(f"fast:{QUICK},eps=0.004,drawn=0", model, inputs, labels), labels).tolist()
+    survived = right(model, run(f"fast-ensemble:{QUICK},eps=0.004,drawn=0", model, inputs, labels), labels).tolist()
     assert 0 < sum(survived) < 60
     assert 0 < sum(whole) < sum(survived)
     # `run` above derives the seeds of samples without the attack's parameters
@@ -160,7 +163,7 @@ def test_the_share_drawn_is_the_one_given() -> None:
     assert abs(members - 400) < 4 * math.sqrt(4000 * 0.1 * 0.9)
 
 
-@pytest.mark.parametrize("name", ["fast", "strongest", "pma", "mm"])
+@pytest.mark.parametrize("name", ["fast-ensemble", "strongest-ensemble", "pma", "mm"])
 def test_under_batch_statistics_batches_stay_whole_and_nothing_is_drawn(name: str) -> None:
     class BatchMean(nn.Module):
         def __init__(self) -> None:
@@ -176,7 +179,7 @@ def test_under_batch_statistics_batches_stay_whole_and_nothing_is_drawn(name: st
     model = BatchMean().requires_grad_(False)
     inputs, labels = problem(model, SHAPE, 12)
     sizes.clear()
-    attack = resolve_attack(f"{name}:steps=5,eps=0.02" + (",queries=20" if name in ("fast", "strongest") else ""))
+    attack = resolve_attack(f"{name}:steps=5,eps=0.02{',queries=20' if 'ensemble' in name else ''}")
     found = attack.find(model, inputs, labels, TASK, classes=4, seeds=seeds_of(12), batch_dependent=True)
     assert found.drawn is None
     assert set(sizes) == {12}
@@ -218,5 +221,5 @@ def test_the_bound_holds_in_95_of_100_drawings_however_many_can_be_broken(surviv
 
 @pytest.mark.parametrize("drawn", [-0.1, 1.5])
 def test_the_share_drawn_is_checked(drawn: float) -> None:
-    with pytest.raises(UsageError, match="drawn of attack fast must be between 0 and 1"):
-        resolve_attack(f"fast:drawn={drawn}")
+    with pytest.raises(UsageError, match="drawn of attack fast-ensemble must be between 0 and 1"):
+        resolve_attack(f"fast-ensemble:drawn={drawn}")

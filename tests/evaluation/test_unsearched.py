@@ -24,7 +24,7 @@ from stein_bench.report.document import Report
 from stein_bench.report.packing import unpack_bits
 from stein_bench.tasks import TASKS
 
-SPEC = "fast:steps=10,queries=50,drawn=0.4"
+SPEC = "fast-ensemble:steps=10,queries=50,drawn=0.4"
 
 
 def run(model: str, data: str, **options: Any) -> Report:
@@ -85,5 +85,5 @@ def test_it_does_not_depend_on_batches_refill_or_resuming(
 
 @pytest.mark.slow
 def test_other_attacks_and_batch_statistics_have_no_such_field(model: str, data: str) -> None:
-    assert "unsearched" not in run(model, data, attack=["pgd", "strongest:steps=4,queries=5"]).to_json()
+    assert "unsearched" not in run(model, data, attack=["pgd", "strongest-ensemble:steps=4,queries=5"]).to_json()
     assert "unsearched" not in run(model, data, stats=["batch"]).to_json()

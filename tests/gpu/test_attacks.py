@@ -23,8 +23,9 @@ COUNT = 32
 APART = 2
 """Samples of `COUNT` in which rounding may lead an attack elsewhere: a step follows the sign of a tiny gradient."""
 SHAPES = {"images": (3, 8, 8), "volumes": (1, 8, 8, 8)}
+ENSEMBLES = ("autoattack", "fast-ensemble", "strongest-ensemble", "adaptive")
 NATIVE_SPECS = {
-    "autoattack": "steps=5,queries=20",
+    **dict.fromkeys(ENSEMBLES, "steps=5,queries=20"),
     "square": "queries=50",
     **dict.fromkeys(("nes", "spsa"), "queries=60,samples=6"),
     **dict.fromkeys(("rays", "hopskipjump"), "queries=60"),

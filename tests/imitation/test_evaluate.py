@@ -30,7 +30,8 @@ NATIVE_SPECS = (
     "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3", "pgd:norm=L1,eps=1,steps=5",
     "apgd-ce:steps=5,norm=L1,eps=1", "fab-t:steps=5,norm=L1,eps=1", "square:queries=10,norm=L1,eps=1",
     "nes:queries=14,samples=4", "spsa:queries=14,samples=4", "rays:queries=20", "hopskipjump:queries=20",
-    "hopskipjump:queries=20,norm=L2,eps=0.3",
+    "hopskipjump:queries=20,norm=L2,eps=0.3", "pma:steps=3", "mm:steps=2",
+    "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
