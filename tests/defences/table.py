@@ -17,10 +17,10 @@ from tests.defences import zoo
 from tests.defences.truth import EPS, SAMPLES
 from tests.defences.weights import path
 
-QUERIES = 1000
+QUERIES = 200
 """Of Square within AutoAttack; the default of 5,000 takes an hour for the whole table."""
 KNOWN: dict[str, float] = {}
-"""Robust accuracy in percent on the first 200 test images, as `truth` finds it."""
+"""Robust accuracy in percent on the first test images, as `truth` finds it."""
 
 
 def config(name: str, *attacks: str, samples: int = SAMPLES, **options: object) -> RunConfig:

@@ -26,7 +26,7 @@ from tests.defences.weights import digits, weighted
 
 EPS = 0.2
 """Radius of the Linf ball."""
-SAMPLES = 200
+SAMPLES = 100
 """First test images used."""
 STEPS = 100
 DRAWS = 200
@@ -153,7 +153,7 @@ def ascend(
         for _ in range(draws):
             near = (point + spread * torch.randn_like(x)).requires_grad_(True)
             slope += torch.autograd.grad(value(model(near)).sum(), near)[0]
-        size = 0.3 * EPS * 0.95**step
+        size = EPS * 0.5 * (1 - step / STEPS) + 0.002
         shift = (shift - size * slope.sign()).clamp(-EPS, EPS)
     yield (x + shift).clamp(0, 1)
 
