@@ -52,7 +52,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "limit": 7, "batch-size": 8, "workers": 2,
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
-        "preserve-function": True, "controls": True, "refill": True,
+        "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
@@ -199,6 +199,7 @@ WRONG = [
     ("image-size", 0, "greater than or equal to 1"),
     ("preserve-function", "maybe", "valid boolean"),
     ("controls", "maybe", "valid boolean"),
+    ("adaptive", "maybe", "valid boolean"),
     ("refill", "maybe", "valid boolean"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
@@ -286,7 +287,7 @@ OTHER = {
     "surrogate_weights_key": "k", "weights_key": "k",
     "eps": [0.5], "norm": "L2", "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
-    "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True,
+    "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
 }  # fmt: skip
 
