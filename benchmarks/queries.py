@@ -101,8 +101,10 @@ def main() -> None:
     )
     with repeatable_backends():
         for network, weights in (("ResNet-20", options.resnet20), ("resnet2b", options.resnet2b)):
-            model = load(network, weights) if weights else None
-            for name in names if model is not None else []:
+            if weights is None:
+                continue
+            model = load(network, weights)
+            for name in names:
                 for queries in options.queries or [500, 2000]:
                     print(
                         row(network, name, model, options.data, options.samples, options.eps / 255, queries), flush=True

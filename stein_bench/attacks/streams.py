@@ -52,7 +52,7 @@ def normal(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
 
 def _fraction(bits: Tensor, shift: int) -> Tensor:
     """Return 24 of the bits as a number in [0, 1)."""
-    return ((bits >> shift) & 0xFFFFFF).float() * 2.0**-24
+    return (bits >> shift).bitwise_and_(0xFFFFFF).float().mul_(2.0**-24)
 
 
 def _bits(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
@@ -63,5 +63,8 @@ def _bits(keys: Tensor, numbers: Tensor, count: int) -> Tensor:
 
 def _mixed(value: Tensor) -> Tensor:
     for shift, factor in zip(_SHIFTS, (*_FACTORS, 1), strict=True):
-        value = (value ^ ((value >> shift) & ((1 << (64 - shift)) - 1))) * factor
+        shifted = (value >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+        value = shifted.bitwise_xor_(value)  # in place: this is most of the cost of a query on a small network
+        if factor != 1:
+            value.mul_(factor)
     return value

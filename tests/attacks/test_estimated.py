@@ -50,8 +50,15 @@ def test_the_estimate_is_the_gradient_up_to_the_noise_of_its_samples(kind: str) 
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("norm", "eps"), [("Linf", 0.012), ("L2", 0.06)])
+@pytest.mark.parametrize(
+    ("kind", "norm", "eps"),
+    [
+        ("nes", "L2", 0.06),
+        ("spsa", "Linf", 0.012),
+        pytest.param("nes", "Linf", 0.012, marks=pytest.mark.slow),
+        pytest.param("spsa", "L2", 0.06, marks=pytest.mark.slow),
+    ],
+)
 def test_two_linear_classes_fall_where_they_can(kind: str, norm: str, eps: float) -> None:
     model = LinearClasses(2, 24).requires_grad_(False)
     inputs, labels = problem(model, (2, 3, 4), 40)
