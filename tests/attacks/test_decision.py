@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stein_bench.attacks import streams, hopskipjump
+from stein_bench.attacks import hopskipjump, streams
 from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.geometry import length
 from stein_bench.attacks.hopskipjump import HopSkipJump, start
@@ -280,8 +280,8 @@ def test_starts_are_random_points_of_the_box() -> None:
 def test_draws_are_those_of_the_generator_and_of_their_distributions() -> None:
     """The first outputs of SplitMix64 with seed 1234567, as its reference implementation prints them."""
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    state = 1234567 + torch.arange(1, 5) * draws._GAMMA
-    assert [value % (1 << 64) for value in draws._mixed(state).tolist()] == published
+    state = 1234567 + torch.arange(1, 5) * streams._GAMMA
+    assert [value % (1 << 64) for value in streams._mixed(state).tolist()] == published
     keys, numbers = torch.tensor([5, 5, 9]), torch.tensor([0, 1, 0])
 
     def moments(draw: Callable[[Tensor, Tensor, int], Tensor]) -> Tensor:
@@ -291,5 +291,9 @@ def test_draws_are_those_of_the_generator_and_of_their_distributions() -> None:
         assert torch.corrcoef(torch.stack([values[0, 1:], values[0, :-1]]))[0, 1].abs() < 0.02
         return torch.stack([values.mean(), values.square().mean(), values.pow(4).mean()])
 
-    for draw, expected in ((streams.uniform, [1 / 2, 1 / 3, 1 / 5]), (streams.signs, [0, 1, 1]), (streams.normal, [0, 1, 3])):
+    for draw, expected in (
+        (streams.uniform, [1 / 2, 1 / 3, 1 / 5]),
+        (streams.signs, [0, 1, 1]),
+        (streams.normal, [0, 1, 3]),
+    ):
         assert torch.allclose(moments(draw), torch.tensor(expected, dtype=torch.double), atol=0.01, rtol=0.03)
