@@ -1,0 +1,88 @@
+"""The adaptive attack finds what a defence hides, breaks it, and leaves sound networks alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stein_bench.evaluation.run import run_evaluation
+from stein_bench.render.report.adaptive import adaptive_notes
+from stein_bench.report.document import Report
+from stein_bench.report.results import AdaptiveInfo
+from tests.defences import zoo
+from tests.defences.table import KNOWN, config
+from tests.defences.truth import SAMPLES
+
+QUICK = "adaptive:steps=20,queries=40"
+APART = 5.0
+"""Points by which a robust accuracy may exceed the known one."""
+
+
+def evaluated(name: str, *attacks: str, samples: int = 30, **options: object) -> tuple[Report, AdaptiveInfo]:
+    report = run_evaluation(config(name, *attacks, samples=samples, **options))
+    (info,) = report.variants[0].adaptive or ()
+    return report, info
+
+
+def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what_it_changed() -> None:
+    report, info = evaluated("RoundedPixels", "pgd", QUICK)
+    assert info.hidden
+    assert info.used[0] == "straight-through gradients"
+    (rounding,) = [one for one in info.replaced if one.operation == "round"]
+    lines = Path(zoo.__file__).read_text(encoding="utf-8").splitlines()
+    assert rounding.file == "zoo.py"
+    assert rounding.line is not None
+    assert "torch.round(8 * x)" in lines[rounding.line - 1]
+    pgd, adaptive = report.variants[0].attacks
+    assert info.others == pgd.robust_accuracy
+    assert info.together == adaptive.robust_accuracy == info.robust_accuracy
+    assert info.others is not None
+    assert info.together is not None
+    assert info.others - info.together > 0.3
+    assert sum(one.lowered or 0.0 for one in info.searches) == pytest.approx(info.others - info.together)
+    assert sum(one.broken for one in info.searches) == round(30 * (report.variants[0].clean.accuracy - info.together))
+    last = list(adaptive_notes(report))[-1]
+    assert "the model hides its gradients" in last
+    assert f"without it this battery would have claimed {100 * info.others:.1f} %" in last
+    assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["fail"]
+
+
+def test_a_sound_network_keeps_its_own_gradients() -> None:
+    report, info = evaluated("Trained", "pgd", QUICK)
+    assert not info.hidden
+    assert info.used == ["its own gradients"]
+    assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["pass"]
+
+
+def test_logits_behind_one_hot_outputs_are_attacked() -> None:
+    report, info = evaluated("Argmax", QUICK)
+    assert info.logits_before == "argmax"
+    sound, _ = evaluated("Trained", QUICK)
+    robust = [one.variants[0].worst_case_accuracy for one in (report, sound)]
+    assert robust[0] is not None
+    assert robust[1] is not None
+    assert abs(robust[0] - robust[1]) <= 1 / 30
+
+
+def test_results_depend_on_neither_batch_size_nor_resuming(tmp_path: Path) -> None:
+    from stein_bench.evaluation.journal import journal_path
+
+    output = str(tmp_path / "report.json")
+    whole, _ = evaluated("RoundedPixels", QUICK, samples=20, batch_size=20)
+    first, _ = evaluated("RoundedPixels", QUICK, samples=20, batch_size=8, output=output)
+    assert first.variants[0].outcomes == whole.variants[0].outcomes
+    lines = journal_path(output).read_bytes()
+    again, info = evaluated("RoundedPixels", QUICK, samples=20, batch_size=8, output=output, resume=True)
+    assert journal_path(output).read_bytes() == lines  # nothing was done again
+    assert again.variants[0].outcomes == first.variants[0].outcomes
+    assert first.variants[0].adaptive == [info]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [*zoo.SOUND, *zoo.DEFENCES])
+def test_robust_accuracies_are_near_the_known_ones(network: type[zoo.Trained]) -> None:
+    report, _ = evaluated(network.__name__, "adaptive:queries=1000", samples=SAMPLES)
+    found = report.variants[0].worst_case_accuracy
+    assert found is not None
+    assert 100 * found <= KNOWN[network.__name__] + APART
