@@ -18,12 +18,14 @@ from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.trial import Trial, Tried
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
-from stein_bench.models.recorded.relaxed import Reading, Relaxed, Surrogate, read_logits, surrogates
+from stein_bench.models.recorded.relaxed import Reading, Relaxed, Surrogate, bypassed, read_logits, surrogates
 from stein_bench.models.smoothed import Smoothed
 from stein_bench.progress import Progress, phase
 from stein_bench.report.document import Diagnostic
 from stein_bench.report.results import AdaptiveInfo, SearchInfo, SurrogateInfo, TriedSource
 from stein_bench.seeds import derive_seed
+
+BYPASS = "gradients past the input transformation"
 
 
 def find_strategy(
@@ -62,7 +64,7 @@ def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]
         used=[source.name for source in strategy.sources],
         differs_with_gradients=_differs(trial),
         logits_before=reading.operation if reading is not None else "",
-        replaced=[_described(one) for one in replaced],
+        replaced=[_described(one) for one in dict.fromkeys([*replaced, *_bypassed(trial, strategy)])],
         searches=[
             SearchInfo(search=stage.search, source=stage.source, broken=0)
             for stage, _ in stages(replace(trial.call, strategy=strategy))
@@ -114,6 +116,13 @@ def _described(one: Surrogate) -> SurrogateInfo:
     return SurrogateInfo(operation=one.operation, file=file, line=None if one.site is None else one.site.line)
 
 
+def _bypassed(trial: Trial, strategy: Strategy) -> list[Surrogate]:
+    """Return the operations of the input transformation, if a source that is used passes over them."""
+    if not any(BYPASS in source.name for source in strategy.sources):
+        return []
+    return bypassed(trial.model, trial.batch.inputs)
+
+
 def _differs(trial: Trial) -> bool:
     with suppress(RuntimeError, ValueError, TypeError):
         return differs_with_gradients(trial.model, trial.batch.inputs)
@@ -147,7 +156,7 @@ def _sources(trial: Trial, own: nn.Module | None, reading: Reading | None) -> It
     exact = reading.operation == ""
     yield GradientSource("straight-through gradients", lambda model: Relaxed(model, reading), exact, forward_passes=2)
     yield GradientSource(
-        "gradients past the input transformation", lambda model: Relaxed(model, reading, bypass=True), exact,
+        BYPASS, lambda model: Relaxed(model, reading, bypass=True), exact,
         forward_passes=2,
     )  # fmt: skip
 

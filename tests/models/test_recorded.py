@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
-from stein_bench.models.recorded.relaxed import Reading, Relaxed, read_logits, surrogates
+from stein_bench.models.recorded.relaxed import Reading, Relaxed, bypassed, read_logits, surrogates
 from stein_bench.models.smoothed import Smoothed
 
 
@@ -171,6 +171,11 @@ def test_a_ripple_on_the_images_is_bypassed() -> None:
     assert not torch.allclose(gradient(relaxed(network), images()).flatten(1), expected, atol=0.1)
     found = gradient(relaxed(network, bypass=True), images()).flatten(1)
     assert float(F.cosine_similarity(found, expected).min()) > 0.9999
+    (ripple,) = bypassed(network, images())
+    assert ripple.operation == "sin"
+    assert ripple.site is not None
+    assert ripple.site.file == __file__
+    assert bypassed(Network(lambda x: (x - 0.5) / 0.2), images()) == []
 
 
 def test_smoothing_averages_a_ripple_away_and_no_gradient_depends_on_the_batch() -> None:

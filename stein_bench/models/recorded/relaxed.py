@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from stein_bench.models.recorded.replay import Replay
+from stein_bench.models.recorded.replay import Replay, refs
 from stein_bench.models.recorded.rules import NAMED
-from stein_bench.models.recorded.tape import Forward, Site, Tape, correlation, record
+from stein_bench.models.recorded.tape import Entry, Forward, Site, Tape, correlation, record
 
 AGREEING = 0.9
 """Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""
+SCALING = ("view", "reshape", "add", "sub", "mul", "div", "clone", "detach", "alias", "to_copy", "slice", "select")
+"""Operations that are no transformation of the input by themselves."""
 TRANSFORMED = 0.7
 """Least correlation with the input at which a tensor of its shape counts as a transformed input."""
 
@@ -138,9 +141,30 @@ def _temperature(scores: Tensor) -> float:
     return power
 
 
-def surrogates(model: Forward, inputs: Tensor, *, bypass: bool = False) -> list[Surrogate]:
+def surrogates(model: Forward, inputs: Tensor) -> list[Surrogate]:
     """Return the operations of a forward pass whose gradients are surrogates, each place in the code once."""
     tape, _ = record(model, inputs, NAMED)
-    replay = Replay(tape, transformation(tape) if bypass else None)
+    replay = Replay(tape)
     replay.run(inputs.detach().requires_grad_(True))
-    return list(dict.fromkeys(Surrogate(entry.name.strip("_"), entry.site) for entry in replay.replaced))
+    return _named(replay.replaced)
+
+
+def bypassed(model: Forward, inputs: Tensor) -> list[Surrogate]:
+    """Return what the transformation of the input consists of (`transformation`), but for scaling and shifting."""
+    tape, _ = record(model, inputs, _Everything())
+    found: set[int] = set(transformation(tape))
+    entries = []
+    for entry in reversed(tape.entries):
+        if any(ref.index in found for ref in refs(entry.results)):
+            found |= set(entry.inputs())
+            entries.append(entry)
+    return _named([entry for entry in reversed(entries) if entry.name.strip("_") not in SCALING])
+
+
+class _Everything:
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _named(entries: Sequence[Entry]) -> list[Surrogate]:
+    return list(dict.fromkeys(Surrogate(entry.name.strip("_"), entry.site) for entry in entries))

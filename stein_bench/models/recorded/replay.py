@@ -58,7 +58,7 @@ class Replay:
             self._make_room(entry)
             args, kwargs = self._arguments(entry)
         result = self._call(entry, args, kwargs)
-        for ref, tensor in zip(_refs(entry.results), _tensors(result), strict=True):
+        for ref, tensor in zip(refs(entry.results), _tensors(result), strict=True):
             self._store(entry, ref.index, tensor)
 
     def _call(self, entry: Entry, args: Any, kwargs: Any) -> Any:
@@ -150,7 +150,7 @@ class Replay:
 
     def _behind(self, entry: Entry) -> set[int]:
         """Return all tensors on the tape that go into an operation, directly or not."""
-        makers = {ref.index: other for other in self.tape.entries for ref in _refs(other.results)}
+        makers = {ref.index: other for other in self.tape.entries for ref in refs(other.results)}
         found: set[int] = set()
         waiting = list(entry.inputs())
         while waiting:
@@ -186,7 +186,7 @@ class Replay:
 
     def _random(self, entry: Entry) -> None:
         """Take the numbers that were drawn; those of `bernoulli` get the gradient of their probability."""
-        for ref, tensor in zip(_refs(entry.results), entry.values, strict=True):
+        for ref, tensor in zip(refs(entry.results), entry.values, strict=True):
             self.shadows.pop(ref.index, None)
             self.values[ref.index] = tensor.clone()
             first = self._operand(entry.args[0]) if entry.args and not entry.writes else None
@@ -236,7 +236,8 @@ def _is_leaf(found: Any) -> bool:
     return isinstance(found, Ref)
 
 
-def _refs(tree: Any) -> list[Ref]:
+def refs(tree: Any) -> list[Ref]:
+    """Return the places on the tape that `tree` names."""
     return [found for found in tree_flatten(tree, is_leaf=_is_leaf)[0] if isinstance(found, Ref)]
 
 
