@@ -15,6 +15,7 @@ from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.through import OWN, GradientSource, Strategy
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.evaluation.batches import Evaluated
+from stein_bench.evaluation.outcomes import Counted
 from stein_bench.evaluation.trial import Trial, Tried
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
@@ -150,7 +151,7 @@ def _cuts(trial: Trial) -> list[Surrogate]:
 
 def _sources(trial: Trial, own: nn.Module | None, reading: Reading | None) -> Iterator[GradientSource]:
     attacked = own if own is None or not trial.binary else TwoLogits(own)
-    yield GradientSource(OWN.name, lambda model: model if attacked is None else attacked)
+    yield GradientSource(OWN.name, lambda model: model if attacked is None else Counted(attacked, model))
     if reading is None:
         return
     exact = reading.operation == ""

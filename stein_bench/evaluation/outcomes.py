@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,6 +54,35 @@ class CountingModel(nn.Module):
 
     def _count_backward(self, samples: int) -> None:
         self.backward_passes += samples
+
+
+class Counted(nn.Module):
+    """A model whose passes are added to those that another one counts, if it does (`CountingModel`).
+
+    Args:
+        model: makes the passes.
+        counter: the other one, perhaps behind a view of two logits.
+    """
+
+    def __init__(self, model: nn.Module, counter: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.training = model.training
+        found = (counter, getattr(counter, "model", None))
+        self._counters = [one for one in found if isinstance(one, CountingModel)]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the model's outputs."""
+        outputs: Tensor = self.model(inputs)
+        for counter in self._counters:
+            counter.add_passes(len(inputs), 0)
+            if outputs.requires_grad:
+                outputs.register_hook(partial(_count_backward, counter, len(inputs)))  # type: ignore[no-untyped-call]
+        return outputs
+
+
+def _count_backward(counter: CountingModel, samples: int, _: Tensor) -> None:
+    counter.add_passes(0, samples)
 
 
 Compute = Callable[[LoadedBatch], Computed]

@@ -14,7 +14,7 @@ from stein_bench.attacks.adaptive import FIRST_SHARE, untargeted_margin
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
-from stein_bench.attacks.losses import loss_gradient, task_loss
+from stein_bench.attacks.losses import Loss, loss_gradient, task_loss
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.refill import refill
 from stein_bench.attacks.search import Batch, Search, still_right
@@ -112,17 +112,23 @@ class Trial:
         return [Square(self.task, self.call.norm, self.call.eps, tuple(self.call.shape), QUERIES, FIRST_SHARE)]
 
     def same_gradient(self, one: GradientSource, other: GradientSource) -> bool:
-        """Return whether two sources have the same direction of the gradient of the margin, for every sample."""
-        found = [self._gradient(source) for source in (one, other)]
-        if found[0] is None or found[1] is None:
-            return False
-        alike = F.cosine_similarity(found[0].flatten(1), found[1].flatten(1), dim=1)
-        return float(alike.min()) > SAME
+        """Return whether two sources have gradients of the same direction for every sample.
 
-    def _gradient(self, source: GradientSource) -> Tensor | None:
+        Both of the margin and of the cross-entropy: that of huge logits has none where the margin has one.
+        """
+        for loss in (untargeted_margin, task_loss(self.task)):
+            found = [self._gradient(source, loss) for source in (one, other)]
+            if found[0] is None or found[1] is None:
+                return False
+            alike = F.cosine_similarity(found[0].flatten(1), found[1].flatten(1), dim=1)
+            if not float(alike.min()) > SAME:
+                return False
+        return True
+
+    def _gradient(self, source: GradientSource, loss: Loss) -> Tensor | None:
         try:
             gradient, *_ = loss_gradient(
-                source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, untargeted_margin,
+                source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, loss,
                 batch_dependent=self.call.batch_dependent,
             )  # fmt: skip
         except torch.OutOfMemoryError:
