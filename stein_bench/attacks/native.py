@@ -30,7 +30,7 @@ FIRST_SHARE = 0.8
 CLASSES_OF_TARGETED_DLR = 4
 """It uses the third and fourth largest logits."""
 L1_RESTARTS, L1_TARGETS = 5, 5
-"""Restarts of APGD-CE and targets of APGD-T in AutoAttack in L1 (the reference implementation of Croce and Hein 2021)."""
+"""Restarts of APGD-CE and targets of APGD-T in L1, in the reference implementation of Croce and Hein (2021)."""
 
 
 @dataclass(frozen=True)
