@@ -51,7 +51,7 @@ def sparse_direction(gradient: Tensor, points: Tensor, count: Tensor | int) -> T
     """Return the signs of the values of largest gradient over their number: a sparse direction of unit L1 norm.
 
     Values of `points` that are 0 or 1 already and would leave [0, 1] are passed over. Source: Tramèr and Boneh,
-    "Adversarial training and robustness for multiple perturbations" (2019), section 3, sparse l1-descent.
+    "Adversarial training and robustness for multiple perturbations" (2019), sparse l1-descent.
 
     Args:
         gradient: (n, C, …).

@@ -35,7 +35,7 @@ from stein_bench.attacks.square import Square
 from stein_bench.memory import MemoryLimit
 
 L1_RESTARTS, L1_TARGETS = 5, 5
-"""Restarts of APGD-CE and targets of APGD-T in AutoAttack in L1 (Croce and Hein 2021, section 5)."""
+"""Restarts of APGD-CE and targets of APGD-T in L1, in the reference implementation of Croce and Hein (2021)."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _autoattack(call: Call) -> Searches:
     one start each, 100 steps, the min(9, K - 1) likeliest target classes, and for Square 5,000 queries, p = 0.8 and
     the window schedule of 10,000 queries. With fewer than four classes the targeted ratio is undefined: APGD-T
     then maximizes the logit difference z_t - z_y, for which signed and normalized steps have the same direction.
-    In L1 APGD-CE has five starts, and APGD-T the five likeliest target classes (Croce and Hein 2021, section 5).
+    In L1 APGD-CE has five starts, and APGD-T the five likeliest target classes (Croce and Hein 2021).
     Samples that are misclassified without any perturbation are not attacked.
     """
     loss = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin

@@ -102,8 +102,8 @@ class SparseAscent(Rows):
 class SparseAPGD(Search[SparseAscent]):
     """Auto-PGD in L1, which needs no step size.
 
-    Source: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers" (2021), section
-    3 and algorithm 1, with the numbers of its reference implementation. A step changes the values of largest gradient,
+    Source: Croce and Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers" (2021),
+    with the numbers of its reference implementation. A step changes the values of largest gradient,
     two thirds as many as the best perturbation changes. It is as long as the radius while that number falls, and
     becomes shorter while it does not. The balls have radius 3·eps, 2·eps and eps; each but the first is entered at
     the best point of the one before, projected.
@@ -239,7 +239,7 @@ class SparseAPGD(Search[SparseAscent]):
         )
 
     def _adapt(self, rows: SparseAscent) -> SparseAscent:
-        """At a checkpoint, take over the sparsity of the best point and adapt the step size (section 3.3)."""
+        """At a checkpoint, take over the sparsity of the best point and adapt the step size."""
         radius, _, marked = self._planned(rows.number)
         changed = _changed(rows.best, rows.center)
         fewer = changed < FEWER * rows.changed

@@ -252,7 +252,8 @@ def bump(side: int, dimensions: int, axis: int, norm: str = "L2") -> Tensor:
 
     The halves lie along `axis`. A bump grows from its border to its center: at depth M it is the sum over k ≤ M of
     1/(n + 1 - k)², n being half of its first side. Source: Andriushchenko et al. (2020), section 3.4, equation (2).
-    In L1 it is steeper, with fourth powers, and both bumps weigh the same (Croce and Hein 2021, appendix).
+    In L1 it is steeper, with fourth powers, and both bumps weigh the same, as in the reference implementation of
+    Croce and Hein, "Mind the box" (2021).
     """
     half, power = side // 2, 4 if norm == "L1" else 2
     bumps = [

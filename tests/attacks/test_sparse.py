@@ -241,6 +241,8 @@ def test_bumps_in_l1_have_unit_norm_and_two_equal_halves(side: int, dimensions: 
         assert pattern.abs().sum().item() == pytest.approx(1)
         assert pattern[: side // 2].sum().item() == pytest.approx(0.5)
         assert pattern[side // 2 :].sum().item() == pytest.approx(-0.5)
+    # Half a side of two: heights 1/2⁴ and 1/2⁴ + 1.
+    assert (bump(5, 1, 0, "L1")[1] / bump(5, 1, 0, "L1")[0]).item() == pytest.approx(17)
 
 
 def test_square_in_l1_climbs_towards_the_worst_case() -> None:
