@@ -31,7 +31,7 @@ def auto_pgd(
         return SparseAPGD(
             call.task, loss, call.eps, steps, RandomStarts("L2", math.sqrt(math.prod(call.shape))),
             targeted=targeted, attempts=attempts, batch_dependent=call.batch_dependent,
-            radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING,
+            radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING, eot=eot,
         )  # fmt: skip
     return APGD(
         call.task, loss, call.norm, call.eps, steps, call.starts(),

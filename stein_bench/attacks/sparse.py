@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.geometry import per_sample, project_l1, sparse_direction
-from stein_bench.attacks.losses import Loss, Model, loss_gradient
+from stein_bench.attacks.losses import Averaged, Loss, Model, averaged_gradient
 from stein_bench.attacks.search import Batch, Rows, Search, Start, Step
 from stein_bench.host import upload, upload_indices
 from stein_bench.tasks import Task
@@ -119,6 +119,7 @@ class SparseAPGD(Search[SparseAscent]):
             entries a backward pass, and the last point a forward pass.
         start: perturbations to start from, in the first ball.
         radii: of the balls, in multiples of eps; the last is 1.
+        eot: as for `APGD`.
     """
 
     task: Task
@@ -130,6 +131,7 @@ class SparseAPGD(Search[SparseAscent]):
     attempts: int = 1
     batch_dependent: bool = False
     radii: tuple[float, ...] = SHRINKING
+    eot: int = 1
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -163,13 +165,16 @@ class SparseAPGD(Search[SparseAscent]):
 
     def advance(self, model: Model, rows: SparseAscent, numbers: Sequence[int]) -> Step[SparseAscent]:
         """Evaluate the current points, adapt at checkpoints, and move or enter the next ball."""
-        learned, wrong, _ = self._evaluate(model, rows, numbers)
+        learned, seen = self._evaluate(model, rows, numbers)
         radius, _, _ = self._planned(rows.number)
-        return Step(self._move(learned, numbers), rows.current, wrong & (radius <= self.eps))
+        inside = radius <= self.eps
+        return Step(
+            self._move(learned, numbers), rows.current, seen.broken & inside, seen.wrong * inside, seen.losses.float()
+        )
 
     def passes(self, number: int) -> tuple[int, int]:
-        """Return one of each, but no backward pass where no step along the gradient follows."""
-        return 1, int(self._steps_follow([number]))
+        """Return one of each per draw, but no backward pass where no step along the gradient follows."""
+        return self.eot, self.eot * int(self._steps_follow([number]))
 
     def last(self, rows: SparseAscent) -> Tensor:
         """Return the points of highest loss."""
@@ -182,9 +187,9 @@ class SparseAPGD(Search[SparseAscent]):
         most = torch.full((), -1.0, device=best.device)
         highest = torch.full((), -torch.inf, device=best.device)
         for number in range(self.steps):
-            learned, broken, losses = self._evaluate(model, rows, [number] * count)
+            learned, seen = self._evaluate(model, rows, [number] * count)
             if self._schedule.radii[number] <= 1:
-                wrong, loss = broken.sum(), losses.sum()
+                wrong, loss = seen.broken.sum(), seen.losses.float().sum()
                 better = (wrong > most) | ((wrong == most) & (loss > highest))
                 best = torch.where(better, rows.current, best)
                 most, highest = torch.where(better, wrong, most), torch.where(better, loss, highest)
@@ -195,15 +200,13 @@ class SparseAPGD(Search[SparseAscent]):
         """Return whether a step along the gradient follows any of those evaluations."""
         return any(number < self.iterations and number + 1 not in self._schedule.first for number in numbers)
 
-    def _evaluate(
-        self, model: Model, rows: SparseAscent, numbers: Sequence[int]
-    ) -> tuple[SparseAscent, Tensor, Tensor]:
-        """Record the outputs at the current points; return also which are misclassified, and the losses."""
-        gradient, logits, losses = loss_gradient(
-            model, rows.current, rows.labels, rows.targets, self.loss,
-            batch_dependent=self.batch_dependent, backward=self._steps_follow(numbers),
+    def _evaluate(self, model: Model, rows: SparseAscent, numbers: Sequence[int]) -> tuple[SparseAscent, Averaged]:
+        """Record the model's outputs at the current points, which are returned too."""
+        seen = averaged_gradient(
+            model, rows.current, rows.labels, rows.targets, self.loss, self.task,
+            eot=self.eot, batch_dependent=self.batch_dependent, backward=self._steps_follow(numbers),
         )  # fmt: skip
-        losses = losses.float()
+        gradient, losses = seen.gradient, seen.losses.float()
         higher = losses > rows.best_losses
         # A non-finite first loss counts as the lowest, so that any finite point becomes the best.
         better = higher | self._planned(rows.number)[1]
@@ -214,7 +217,7 @@ class SparseAPGD(Search[SparseAscent]):
             best_losses=torch.where(higher, losses, rows.best_losses),
             gradient=gradient,
         )
-        return learned, ~self.task.correct(logits, rows.labels), losses
+        return learned, seen
 
     def _move(self, rows: SparseAscent, numbers: Sequence[int]) -> SparseAscent:
         """Step along the gradient, or enter the next ball from the best point."""

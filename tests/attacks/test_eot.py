@@ -87,6 +87,16 @@ def test_a_model_that_is_not_random_gives_the_same_points_for_three_times_the_pa
     assert thrice.backward_passes == 3 * once.backward_passes
 
 
+def test_several_draws_of_a_model_that_is_not_random_change_nothing_in_l1() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(27, 16), nn.Tanh(), nn.Linear(16, 5)).eval().requires_grad_(False)
+    inputs = torch.rand(20, 3, 3, 3)
+    labels, counting = model(inputs).argmax(dim=1), CountingModel(model)
+    first = attacked("apgd-ce:steps=10,norm=L1,eps=0.3", model, inputs, labels, 5)
+    assert torch.equal(attacked("apgd-ce:steps=10,norm=L1,eps=0.3,eot=3", counting, inputs, labels, 5), first)
+    assert counting.forward_passes > 3 * 20
+
+
 def test_every_attack_with_eot_is_tested_and_transfer_attacks_have_none() -> None:
     assert {spec.partition(":")[0] for spec in WITH_EOT} == {i.name for i in CATALOG.values() if "eot" in i.params}
 
