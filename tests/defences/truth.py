@@ -92,6 +92,8 @@ class Itself(Straight):
 
 
 OPENED: dict[type[zoo.Trained], tuple[type[zoo.Trained], ...]] = {
+    zoo.RoundedSoftmax: (Straight,),
+    zoo.RoundedLogits: (Straight,),
     zoo.RoundedPixels: (Straight,),
     zoo.BytePixels: (Straight,),
     zoo.LookupPixels: (Straight,),
