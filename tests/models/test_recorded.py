@@ -226,3 +226,13 @@ def test_other_outputs_when_gradients_are_wanted_are_noticed() -> None:
     assert differs_with_gradients(Network(IDENTITIES["other mode"]), images())
     assert not differs_with_gradients(Network(), images())
     assert not differs_with_gradients(Network(lambda x: x + torch.randn_like(x)), images())
+
+
+@pytest.mark.parametrize("clamp", [lambda x: x.clamp(0, 1), lambda x: x.clone().clamp_(0, 1), F.hardtanh])
+def test_a_clamp_has_a_gradient_at_its_limits_and_none_beyond(clamp: Callable[[Tensor], Tensor]) -> None:
+    network = Network(lambda x: clamp(x - 0.25)).eval().requires_grad_(False)
+    x = images()
+    x[0], x[1] = 0.25, 2.5  # at the lower limit of the first two, and beyond the upper one
+    found = gradient(Relaxed(network, Reading()), x).flatten(1)
+    assert torch.allclose(found[0], network.linear.weight[0])
+    assert bool((found[1] == 0).all())

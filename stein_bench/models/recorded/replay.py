@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stein_bench.models.recorded.rules import ORDERS, SAME, STEPS, line, soft_sign, soft_step, through
+from stein_bench.models.recorded.rules import CLAMPS, ORDERS, SAME, STEPS, line, soft_sign, soft_step, through
 from stein_bench.models.recorded.tape import ALIKE, Entry, Ref, Tape, correlation, is_random
 
 
@@ -89,14 +89,17 @@ class Replay:
     def _surrogate(self, entry: Entry, index: int, result: Tensor) -> Tensor | None:
         """Return a tensor whose gradient stands in for that of `result`, or None if it has one or none is known."""
         name = entry.name.removesuffix("_") if entry.name != "_to_copy" else entry.name
-        if result.is_floating_point() and result.requires_grad and name not in (*SAME, *STEPS, "div", "floor_divide"):
+        kept = (*SAME, *STEPS, *CLAMPS, "div", "floor_divide")
+        if result.is_floating_point() and result.requires_grad and name not in kept:
             return None
         operands = [self._operand(found) for found in entry.args]
         first = operands[0] if operands and isinstance(operands[0], Tensor) else None
-        if entry.writes and name in (*SAME, *STEPS):
+        if entry.writes and name in (*SAME, *STEPS, *CLAMPS):
             first = self._before
         if name in SAME or name == "detach":
             return first
+        if name in CLAMPS:  # also at the very edge of the range, from where an image can still move inwards
+            return None if first is None else torch.where(first == result, first, result.detach())
         if name in STEPS:
             return None if first is None else soft_step(first) if name == "heaviside" else soft_sign(first)
         if name in ORDERS and len(operands) > 1:
@@ -180,7 +183,7 @@ class Replay:
         if not entry.args:
             self.values[index] = tensor.clone()
             return
-        source = self.value(entry.args[0].index)
+        source = self.value(self.skip.get(index, entry.args[0].index))
         self.values[index] = through(tensor, line(source, tensor)) if source.requires_grad else tensor
         self.replaced.append(entry)
 
@@ -202,7 +205,7 @@ class Replay:
     def _make_room(self, entry: Entry) -> None:
         """Let an operation write into a copy, so that no value that the backward pass needs is lost."""
         target = entry.args[0]
-        if isinstance(target, Ref) and entry.name.removesuffix("_") in (*SAME, *STEPS):
+        if isinstance(target, Ref) and entry.name.removesuffix("_") in (*SAME, *STEPS, *CLAMPS):
             self._before = self.value(target.index).clone()  # the operation changes the tensor itself
         if not isinstance(target, Ref):
             return

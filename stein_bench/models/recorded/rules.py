@@ -15,6 +15,8 @@ from torch import Tensor
 SAME = ("round", "round_", "floor", "floor_", "ceil", "ceil_", "trunc", "trunc_", "fix", "fix_")
 """Rounding: the gradient of the identity."""
 STEPS = ("sign", "sign_", "sgn", "sgn_", "heaviside", "heaviside_")
+CLAMPS = ("clamp", "clamp_min", "clamp_max", "hardtanh")
+"""Limits: their gradient stays, and is that of the identity on the limits themselves."""
 ORDERS = {"gt": 1.0, "ge": 1.0, "lt": -1.0, "le": -1.0}
 """Comparisons → whether they become true as the first argument grows (1) or falls (-1)."""
 WHOLE = ("floor_divide", "div", "divide", "__rshift__", "bitwise_right_shift", "remainder")
