@@ -218,6 +218,21 @@ def test_deepfool_goes_as_far_as_that_of_torchattacks() -> None:
     assert 0.97 < ratio.median() < 1.03
 
 
+def test_deepfool_goes_on_where_rounding_hides_the_boundary() -> None:
+    """A common offset changes no distance, but the margin is known to a thousandth only."""
+
+    class Offset(LinearClasses):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 1000
+
+    model = Offset(3, 30)
+    inputs, labels = problem(model, (30,), 60)
+    counting = CountingModel(model)
+    found = run("deepfool:overshoot=0", counting, inputs, labels)
+    assert not right(model, found, labels).any()
+    assert counting.forward_passes <= 1 + 3 * 60
+
+
 def test_deepfool_takes_the_shortest_way_not_the_likeliest_class() -> None:
     model = LinearClasses(6, 30, uneven=True)
     inputs, labels = problem(model, (30,), 60)

@@ -54,7 +54,7 @@ def test_every_native_attack_of_the_catalog_has_a_function_and_the_other_way_rou
 
 
 CLASSIFYING = [info for info in NATIVE if "classification" in info.tasks]
-QUICK = {"autoattack": "steps=3,queries=10", "square": "queries=30"}
+QUICK = {"autoattack": "steps=3,queries=10", "square": "queries=30", "cw": "steps=10,search_steps=3,c=1"}
 
 
 def spec_of(name: str, **extra: str) -> str:
@@ -103,19 +103,21 @@ def test_half_precision_is_refused_clearly(name: str) -> None:
 
 @pytest.mark.parametrize("spec", [spec_of(info.name, eps="0.02") for info in CLASSIFYING])
 def test_verdicts_are_those_of_the_whole_batch_at_every_batch_size(spec: str) -> None:
-    model = HingeClasses(6, 48)
+    model, attack_name = HingeClasses(6, 48), spec.partition(":")[0]
     inputs, labels = problem(model, (3, 4, 4), 100)
     whole = run(spec, model, inputs, labels)
     broken = ~right(model, whole, labels)
     assert broken.any()
-    assert spec.startswith("fab:") or not broken.all()  # without a budget everything falls
+    assert not resolve_attack(spec).info.respects_eps or not broken.all()  # without a budget everything falls
     for size in (1, 5, 37):
         parts = run(spec, model, inputs, labels, batch_size=size)
         assert torch.equal(~right(model, parts, labels), broken)
-        # The last bits of an output may depend on the batch size, which decides where a random search finds a tie.
+        # The last bits of an output may depend on the batch size, which decides where a random search finds a tie, and
+        # on which side of the boundary a step of Adam ends.
         apart = (parts - whole).flatten(1).abs().amax(dim=1) > 1e-6
-        assert apart.sum() <= (1 if spec.startswith(("square", "autoattack")) else 0)
-        assert torch.allclose(margin(model(parts), labels), margin(model(whole), labels), atol=1e-5)
+        assert apart.sum() <= {"square": 1, "autoattack": 1, "cw": 4}.get(attack_name, 0)
+        near = ~apart if attack_name == "cw" else torch.ones_like(apart)
+        assert torch.allclose(margin(model(parts), labels)[near], margin(model(whole), labels)[near], atol=1e-5)
     order = torch.arange(99, -1, -1)
     attack = resolve_attack(spec)
     seeds = [1000 + i for i in order.tolist()]

@@ -120,7 +120,8 @@ def test_any_capacity_gives_the_same_verdicts(batch_size: int, capacity: int, se
 
 def test_every_attack_with_early_stops_is_refilled_and_no_other() -> None:
     refilling = {info.name for info in NATIVE if resolve_attack(info.name).refills(TASK)}
-    assert refilling == {"pgd", "mifgsm", "segpgd", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "autoattack"}
+    assert refilling == {"pgd", "mifgsm", "segpgd", "apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square", "autoattack",
+                         "deepfool", "cw", "ddn", "fmn"}  # fmt: skip
     assert not resolve_attack("transfer.pgd").refills(TASK)
     assert not resolve_attack("torchattacks.PGD").refills(TASK)
     assert not resolve_attack("pgd").refills(TASKS["segmentation"])
