@@ -28,7 +28,8 @@ NATIVE_SPECS = (
     "fab-t:steps=5", "fab:steps=5", "square:queries=10", "autoattack:steps=3,queries=5", "pgd:norm=L2,eps=0.3,steps=5",
     "mifgsm:norm=L2,eps=0.3,steps=5", "apgd-ce:steps=5,norm=L2,eps=0.3", "fab-t:steps=5,norm=L2,eps=0.3",
     "fab:steps=3,norm=L2,eps=0.3", "deepfool:steps=3,eps=0.3", "deepfool:norm=Linf,steps=3", "ddn:steps=5,eps=0.3",
-    "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "fmn:norm=L2,steps=5,eps=0.3", "square:queries=10,norm=L2,eps=0.3",
+    "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "fmn:norm=L2,steps=5,eps=0.3",
+    "square:queries=10,norm=L2,eps=0.3",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
