@@ -16,7 +16,7 @@ from stein_bench.tasks import TASKS
 from tests.attacks.known import TASK, HingeClasses, LinearClasses, problem, right, run, seeds_of
 from tests.attacks.test_distances import exact_distance
 
-CW = "cw:steps=50,search_steps=5,c=0.1"
+CW = "cw:steps=50,search_steps=5,lr=0.01,c=0.1"
 LIMITS = {
     "deepfool:norm=L2": 1.021,
     "deepfool:norm=Linf": 1.021,
@@ -106,7 +106,7 @@ def test_distances_in_the_box_are_exact_also_where_pixels_are_black_or_white(spe
     labels = model(inputs).argmax(dim=1)
     exact = boxed_distance(model, inputs, norm_of(spec)).detach()
     assert (exact > 1.02 * exact_distance(model, inputs, labels, norm_of(spec))).float().mean() > 0.5
-    found = run(f"{CW},lr=0.05" if spec == CW else spec, model, inputs, labels)
+    found = run("cw:steps=50,search_steps=5,c=0.1,lr=0.05" if spec == CW else spec, model, inputs, labels)
     assert not right(model, found, labels).any()
     check_ratios(spec, length(found - inputs, norm_of(spec)), exact)
 
