@@ -37,7 +37,7 @@ def norm_of(spec: str) -> str:
 
 def quick(spec: str) -> str:
     if spec == CW:
-        return "cw:steps=20,search_steps=2,c=1"
+        return "cw:steps=10,search_steps=2,c=1"
     return spec + (",steps=10" if ":" in spec else ":steps=10")
 
 
@@ -64,7 +64,7 @@ def test_the_boundary_of_two_linear_classes_is_found(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("classes", [3, 6])
+@pytest.mark.parametrize("classes", [pytest.param(3, marks=pytest.mark.slow), 6])
 def test_among_several_linear_classes_deepfool_is_exact_and_no_attack_comes_too_near(spec: str, classes: int) -> None:
     """The others follow one class after another, and not always end at the nearest."""
     model = LinearClasses(classes, 30, uneven=True)
