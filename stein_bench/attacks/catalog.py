@@ -86,7 +86,7 @@ NATIVE = (
         norms=("L2",),
         default_eps=L2_EPS,
         eps_name=None,
-        params={"steps": 100, "search_steps": 9, "lr": 0.01, "c": 0.001, "kappa": 0.0},
+        params={"steps": 100, "search_steps": 9, "lr": 0.005, "c": 0.001, "kappa": 0.0},
         minimal=True,
     ),
     AttackInfo(

@@ -94,13 +94,14 @@ class CW(NearestSearch[Tangent]):
     def advance(self, model: Model, rows: Tangent, numbers: Sequence[int]) -> Step[Tangent]:
         """Evaluate the current points and step; rounds that are over make place for the next."""
         shape = torch.tanh(rows.w)
-        points = (0.5 + shape / (2 * REACH)).clamp(0, 1)
+        # Relative to the start, whose rounding Adam would otherwise turn into steps of full length.
+        delta = (shape - torch.tanh(_variables(rows.center))) / (2 * REACH)
+        points = (rows.center + delta).clamp(0, 1)
         gradient, logits, losses = loss_gradient(
             model, points, rows.labels, rows.labels, self._hinge, batch_dependent=self.batch_dependent
         )
         broken = clearly_wrong(self.task, logits, rows.labels) & (margin(logits, rows.labels) <= -self.kappa)
         rows = rows.seen(points, broken, "L2")
-        delta = points - rows.center
         loss = delta.square().flatten(1).sum(dim=1) + rows.c * losses.float()
         slope = (2 * delta + per_sample(rows.c, delta) * gradient) * (1 - shape.square()) / (2 * REACH)
         rows = self._adam(replace(rows, success=rows.success | broken, taken=rows.taken + 1), slope)

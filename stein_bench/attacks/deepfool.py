@@ -12,12 +12,12 @@ from stein_bench.attacks.chunks import chunks
 from stein_bench.attacks.fab import onto_plane
 from stein_bench.attacks.geometry import length, per_sample
 from stein_bench.attacks.losses import Model, ranked_targets
-from stein_bench.attacks.nearest import clearly_wrong
+from stein_bench.attacks.nearest import clearly_wrong, rounding
 from stein_bench.attacks.search import Batch, Rows, Search, Step
 from stein_bench.tasks import Task
 
-SMALLEST_GAP = 1e-6
-"""A point on the boundary itself still moves."""
+FURTHER = 2.0
+"""Gaps are taken as at least this many times what rounding may change: a point on the boundary itself still moves."""
 MISSED = 1e-3
 """A plane counts as reached if no more than this share of the gap is left."""
 
@@ -90,10 +90,11 @@ class DeepFool(Search[Path]):
             own = logits.float().gather(1, rows.labels[:, None])
             gaps = logits.float().gather(1, targets) - own
             sums = gaps.sum(dim=0).unbind()
+        wanted = torch.minimum(gaps.detach(), -FURTHER * rounding(logits.detach())[:, None])
         nearest = _NearestPlane(rows.current, self.norm)
         for number, total in enumerate(sums):
             (slope,) = torch.autograd.grad(total, points, retain_graph=number + 1 < len(sums))
-            nearest.offer(slope, gaps.detach()[:, number])
+            nearest.offer(slope, wanted[:, number])
         return nearest.move, clearly_wrong(self.task, logits.detach(), rows.labels)
 
 
@@ -111,8 +112,7 @@ class _NearestPlane:
         self._reached = torch.zeros_like(self._length, dtype=torch.bool)
 
     def offer(self, slope: Tensor, gap: Tensor) -> None:
-        """Consider the planes gap + ⟨slope, move⟩ = 0; gaps are negative on the side of the label."""
-        gap = gap.clamp_max(-SMALLEST_GAP)
+        """Consider the planes gap + ⟨slope, move⟩ = 0; gaps are negative, so that moves lead away from the label."""
         move = onto_plane(self._points, slope, gap, self._norm)
         left = (gap + (slope * move).flatten(1).sum(dim=1)).abs()
         reached = left <= MISSED * gap.abs()

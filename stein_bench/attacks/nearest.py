@@ -73,8 +73,12 @@ def clearly_wrong(task: Task, logits: Tensor, labels: Tensor) -> Tensor:
 
     Points are sought as near to the boundary as possible; on it, rounding would decide the verdict.
     """
-    within_rounding = RELATIVE_ROUNDING * logits.float().abs().amax(dim=1) + ABSOLUTE_ROUNDING
-    return ~task.correct(logits, labels) & (margin(logits, labels) <= -within_rounding)
+    return ~task.correct(logits, labels) & (margin(logits, labels) <= -rounding(logits))
+
+
+def rounding(logits: Tensor) -> Tensor:
+    """Return how much rounding may change a margin, (n,)."""
+    return RELATIVE_ROUNDING * logits.float().abs().amax(dim=1) + ABSOLUTE_ROUNDING
 
 
 def nothing_found(batch: Batch) -> dict[str, Tensor]:

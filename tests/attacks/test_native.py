@@ -59,6 +59,7 @@ ENSEMBLES = ("autoattack", "fast-ensemble", "strongest-ensemble")
 QUICK = {
     **dict.fromkeys(ENSEMBLES, "steps=3,queries=10"),
     "adaptive": "steps=10,queries=10",
+    "cw": "steps=10,search_steps=3,c=1",
     "square": "queries=30",
     **dict.fromkeys(("nes", "spsa"), "queries=40,samples=6"),
     "rays": "queries=80",
@@ -117,18 +118,20 @@ def test_half_precision_is_refused_clearly(name: str) -> None:
     "spec", [spec_of(info.name, eps="0.02") for info in CLASSIFYING if info.name not in BY_QUERIES]
 )
 def test_verdicts_are_those_of_the_whole_batch_at_every_batch_size(spec: str) -> None:
-    model = HingeClasses(6, 48)
+    model, attack_name = HingeClasses(6, 48), spec.partition(":")[0]
     inputs, labels = problem(model, (3, 4, 4), 100)
     whole = run(spec, model, inputs, labels)
     broken = ~right(model, whole, labels)
     assert broken.any()
-    assert NATIVE_BY_NAME[spec.partition(":")[0]].minimal or not broken.all()  # without a budget everything falls
+    assert not resolve_attack(spec).info.respects_eps or not broken.all()  # without a budget everything falls
     for size in (1, 5, 37):
         parts = run(spec, model, inputs, labels, batch_size=size)
         assert torch.equal(~right(model, parts, labels), broken)
+        if attack_name == "cw":
+            continue  # Adam turns rounding, which depends on the batch size, into steps
         # The last bits of an output may depend on the batch size, which decides where a random search finds a tie.
         apart = (parts - whole).flatten(1).abs().amax(dim=1) > 1e-6
-        assert apart.sum() <= (1 if spec.startswith(("square", "cw", "adaptive", *ENSEMBLES)) else 0)
+        assert apart.sum() <= (1 if attack_name in ("square", "adaptive", *ENSEMBLES) else 0)
         assert torch.allclose(margin(model(parts), labels), margin(model(whole), labels), atol=1e-5)
     order = torch.arange(99, -1, -1)
     attack = resolve_attack(spec)

@@ -32,6 +32,8 @@ NATIVE_SPECS = (
     "nes:queries=14,samples=4", "spsa:queries=14,samples=4", "rays:queries=20", "hopskipjump:queries=20",
     "hopskipjump:queries=20,norm=L2,eps=0.3", "pma:steps=3", "mm:steps=2",
     "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5",
+    "deepfool:steps=3,eps=0.3", "deepfool:norm=Linf,steps=3", "ddn:steps=5,eps=0.3",
+    "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "fmn:norm=L2,steps=5,eps=0.3", "adaptive:steps=3,queries=5",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
