@@ -54,8 +54,9 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     add("apgd-dlr", best, auto_pgd(call, loss, steps, eot=eot))
     for source in others:
         add("apgd-dlr", source, auto_pgd(call, loss, steps, eot=eot))
-    targets, half = call.target_count(MOST_TARGETS), max(steps // 2, 1)
-    add("apgd-t", best, auto_pgd(call, aimed, half, attempts=targets, targeted=True, eot=eot))
+    if not call.random:  # there every attempt is made on every sample, with all its draws
+        targets, half = call.target_count(MOST_TARGETS), max(steps // 2, 1)
+        add("apgd-t", best, auto_pgd(call, aimed, half, attempts=targets, targeted=True, eot=eot))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
     # Logits that are read before a softmax, say, tell more than the outputs.
     scores = OWN if best.exact else best
