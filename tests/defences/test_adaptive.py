@@ -86,3 +86,11 @@ def test_robust_accuracies_are_near_the_known_ones(network: type[zoo.Trained]) -
     found = report.variants[0].worst_case_accuracy
     assert found is not None
     assert 100 * found <= KNOWN[network.__name__] + APART
+
+
+def test_batch_statistics_and_other_norms() -> None:
+    _, coupled = evaluated("Normalized", "adaptive:steps=4,queries=5", samples=20, stats=("batch",), batch_size=10)
+    assert coupled.searches == []  # the batch stays whole: no sample ends in a search of its own
+    assert coupled.robust_accuracy is not None
+    _, sparse = evaluated("RoundedPixels", "adaptive:norm=L1,steps=10,queries=10", samples=20, eps=(200.0,))
+    assert sparse.hidden
