@@ -111,7 +111,7 @@ def fast(call: Call) -> tuple[Search[Any], ...]:
 
 
 def strongest(call: Call) -> tuple[Search[Any], ...]:
-    """Return searches that need at most AutoAttack's passes, and break at least as much.
+    """Return searches that need at most AutoAttack's passes, and are meant to break at least as much.
 
     All of AutoAttack but most of FAB, which takes more passes than its other gradient attacks and seldom breaks a
     sample that they do not: it makes a fifth of its steps here. What that saves goes to the probability margin, before
