@@ -33,7 +33,7 @@ FIRST_SHARE = 0.8
 CLASSES_OF_TARGETED_DLR = 4
 """It uses the third and fourth largest logits."""
 LIKELIEST = 2
-"""Number of target classes on which `fast` spends all steps."""
+"""Number of target classes on which `fast` spends more steps."""
 SEEDS = 2**63
 """Seeds lie below this."""
 
@@ -88,11 +88,11 @@ def fast(call: Call) -> tuple[Search[Any], ...]:
 
     First the probability margin from the clean input, which breaks most of what can be broken. It takes all steps: near
     the boundary only the last, smallest ones succeed. Then few steps on the cross-entropy and on the margin towards
-    each of AutoAttack's target classes, and all steps on its ratio towards the two likeliest. Then Square with a
+    each of AutoAttack's target classes, and half of them on its ratio towards the two likeliest. Then Square with a
     fiftieth of its queries, for networks whose gradients mislead, and in full on a random subset of the samples that
     survive all this: what it breaks there bounds what it would break elsewhere (`measures.unsearched`).
 
-    With nine target classes a survivor costs 1,214 passes, and those drawn cost Square's queries as well. Under batch
+    With nine target classes a survivor costs 1,014 passes, and those drawn cost Square's queries as well. Under batch
     statistics samples cannot be drawn one by one: Square makes that share of its queries on every batch, and nothing is
     bounded.
     """
@@ -102,7 +102,7 @@ def fast(call: Call) -> tuple[Search[Any], ...]:
         _untargeted(call, probability_margin, steps, CleanStart()),
         _untargeted(call, task_loss(call.task), few, call.starts()),
         _targeted(call, targeted_margin, few, MOST_TARGETS),
-        replace(_targeted(call, _ratio(call), steps, MOST_TARGETS), attempts=call.target_count(LIKELIEST)),
+        replace(_targeted(call, _ratio(call), _part(steps, 0.5), MOST_TARGETS), attempts=call.target_count(LIKELIEST)),
     )
     if call.batch_dependent:
         return (*first, _square(call, max(round(drawn * queries), 1)))
@@ -111,7 +111,7 @@ def fast(call: Call) -> tuple[Search[Any], ...]:
 
 
 def strongest(call: Call) -> tuple[Search[Any], ...]:
-    """Return searches that need at most AutoAttack's passes, and break at least as much.
+    """Return searches that need at most AutoAttack's passes, and are meant to break at least as much.
 
     All of AutoAttack but most of FAB, which takes more passes than its other gradient attacks and seldom breaks a
     sample that they do not: it makes a fifth of its steps here. What that saves goes to the probability margin, before

@@ -20,6 +20,11 @@ def unsearched_notes(report: Report) -> Iterator[str]:
 
 
 def _told(found: Unsearched) -> str:
+    if not found.searched:
+        return (
+            f"{found.attack} ran in full on none of the {found.survivors:,} samples that survived everything else: "
+            "none was drawn, so nothing bounds what it would break"
+        )
     text = (
         f"{found.attack} ran in full on a random {found.searched:,} of the {found.survivors:,} samples that survived "
         f"everything else, and broke {found.broken:,}; on all of them it would make the robust accuracy at most "
