@@ -143,9 +143,7 @@ def prepare(config: RunConfig) -> Plan:
         UsageError: something is unknown, missing or does not fit together.
     """
     battery = find_battery(config.battery).attacks if config.battery is not None else ()
-    attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
-    if config.adaptive:
-        attacks = with_adaptive_attacks(attacks)
+    attacks = planned_attacks(config, battery)
     device = _device(config.device)
     _check_attack_precision(config, device)
     weights = existing_weights(config.weights, config.weights_key)
@@ -167,6 +165,16 @@ def prepare(config: RunConfig) -> Plan:
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
     )  # fmt: skip
+
+
+def planned_attacks(config: RunConfig, battery: Sequence[str]) -> tuple[Attack, ...]:
+    """Return the attacks of a battery (its specs) and all others that `config` asks for.
+
+    Raises:
+        UsageError: one is unknown or wrong, or they do not fit together.
+    """
+    attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
+    return with_adaptive_attacks(attacks) if config.adaptive else attacks
 
 
 def decide_task(plan: Plan, network: nn.Module) -> Plan:

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from torch import nn
 
-from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.models.randomness import is_random
-from stein_bench.preparation.plan import Plan, trial_outputs
+from stein_bench.preparation.plan import Plan, planned_attacks, trial_outputs
 
 STANDARD, RANDOM = "standard", "random"
 CLASSES_OF_DLR = 3
@@ -43,8 +42,7 @@ def with_battery_for_random(plan: Plan, network: nn.Module) -> Plan:
     if _classes(plan, network) < CLASSES_OF_DLR:
         specs = tuple(spec for spec in specs if not spec.startswith("apgd-dlr"))
         notes.append("battery random: without apgd-dlr, which needs at least 3 classes")
-    attacks = resolve_attacks(config.attack, config.eps, battery=specs, norm=config.norm)
-    return replace(plan, attacks=attacks, notes=(*plan.notes, *notes))
+    return replace(plan, attacks=planned_attacks(config, specs), notes=(*plan.notes, *notes))
 
 
 def _is_evaluated_in_draws(plan: Plan, network: nn.Module) -> bool:

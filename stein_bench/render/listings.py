@@ -54,18 +54,21 @@ def _models() -> tuple[Row, Iterable[Row]]:
 def _attacks() -> tuple[Row, Iterable[Row]]:
     from stein_bench.attacks.catalog import CATALOG
 
-    rows = []
-    for info in CATALOG.values():
-        summary = f"not available: {info.unavailable}" if info.unavailable else info.summary
-        keeps = "" if info.is_corruption else "yes" if info.respects_eps else "no"
-        rows.append((info.name, ", ".join(info.norms), info.access, keeps, _supports(info), summary))
-    return ("attack", "norms", "access", "respects ε", "tasks", "description"), rows
+    rows = [(info.name, f"{info.summary}\n{_supports(info)}") for info in CATALOG.values()]
+    return ("attack", "description; norms, access, tasks"), rows
 
 
 def _supports(info: AttackInfo) -> str:
-    tasks = ", ".join(info.supported_tasks)
-    inputs = "images" if info.backend == "torchattacks" else "any inputs"
-    return f"{tasks} of {inputs}" + (f", at least {info.min_classes} classes" if info.min_classes > 2 else "")
+    """Return what an attack is for, on lines of its own, so that no word is split on a narrow terminal."""
+    if info.unavailable:
+        return f"  not available: {info.unavailable}"
+    parts = [", ".join(info.norms), info.access] if info.norms else []
+    if info.norms and not info.respects_eps:
+        parts.append("ignores ε")
+    parts.append(", ".join(info.supported_tasks))
+    parts += [f"at least {info.min_classes} classes"] if info.min_classes > 2 else []
+    parts += ["images only"] if info.backend == "torchattacks" else []
+    return f"  {'; '.join(parts)}"
 
 
 def _batteries() -> tuple[Row, Iterable[Row]]:

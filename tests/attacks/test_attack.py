@@ -64,7 +64,7 @@ def test_labels_tell_attacks_apart_that_differ_in_anything() -> None:
         ("pgd:steps=2.5", "must be a whole number"),
         ("pgd:alpha=0", "must be above 0"),
         ("pgd:random_start=1", "must be true or false"),
-        ("pgd:norm=L7", "must be Linf or L2"),
+        ("pgd:norm=L7", "must be Linf, L2 or L1"),
         ("fgsm:norm=L2", "must be Linf"),
         ("torchattacks.BIM:stepz=3", "Did you mean 'steps'?"),
         ("torchattacks.Pixle:eps=1.5", "whole number"),

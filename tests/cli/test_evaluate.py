@@ -381,8 +381,9 @@ def test_a_battery_runs_from_its_file_and_attacks_add_to_it(model: str, data: st
 
 def test_listed_attacks_show_what_they_support_and_why_not() -> None:
     text = " ".join(invoke("list", "attacks", "apgd-t").stdout.split())
-    assert "white-box yes" in text
-    assert "least 4 classes" in text
+    assert "Linf, L2, L1; white-box; classification; at least 4 classes" in text
+    assert "ignores ε" not in text
+    assert "ignores ε" in " ".join(invoke("list", "attacks", "deepfool").stdout.split())
     assert "not available" in invoke("list", "attacks", "JSMA").stdout
 
 

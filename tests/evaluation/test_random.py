@@ -331,7 +331,7 @@ def test_models_that_are_not_random_have_no_draws_and_hear_that_the_options_are_
         ("quiet", "standard", ["autoattack"], []),
         ("quiet", "random", ["apgd-ce", "square"], ["without apgd-dlr"]),
         ("three", "random", ["apgd-ce", "apgd-dlr", "square"], []),
-        ("three", "full", ["fgsm", "mifgsm", "pgd", "apgd-ce", "autoattack"], []),
+        ("three", "full", ["fgsm", "mifgsm", "pgd", "apgd-ce", "autoattack", "adaptive"], []),
     ],
 )
 def test_the_standard_battery_of_a_random_model_is_the_one_for_random_models(
