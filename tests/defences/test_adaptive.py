@@ -1,4 +1,4 @@
-"""The adaptive attack finds what a defence hides, breaks it, and leaves sound networks alone."""
+"""The adaptive attack finds what a defense hides, breaks it, and leaves sound networks alone."""
 
 from __future__ import annotations
 

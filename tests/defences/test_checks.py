@@ -1,4 +1,4 @@
-"""The sanity checks flag every defence that hides the gradient, and no sound network."""
+"""The sanity checks flag every defense that hides the gradient, and no sound network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.defences.truth import EPS
 from tests.defences.weights import digits, weighted
 
 NOT_MASKED = (zoo.MedianPixels,)
-"""Defences whose own gradient serves an attack nearly as well as any other."""
+"""Defenses whose own gradient serves an attack nearly as well as any other."""
 
 
 def flags(model: nn.Module, norm: str = "Linf", eps: float = EPS, samples: int = 40) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""The robust accuracy of every network of the zoo, by attacks that know the defence.
+"""The robust accuracy of every network of the zoo, by attacks that know the defense.
 
-``python -m tests.defences.truth [NAME …]`` prints what `table.KNOWN` holds. Each defence is searched through a version
-that is opened by hand: its forward pass is the defence's, but the derivative of each masking step is replaced (BPDA;
+``python -m tests.defences.truth [NAME …]`` prints what `table.KNOWN` holds. Each defense is searched through a version
+that is opened by hand: its forward pass is the defense's, but the derivative of each masking step is replaced (BPDA;
 Athalye, Carlini, Wagner 2018, section 4.1), and random steps are averaged over (EOT; section 4.2). The searches are
-targeted and untargeted ascent on the difference of two logits, written here, then apgd-t, and Square on the defence
-itself. On the undefended network it is AutoAttack too, and what it finds is tried on every defence. Samples
-count as broken by what the defence itself returns.
+targeted and untargeted ascent on the difference of two logits, written here, then apgd-t, and Square on the defense
+itself. On the undefended network it is AutoAttack too, and what it finds is tried on every defense. Samples
+count as broken by what the defense itself returns.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ QUERIES = 2000
 
 
 class Straight(zoo.Trained):
-    """The defence with its `images` differentiated as if they were unchanged."""
+    """The defense with its `images` differentiated as if they were unchanged."""
 
-    defence: zoo.Trained
+    defense: zoo.Trained
 
     def images(self, x: Tensor) -> Tensor:
-        return x + (self.defence.images(x) - x).detach()
+        return x + (self.defense.images(x) - x).detach()
 
     def features(self, x: Tensor) -> Tensor:
-        return self.defence.features(x)
+        return self.defense.features(x)
 
 
 class Averaged(Straight):
@@ -51,7 +51,7 @@ class Averaged(Straight):
 
     def images(self, x: Tensor) -> Tensor:
         mean = functional.avg_pool2d(functional.pad(x, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-        return mean + (self.defence.images(x) - mean).detach()
+        return mean + (self.defense.images(x) - mean).detach()
 
 
 class Steep(Straight):
@@ -59,7 +59,7 @@ class Steep(Straight):
 
     def images(self, x: Tensor) -> Tensor:
         soft = torch.sigmoid(8 * (x - 0.5))
-        return soft + (self.defence.images(x) - soft).detach()
+        return soft + (self.defense.images(x) - soft).detach()
 
 
 class SoftSign(Straight):
@@ -70,7 +70,7 @@ class SoftSign(Straight):
 
     def features(self, x: Tensor) -> Tensor:
         soft = torch.sigmoid(3 * (zoo.Trained.features(self, x) - 0.3))
-        return soft + (self.defence.features(x) - soft).detach()
+        return soft + (self.defense.features(x) - soft).detach()
 
 
 class AllFeatures(Straight):
@@ -81,14 +81,14 @@ class AllFeatures(Straight):
 
     def features(self, x: Tensor) -> Tensor:
         every = zoo.Trained.features(self, x)
-        return every + (self.defence.features(x) - every).detach()
+        return every + (self.defense.features(x) - every).detach()
 
 
 class Itself(Straight):
-    """The defence's own derivative."""
+    """The defense's own derivative."""
 
     def images(self, x: Tensor) -> Tensor:
-        return self.defence.images(x)
+        return self.defense.images(x)
 
 
 OPENED: dict[type[zoo.Trained], tuple[type[zoo.Trained], ...]] = {
@@ -107,22 +107,22 @@ OPENED: dict[type[zoo.Trained], tuple[type[zoo.Trained], ...]] = {
     zoo.RandomNoise: (Itself,),
     zoo.RandomShift: (Itself,),
 }
-"""Defence → its versions with another derivative. All others compute what the undefended network does."""
+"""Defense → its versions with another derivative. All others compute what the undefended network does."""
 
 OTHER_PREDICTIONS = (
     zoo.RoundedLogits, zoo.RoundedSoftmax, zoo.RoundedPixels, zoo.LookupPixels, zoo.BinaryPixels, zoo.SignFeatures,
     zoo.JpegPixels, zoo.MedianPixels, zoo.SmoothedPixels, zoo.SawtoothPixels, zoo.SparseFeatures,
 )  # fmt: skip
-"""Defences with predictions of their own: Square is tried on these as well."""
+"""Defenses with predictions of their own: Square is tried on these as well."""
 
 
-def opened(defence: type[zoo.Trained]) -> Iterator[tuple[str, zoo.Trained]]:
+def opened(defense: type[zoo.Trained]) -> Iterator[tuple[str, zoo.Trained]]:
     """Yield the networks to search on, by name."""
-    if defence in zoo.SOUND:
-        yield "itself", weighted(defence)
-    for version in OPENED.get(defence, ()):
+    if defense in zoo.SOUND:
+        yield "itself", weighted(defense)
+    for version in OPENED.get(defense, ()):
         model = weighted_as(version)
-        model.defence = weighted(defence)
+        model.defense = weighted(defense)
         yield version.__name__, model
 
 
@@ -186,17 +186,17 @@ def right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return model(x).argmax(dim=1) == y
 
 
-def robust(defence: type[zoo.Trained]) -> tuple[float, dict[str, float]]:
-    """Return the robust accuracy of a defence that is not random, and what was left after each kind of search."""
-    after, _ = _searched(defence)
+def robust(defense: type[zoo.Trained]) -> tuple[float, dict[str, float]]:
+    """Return the robust accuracy of a defense that is not random, and what was left after each kind of search."""
+    after, _ = _searched(defense)
     return list(after.values())[-1], after
 
 
 @cache
-def _searched(defence: type[zoo.Trained]) -> tuple[dict[str, float], Tensor]:
+def _searched(defense: type[zoo.Trained]) -> tuple[dict[str, float], Tensor]:
     """Return the accuracies after each kind of search, and the points that were found, one per sample."""
     x, y = digits("test", SAMPLES)
-    model, found = weighted(defence), x.clone()
+    model, found = weighted(defense), x.clone()
     left, after = right(model, x, y), dict[str, float]()
 
     def try_out(points: Tensor, rows: Tensor) -> None:
@@ -208,19 +208,19 @@ def _searched(defence: type[zoo.Trained]) -> tuple[dict[str, float], Tensor]:
     def rest() -> Tensor:
         return left.nonzero().squeeze(1)
 
-    if defence not in zoo.SOUND:
+    if defense not in zoo.SOUND:
         try_out(_searched(zoo.Trained)[1][left], rest())
         after["undefended"] = float(left.float().mean())
-    for name, bare in opened(defence):
+    for name, bare in opened(defense):
         for search in searches(1):
             rows = rest()
             for point in search(bare, x[rows], y[rows]):
                 try_out(point, rows)
         after[name] = float(left.float().mean())
         rows = rest()
-        try_out(native("autoattack" if defence in zoo.SOUND else "apgd-t", bare, x[rows], y[rows]), rows)
+        try_out(native("autoattack" if defense in zoo.SOUND else "apgd-t", bare, x[rows], y[rows]), rows)
         after[f"{name}, native"] = float(left.float().mean())
-    if defence in OTHER_PREDICTIONS:
+    if defense in OTHER_PREDICTIONS:
         rows = rest()
         try_out(native(f"square:queries={QUERIES}", model, x[rows], y[rows]), rows)
         after["square"] = float(left.float().mean())
@@ -233,14 +233,14 @@ def native(spec: str, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return attack.run(model, x, y, Classification(), classes=10, seeds=list(range(len(x))))
 
 
-def expected(defence: type[zoo.Trained]) -> tuple[float, dict[str, float]]:
-    """Return the expected robust accuracy of a random defence: each sample at the worst end point of its searches.
+def expected(defense: type[zoo.Trained]) -> tuple[float, dict[str, float]]:
+    """Return the expected robust accuracy of a random defense: each sample at the worst end point of its searches.
 
     The end point is chosen by other draws than it is judged by.
     """
     x, y = digits("test", SAMPLES)
-    model, best, worst = weighted(defence), torch.full((SAMPLES,), 2.0), x.clone()
-    for _, bare in opened(defence):
+    model, best, worst = weighted(defense), torch.full((SAMPLES,), 2.0), x.clone()
+    for _, bare in opened(defense):
         for search in searches(20):
             *_, end = search(bare, x, y)
             torch.manual_seed(1)
@@ -254,10 +254,10 @@ def expected(defence: type[zoo.Trained]) -> tuple[float, dict[str, float]]:
 
 def main(names: list[str]) -> None:
     """Print the truth of the networks named, or of all."""
-    for defence in (*zoo.SOUND, *zoo.DEFENCES):
-        if not names or defence.__name__ in names:
-            value, each = (expected if defence in zoo.RANDOM else robust)(defence)
-            sys.stdout.write(f"{defence.__name__:18} {value:.3f} {each}\n")
+    for defense in (*zoo.SOUND, *zoo.DEFENCES):
+        if not names or defense.__name__ in names:
+            value, each = (expected if defense in zoo.RANDOM else robust)(defense)
+            sys.stdout.write(f"{defense.__name__:18} {value:.3f} {each}\n")
             sys.stdout.flush()
 
 

@@ -1,10 +1,10 @@
-"""A small network for the embedded digits, and defences around it that hide its gradient from an attack.
+"""A small network for the embedded digits, and defenses around it that hide its gradient from an attack.
 
 Every class is called with ``num_classes=`` and has the parameters of `Trained`, so that one file of weights fits all::
 
     stein-bench evaluate tests/defences/zoo.py:Argmax --weights tests/defences/trained.safetensors --mean 0 --std 1
 
-Unless its docstring says otherwise a defence leaves (nearly) all predictions as they are: it is no more robust than the
+Unless its docstring says otherwise a defense leaves (nearly) all predictions as they are: it is no more robust than the
 undefended network. Inputs are expected in [0, 1].
 """
 
@@ -22,7 +22,7 @@ from torch.nn import functional
 class Trained(nn.Module):
     """The undefended network: two convolutions and a linear layer, 7,000 parameters.
 
-    A defence overrides one of the stages `images`, `features`, `outputs`, or the whole.
+    A defense overrides one of the stages `images`, `features`, `outputs`, or the whole.
     """
 
     def __init__(self, num_classes: int = 10) -> None:

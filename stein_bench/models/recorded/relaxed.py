@@ -52,7 +52,7 @@ class Relaxed(nn.Module):
         model: maps (n, C, …) in [0, 1] to outputs (n, K).
         reading: where the logits are read.
         bypass: whether the gradient skips all that the model does with its input while it keeps its shape and
-            resembles it (a defence that transforms the input): from the last such tensor straight to the input.
+            resembles it (a defense that transforms the input): from the last such tensor straight to the input.
     """
 
     def __init__(self, model: Forward, reading: Reading, *, bypass: bool = False) -> None:
