@@ -55,6 +55,7 @@ def test_a_sound_network_keeps_its_own_gradients() -> None:
     assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["pass"]
 
 
+@pytest.mark.slow
 def test_logits_behind_one_hot_outputs_are_attacked() -> None:
     report, info = evaluated("Argmax", QUICK)
     assert info.logits_before == "argmax"
@@ -69,11 +70,11 @@ def test_results_depend_on_neither_batch_size_nor_resuming(tmp_path: Path) -> No
     from stein_bench.evaluation.journal import journal_path
 
     output = str(tmp_path / "report.json")
-    whole, _ = evaluated("RoundedPixels", QUICK, samples=20, batch_size=20)
-    first, _ = evaluated("RoundedPixels", QUICK, samples=20, batch_size=8, output=output)
+    whole, _ = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=9)
+    first, _ = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=4, output=output)
     assert first.variants[0].outcomes == whole.variants[0].outcomes
     lines = journal_path(output).read_bytes()
-    again, info = evaluated("RoundedPixels", QUICK, samples=20, batch_size=8, output=output, resume=True)
+    again, info = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=4, output=output, resume=True)
     assert journal_path(output).read_bytes() == lines  # nothing was done again
     assert again.variants[0].outcomes == first.variants[0].outcomes
     assert first.variants[0].adaptive == [info]
@@ -88,6 +89,7 @@ def test_robust_accuracies_are_near_the_known_ones(network: type[zoo.Trained]) -
     assert 100 * found <= KNOWN[network.__name__] + APART
 
 
+@pytest.mark.slow
 def test_batch_statistics_and_other_norms() -> None:
     _, coupled = evaluated("Normalized", "adaptive:steps=4,queries=5", samples=20, stats=("batch",), batch_size=10)
     assert coupled.searches == []  # the batch stays whole: no sample ends in a search of its own
