@@ -70,11 +70,12 @@ def test_results_depend_on_neither_batch_size_nor_resuming(tmp_path: Path) -> No
     from stein_bench.evaluation.journal import journal_path
 
     output = str(tmp_path / "report.json")
-    whole, _ = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=9)
-    first, _ = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=4, output=output)
+    attack, few = "adaptive:steps=6,queries=10", {"samples": 9, "batch_size": 4, "output": output}
+    whole, _ = evaluated("RoundedPixels", attack, samples=9, batch_size=9)
+    first, _ = evaluated("RoundedPixels", attack, **few)
     assert first.variants[0].outcomes == whole.variants[0].outcomes
     lines = journal_path(output).read_bytes()
-    again, info = evaluated("RoundedPixels", "adaptive:steps=6,queries=10", samples=9, batch_size=4, output=output, resume=True)
+    again, info = evaluated("RoundedPixels", attack, **few, resume=True)
     assert journal_path(output).read_bytes() == lines  # nothing was done again
     assert again.variants[0].outcomes == first.variants[0].outcomes
     assert first.variants[0].adaptive == [info]

@@ -23,7 +23,13 @@ def step(layer, x):
     return y.detach(), x.grad
 
 
-@pytest.mark.parametrize("kind", KINDS)
+OFTEN = ("2d", "act2d")
+"""Kinds that are compiled in the default tests; the others differ in the number of dimensions alone."""
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 @pytest.mark.parametrize("mode", ["training", "batch", "running"])
 @pytest.mark.parametrize("estimator", ["sample", "stein", "james-stein"])
 def test_compiled_in_one_graph(kind, mode, estimator):
