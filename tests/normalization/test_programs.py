@@ -24,7 +24,7 @@ def step(layer, x):
 
 
 OFTEN = ("2d", "act2d")
-"""Kinds that are compiled in the default tests; the others differ in the number of dimensions alone."""
+"""Kinds that are compiled in the default tests; the slow ones compile all."""
 
 
 @pytest.mark.parametrize(
