@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -53,6 +53,16 @@ def probe_count(shape: Sequence[int], *, dense: bool) -> int:
     if dense:
         return DENSE_PROBES
     return min(PROBES, max(DENSE_PROBES, PROBED_VALUES // math.prod(shape)))
+
+
+def without_advice(checks: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Return the checks without the advice to do what was done already."""
+    return [
+        check.model_copy(
+            update={"message": check.message.replace(f": {ADVICE}, and ", ": ").replace(f": {ADVICE}", "")}
+        )
+        for check in checks
+    ]
 
 
 def share(flags: Bits) -> float:

@@ -15,8 +15,8 @@ from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.through import OWN, GradientSource, Strategy
 from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.evaluation.batches import Evaluated
-from stein_bench.evaluation.outcomes import Counted
-from stein_bench.evaluation.trial import Trial, Tried
+from stein_bench.evaluation.outcomes import Counted, out_of_memory
+from stein_bench.evaluation.trial import PROBES, Trial, Tried
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
 from stein_bench.models.recorded.relaxed import Reading, Relaxed, Surrogate, bypassed, read_logits, surrogates
@@ -39,13 +39,23 @@ def find_strategy(
         attack: the adaptive attack.
         own: the network that gradient attacks use, if that is not the evaluated model itself.
         progress: receives progress.
+
+    Raises:
+        RunError: memory ran out on a single sample, or under batch statistics.
     """
-    with (
-        phase(progress, f"looking for hidden gradients {evaluated.variant}", 5),
-        model_untouched(evaluated.model),
-        forked_rng(derive_seed(evaluated.setting.seed, "adaptive", attack.label)),
-    ):
-        return _found(Trial(evaluated, attack, progress), own)
+    count = PROBES
+    with phase(progress, f"looking for hidden gradients {evaluated.variant}", 5):
+        while True:
+            try:
+                with (
+                    model_untouched(evaluated.model),
+                    forked_rng(derive_seed(evaluated.setting.seed, "adaptive", attack.label)),
+                ):
+                    return _found(Trial(evaluated, attack, progress, count), own)
+            except torch.OutOfMemoryError as error:
+                if evaluated.batch_dependent or count == 1:
+                    raise out_of_memory(evaluated, attack.label) from error
+            count //= 2
 
 
 def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]:
@@ -80,7 +90,7 @@ def _tried(trial: Trial, own: nn.Module | None, reading: Reading | None) -> list
     Smoothed gradients take many passes: they are tried only where the best gradient does not predict the loss.
     """
     first, *further = _sources(trial, own, reading)
-    found = [trial.broken_by(first, trial.gradient_searches()) or Tried(first, np.zeros_like(trial.right))]
+    found = [trial.broken_by(first, trial.gradient_searches()) or Tried(first, np.zeros_like(trial.right), True)]
     for source in further:
         if not any(trial.same_gradient(source, one.source) for one in found):
             one = trial.broken_by(source, trial.gradient_searches())
@@ -93,13 +103,18 @@ def _tried(trial: Trial, own: nn.Module | None, reading: Reading | None) -> list
 
 
 def _best(tried: Sequence[Tried]) -> Tried:
-    """Return the source that breaks most samples, of equal ones the simplest."""
-    return max(tried, key=lambda one: int(one.broken.sum()))
+    """Return the source that breaks most samples, of equal ones the simplest that has a gradient."""
+    return max(tried, key=lambda one: (int(one.broken.sum()), not one.blind))
 
 
 def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, readable: bool) -> Strategy:
-    """Return the sources to use: one that no other clearly exceeds, then those that break what it does not."""
-    own, leader = tried[0], tried[0]
+    """Return the sources to use: one that no other clearly exceeds, then those that break what it does not.
+
+    A model without a gradient hides it if there is another source that has one, even within a budget so small that
+    short attacks break nothing.
+    """
+    own = tried[0]
+    leader = _best([one for one in tried if not one.blind] or [own]) if own.blind else own
     for one in tried:
         leader = one if trial.better(one, leader) else leader
     flat = not readable and trial.flat()

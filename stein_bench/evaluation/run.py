@@ -18,6 +18,7 @@ from stein_bench.config import DRAWS, RunConfig
 from stein_bench.data.samples import Samples
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
+from stein_bench.diagnostics.probe import without_advice
 from stein_bench.evaluation.adaptive import find_strategy, hidden_diagnostics
 from stein_bench.evaluation.adaptive_result import with_adaptive
 from stein_bench.evaluation.assemble import variant_result
@@ -266,6 +267,8 @@ def _run_variant(
         checks += hidden_diagnostics(variant.label, [info for _, info in found.values()])
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
     checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
+    if found:
+        checks = without_advice(checks)
     return result, [*checks, *batch_diagnostics(result)]
 
 

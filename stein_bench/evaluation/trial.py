@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -45,20 +46,21 @@ SHARE = 0.04
 
 @dataclass(frozen=True)
 class Tried:
-    """A source of gradients, and which of the probed samples it broke."""
+    """A source of gradients, which of the probed samples it broke, and whether most of them have no gradient there."""
 
     source: GradientSource
     broken: Bits
+    blind: bool = False
 
 
 class Trial:
-    """Tries sources of gradients on a few samples of one variant, for one attack."""
+    """Tries sources of gradients on at most `count` samples of one variant, for one attack."""
 
-    def __init__(self, evaluated: Evaluated, attack: Attack, progress: Progress) -> None:
+    def __init__(self, evaluated: Evaluated, attack: Attack, progress: Progress, count: int = PROBES) -> None:
         self.evaluated, self.attack, self.progress = evaluated, attack, progress
         setting = evaluated.setting
-        samples, most = setting.samples, setting.batch_size if evaluated.batch_dependent else PROBES
-        few = samples.unrelated(min(PROBES, most, len(samples)))
+        samples, most = setting.samples, setting.batch_size if evaluated.batch_dependent else count
+        few = samples.unrelated(min(count, most, len(samples)))
         inputs, labels = (part.to(setting.device) for part in samples.batch(few))
         self.binary = setting.task.name == "binary"
         self.model = TwoLogits(evaluated.model) if self.binary else evaluated.model
@@ -93,7 +95,7 @@ class Trial:
             self.failed[source.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
             return None
         self.progress.advance(1)
-        return Tried(source, broken & self.right)
+        return Tried(source, broken & self.right, self._blind(source))
 
     def _points(self, search: Search[Any]) -> Tensor:
         if self.call.batch_dependent:
@@ -124,6 +126,15 @@ class Trial:
             if not float(alike.min()) > SAME:
                 return False
         return True
+
+    def _blind(self, source: GradientSource) -> bool:
+        """Return whether the margin of most samples that are right has no gradient: zero, or not a number."""
+        gradient = self._gradient(source, untargeted_margin)
+        if gradient is None:
+            return True
+        size = gradient.flatten(1).norm(dim=1).cpu().numpy()
+        useful = np.isfinite(size) & (size > 0)
+        return 2 * int(useful[self.right].sum()) < int(self.right.sum())
 
     def _gradient(self, source: GradientSource, loss: Loss) -> Tensor | None:
         try:

@@ -39,9 +39,11 @@ def with_gradient_note(plan: Plan, network: nn.Module) -> Plan:
     blind = dict.fromkeys(attack.info.name for attack in plan.attacks if _follows_gradient(attack))
     if not blind:
         return plan
+    adaptive = any(attack.info.name in OWN_WAY for attack in plan.attacks)
+    advice = "; adaptive" if adaptive else ": run with --adaptive, which"
     note = (
-        f"{told}. A robust accuracy under {', '.join(blind)} is no evidence of robustness: run with --adaptive, which "
-        "replaces what hides the gradient"
+        f"{told}. A robust accuracy under {', '.join(blind)} is no evidence of robustness{advice} replaces what hides "
+        "the gradient"
     )
     return replace(plan, notes=(*plan.notes, note))
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
+from stein_bench.attacks.through import Strategy
+from stein_bench.evaluation import adaptive, trial
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.evaluation.trial import FEWEST, Trial
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.report.document import Report
 from stein_bench.report.results import AdaptiveInfo
@@ -21,7 +26,7 @@ APART = 5.0
 
 def evaluated(name: str, *attacks: str, samples: int = 30, **options: object) -> tuple[Report, AdaptiveInfo]:
     report = run_evaluation(config(name, *attacks, samples=samples, **options))
-    (info,) = report.variants[0].adaptive or ()
+    (info,) = list(report.variants[0].adaptive or [])
     return report, info
 
 
@@ -46,6 +51,32 @@ def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what
     assert "the model hides its gradients" in last
     assert f"without it this battery would have claimed {100 * info.others:.1f} %" in last
     assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["fail"]
+
+
+def test_a_model_without_a_gradient_hides_it_within_a_budget_too_small_to_break_anything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trial, "STEPS", 3)
+    monkeypatch.setattr(trial, "QUERIES", 5)
+    report, info = evaluated("RoundedPixels", "adaptive:steps=5,queries=5,eps=0.01", samples=10)
+    assert max(one.broken for one in info.tried) < FEWEST  # or it would be no such budget
+    assert info.hidden
+    assert info.used[0] == "straight-through gradients"
+    assert not any("run with --adaptive" in check.message for check in report.diagnostics)
+
+
+def test_fewer_samples_are_tried_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = adaptive._found
+
+    def limited(tried: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]:
+        if len(tried.batch.seeds) > 6:
+            raise torch.OutOfMemoryError
+        return found(tried, own)
+
+    monkeypatch.setattr(adaptive, "_found", limited)
+    _, info = evaluated("RoundedPixels", "adaptive:steps=5,queries=5", samples=10)
+    assert 0 < info.probed <= 4
+    assert info.hidden
 
 
 def test_a_sound_network_keeps_its_own_gradients() -> None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
 from stein_bench.models.recorded.relaxed import Reading, Relaxed, bypassed, read_logits, surrogates
+from stein_bench.models.recorded.tape import record
 from stein_bench.models.smoothed import Smoothed
 
 
@@ -236,3 +237,44 @@ def test_a_clamp_has_a_gradient_at_its_limits_and_none_beyond(clamp: Callable[[T
     found = gradient(Relaxed(network, Reading()), x).flatten(1)
     assert torch.allclose(found[0], network.linear.weight[0])
     assert bool((found[1] == 0).all())
+
+
+def test_a_class_that_is_looked_up_in_a_table_has_the_gradient_of_a_softmax() -> None:
+    torch.manual_seed(0)
+    scores, table = nn.Linear(6, 4), torch.randn(4, 3)
+
+    def model(x: Tensor) -> Tensor:
+        found: Tensor = F.one_hot(scores(x.flatten(1)).argmax(dim=1), 4).float() @ table
+        return found
+
+    inputs = torch.rand(5, 1, 2, 3)
+
+    def gradient(points: Tensor) -> Tensor:
+        points = points.clone().requires_grad_(True)
+        return torch.autograd.grad(Relaxed(model, Reading())(points).square().sum(), points)[0]
+
+    together, apart = gradient(inputs), torch.cat([gradient(one[None]) for one in inputs])
+    assert float(together.flatten(1).norm(dim=1).min()) > 0
+    torch.testing.assert_close(together, apart)
+
+
+def test_what_counts_as_a_transformed_input_does_not_depend_on_the_batch() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(12, 4)
+
+    def model(x: Tensor) -> Tensor:
+        found: Tensor = layer(torch.round(2 * x).flatten(1))
+        return found
+
+    inputs = torch.rand(6, 1, 3, 4)
+    inputs[0] = 0.3 + 0.01 * inputs[0]  # rounded, it resembles nothing
+    reading = read_logits(model, inputs)
+
+    def gradient(points: Tensor) -> Tensor:
+        points = points.clone().requires_grad_(True)
+        return torch.autograd.grad(Relaxed(model, reading, bypass=True)(points)[:, 0].sum(), points)[0]
+
+    skipping = Relaxed(model, reading, bypass=True)
+    assert reading.transformed is not None
+    assert skipping._skipped(record(model, inputs)[0]) == skipping._skipped(record(model, inputs[:1])[0])
+    torch.testing.assert_close(gradient(inputs)[:1], gradient(inputs[:1]))

@@ -14,7 +14,10 @@ from stein_bench.models.recorded.tape import Entry, Forward, Site, Tape, correla
 
 AGREEING = 0.9
 """Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""
-SCALING = ("view", "reshape", "add", "sub", "mul", "div", "clone", "detach", "alias", "to_copy", "slice", "select")
+SCALING = (
+    "view", "reshape", "add", "sub", "mul", "div", "clone", "detach", "alias", "to_copy", "slice", "select",
+    "empty_like", "zeros_like", "ones_like", "full_like",
+)  # fmt: skip
 """Operations that are no transformation of the input by themselves."""
 TRANSFORMED = 0.7
 """Least correlation with the input at which a tensor of its shape counts as a transformed input."""
@@ -28,11 +31,14 @@ class Reading:
         back: number of tensors of the outputs' shape that come after them; None for the outputs themselves.
         temperature: they are divided by it.
         operation: what the model does with them first, such as ``softmax``; ``""`` if they are the outputs.
+        transformed: number of tensors of the inputs' shape that come after the last that is a transformed input; None
+            if there is none. As for the logits it is fixed once, so that no gradient depends on the batch.
     """
 
     back: int | None = None
     temperature: float = 1.0
     operation: str = ""
+    transformed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,16 @@ class Relaxed(nn.Module):
             return outputs.float() / self.reading.temperature
         if not (torch.is_grad_enabled() and inputs.requires_grad):
             return tape.tensors[index].reshape(outputs.shape).float() / self.reading.temperature
-        replay = Replay(tape, transformation(tape) if self.bypass else None)
+        replay = Replay(tape, self._skipped(tape) if self.bypass else None)
         replay.run(inputs)
         _count_replay(self.model, len(inputs))
         return replay.value(index).reshape(outputs.shape).float() / self.reading.temperature
+
+    def _skipped(self, tape: Tape) -> dict[int, int]:
+        found = image_tensors(tape)
+        if self.reading.transformed is None or self.reading.transformed >= len(found):
+            return {}
+        return {found[-1 - self.reading.transformed]: 0}
 
     def _index(self, tape: Tape, outputs: Tensor) -> int | None:
         found = score_tensors(tape, outputs)
@@ -89,15 +101,21 @@ def _count_replay(model: Forward, samples: int) -> None:
             return
 
 
-def transformation(tape: Tape) -> dict[int, int]:
-    """Return the last tensor that is a transformed input, mapped to the input; empty if there is none but the input."""
-    inputs = tape.tensors[0]
-    for index in range(len(tape.tensors) - 1, 0, -1):
-        tensor = tape.tensors[index]
-        alike = tensor.shape == inputs.shape and tensor.is_floating_point()
-        if alike and correlation(inputs, tensor) >= TRANSFORMED:
-            return {index: 0}
-    return {}
+def transformation(tape: Tape) -> int | None:
+    """Return the last of the `image_tensors` that is a transformed input, as the number of those after it, or None."""
+    for number, index in enumerate(reversed(image_tensors(tape))):
+        if correlation(tape.tensors[0], tape.tensors[index]) >= TRANSFORMED:
+            return number
+    return None
+
+
+def image_tensors(tape: Tape) -> list[int]:
+    """Return the floating-point tensors on the tape that have the shape of the inputs, in order, but for those."""
+    return [
+        index
+        for index, tensor in enumerate(tape.tensors)
+        if index > 0 and tensor.shape == tape.tensors[0].shape and tensor.is_floating_point()
+    ]
 
 
 def score_tensors(tape: Tape, outputs: Tensor) -> list[int]:
@@ -118,14 +136,16 @@ def read_logits(model: Forward, inputs: Tensor) -> Reading:
     """
     tape, outputs = record(model, inputs)
     found = score_tensors(tape, outputs)
-    predicted = outputs.argmax(dim=1)
+    predicted, transformed = outputs.argmax(dim=1), transformation(tape)
     for number, index in enumerate(found):
         scores = tape.tensors[index].reshape(outputs.shape)
         if float((scores.argmax(dim=1) == predicted).float().mean()) >= AGREEING:
             own = index == tape.place(outputs)
             follower = next((entry.name for entry in tape.entries if index in entry.inputs()), "")
-            return Reading(len(found) - 1 - number, _temperature(scores), "" if own else follower.strip("_"))
-    return Reading(None, _temperature(outputs))
+            return Reading(
+                len(found) - 1 - number, _temperature(scores), "" if own else follower.strip("_"), transformed
+            )
+    return Reading(None, _temperature(outputs), transformed=transformed)
 
 
 def _temperature(scores: Tensor) -> float:
@@ -152,7 +172,8 @@ def surrogates(model: Forward, inputs: Tensor) -> list[Surrogate]:
 def bypassed(model: Forward, inputs: Tensor) -> list[Surrogate]:
     """Return what the transformation of the input consists of (`transformation`), but for scaling and shifting."""
     tape, _ = record(model, inputs, _Everything())
-    found: set[int] = set(transformation(tape))
+    last = transformation(tape)
+    found = set() if last is None else {image_tensors(tape)[-1 - last]}
     entries = []
     for entry in reversed(tape.entries):
         if any(ref.index in found for ref in refs(entry.results)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stein_bench.models.recorded.rules import CLAMPS, ORDERS, SAME, STEPS, line, soft_sign, soft_step, through
+from stein_bench.models.recorded.rules import CLAMPS, ORDERS, SAME, STEPS, line, scale, soft_sign, soft_step, through
 from stein_bench.models.recorded.tape import ALIKE, Entry, Ref, Tape, correlation, is_random
 
 
@@ -110,6 +110,9 @@ class Replay:
             if first is not None and axis is not None:
                 self._argmax_of[index] = first, int(axis)
             return None
+        if name in _SAME_INDEX and entry.inputs() and entry.inputs()[0] in self._argmax_of:
+            self._argmax_of[index] = self._argmax_of[entry.inputs()[0]]
+            return None
         if name in ("scatter", "eq"):
             return self._one_hot(entry, operands, result)
         if name == "where" and len(operands) == 3:
@@ -169,7 +172,7 @@ class Replay:
             if index in self._argmax_of:
                 source, axis = self._argmax_of[index]
                 if source.shape == result.shape and axis is not None:
-                    return torch.softmax(source / source.detach().std().clamp_min(1e-6), dim=axis)
+                    return torch.softmax(source / scale(source), dim=axis)
         if entry.name != "eq" or len(operands) < 2 or not all(isinstance(found, Tensor) for found in operands[:2]):
             return None
         first, second = operands[:2]
@@ -233,6 +236,10 @@ _WORTH_NAMING = {
     *SAME, *STEPS, *ORDERS, "eq", "argmax", "bucketize", "searchsorted", "floor_divide", "_to_copy", "index",
     "embedding", "gather", "scatter", "take", "where",
 }  # fmt: skip
+
+
+_SAME_INDEX = ("unsqueeze", "squeeze", "view", "clone", "_to_copy", "alias")
+"""Functions that leave the numbers that an argmax returned as they are."""
 
 
 def _is_leaf(found: Any) -> bool:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import percent
-from stein_bench.report.results import AdaptiveInfo, SurrogateInfo
+from stein_bench.report.results import AdaptiveInfo, SearchInfo, SurrogateInfo
+
+WITHOUT_GRADIENTS = ("square", "rays", "hopskipjump")
+"""Searches that use scores or decisions alone."""
 
 
 def adaptive_notes(report: Report) -> Iterator[str]:
@@ -29,7 +32,7 @@ def _notes(lead: str, info: AdaptiveInfo) -> Iterator[str]:
             yield f"{lead}: the model returns other outputs for the same input when gradients are wanted"
         if info.logits_before:
             yield f"{lead}: logits were read before {info.logits_before}"
-        yield f"{lead}: gradients from {', '.join(info.used)}"
+        yield f"{lead}: uses {', '.join(info.used)}"
     for name, why in (info.failed or {}).items():
         yield f"{lead}: {name}: not possible on this model ({why})"
     yield f"{lead}: {_verdict(info)}"
@@ -43,12 +46,16 @@ def _verdict(info: AdaptiveInfo) -> str:
         return f"{found}; robust accuracy {percent(info.robust_accuracy)} %"
     if info.others <= info.together:
         return f"{found}; the worst case is {percent(info.together)} % with it and without it"
-    parts = [f"{one.search} on {one.source} {100 * one.lowered:.1f}" for one in info.searches if one.lowered]
+    parts = [f"{_search(one)} {100 * one.lowered:.1f}" for one in info.searches if one.lowered]
     by = f" ({', '.join(parts)} points)" if parts else ""
     return (
         f"{found}; the worst case is {percent(info.together)} %, {100 * (info.others - info.together):.1f} points lower"
         f"{by}; without it this battery would have claimed {percent(info.others)} %"
     )
+
+
+def _search(one: SearchInfo) -> str:
+    return one.search if one.search in WITHOUT_GRADIENTS else f"{one.search} on {one.source}"
 
 
 def _place(one: SurrogateInfo) -> str:
