@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from stein_bench.attacks.adaptive_choice import with_adaptive_attacks
 from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.models.randomness import is_random
@@ -44,6 +45,8 @@ def with_battery_for_random(plan: Plan, network: nn.Module) -> Plan:
         specs = tuple(spec for spec in specs if not spec.startswith("apgd-dlr"))
         notes.append("battery random: without apgd-dlr, which needs at least 3 classes")
     attacks = resolve_attacks(config.attack, config.eps, battery=specs, norm=config.norm)
+    if config.adaptive:
+        attacks = with_adaptive_attacks(attacks)
     return replace(plan, attacks=attacks, notes=(*plan.notes, *notes))
 
 

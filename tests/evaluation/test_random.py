@@ -331,7 +331,7 @@ def test_models_that_are_not_random_have_no_draws_and_hear_that_the_options_are_
         ("quiet", "standard", ["autoattack"], []),
         ("quiet", "random", ["apgd-ce", "square"], ["without apgd-dlr"]),
         ("three", "random", ["apgd-ce", "apgd-dlr", "square"], []),
-        ("three", "full", ["fgsm", "mifgsm", "pgd", "apgd-ce", "autoattack"], []),
+        ("three", "full", ["fgsm", "mifgsm", "pgd", "apgd-ce", "autoattack", "adaptive"], []),
     ],
 )
 def test_the_standard_battery_of_a_random_model_is_the_one_for_random_models(
@@ -348,6 +348,16 @@ def test_the_standard_battery_of_a_random_model_is_the_one_for_random_models(
     assert [part in note for part, note in zip(notes, added, strict=True)] == [True] * len(notes)
     if "square" in attacks:
         assert {attack.params["eot"] for attack in changed.attacks} == {20}
+
+
+@pytest.mark.parametrize("battery", ["standard", "random"])
+def test_the_battery_for_random_models_keeps_the_adaptive_attack(folder: Path, battery: str) -> None:
+    config = make_config(
+        {"model": f"{folder / 'nets.py'}:three", "data": f"npz:{folder / 'test.npz'}", "weights": "none",
+         "mean": "0,0,0", "std": "1,1,1", "battery": battery, "adaptive": True}
+    )  # fmt: skip
+    changed = with_battery_for_random(*with_untrained(prepare(config)))
+    assert [attack.name for attack in changed.attacks] == ["apgd-ce", "apgd-dlr", "square", "adaptive"]
 
 
 def test_under_batch_statistics_each_verdict_stays_that_of_a_single_draw(tmp_path: Path, folder: Path) -> None:
