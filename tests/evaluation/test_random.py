@@ -350,6 +350,16 @@ def test_the_standard_battery_of_a_random_model_is_the_one_for_random_models(
         assert {attack.params["eot"] for attack in changed.attacks} == {20}
 
 
+@pytest.mark.parametrize("battery", ["standard", "random"])
+def test_the_battery_for_random_models_keeps_the_adaptive_attack(folder: Path, battery: str) -> None:
+    config = make_config(
+        {"model": f"{folder / 'nets.py'}:three", "data": f"npz:{folder / 'test.npz'}", "weights": "none",
+         "mean": "0,0,0", "std": "1,1,1", "battery": battery, "adaptive": True}
+    )  # fmt: skip
+    changed = with_battery_for_random(*with_untrained(prepare(config)))
+    assert [attack.name for attack in changed.attacks] == ["apgd-ce", "apgd-dlr", "square", "adaptive"]
+
+
 def test_under_batch_statistics_each_verdict_stays_that_of_a_single_draw(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "dropped.py").write_text(
         "from torch import nn\n\n\nclass Dropped(nn.Dropout):\n"
