@@ -29,6 +29,13 @@ from stein_bench.seeds import derive_seed
 BYPASS = "gradients past the input transformation"
 
 
+NAMES = {
+    "to_copy": "cast", "index": "indexing", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==",
+    "floor_divide": "//", "mul": "scaling", "div": "scaling", "add": "shift", "sub": "shift", "amax": "maximum",
+}  # fmt: skip
+"""Operations of torch under the names that people write; all others are called as they are."""
+
+
 def find_strategy(
     evaluated: Evaluated, attack: Attack, own: nn.Module | None, progress: Progress
 ) -> tuple[Strategy, AdaptiveInfo]:
@@ -74,7 +81,7 @@ def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]
         failed=trial.failed or None,
         used=[source.name for source in strategy.sources],
         differs_with_gradients=_differs(trial),
-        logits_before=reading.operation if reading is not None else "",
+        logits_before=NAMES.get(reading.operation, reading.operation) if reading is not None else "",
         replaced=[_described(one) for one in dict.fromkeys([*replaced, *_bypassed(trial, strategy)])],
         searches=[
             SearchInfo(search=stage.search, source=stage.source, broken=0)
@@ -90,31 +97,34 @@ def _tried(trial: Trial, own: nn.Module | None, reading: Reading | None) -> list
     Smoothed gradients take many passes: they are tried only where the best gradient does not predict the loss.
     """
     first, *further = _sources(trial, own, reading)
-    found = [trial.broken_by(first, trial.gradient_searches()) or Tried(first, np.zeros_like(trial.right), True)]
+    found = [trial.broken_by(first, trial.gradient_searches()) or Tried(first, np.zeros_like(trial.right), blind=True)]
     for source in further:
         if not any(trial.same_gradient(source, one.source) for one in found):
             one = trial.broken_by(source, trial.gradient_searches())
             found += [] if one is None else [one]
     best = _best(found)
-    if trial.misled(best):
+    if not best.useful:
         smoothed = trial.broken_by(_smoothed(trial, best.source), trial.gradient_searches())
         found += [] if smoothed is None else [smoothed]
     return found
 
 
 def _best(tried: Sequence[Tried]) -> Tried:
-    """Return the source that breaks most samples, of equal ones the simplest that has a gradient."""
-    return max(tried, key=lambda one: (int(one.broken.sum()), not one.blind))
+    """Return the source that breaks most samples, of equal ones the simplest whose gradient is useful."""
+    return max(tried, key=lambda one: (int(one.broken.sum()), one.useful, not one.blind))
 
 
 def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, readable: bool) -> Strategy:
     """Return the sources to use: one that no other clearly exceeds, then those that break what it does not.
 
-    A model without a gradient hides it if there is another source that has one, even within a budget so small that
-    short attacks break nothing.
+    A model without a useful gradient hides it if another source has one, even within a budget so small that short
+    attacks break nothing.
     """
     own = tried[0]
-    leader = _best([one for one in tried if not one.blind] or [own]) if own.blind else own
+    useful = [one for one in tried if one.useful] or [one for one in tried if not one.blind]
+    leader = own if own.useful or not useful else _best(useful)
+    if own.broken.sum() > leader.broken.sum():
+        leader = own
     for one in tried:
         leader = one if trial.better(one, leader) else leader
     flat = not readable and trial.flat()
@@ -129,7 +139,9 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
 
 def _described(one: Surrogate) -> SurrogateInfo:
     file = None if one.site is None else one.site.file.rsplit("/", 1)[-1]
-    return SurrogateInfo(operation=one.operation, file=file, line=None if one.site is None else one.site.line)
+    return SurrogateInfo(
+        operation=NAMES.get(one.operation, one.operation), file=file, line=None if one.site is None else one.site.line
+    )
 
 
 def _bypassed(trial: Trial, strategy: Strategy) -> list[Surrogate]:

@@ -46,11 +46,24 @@ SHARE = 0.04
 
 @dataclass(frozen=True)
 class Tried:
-    """A source of gradients, which of the probed samples it broke, and whether most of them have no gradient there."""
+    """A source of gradients, as tried on the probed samples.
+
+    Attributes:
+        source: where the gradients come from.
+        broken: which samples it broke.
+        blind: whether most of them have no gradient.
+        misled: whether the gradient does not predict how the loss changes at the samples that it did not break.
+    """
 
     source: GradientSource
     broken: Bits
     blind: bool = False
+    misled: bool = False
+
+    @property
+    def useful(self) -> bool:
+        """Whether there is a gradient, and it predicts the loss."""
+        return not (self.blind or self.misled)
 
 
 class Trial:
@@ -95,7 +108,9 @@ class Trial:
             self.failed[source.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
             return None
         self.progress.advance(1)
-        return Tried(source, broken & self.right, self._blind(source))
+        found = Tried(source, broken & self.right, self._blind(source))
+        # What a single draw of a random model does to the loss, no gradient predicts.
+        return found if self.evaluated.random else replace(found, misled=self._misled(found))
 
     def _points(self, search: Search[Any]) -> Tensor:
         if self.call.batch_dependent:
@@ -148,7 +163,7 @@ class Trial:
             return None
         return gradient.double()
 
-    def misled(self, one: Tried) -> bool:
+    def _misled(self, one: Tried) -> bool:
         """Return whether the gradient of a source does not predict the loss at the samples that it did not break."""
         left = torch.from_numpy(self.right & ~one.broken).to(self.batch.inputs.device)
         if not bool(left.any()):

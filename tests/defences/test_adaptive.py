@@ -128,3 +128,10 @@ def test_batch_statistics_and_other_norms() -> None:
     assert coupled.robust_accuracy is not None
     _, sparse = evaluated("RoundedPixels", "adaptive:norm=L1,steps=10,queries=10", samples=20, eps=(200.0,))
     assert sparse.hidden
+
+
+@pytest.mark.parametrize("network", ["SawtoothPixels", "NegatedGradients"])
+def test_a_gradient_that_misleads_is_noticed_where_no_attack_breaks_much(network: str) -> None:
+    _, info = evaluated(network, "adaptive:steps=4,queries=5", samples=12, eps=(0.02,))
+    assert info.hidden
+    assert info.used[0] != "its own gradients"

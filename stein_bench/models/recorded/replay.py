@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
 from stein_bench.models.recorded.rules import CLAMPS, ORDERS, SAME, STEPS, line, scale, soft_sign, soft_step, through
-from stein_bench.models.recorded.tape import ALIKE, Entry, Ref, Tape, correlation, is_random
+from stein_bench.models.recorded.tape import Entry, Ref, Tape, alike, correlation, is_random
 
 
 class Replay:
@@ -150,7 +150,7 @@ class Replay:
             return None
         for index in sorted(self._behind(entry), reverse=True):
             other = self.value(index)
-            if other.requires_grad and other.shape == result.shape and abs(correlation(other, result)) >= ALIKE:
+            if other.requires_grad and other.shape == result.shape and abs(correlation(other, result)) >= alike(result):
                 return line(other, result)
         return None
 

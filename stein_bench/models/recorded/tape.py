@@ -8,6 +8,7 @@ gradients (`rules`).
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
@@ -19,8 +20,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-ALIKE = 0.5
-"""Least correlation of a tensor with an earlier one for it to count as a processed copy of that."""
+ALIKE = 0.2
+"""Least correlation of a tensor with an earlier one for it to count as a processed copy of that. Noise has less: four
+standard deviations of the correlation of n independent values are 4/√n, which is the limit for few values."""
 FEWEST_VALUES = 8
 """Fewest values per batch at which a correlation means anything."""
 
@@ -218,10 +220,15 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for index in range(len(self.tensors) - 1, -1, -1):
             other = self.tensors[index]
             if other.shape == tensor.shape and other.is_floating_point() and other.device == tensor.device:
-                if correlation(other, tensor) >= ALIKE:
+                if correlation(other, tensor) >= alike(tensor):
                     place = self._add(tensor)
                     self.entries.append(Entry(None, (Ref(index),), {}, Ref(place), [tensor.clone()], calling_site()))
                 return
+
+
+def alike(tensor: Tensor) -> float:
+    """Return the least correlation with which another tensor of its shape is a processed copy of it."""
+    return max(ALIKE, 4 / math.sqrt(max(tensor.numel(), 1)))
 
 
 def correlation(first: Tensor, second: Tensor) -> float:
