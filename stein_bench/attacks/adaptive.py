@@ -13,9 +13,10 @@ from torch import Tensor
 
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
+from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, CleanStart
 from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.hopskipjump import HopSkipJump
-from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.losses import MOST_TARGETS, probability_margin, targeted_dlr, targeted_margin, task_loss
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
@@ -27,8 +28,6 @@ SHORT_QUERIES = 1000
 """Queries of Square where the model's own gradients are the best."""
 DRAWS = 10
 """Draws of a random model over which a gradient is averaged."""
-FIRST_SHARE = 0.8
-"""Square's p in AutoAttack (Croce and Hein 2020, section 6)."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +48,16 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
         found.append((Stage(name, source.name), through(search, source, call.model, call.task)))
 
     steps, eot = call.whole("steps"), DRAWS if call.random else 1
-    loss, aimed = _losses(call)
-    add("apgd-ce", best, auto_pgd(call, task_loss(call.task), steps, eot=eot))
-    add("apgd-dlr", best, auto_pgd(call, loss, steps, eot=eot))
+    half, quarter = max(steps // 2, 1), max(steps // 4, 1)
+    add("pma", best, auto_pgd(call, probability_margin, steps, start=CleanStart(), eot=eot))
+    add("apgd-ce", best, auto_pgd(call, task_loss(call.task), half, eot=eot))
     for source in others:
-        add("apgd-dlr", source, auto_pgd(call, loss, steps, eot=eot))
+        add("pma", source, auto_pgd(call, probability_margin, steps, start=CleanStart(), eot=eot))
     if not call.random:  # there every attempt is made on every sample, with all its draws
-        targets, half = call.target_count(MOST_TARGETS), max(steps // 2, 1)
-        add("apgd-t", best, auto_pgd(call, aimed, half, attempts=targets, targeted=True, eot=eot))
+        targets = call.target_count(MOST_TARGETS)
+        ratio = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin
+        add("mm", best, auto_pgd(call, targeted_margin, quarter, attempts=targets, targeted=True))
+        add("apgd-t", best, auto_pgd(call, ratio, half, attempts=targets, targeted=True))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
     # Logits that are read before a softmax, say, tell more than the outputs.
     scores = OWN if best.exact else best
@@ -71,11 +72,6 @@ def _decisions(call: Call, queries: int) -> Search[Any]:
     if call.norm == "Linf":
         return RayS(call.task, call.eps, queries)
     return HopSkipJump(call.task, "L2", call.eps, queries)
-
-
-def _losses(call: Call) -> tuple[Loss, Loss]:
-    """Return an untargeted and a targeted loss that do not depend on the scale of the logits."""
-    return dlr if call.classes >= 3 else untargeted_margin, targeted_dlr if call.classes >= 4 else targeted_margin
 
 
 def untargeted_margin(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:

@@ -7,14 +7,22 @@ import math
 from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.losses import Loss
+from stein_bench.attacks.search import Start
 from stein_bench.attacks.sparse import ONE_BALL, SHRINKING, SparseAPGD
 from stein_bench.attacks.starts import RandomStarts
 
 
 def auto_pgd(
-    call: Call, loss: Loss, steps: int, *, attempts: int = 1, targeted: bool = False, eot: int = 1
+    call: Call,
+    loss: Loss,
+    steps: int,
+    *,
+    start: Start | None = None,
+    attempts: int = 1,
+    targeted: bool = False,
+    eot: int = 1,
 ) -> APGD | SparseAPGD:
-    """Return auto-PGD on that loss from random starts.
+    """Return auto-PGD on that loss.
 
     In L1 its starts are Gaussian: projected onto the first ball they are sparse. Dense tasks take the best point of all
     that were evaluated, so that there all must lie within eps.
@@ -23,6 +31,7 @@ def auto_pgd(
         call: model, task and budget.
         loss: the loss to maximize.
         steps: number of moves of an attempt.
+        start: perturbations to start from, by default random ones; has no effect in L1.
         attempts: number of attempts, over all starts and targets.
         targeted: whether the loss has target classes, see `APGD`.
         eot: draws of a random model over which gradients are averaged.
@@ -34,6 +43,6 @@ def auto_pgd(
             radii=ONE_BALL if call.task.name == "segmentation" else SHRINKING, eot=eot,
         )  # fmt: skip
     return APGD(
-        call.task, loss, call.norm, call.eps, steps, call.starts(),
+        call.task, loss, call.norm, call.eps, steps, start or call.starts(),
         targeted=targeted, attempts=attempts, batch_dependent=call.batch_dependent, eot=eot,
     )  # fmt: skip

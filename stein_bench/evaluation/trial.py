@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stein_bench.attacks.adaptive import FIRST_SHARE, untargeted_margin
+from stein_bench.attacks.adaptive import untargeted_margin
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
+from stein_bench.attacks.ensembles import FIRST_SHARE
 from stein_bench.attacks.losses import Loss, loss_gradient, task_loss
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.refill import refill
