@@ -130,7 +130,7 @@ def test_batch_statistics_and_other_norms() -> None:
     assert sparse.hidden
 
 
-@pytest.mark.parametrize("network", ["SawtoothPixels", "NegatedGradients"])
+@pytest.mark.parametrize("network", ["SawtoothPixels", pytest.param("NegatedGradients", marks=pytest.mark.slow)])
 def test_a_gradient_that_misleads_is_noticed_where_no_attack_breaks_much(network: str) -> None:
     _, info = evaluated(network, "adaptive:steps=4,queries=5", samples=12, eps=(0.02,))
     assert info.hidden

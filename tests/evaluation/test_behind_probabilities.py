@@ -120,7 +120,7 @@ def test_an_ordinary_softmax_is_attacked_exactly_as_its_logits(networks):
     [
         {"stats": ("batch",), "batch_size": 15},
         {"attack_precision": "bf16"},
-        {"precision": "bf16"},
+        pytest.param({"precision": "bf16"}, marks=pytest.mark.slow),
         {"attack": ("torchattacks.PGD:eps=25/255",)},
         {"bn": ("sample", "stein")},
     ],

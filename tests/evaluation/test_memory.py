@@ -96,7 +96,7 @@ def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_ex
     assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
 
 
-@pytest.mark.parametrize("refill", [False, True])
+@pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_model_that_draws_random_numbers_gives_the_same_report_for_the_same_seed(
     tmp_path: Path, data: str, refill: bool
 ) -> None:

@@ -24,16 +24,19 @@ from tests.imitation.compare import assert_complete, assert_same, evaluate, eval
 from tests.imitation.problems import write_problem, write_street, write_volumes
 
 NATIVE_SPECS = (
-    "fgsm", "pgd", "pgd:restarts=2,steps=3", "mifgsm", "apgd-ce:steps=10", "apgd-dlr:steps=5", "apgd-t:steps=5",
-    "fab-t:steps=5", "fab:steps=5", "square:queries=10", "autoattack:steps=3,queries=5", "pgd:norm=L2,eps=0.3,steps=5",
+    "fgsm", "pgd", "mifgsm", "apgd-ce:steps=5", "apgd-dlr:steps=5", "apgd-t:steps=5", "fab-t:steps=5", "fab:steps=5",
+    "square:queries=10", "autoattack:steps=3,queries=5", "nes:queries=14,samples=4", "spsa:queries=14,samples=4",
+    "rays:queries=20", "hopskipjump:queries=20", "pma:steps=3", "mm:steps=2",
+    "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5", "deepfool:steps=3,eps=0.3",
+    "ddn:steps=5,eps=0.3", "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "adaptive:steps=3,queries=5",
+    "pgd:norm=L2,eps=0.3,steps=5",
+)  # fmt: skip
+OTHER_NORMS = (
+    "pgd:restarts=2,steps=3",
     "mifgsm:norm=L2,eps=0.3,steps=5", "apgd-ce:steps=5,norm=L2,eps=0.3", "fab-t:steps=5,norm=L2,eps=0.3",
     "fab:steps=3,norm=L2,eps=0.3", "square:queries=10,norm=L2,eps=0.3", "pgd:norm=L1,eps=1,steps=5",
     "apgd-ce:steps=5,norm=L1,eps=1", "fab-t:steps=5,norm=L1,eps=1", "square:queries=10,norm=L1,eps=1",
-    "nes:queries=14,samples=4", "spsa:queries=14,samples=4", "rays:queries=20", "hopskipjump:queries=20",
-    "hopskipjump:queries=20,norm=L2,eps=0.3", "pma:steps=3", "mm:steps=2",
-    "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5",
-    "deepfool:steps=3,eps=0.3", "deepfool:norm=Linf,steps=3", "ddn:steps=5,eps=0.3",
-    "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "fmn:norm=L2,steps=5,eps=0.3", "adaptive:steps=3,queries=5",
+    "hopskipjump:queries=20,norm=L2,eps=0.3", "deepfool:norm=Linf,steps=3", "fmn:norm=L2,steps=5,eps=0.3",
 )  # fmt: skip
 QUICK = {**known.QUICK, "AutoAttack": "eps=0.5"}  # so much that all samples break at once
 """Parameters that make slow classes quick."""
@@ -60,6 +63,12 @@ def test_every_native_attack_and_every_noise(problem: dict[str, Any]) -> None:
     assert {attack.name for attack in variant.attacks} == {info.name for info in NATIVE} - {"segpgd"}
     assert {corruption.name for corruption in variant.corruptions} == {info.name for info in NOISE}
     assert len(set(shares(found))) > 2  # the problem is neither trivial nor hopeless
+
+
+@pytest.mark.slow
+def test_other_norms(problem: dict[str, Any]) -> None:
+    _, found = evaluate_on_both(**problem, attack=OTHER_NORMS, batch_size=5, workers=1)
+    assert len(set(shares(found))) > 2
 
 
 def test_every_class_of_torchattacks(problem: dict[str, Any]) -> None:

@@ -80,7 +80,9 @@ def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str
     assert not imitation_cuda.mixes
 
 
-@pytest.mark.parametrize("attack", ["pgd:steps=20", "autoattack:steps=6,queries=30"])
+@pytest.mark.parametrize(
+    "attack", ["pgd:steps=20", pytest.param("autoattack:steps=6,queries=30", marks=pytest.mark.slow)]
+)
 def test_a_refilled_run_takes_fewer_calls_on_the_same_samples(
     problem: dict[str, Any], attack: str, imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
