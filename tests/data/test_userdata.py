@@ -84,6 +84,7 @@ def test_the_order_is_that_of_the_data_set_and_ids_do_not_depend_on_the_limit(tm
     assert samples.first(2).ids == samples.ids[:2] == ("make/test/0000", "make/test/0001")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["Pillow images", "two tensors", "an argument `split`"])
 def test_the_clean_accuracy_is_that_of_plain_pytorch(tmp_path, form):
     assert clean_accuracy(code(tmp_path, FORMS[form]), tmp_path) == plain_accuracy(tmp_path)
@@ -332,6 +333,7 @@ def test_processes_read_the_same(tmp_path, what):
         assert torch.equal(expected[2], found[2])
 
 
+@pytest.mark.slow
 def test_a_whole_run_with_training(tmp_path):
     spec = code(tmp_path, "def make(split): return (inputs, labels) if split == 'test' else Own()")
     config = RunConfig(

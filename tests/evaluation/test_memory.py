@@ -65,6 +65,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     assert refused or limit[-1] >= 10**9
 
 
+@pytest.mark.slow
 def test_refilled_batches_change_no_verdict(model: str, data: str) -> None:
     reports = [run(model, data, attack=ATTACKS, refill=refill, batch_size=7) for refill in (False, True)]
     assert verdicts(reports[0]) == verdicts(reports[1])

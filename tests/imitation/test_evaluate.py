@@ -71,12 +71,14 @@ def test_other_norms(problem: dict[str, Any]) -> None:
     assert len(set(shares(found))) > 2
 
 
+@pytest.mark.slow
 def test_every_class_of_torchattacks(problem: dict[str, Any]) -> None:
     _, found = evaluate_on_both(**problem, attack=LIBRARY_SPECS)
     assert len(found.variants[0].attacks) == 36
     assert len(set(shares(found))) > 2
 
 
+@pytest.mark.slow
 def test_every_estimator_and_both_sources_of_statistics(problem: dict[str, Any]) -> None:
     """In two batches, with replays of those under batch statistics."""
     _, found = evaluate_on_both(

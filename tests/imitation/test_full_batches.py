@@ -70,6 +70,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str, Any], imitation_cuda: Device) -> None:
     expected = evaluate("cuda", **problem, attack=ATTACKS, batch_size=COUNT, refill=False)
     assert outcomes(expected) == outcomes(evaluate("cpu", **problem, attack=ATTACKS))
@@ -121,6 +122,7 @@ def test_random_starts_are_drawn_by_another_thread_and_are_the_same(
     assert torch.equal(mixed, real((3, 2, 2), [7, 5, 6], "Linf", 0.1, [0, 1, 0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refill", [False, True])
 def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
     problem: dict[str, Any], refill: bool, imitation_cuda: Device

@@ -50,6 +50,7 @@ def test_a_shrinking_batch_waits_no_more_often(bench: Bench, name: str) -> None:
     assert broken.total() <= kept.total(), broken - kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stats", STATS)
 @pytest.mark.parametrize("name", SIZED)
 def test_waits_do_not_grow_with_the_layers(bench: Bench, name: str, stats: str) -> None:
@@ -57,6 +58,7 @@ def test_waits_do_not_grow_with_the_layers(bench: Bench, name: str, stats: str) 
     assert few == many
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stats", STATS)
 @pytest.mark.parametrize("name", SIZED)
 def test_waits_do_not_grow_with_the_samples(bench: Bench, name: str, stats: str) -> None:

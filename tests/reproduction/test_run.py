@@ -106,6 +106,7 @@ def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: p
     assert reproduce(experiment_path).stderr.count(": found") == 4  # two trainings, two evaluations
 
 
+@pytest.mark.slow
 def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.run_training
 
