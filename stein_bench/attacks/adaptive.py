@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stein_bench.attacks.autopgd import auto_pgd
@@ -16,7 +15,14 @@ from stein_bench.attacks.call import Call
 from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, CleanStart
 from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.hopskipjump import HopSkipJump
-from stein_bench.attacks.losses import MOST_TARGETS, probability_margin, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.losses import (
+    MOST_TARGETS,
+    margin,
+    probability_margin,
+    targeted_dlr,
+    targeted_margin,
+    task_loss,
+)
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
@@ -76,5 +82,4 @@ def _decisions(call: Call, queries: int) -> Search[Any]:
 
 def untargeted_margin(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:
     """Return the largest other logit minus the label's, for any number of classes."""
-    own = logits.float().gather(1, labels[:, None]).squeeze(1)
-    return logits.float().scatter(1, labels[:, None], -torch.inf).amax(dim=1) - own
+    return -margin(logits, labels)
