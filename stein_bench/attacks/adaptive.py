@@ -5,6 +5,8 @@ Source: Tramèr, Carlini, Brendel and Madry, "On adaptive attacks to adversarial
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, CleanStart
+from stein_bench.attacks.estimated import Estimated
 from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.hopskipjump import HopSkipJump
 from stein_bench.attacks.losses import (
@@ -23,6 +26,8 @@ from stein_bench.attacks.losses import (
     targeted_margin,
     task_loss,
 )
+from stein_bench.attacks.parameters import ALPHA_FACTOR
+from stein_bench.attacks.queries import updates_within
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
@@ -34,6 +39,8 @@ SHORT_QUERIES = 1000
 """Queries of Square where the model's own gradients are the best."""
 DRAWS = 10
 """Draws of a random model over which a gradient is averaged."""
+PER_ESTIMATE = 50
+"""Queries from which a gradient is estimated (Ilyas et al. 2018)."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +72,25 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
         add("mm", best, auto_pgd(call, targeted_margin, quarter, attempts=targets, targeted=True))
         add("apgd-t", best, auto_pgd(call, ratio, half, attempts=targets, targeted=True))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
-    # Logits that are read before a softmax, say, tell more than the outputs.
-    scores = OWN if best.exact else best
-    add("square", scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
+    add("square", strategy.scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
+    updates = updates_within(queries, PER_ESTIMATE)
+    if strategy.useless and not strategy.flat and call.norm != "L1" and updates > 0:
+        add("nes", strategy.scores, _estimated(call, queries, updates))
     if strategy.flat:
         add("rays" if call.norm == "Linf" else "hopskipjump", OWN, _decisions(call, queries))
     return found
+
+
+def _estimated(call: Call, queries: int, updates: int) -> Search[Any]:
+    """Return NES with queries far apart: beyond the steps and ripples by which a model hides its gradients."""
+    spread = spread_within(call.norm, call.eps, call.shape)
+    alpha = ALPHA_FACTOR * call.eps / updates
+    return Estimated("nes", call.task, call.norm, call.eps, queries, PER_ESTIMATE, spread, alpha)
+
+
+def spread_within(norm: str, eps: float, shape: Sequence[int]) -> float:
+    """Return a standard deviation per pixel of noise that is as large as the budget, in Linf half of it."""
+    return 0.5 * eps if norm == "Linf" else eps / math.sqrt(math.prod(shape))
 
 
 def _decisions(call: Call, queries: int) -> Search[Any]:

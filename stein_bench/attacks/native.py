@@ -316,7 +316,8 @@ def _run(name: str, call: Call, batch: Batch) -> Found:
     if call.batch_dependent:
         return Found(whole_batch(call.model, call.task, attack.searches, aimed))
     if call.random:
-        return Found(most_often_wrong(call.model, call.task, attack.searches, aimed, call.eot))
+        points, ended = most_often_wrong(call.model, call.task, attack.searches, aimed, call.eot)
+        return Found(points, ended=ended)
     return next(refill(call.model, attack.searches, [aimed], memory))
 
 

@@ -27,10 +27,13 @@ COMPARED = 10
 
 
 @torch.no_grad()
-def most_often_wrong(model: Model, task: Task, searches: Sequence[Search[Any]], batch: Batch, eot: int = 1) -> Tensor:
-    """Return the points at which the searches end; of several attempts, the point that is wrong in most draws.
+def most_often_wrong(
+    model: Model, task: Task, searches: Sequence[Search[Any]], batch: Batch, eot: int = 1
+) -> tuple[Tensor, list[int]]:
+    """Return the points at which the searches end, and the number of the search each is from, from 0.
 
-    Ties are broken by the higher mean loss. No sample leaves early but a `SETTLED` one, for which no attempt follows.
+    Of several attempts that is the point that is wrong in most draws. Ties are broken by the higher mean loss. No
+    sample leaves early but a `SETTLED` one, for which no attempt follows.
 
     Args:
         model: maps [0, 1] to logits; predictions are random, but do not depend on the batch.
@@ -39,26 +42,28 @@ def most_often_wrong(model: Model, task: Task, searches: Sequence[Search[Any]], 
         batch: the samples.
         eot: draws with which the searches evaluate each point.
     """
-    attempts = [(search, number) for search in searches for number in range(search.attempts)]
+    attempts = [(place, number) for place, search in enumerate(searches) for number in range(search.attempts)]
     best, left = batch.inputs.clone(), list(range(len(batch.seeds)))
+    origin = torch.zeros(len(left), dtype=torch.long, device=best.device)
     most = torch.full((len(left),), -1.0, device=best.device)
     highest = torch.full_like(most, -torch.inf)
-    for search, attempt in attempts:
+    for place, attempt in attempts:
         part, index = batch.select(left), upload_indices(left, best.device)
-        points, settled = _attempt(model, search, part, attempt, eot)
+        points, settled = _attempt(model, searches[place], part, attempt, eot)
         if len(attempts) == 1:
-            return points
+            return points, [0] * len(points)
         wrong, losses = _compared(model, task, points, part.labels, max(eot, COMPARED))
         wrong = torch.where(settled, 1.0, wrong)
         better = (wrong > most[index]) | ((wrong == most[index]) & (losses > highest[index]))
         best[index] = torch.where(per_sample(better, points), points, best[index])
+        origin[index] = torch.where(better, place, origin[index])
         most[index], highest[index] = (
             torch.where(better, new, old[index]) for new, old in ((wrong, most), (losses, highest))
         )
         left = [row for row, done in zip(left, settled.tolist(), strict=True) if not done]
         if not left:
             break
-    return best
+    return best, origin.tolist()
 
 
 def _attempt(model: Model, search: Search[Any], batch: Batch, attempt: int, eot: int) -> tuple[Tensor, Tensor]:

@@ -21,14 +21,18 @@ class GradientSource:
         name: what it does, in a few words, for the report.
         build: makes it from the evaluated model; it has outputs of the same shape.
         exact: whether its predictions are those of the evaluated model.
+        foreign: whether its logits are those of another network, from which adversarial inputs are to transfer.
         forward_passes, backward_passes: passes that a gradient takes.
+        score_passes: forward passes that its outputs alone take.
     """
 
     name: str
     build: Callable[[Model], Model]
     exact: bool = True
+    foreign: bool = False
     forward_passes: int = 1
     backward_passes: int = 1
+    score_passes: int = 1
 
 
 OWN = GradientSource("its own gradients", lambda model: model)
@@ -44,11 +48,15 @@ class Strategy:
         hidden: whether the model's own gradients are worse than those of another source or than no gradients.
         flat: whether its outputs hardly ever change with the input, and no logits were found behind them, so that
             decisions are all there is.
+        useless: whether no source has a gradient that predicts the loss.
+        scores: where searches without gradients take their scores from.
     """
 
     sources: tuple[GradientSource, ...]
     hidden: bool = False
     flat: bool = False
+    useless: bool = False
+    scores: GradientSource = OWN
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,7 @@ class Through(Search[Any]):
         """Return the passes of a gradient and, where predictions differ, one for the verdict."""
         forward, backward = self.search.passes(number)
         checks = 0 if self.source.exact else 1
-        per_gradient = self.source.forward_passes if backward else 1
+        per_gradient = self.source.forward_passes if backward else self.source.score_passes
         return forward * per_gradient + checks, backward * self.source.backward_passes
 
     def last(self, rows: Any) -> Tensor:

@@ -156,7 +156,7 @@ def _pgd(model: nn.Module, probe: Probe, norm: str, eps: float, steps: int, alph
     search = PGD(probe.task, norm, eps, size, steps, batch_dependent=whole)
     batch = Batch.untargeted(probe.inputs, probe.labels, probe.seeds)
     if probe.draws is not None:
-        return most_often_wrong(model, probe.task, [search], batch)
+        return most_often_wrong(model, probe.task, [search], batch)[0]
     return _searched(model, probe, lambda seen: run_search(search, seen, batch, batch_dependent=whole))
 
 

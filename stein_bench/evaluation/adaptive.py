@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stein_bench.attacks.adaptive import stages
+from stein_bench.attacks.adaptive import spread_within, stages
 from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.through import OWN, GradientSource, Strategy
 from stein_bench.attacks.two_class import TwoLogits
@@ -27,7 +27,7 @@ from stein_bench.report.results import AdaptiveInfo, SearchInfo, SurrogateInfo, 
 from stein_bench.seeds import derive_seed
 
 BYPASS = "gradients past the input transformation"
-
+BEHIND = "the network behind the input transformation"
 
 NAMES = {
     "to_copy": "cast", "index": "indexing", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==",
@@ -68,8 +68,10 @@ def find_strategy(
 def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]:
     reading, replaced = _read(trial)
     tried = _tried(trial, own, reading)
-    scores = trial.broken_by(replace(_best(tried).source, name="scores alone"), trial.score_search())
-    strategy = _chosen(trial, tried, scores, readable=reading is not None and bool(reading.operation))
+    readable = reading is not None and bool(reading.operation)
+    outputs = _logits(reading) if reading is not None and readable else OWN
+    scores = trial.broken_by(replace(outputs, name="scores alone"), trial.score_search())
+    strategy = replace(_chosen(trial, tried, scores, readable=readable), scores=outputs)
     info = AdaptiveInfo(
         attack=trial.attack.label,
         hidden=strategy.hidden,
@@ -117,8 +119,8 @@ def _best(tried: Sequence[Tried]) -> Tried:
 def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, readable: bool) -> Strategy:
     """Return the sources to use: one that no other clearly exceeds, then those that break what it does not.
 
-    A model without a useful gradient hides it if another source has one, even within a budget so small that short
-    attacks break nothing.
+    A model without a gradient hides it, as does one with a misleading one if another source has a useful one, even
+    within a budget so small that short attacks break nothing.
     """
     own = tried[0]
     useful = [one for one in tried if one.useful] or [one for one in tried if not one.blind]
@@ -128,13 +130,21 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
     for one in tried:
         leader = one if trial.better(one, leader) else leader
     flat = not readable and trial.flat()
-    hidden = leader is not own or flat or (scores is not None and trial.better(scores, leader))
+    hidden = leader is not own or own.blind or flat or (scores is not None and trial.better(scores, leader))
     chosen = [leader]
     for one in tried if hidden else ():
         seen = np.any([other.broken for other in chosen], axis=0)
         if one is not leader and bool((one.broken & ~seen).any()):
             chosen.append(one)
-    return Strategy(tuple(one.source for one in chosen), hidden, flat)
+    useless = hidden and not any(one.useful for one in chosen)
+    return Strategy(tuple(one.source for one in chosen), hidden, flat, useless)
+
+
+def _logits(reading: Reading) -> GradientSource:
+    """Return the logits that are read before an operation, which tell more than the outputs: before a softmax, say."""
+    return GradientSource(
+        f"logits before {reading.operation}", lambda model: Relaxed(model, reading), exact=False, forward_passes=2
+    )
 
 
 def _described(one: Surrogate) -> SurrogateInfo:
@@ -146,7 +156,7 @@ def _described(one: Surrogate) -> SurrogateInfo:
 
 def _bypassed(trial: Trial, strategy: Strategy) -> list[Surrogate]:
     """Return the operations of the input transformation, if a source that is used passes over them."""
-    if not any(BYPASS in source.name for source in strategy.sources):
+    if not any(BYPASS in source.name or BEHIND in source.name for source in strategy.sources):
         return []
     return bypassed(trial.model, trial.batch.inputs)
 
@@ -187,13 +197,18 @@ def _sources(trial: Trial, own: nn.Module | None, reading: Reading | None) -> It
         BYPASS, lambda model: Relaxed(model, reading, bypass=True), exact,
         forward_passes=2,
     )  # fmt: skip
+    if reading.transformed is not None:
+        yield GradientSource(
+            BEHIND, lambda model: Relaxed(model, reading, remove=True), exact=False, foreign=True,
+            forward_passes=2, score_passes=2,
+        )  # fmt: skip
 
 
 def _smoothed(trial: Trial, source: GradientSource, draws: int = 8) -> GradientSource:
-    sigma = 0.5 * trial.call.eps if trial.call.norm == "Linf" else trial.call.eps / np.sqrt(np.prod(trial.call.shape))
+    sigma = spread_within(trial.call.norm, trial.call.eps, trial.call.shape)
     return replace(
         source, name=f"smoothed {source.name.removeprefix('its ')}",
-        build=lambda model: Smoothed(source.build(model), trial.call.shape, float(sigma), draws),
+        build=lambda model: Smoothed(source.build(model), trial.call.shape, sigma, draws),
         forward_passes=1 + draws * source.forward_passes, backward_passes=draws * source.backward_passes,
     )  # fmt: skip
 

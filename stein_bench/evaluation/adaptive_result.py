@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stein_bench.attacks.attack import Attack
 from stein_bench.evaluation.assemble import gather_phases
@@ -40,34 +41,51 @@ def _completed(
     if attack.label not in robust:
         return info  # the attack failed
     own = robust[attack.label]
-    others = [
-        robust[other.label]
+    within = {
+        other.label: robust[other.label]
         for other in attacks
-        if other.label in robust and other.label != attack.label
-        and other.norm == attack.norm and other.eps <= attack.eps
-    ]  # fmt: skip
+        if other.label in robust and other.norm == attack.norm and other.eps <= attack.eps
+    }
+    others = [outcome for label, outcome in within.items() if label != attack.label]
     rest = type(own).worst_case(others) if others else None
-    together = type(own).worst_case([own, *others])
+    together = type(own).worst_case(list(within.values()))  # in the order of the report's worst case
     update = {
-        "robust_accuracy": own.value(),
-        "others": None if rest is None else rest.value(),
-        "together": together.value(),
-        "searches": _searches(info.searches, clean, own, rest, phase),
+        "robust_accuracy": _figure(own),
+        "others": None if rest is None else _figure(rest),
+        "together": _figure(together),
+        "searches": _searches(info.searches, clean, own, phase, rest, together),
     }
     return info.model_copy(update=update)
 
 
+def _figure(outcome: Outcome) -> float:
+    """Return the headline figure: of a random model its expected accuracy."""
+    expected = outcome.expected()
+    return outcome.value() if expected is None else expected.value
+
+
 def _searches(
-    searches: Sequence[SearchInfo], clean: Outcome, own: Outcome, rest: Outcome | None, phase: Phase
+    searches: Sequence[SearchInfo],
+    clean: Outcome,
+    own: Outcome,
+    phase: Phase,
+    rest: Outcome | None,
+    together: Outcome,
 ) -> list[SearchInfo]:
     if ENDED not in phase.columns or not isinstance(clean, RightOrWrong) or not isinstance(own, RightOrWrong):
         return []
     ended, broken = phase.columns[ENDED], clean.correct & ~own.correct
     found = []
     for number, one in enumerate(searches):
-        its = broken & (ended == number)
-        update: dict[str, object] = {"broken": int(np.sum(its))}
-        if isinstance(rest, RightOrWrong):
-            update["lowered"] = float(np.mean(its & rest.correct))
+        its = ended == number
+        update: dict[str, object] = {"broken": int(np.sum(its & broken))}
+        if isinstance(rest, RightOrWrong) and isinstance(together, RightOrWrong):
+            update["lowered"] = float(np.sum((_rates(rest) - _rates(together))[its]) / len(rest))
         found.append(one.model_copy(update=update))
     return found
+
+
+def _rates(outcome: RightOrWrong) -> NDArray[np.float64]:
+    """Return the share of draws in which each sample is right; 0 or 1 where predictions are not random."""
+    right = outcome.correct if outcome.drawn is None else outcome.drawn.right.mean(axis=1)
+    return right.astype(np.float64)

@@ -110,6 +110,8 @@ class Trial:
             return None
         self.progress.advance(1)
         found = Tried(source, broken & self.right, self._blind(source))
+        if source.foreign:  # its gradient predicts another loss
+            return replace(found, misled=True)
         # What a single draw of a random model does to the loss, no gradient predicts.
         return found if self.evaluated.random else replace(found, misled=self._misled(found))
 
@@ -117,7 +119,7 @@ class Trial:
         if self.call.batch_dependent:
             return search.whole(self.model, self.batch, 0)
         if self.evaluated.random:
-            return most_often_wrong(self.model, self.task, [search], self.batch, DRAWS)
+            return most_often_wrong(self.model, self.task, [search], self.batch, DRAWS)[0]
         memory = MemoryLimit(len(self.batch.seeds))
         return next(refill(self.model, [search], [self.batch], memory)).adv_inputs
 

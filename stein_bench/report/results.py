@@ -352,11 +352,14 @@ class SearchInfo(Part):
 
     search: str
     source: str = Field(description="the source of its gradients or scores")
-    broken: int = Field(description="samples, correct on the clean input, that it broke")
+    broken: int = Field(
+        description="samples, correct on the clean input, that it broke; of a random model those that are right in "
+        "less than half of the draws at the point it found, if that was the worst of all searches"
+    )
     lowered: float | None = Field(
         default=None,
-        description="share of all samples that it broke and no other attack within the budget did: so much it lowers "
-        "the worst case; null if there are no other attacks",
+        description="by how much it lowers the worst case of the other attacks within the budget, as a share of all "
+        "samples; null if there are no other attacks",
     )
 
 
@@ -365,7 +368,8 @@ class AdaptiveInfo(Part):
 
     attack: str = Field(description="its label")
     hidden: bool = Field(
-        description="whether the model's own gradients are clearly worse than those of another source, or than none"
+        description="whether the model's own gradients are missing, or clearly worse than those of another source or "
+        "than scores alone"
     )
     probed: int = Field(description="number of samples, correct on the clean input, on which the sources were tried")
     tried: list[TriedSource]
@@ -379,7 +383,10 @@ class AdaptiveInfo(Part):
     logits_before: str = Field(description="the operation before which logits were read; empty for the outputs")
     replaced: list[SurrogateInfo]
     searches: list[SearchInfo] = Field(default_factory=list)
-    robust_accuracy: Share | None = Field(default=None, description="under the adaptive attack alone")
+    robust_accuracy: Share | None = Field(
+        default=None,
+        description="under the adaptive attack alone; here and below, of a random model, expected accuracy",
+    )
     others: Share | None = Field(
         default=None, description="worst case of the other attacks within its budget; null if there are none"
     )

@@ -194,5 +194,6 @@ def test_of_several_attempts_the_point_that_is_wrong_most_often_is_returned() ->
     inputs, labels = samples(2)
     batch = Batch.untargeted(inputs, labels, [0, 1])
     torch.manual_seed(0)
-    found = most_often_wrong(Noisy(0.05), TASK, [_Given([0.5, 0.3, 0.45]), _Given([0.6])], batch, 50)
+    found, ended = most_often_wrong(Noisy(0.05), TASK, [_Given([0.5, 0.3, 0.45]), _Given([0.6])], batch, 50)
     assert found.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.6, 0.3])
+    assert ended == [1, 0]

@@ -30,6 +30,12 @@ def evaluated(name: str, *attacks: str, samples: int = 30, **options: object) ->
     return report, info
 
 
+@pytest.fixture
+def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "STEPS", 3)
+    monkeypatch.setattr(trial, "QUERIES", 5)
+
+
 def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what_it_changed() -> None:
     report, info = evaluated("RoundedPixels", "pgd", QUICK)
     assert info.hidden
@@ -53,11 +59,8 @@ def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what
     assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["fail"]
 
 
-def test_a_model_without_a_gradient_hides_it_within_a_budget_too_small_to_break_anything(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(trial, "STEPS", 3)
-    monkeypatch.setattr(trial, "QUERIES", 5)
+@pytest.mark.usefixtures("short_trial")
+def test_a_model_without_a_gradient_hides_it_within_a_budget_too_small_to_break_anything() -> None:
     report, info = evaluated("RoundedPixels", "adaptive:steps=5,queries=5,eps=0.01", samples=10)
     assert max(one.broken for one in info.tried) < FEWEST  # or it would be no such budget
     assert info.hidden
@@ -84,6 +87,46 @@ def test_a_sound_network_keeps_its_own_gradients() -> None:
     assert not info.hidden
     assert info.used == ["its own gradients"]
     assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["pass"]
+
+
+@pytest.mark.usefixtures("short_trial")
+def test_of_a_random_network_the_searches_lower_the_expected_accuracy() -> None:
+    report, info = evaluated("RandomNoise", "fgsm:eps=0.02", "adaptive:steps=3,queries=5,eps=0.4", samples=8, draws=4)
+    (variant,) = report.variants
+    expected = variant.worst_case_expected_accuracy
+    assert expected is not None
+    assert info.together == expected.value
+    assert info.others is not None
+    assert info.others > info.together
+    assert sum(one.lowered or 0.0 for one in info.searches) == pytest.approx(info.others - info.together)
+    assert sum(one.broken for one in info.searches) > 0
+    assert {one.search for one in info.searches if one.lowered} & {"pma", "apgd-ce"}
+
+
+OPAQUE = """
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from tests.defences import zoo
+
+
+class Opaque(zoo.Trained):
+    def forward(self, x):
+        with ThreadPoolExecutor(1) as elsewhere, torch.no_grad():
+            scores = elsewhere.submit(super().forward, x.detach()).result()
+        return torch.tensor(scores.tolist())
+"""
+
+
+@pytest.mark.usefixtures("short_trial")
+def test_a_network_that_no_gradient_can_be_found_for_is_searched_by_its_scores(tmp_path: Path) -> None:
+    file = tmp_path / "opaque.py"
+    file.write_text(OPAQUE)
+    report, info = evaluated("Trained", "adaptive:steps=4,queries=150", samples=12, model=f"{file}:Opaque")
+    assert info.hidden
+    assert [one.search for one in info.searches][-2:] == ["square", "nes"]
+    assert sum(one.broken for one in info.searches if one.search in ("square", "nes")) > 0
+    assert report.variants[0].worst_case_accuracy == info.robust_accuracy
 
 
 @pytest.mark.slow

@@ -179,6 +179,42 @@ def test_a_ripple_on_the_images_is_bypassed() -> None:
     assert bypassed(Network(lambda x: (x - 0.5) / 0.2), images()) == []
 
 
+def behind(network: nn.Module) -> Relaxed:
+    network.eval().requires_grad_(False)
+    return Relaxed(network, read_logits(network, images()), remove=True)
+
+
+def test_the_network_behind_a_normalization_is_the_network_itself() -> None:
+    mean, std = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.1]).view(3, 1, 1)
+    network, x = Network(lambda x: (x - mean) / std), images()
+    model = behind(network)
+    assert torch.allclose(model(x) * model.reading.temperature, network(x).double(), atol=1e-5)
+    assert torch.allclose(gradient(model, x) * model.reading.temperature, gradient(network, x), rtol=1e-4)
+
+
+@pytest.mark.parametrize("images_seen", [lambda x: x + 0.05 * torch.sin(2000 * x), lambda x: torch.round(6 * x) / 6])
+def test_the_network_behind_a_transformation_sees_the_images_as_they_are(
+    images_seen: Callable[[Tensor], Tensor],
+) -> None:
+    network, x = Network(images_seen), images()
+    model, plain = behind(network), network.linear(x.flatten(1))
+    logits = model(x) * model.reading.temperature
+    assert float((logits - plain).abs().max()) < 0.5 * float((network(x) - plain).abs().max())
+    assert torch.equal(model(x.clone().requires_grad_(True)), model(x))
+    direction = gradient(model, x).flatten(1)
+    assert float(F.cosine_similarity(direction, network.linear.weight[:1]).min()) > 0.98
+
+
+def test_logits_are_told_apart_where_a_cross_entropy_in_float32_cannot() -> None:
+    network = Network()
+    with torch.no_grad():
+        network.linear.weight.zero_()
+        network.linear.bias.copy_(torch.tensor([0.0, 25.0, 0.0, 0.0, 0.0]))
+    labels, model = torch.ones(6, dtype=torch.long), Relaxed(network.eval(), Reading())
+    assert float(F.cross_entropy(network(images()), labels)) == 0.0
+    assert float(F.cross_entropy(model(images()), labels)) == pytest.approx(4 * np.exp(-25.0), rel=1e-3)
+
+
 def test_smoothing_averages_a_ripple_away_and_no_gradient_depends_on_the_batch() -> None:
     network = Network(lambda x: x + 0.004 * torch.sin(2000 * x)).eval().requires_grad_(False)
     model = Smoothed(network, (3, 4, 4), sigma=0.01, draws=128)

@@ -50,34 +50,40 @@ class Surrogate:
 
 
 class Relaxed(nn.Module):
-    """The logits of a model with surrogate gradients, float32 of the same shape as its outputs.
+    """The logits of a model with surrogate gradients, of the same shape as its outputs.
 
-    The values are those that the model computes without gradients; only the gradients differ from its own.
+    They are float64, where the device has it, so that a loss on them tells confident predictions apart: a cross-entropy
+    in float32 is 0 from a margin of 17 on. The values are those that the model computes without gradients; only the
+    gradients differ from its own.
 
     Args:
         model: maps (n, C, …) in [0, 1] to outputs (n, K).
         reading: where the logits are read.
         bypass: whether the gradient skips all that the model does with its input while it keeps its shape and
             resembles it (a defense that transforms the input): from the last such tensor straight to the input.
+        remove: whether those steps are left out, so that the values too are those of the network behind them.
     """
 
-    def __init__(self, model: Forward, reading: Reading, *, bypass: bool = False) -> None:
+    def __init__(self, model: Forward, reading: Reading, *, bypass: bool = False, remove: bool = False) -> None:
         super().__init__()
-        self.model, self.reading, self.bypass = model, reading, bypass
+        self.model, self.reading, self.bypass, self.remove = model, reading, bypass or remove, remove
         self.training = bool(getattr(model, "training", False))  # not `train`, which would reach the evaluated network
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of `inputs`."""
         tape, outputs = record(self.model, inputs)
         index = self._index(tape, outputs)
+        wanted = torch.is_grad_enabled() and inputs.requires_grad
         if index is None:
-            return outputs.float() / self.reading.temperature
-        if not (torch.is_grad_enabled() and inputs.requires_grad):
-            return tape.tensors[index].reshape(outputs.shape).float() / self.reading.temperature
-        replay = Replay(tape, self._skipped(tape) if self.bypass else None)
-        replay.run(inputs)
-        _count_replay(self.model, len(inputs))
-        return replay.value(index).reshape(outputs.shape).float() / self.reading.temperature
+            found = outputs
+        elif wanted or self.remove:
+            replay = Replay(tape, self._skipped(tape) if self.bypass else None, removed=self.remove)
+            replay.run(inputs)
+            _count_replay(self.model, len(inputs), backward=wanted)
+            found = replay.value(index)
+        else:
+            found = tape.tensors[index]
+        return _precise(found.reshape(outputs.shape)) / self.reading.temperature
 
     def _skipped(self, tape: Tape) -> dict[int, int]:
         found = image_tensors(tape)
@@ -92,12 +98,16 @@ class Relaxed(nn.Module):
         return tape.place(outputs)
 
 
-def _count_replay(model: Forward, samples: int) -> None:
-    """Tell a model that counts its passes of a replay, forwards and backwards."""
+def _precise(logits: Tensor) -> Tensor:
+    return logits.float() if logits.device.type == "mps" else logits.double()  # which has no float64
+
+
+def _count_replay(model: Forward, samples: int, *, backward: bool) -> None:
+    """Tell a model that counts its passes of a replay."""
     for counting in (model, getattr(model, "model", None)):  # the second: behind a view of two logits
         add = getattr(counting, "add_passes", None)
         if callable(add):
-            add(samples, samples)
+            add(samples, samples * backward)
             return
 
 

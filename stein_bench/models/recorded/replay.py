@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map
 
-from stein_bench.models.recorded.rules import CLAMPS, ORDERS, SAME, STEPS, line, scale, soft_sign, soft_step, through
+from stein_bench.models.recorded.rules import (
+    CLAMPS,
+    ORDERS,
+    SAME,
+    STEPS,
+    line,
+    rescaled,
+    scale,
+    soft_sign,
+    soft_step,
+    through,
+)
 from stein_bench.models.recorded.tape import Entry, Ref, Tape, alike, correlation, is_random
 
 
@@ -23,13 +34,15 @@ class Replay:
         tape: of a forward pass.
         skip: tensors on the tape → an earlier tensor of the same shape. Their gradient is passed on to that one
             as that of a processed copy, whatever happened in between.
+        removed: whether what happened in between is left out altogether, as if it were only a change of scale: all
+            later values are then others than those recorded.
 
     Attributes:
         replaced: entries whose gradient is a surrogate.
     """
 
-    def __init__(self, tape: Tape, skip: Mapping[int, int] | None = None) -> None:
-        self.tape, self.skip = tape, skip or {}
+    def __init__(self, tape: Tape, skip: Mapping[int, int] | None = None, *, removed: bool = False) -> None:
+        self.tape, self.skip, self.removed = tape, skip or {}, removed
         self.replaced: list[Entry] = []
         self.values: dict[int, Tensor] = {}
         self.shadows: dict[int, Tensor] = {}
@@ -83,8 +96,7 @@ class Replay:
             if entry.name in _WORTH_NAMING:
                 self.replaced.append(entry)
         if index in self.skip:
-            source = self.value(self.skip[index])
-            self.values[index] = through(self.values[index], line(source, self.values[index]))
+            self.values[index] = self._skipped_to(self.value(self.skip[index]), self.values[index])
 
     def _surrogate(self, entry: Entry, index: int, result: Tensor) -> Tensor | None:
         """Return a tensor whose gradient stands in for that of `result`, or None if it has one or none is known."""
@@ -186,9 +198,18 @@ class Replay:
         if not entry.args:
             self.values[index] = tensor.clone()
             return
-        source = self.value(self.skip.get(index, entry.args[0].index))
-        self.values[index] = through(tensor, line(source, tensor)) if source.requires_grad else tensor
+        if index in self.skip:
+            self.values[index] = self._skipped_to(self.value(self.skip[index]), tensor)
+        else:
+            source = self.value(entry.args[0].index)
+            self.values[index] = through(tensor, line(source, tensor)) if source.requires_grad else tensor
         self.replaced.append(entry)
+
+    def _skipped_to(self, source: Tensor, tensor: Tensor) -> Tensor:
+        """Return what stands for `tensor`, the processed copy of `source`, if what made it is passed over."""
+        if self.removed:
+            return rescaled(source, tensor)
+        return through(tensor, line(source, tensor)) if source.requires_grad else tensor
 
     def _random(self, entry: Entry) -> None:
         """Take the numbers that were drawn; those of `bernoulli` get the gradient of their probability."""

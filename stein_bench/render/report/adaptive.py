@@ -9,7 +9,7 @@ from stein_bench.report.document import Report
 from stein_bench.report.number_format import percent
 from stein_bench.report.results import AdaptiveInfo, SearchInfo, SurrogateInfo
 
-WITHOUT_GRADIENTS = ("square", "rays", "hopskipjump")
+WITHOUT_GRADIENTS = ("square", "nes", "rays", "hopskipjump")
 """Searches that use scores or decisions alone."""
 
 
@@ -44,8 +44,10 @@ def _verdict(info: AdaptiveInfo) -> str:
         return found
     if info.others is None or info.together is None:
         return f"{found}; robust accuracy {percent(info.robust_accuracy)} %"
-    if info.others <= info.together:
+    if info.others == info.together:
         return f"{found}; the worst case is {percent(info.together)} % with it and without it"
+    if info.others < info.together:  # of a random model: the draws that select its points are not those that count
+        return f"{found}; the worst case is {percent(info.together)} % with it, {percent(info.others)} % without it"
     parts = [f"{_search(one)} {100 * one.lowered:.1f}" for one in info.searches if one.lowered]
     by = f" ({', '.join(parts)} points)" if parts else ""
     return (
