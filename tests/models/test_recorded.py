@@ -205,6 +205,21 @@ def test_the_network_behind_a_transformation_sees_the_images_as_they_are(
     assert float(F.cosine_similarity(direction, network.linear.weight[:1]).min()) > 0.98
 
 
+def test_what_counts_as_a_copy_does_not_depend_on_the_batch() -> None:
+    noise = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(5))
+
+    def outside(x: Tensor) -> Tensor:
+        """Keeps all images but that with a black corner."""
+        return torch.from_numpy(np.stack([noise if one[0, 0, 0] == 0 else one for one in x.detach().numpy()]))
+
+    network, x = Network(outside), images()
+    x[2, 0, 0, 0] = 0
+    model = relaxed(network)
+    together, alone = gradient(model, x), gradient(model, x[2:3])
+    assert float(together[2].norm()) > 0
+    assert torch.equal(alone[0], together[2])
+
+
 def test_logits_are_told_apart_where_a_cross_entropy_in_float32_cannot() -> None:
     network = Network()
     with torch.no_grad():

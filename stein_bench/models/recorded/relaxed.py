@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from stein_bench.models.recorded.replay import Replay, refs
 from stein_bench.models.recorded.rules import NAMED
-from stein_bench.models.recorded.tape import Entry, Forward, Site, Tape, correlation, record
+from stein_bench.models.recorded.tape import Entry, Forward, Resemblance, Site, Tape, correlation, record
 
 AGREEING = 0.9
 """Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""
@@ -33,12 +33,14 @@ class Reading:
         operation: what the model does with them first, such as ``softmax``; ``""`` if they are the outputs.
         transformed: number of tensors of the inputs' shape that come after the last that is a transformed input; None
             if there is none. As for the logits it is fixed once, so that no gradient depends on the batch.
+        resemblance: which tensors were judged to be copies of others.
     """
 
     back: int | None = None
     temperature: float = 1.0
     operation: str = ""
     transformed: int | None = None
+    resemblance: Resemblance = field(default_factory=Resemblance, compare=False)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Relaxed(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the logits of `inputs`."""
-        tape, outputs = record(self.model, inputs)
+        tape, outputs = record(self.model, inputs, resemblance=self.reading.resemblance)
         index = self._index(tape, outputs)
         wanted = torch.is_grad_enabled() and inputs.requires_grad
         if index is None:
@@ -144,7 +146,8 @@ def read_logits(model: Forward, inputs: Tensor) -> Reading:
     That is before a softmax, saturated or not, a rounding, or one-hot outputs. Its temperature brings the largest
     difference between the two largest logits to between 1 and 40.
     """
-    tape, outputs = record(model, inputs)
+    resemblance = Resemblance()
+    tape, outputs = record(model, inputs, resemblance=resemblance)
     found = score_tensors(tape, outputs)
     predicted, transformed = outputs.argmax(dim=1), transformation(tape)
     for number, index in enumerate(found):
@@ -152,10 +155,9 @@ def read_logits(model: Forward, inputs: Tensor) -> Reading:
         if float((scores.argmax(dim=1) == predicted).float().mean()) >= AGREEING:
             own = index == tape.place(outputs)
             follower = next((entry.name for entry in tape.entries if index in entry.inputs()), "")
-            return Reading(
-                len(found) - 1 - number, _temperature(scores), "" if own else follower.strip("_"), transformed
-            )
-    return Reading(None, _temperature(outputs), transformed=transformed)
+            operation = "" if own else follower.strip("_")
+            return Reading(len(found) - 1 - number, _temperature(scores), operation, transformed, resemblance)
+    return Reading(None, _temperature(outputs), transformed=transformed, resemblance=resemblance)
 
 
 def _temperature(scores: Tensor) -> float:

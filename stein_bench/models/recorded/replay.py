@@ -21,7 +21,7 @@ from stein_bench.models.recorded.rules import (
     soft_step,
     through,
 )
-from stein_bench.models.recorded.tape import Entry, Ref, Tape, alike, correlation, is_random
+from stein_bench.models.recorded.tape import Entry, Ref, Tape, is_random
 
 
 class Replay:
@@ -52,7 +52,8 @@ class Replay:
         """Compute all tensors from `inputs`, whose values are those that were recorded."""
         self.values[0] = inputs.view_as(inputs) * 1  # no leaf, so that operations may write into it
         with torch.enable_grad():
-            for entry in self.tape.entries:
+            for position, entry in enumerate(self.tape.entries):
+                self._position = position
                 self._compute(entry)
 
     def value(self, index: int) -> Tensor:
@@ -162,7 +163,9 @@ class Replay:
             return None
         for index in sorted(self._behind(entry), reverse=True):
             other = self.value(index)
-            if other.requires_grad and other.shape == result.shape and abs(correlation(other, result)) >= alike(result):
+            if not other.requires_grad or other.shape != result.shape:
+                continue
+            if self.tape.resemblance(("within", self._position, index), other, result):
                 return line(other, result)
         return None
 
@@ -251,6 +254,7 @@ class Replay:
         return leaf
 
     _before: Tensor | None = None
+    _position = 0
 
 
 _WORTH_NAMING = {

@@ -27,6 +27,24 @@ FEWEST_VALUES = 8
 """Fewest values per batch at which a correlation means anything."""
 
 
+class Resemblance:
+    """Judges which tensors are processed copies of others, by their correlation over a batch; each only once.
+
+    Judgments are kept by the place of the two tensors in the forward pass. Passed on from the first batch, they hold
+    for all later ones, so that no gradient depends on which samples are in a batch.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int, int], bool] = {}
+
+    def __call__(self, place: tuple[str, int, int], first: Tensor, second: Tensor) -> bool:
+        """Return whether `second` is a copy of `first`, in their first batch if `place` was judged before."""
+        if place not in self._known:
+            enough = second.numel() >= FEWEST_VALUES
+            self._known[place] = enough and abs(correlation(first, second)) >= alike(second)
+        return self._known[place]
+
+
 @dataclass(frozen=True)
 class Ref:
     """The place of a tensor on the tape."""
@@ -82,15 +100,18 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Args:
         inputs: the inputs of the forward pass, (n, C, …).
         named: functions whose place in the model's code is recorded.
+        resemblance: judges which tensors are copies that came back from outside torch.
 
     Attributes:
         entries: the operations in order.
         tensors: the tensors on the tape; number 0 is `inputs`.
     """
 
-    def __init__(self, inputs: Tensor, named: Container[str] = ()) -> None:
+    def __init__(self, inputs: Tensor, named: Container[str] = (), resemblance: Resemblance | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._named = named
+        self.resemblance = resemblance or Resemblance()
+        self._foreign = 0
         self.entries: list[Entry] = []
         self.tensors: list[Tensor] = []
         self._places: dict[int, int] = {}
@@ -215,12 +236,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         self._learned.add(id(tensor))
         self._kept.append(tensor)
-        if tensor.ndim < 2 or tensor.numel() < FEWEST_VALUES or isinstance(tensor, torch.nn.Parameter):
+        if tensor.ndim < 2 or isinstance(tensor, torch.nn.Parameter):
             return
         for index in range(len(self.tensors) - 1, -1, -1):
             other = self.tensors[index]
             if other.shape == tensor.shape and other.is_floating_point() and other.device == tensor.device:
-                if correlation(other, tensor) >= alike(tensor):
+                self._foreign += 1
+                if self.resemblance(("outside", self._foreign, index), other, tensor):
                     place = self._add(tensor)
                     self.entries.append(Entry(None, (Ref(index),), {}, Ref(place), [tensor.clone()], calling_site()))
                 return
@@ -296,9 +318,11 @@ Forward = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
-def record(model: Forward, inputs: Tensor, named: Container[str] = ()) -> tuple[Tape, Tensor]:
+def record(
+    model: Forward, inputs: Tensor, named: Container[str] = (), resemblance: Resemblance | None = None
+) -> tuple[Tape, Tensor]:
     """Run `model` on `inputs` (n, C, …) without gradients; return the operations and the outputs."""
-    tape = Tape(inputs.detach(), named)
+    tape = Tape(inputs.detach(), named, resemblance)
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # its kernels have no derivative
     try:
