@@ -196,7 +196,10 @@ def _level(report: Report) -> str:
     between = f" ({percent(worst.ci95[0])}–{percent(worst.ci95[1])})" if worst.ci95 else ""
     doubt = sorted(set(_failed(report, variant_name(variant))))
     hold = f"at most {_percent(worst)}{between}"
-    limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that it may be far lower" if doubt else ""
+    limits = ""
+    if doubt:
+        broken = "it may still be too high after the adaptive attack" if variant.adaptive else "it may be far lower"
+        limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that {broken}"
     if not limits and (why := _weak(report)):
         limits = f"; {why}"
     return f"{report.model.name}: {clean}, {hold} {_outcome(report)}, {where}{limits}."

@@ -7,7 +7,7 @@ import pytest
 
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.contrasts import contrasts, marks
-from stein_bench.report.results import WeightsInfo
+from stein_bench.report.results import AdaptiveInfo, WeightsInfo
 from stein_bench.statistics.paired_tests import holm, paired
 from tests.reports import FGSM, PGD, attack, bits, diagnostic, doubtful, label, replaced, report, variant
 
@@ -144,6 +144,13 @@ def test_one_variant_has_at_most_what_attacks_left():
     failed = diagnostic(name="unbounded-attack", variant="sample/running")
     assert "failed sanity checks (unbounded-attack) indicate that it may be far lower" in sentence(
         variant(), diagnostics=[failed]
+    )
+    adaptive = AdaptiveInfo(
+        attack="adaptive", hidden=True, probed=9, tried=[], used=[], differs_with_gradients=False, logits_before="",
+        replaced=[],
+    )  # fmt: skip
+    assert "(unbounded-attack) indicate that it may still be too high after the adaptive attack" in sentence(
+        variant(adaptive=[adaptive]), diagnostics=[failed]
     )
     assert "no attack has a result" in sentence(variant(attacks={}))
 
