@@ -168,7 +168,7 @@ NATIVE = (
         "fast-ensemble",
         "an ensemble with at most a fifth of autoattack's passes; square runs in full on a random subset",
         norms=("Linf", "L2", "L1"),
-        params={"steps": 100, "queries": 5000, "drawn": 0.05},
+        params={"steps": 100, "queries": 5000, "drawn": 0.02},
     ),
     AttackInfo(
         "strongest-ensemble",
