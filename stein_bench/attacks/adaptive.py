@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from stein_bench.attacks.autopgd import auto_pgd
+from stein_bench.attacks.autopgd import auto_pgd, targeted_auto_pgd
 from stein_bench.attacks.call import Call
-from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, CleanStart
+from stein_bench.attacks.ensembles import FIRST_SHARE, ratio_towards
 from stein_bench.attacks.estimated import Estimated
 from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.hopskipjump import HopSkipJump
@@ -22,7 +22,6 @@ from stein_bench.attacks.losses import (
     MOST_TARGETS,
     margin,
     probability_margin,
-    targeted_dlr,
     targeted_margin,
     task_loss,
 )
@@ -31,6 +30,7 @@ from stein_bench.attacks.queries import updates_within
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.search import Search
 from stein_bench.attacks.square import Square
+from stein_bench.attacks.starts import CleanStart
 from stein_bench.attacks.through import OWN, GradientSource, Strategy, through
 
 ADAPTIVE = "adaptive"
@@ -67,10 +67,8 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     for source in others:
         add("pma", source, auto_pgd(call, probability_margin, steps, start=CleanStart(), eot=eot))
     if not call.random:  # there every attempt is made on every sample, with all its draws
-        targets = call.target_count(MOST_TARGETS)
-        ratio = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin
-        add("mm", best, auto_pgd(call, targeted_margin, quarter, attempts=targets, targeted=True))
-        add("apgd-t", best, auto_pgd(call, ratio, half, attempts=targets, targeted=True))
+        add("mm", best, targeted_auto_pgd(call, targeted_margin, quarter, MOST_TARGETS))
+        add("apgd-t", best, targeted_auto_pgd(call, ratio_towards(call), half, MOST_TARGETS))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
     add("square", strategy.scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
     updates = updates_within(queries, PER_ESTIMATE)

@@ -155,25 +155,25 @@ NATIVE = (
     AttackInfo(
         "pma",
         "auto-PGD on the probability margin (Xie et al. 2024)",
-        norms=("Linf", "L2"),
+        norms=("Linf", "L2", "L1"),
         params={"steps": 100, "restarts": 1},
     ),
     AttackInfo(
         "mm",
         "auto-PGD on the margin towards each of the likeliest classes, in few steps (Gao et al. 2022)",
-        norms=("Linf", "L2"),
+        norms=("Linf", "L2", "L1"),
         params={"steps": 20, "restarts": 1, "targets": 9},
     ),
     AttackInfo(
         "fast-ensemble",
         "an ensemble with at most a fifth of autoattack's passes; square runs in full on a random subset",
-        norms=("Linf", "L2"),
-        params={"steps": 100, "queries": 5000, "drawn": 0.05},
+        norms=("Linf", "L2", "L1"),
+        params={"steps": 100, "queries": 5000, "drawn": 0.02},
     ),
     AttackInfo(
         "strongest-ensemble",
         "autoattack with less fab and further searches, in at most its passes",
-        norms=("Linf", "L2"),
+        norms=("Linf", "L2", "L1"),
         params={"steps": 100, "queries": 5000},
     ),
 )

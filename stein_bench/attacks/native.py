@@ -11,31 +11,34 @@ import torch
 from torch import Tensor
 
 from stein_bench.attacks.adaptive import stages
-from stein_bench.attacks.apgd import APGD
-from stein_bench.attacks.autopgd import auto_pgd
+from stein_bench.attacks.autopgd import auto_pgd, before_auto_pgd, targeted_auto_pgd, unless_wrong
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.cw import CW
 from stein_bench.attacks.ddn import DDN
 from stein_bench.attacks.deepfool import DeepFool
 from stein_bench.attacks.dense import SegPGD, best_seen, is_dense
-from stein_bench.attacks.ensembles import CLASSES_OF_TARGETED_DLR, FIRST_SHARE, fast, mm, pma, strongest
+from stein_bench.attacks.ensembles import autoattack, fab_towards, fast, strongest
 from stein_bench.attacks.estimated import Estimated
-from stein_bench.attacks.fab import FAB, nearest_fab
+from stein_bench.attacks.fab import nearest_fab
 from stein_bench.attacks.fmn import FMN
 from stein_bench.attacks.geometry import length, per_sample
-from stein_bench.attacks.gradient import MIFGSM, PGD, Unperturbed, fgsm
+from stein_bench.attacks.gradient import MIFGSM, PGD, fgsm
 from stein_bench.attacks.hopskipjump import HopSkipJump
-from stein_bench.attacks.losses import MOST_TARGETS, Loss, dlr, targeted_dlr, targeted_margin, task_loss
+from stein_bench.attacks.losses import (
+    MOST_TARGETS,
+    Loss,
+    dlr,
+    probability_margin,
+    targeted_dlr,
+    targeted_margin,
+    task_loss,
+)
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.rays import RayS
 from stein_bench.attacks.refill import Found, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
-from stein_bench.attacks.sparse import SparseAPGD
 from stein_bench.attacks.square import Square
 from stein_bench.memory import MemoryLimit
-
-L1_RESTARTS, L1_TARGETS = 5, 5
-"""Restarts of APGD-CE and targets of APGD-T in L1, in the reference implementation of Croce and Hein (2021)."""
 
 
 @dataclass(frozen=True)
@@ -101,60 +104,53 @@ def _mifgsm(call: Call) -> Searches:
     return Searches((search,))
 
 
-def _apgd(call: Call, loss: Loss, restarts: int) -> APGD | SparseAPGD:
-    """Return untargeted auto-PGD from that many random starts."""
-    return auto_pgd(call, loss, call.whole("steps"), attempts=restarts, eot=call.eot)
-
-
-def _targeted_apgd(call: Call, loss: Loss, targets: int, restarts: int) -> APGD | SparseAPGD:
-    """Return auto-PGD towards each target class in turn, all classes once per restart."""
-    attempts = restarts * call.target_count(targets)
-    return replace(_apgd(call, loss, attempts), targeted=True)
-
-
-def _fab_search(call: Call, targets: int) -> FAB:
-    """Return FAB towards each target class in turn."""
-    return FAB(
-        call.task, call.norm, call.eps, call.whole("steps"),
-        attempts=call.target_count(targets), batch_dependent=call.batch_dependent,
-    )  # fmt: skip
-
-
-def _square_search(call: Call, share: float) -> Square:
-    """Return the Square attack whose first windows cover that share of the pixels."""
-    return Square(
-        call.task, call.norm, call.eps, tuple(call.shape), call.whole("queries"), share,
-        eot=call.eot, random=call.random,
-    )  # fmt: skip
-
-
 def _apgd_ce(call: Call) -> Searches:
-    return Searches((*_before_apgd(call), _apgd(call, task_loss(call.task), call.whole("restarts"))))
+    return _apgd(call, task_loss(call.task))
 
 
 def _apgd_dlr(call: Call) -> Searches:
-    return Searches((*_before_apgd(call), _apgd(call, dlr, call.whole("restarts"))))
+    return _apgd(call, dlr)
+
+
+def _pma(call: Call) -> Searches:
+    """Return auto-PGD on the probability margin.
+
+    Source: Xie et al., "Towards million-scale adversarial robustness evaluation with stronger individual attacks"
+    (2024, arXiv 2411.15210).
+    """
+    return _apgd(call, probability_margin)
+
+
+def _apgd(call: Call, loss: Loss) -> Searches:
+    """Return untargeted auto-PGD from random starts."""
+    attack = auto_pgd(call, loss, call.whole("steps"), attempts=call.whole("restarts"), eot=call.eot)
+    return Searches((*before_auto_pgd(call), attack))
 
 
 def _apgd_t(call: Call) -> Searches:
-    targets = call.whole("targets")
-    attack = _targeted_apgd(call, targeted_dlr, targets, call.whole("restarts"))
-    return Searches((*_before_apgd(call), attack), targets)
+    return _targeted_apgd(call, targeted_dlr)
 
 
-def _before_apgd(call: Call) -> tuple[Unperturbed, ...]:
-    """In L1 its first points lie beyond eps, also where the clean input is misclassified already."""
-    return _unless_wrong(call) if call.norm == "L1" else ()
+def _mm(call: Call) -> Searches:
+    """Return auto-PGD on the margin z_t - z_y towards each target class in turn, the class of largest margin first.
+
+    Source: Gao et al., "Fast and reliable evaluation of adversarial robustness with minimum-margin attack" (2022),
+    which takes few steps towards few targets, those of the largest margins on the clean input. There the loss is
+    rescaled; with the signed or normalized steps of auto-PGD a scale has no effect.
+    """
+    return _targeted_apgd(call, targeted_margin)
 
 
-def _unless_wrong(call: Call) -> tuple[Unperturbed, ...]:
-    return () if call.batch_dependent else (Unperturbed(call.task),)
+def _targeted_apgd(call: Call, loss: Loss) -> Searches:
+    steps, targets, restarts = (call.whole(name) for name in ("steps", "targets", "restarts"))
+    attack = targeted_auto_pgd(call, loss, steps, targets, restarts=restarts, eot=call.eot)
+    return Searches((*before_auto_pgd(call), attack), targets)
 
 
 def _fab_t(call: Call) -> Searches:
     targets = call.whole("targets")
     # FAB looks for the boundary also where the clean input is beyond it already.
-    return Searches((*_unless_wrong(call), _fab_search(call, targets)), targets)
+    return Searches((*unless_wrong(call), fab_towards(call, call.whole("steps"), targets)), targets)
 
 
 def _fab(call: Call) -> Direct:
@@ -207,7 +203,11 @@ def _fmn(call: Call) -> Searches:
 
 
 def _square(call: Call) -> Searches:
-    return Searches((_square_search(call, call.number("p")),))
+    search = Square(
+        call.task, call.norm, call.eps, tuple(call.shape), call.whole("queries"), call.number("p"),
+        eot=call.eot, random=call.random,
+    )  # fmt: skip
+    return Searches((search,))
 
 
 def _nes(call: Call) -> Searches:
@@ -232,29 +232,6 @@ def _rays(call: Call) -> Searches:
 
 def _hopskipjump(call: Call) -> Searches:
     return Searches((HopSkipJump(call.task, call.norm, call.eps, call.whole("queries")),))
-
-
-def _autoattack(call: Call) -> Searches:
-    """Return the standard ensemble of AutoAttack: APGD-CE, APGD-T, FAB-T, Square, each on the survivors so far.
-
-    Source: Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks" (2020), section 6, with the parameters of its reference implementation's standard version:
-    one start each, 100 steps, the min(9, K - 1) likeliest target classes, and for Square 5,000 queries, p = 0.8 and
-    the window schedule of 10,000 queries. With fewer than four classes the targeted ratio is undefined: APGD-T
-    then maximizes the logit difference z_t - z_y, for which signed and normalized steps have the same direction.
-    In L1 APGD-CE has five starts, and APGD-T the five likeliest target classes (Croce and Hein 2021).
-    Samples that are misclassified without any perturbation are not attacked.
-    """
-    loss = targeted_dlr if call.classes >= CLASSES_OF_TARGETED_DLR else targeted_margin
-    restarts, targets = (L1_RESTARTS, L1_TARGETS) if call.norm == "L1" else (1, MOST_TARGETS)
-    searches = (
-        Unperturbed(call.task),
-        _apgd(call, task_loss(call.task), restarts),
-        _targeted_apgd(call, loss, targets, 1),
-        _fab_search(call, MOST_TARGETS),
-        _square_search(call, FIRST_SHARE),
-    )
-    return Searches(searches, MOST_TARGETS)
 
 
 def _adaptive(call: Call) -> Searches:
@@ -282,10 +259,10 @@ NATIVE_ATTACKS: dict[str, Callable[[Call], Native]] = {
     "spsa": _spsa,
     "rays": _rays,
     "hopskipjump": _hopskipjump,
-    "autoattack": _autoattack,
+    "autoattack": lambda call: Searches(autoattack(call), MOST_TARGETS),
     "adaptive": _adaptive,
-    "pma": lambda call: Searches((pma(call),)),
-    "mm": lambda call: Searches((mm(call),), call.whole("targets")),
+    "pma": _pma,
+    "mm": _mm,
     "fast-ensemble": lambda call: Searches(fast(call), MOST_TARGETS),
     "strongest-ensemble": lambda call: Searches(strongest(call), MOST_TARGETS),
 }

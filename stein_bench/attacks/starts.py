@@ -1,4 +1,4 @@
-"""Random starts of searches, drawn ahead of their use where a GPU would wait for them."""
+"""Where searches start: at the clean inputs, or at random, drawn ahead of their use where a GPU would wait for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from torch import Tensor
 from stein_bench.attacks.geometry import random_start
 from stein_bench.attacks.search import Batch
 from stein_bench.host import upload
+
+
+class CleanStart:
+    """Maps samples to no perturbation at all: the search starts at the clean inputs, and evaluates them too."""
+
+    def __call__(self, batch: Batch, attempts: Sequence[int]) -> Tensor:
+        """Return zeros of the shape of the inputs."""
+        return torch.zeros_like(batch.inputs)
 
 
 class RandomStarts:

@@ -15,10 +15,13 @@ from stein_bench.attacks.apgd import APGD
 from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.ensembles import SampledSquare
+from stein_bench.attacks.gradient import Unperturbed
 from stein_bench.attacks.losses import loss_gradient, probability_margin
 from stein_bench.attacks.native import NATIVE_ATTACKS, Searches
 from stein_bench.attacks.search import Batch, Search
+from stein_bench.attacks.sparse import SparseAPGD
 from stein_bench.attacks.square import Square
+from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.outcomes import CountingModel
 from stein_bench.measures.unsearched import unsearched_result
@@ -89,23 +92,47 @@ def test_each_breaks_exactly_what_can_be_broken(name: str, classes: int, norm: s
     assert torch.equal(right(model, run(spec, model, inputs, labels), labels), robust)
 
 
+@pytest.mark.parametrize("norm", ["Linf", "L1"])
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 10, 100])
-def test_a_survivor_costs_at_most_the_share_of_autoattack_that_is_promised(classes: int) -> None:
-    autoattack = price_of_a_survivor("autoattack", classes)
-    assert price_of_a_survivor("fast-ensemble", classes) <= autoattack / 5
+def test_a_survivor_costs_at_most_the_share_of_autoattack_that_is_promised(classes: int, norm: str) -> None:
+    autoattack = price_of_a_survivor(f"autoattack:norm={norm}", classes)
+    assert price_of_a_survivor(f"fast-ensemble:norm={norm}", classes) <= autoattack / 5
     for steps, queries in ((100, 5000), (50, 5000), (20, 100)):
-        given = f"steps={steps},queries={queries}"
+        given = f"norm={norm},steps={steps},queries={queries}"
         ours, theirs = (
             price_of_a_survivor(f"{name}:{given}", classes) for name in ("strongest-ensemble", "autoattack")
         )
         assert ours <= theirs
 
 
-def test_strongest_holds_the_gradient_attacks_and_square_of_autoattack_in_full() -> None:
-    standard, ours = searches_of("autoattack", 10).searches, searches_of("strongest-ensemble", 10).searches
-    full = {(s.iterations, s.attempts, s.targeted) for s in ours if isinstance(s, APGD)}
-    assert {(s.iterations, s.attempts, s.targeted) for s in standard if isinstance(s, APGD)} <= full
+@pytest.mark.parametrize(("norm", "kind"), [("Linf", APGD), ("L1", SparseAPGD)])
+def test_strongest_holds_the_gradient_attacks_and_square_of_autoattack_in_full(
+    norm: str, kind: type[APGD | SparseAPGD]
+) -> None:
+    standard = searches_of(f"autoattack:norm={norm}", 10).searches
+    ours = searches_of(f"strongest-ensemble:norm={norm}", 10).searches
+    full = {(s.iterations, s.attempts, s.targeted) for s in ours if isinstance(s, kind)}
+    both = {(s.iterations, s.attempts, s.targeted) for s in standard if isinstance(s, kind)}
+    assert len(both) == 2
+    assert both <= full
     assert [s.queries for s in ours if isinstance(s, Square)] == [5000]
+
+
+@pytest.mark.parametrize("name", ["pma:steps=20", "mm", f"fast-ensemble:{QUICK}", f"strongest-ensemble:{QUICK}"])
+def test_in_l1_examples_lie_within_eps_and_what_is_wrong_already_costs_one_look(name: str) -> None:
+    model = LinearClasses(5, 48)
+    inputs, labels = problem(model, SHAPE, 24)
+    spec = f"{name}{',' if ':' in name else ':'}norm=L1,eps=0.1"
+    found = verify(model, inputs, run(spec, model, inputs, labels), labels, TASK, norm="L1", eps=0.1, respects_eps=True)
+    assert not found.invalid.any()
+    assert 0 < int(found.broken.sum()) < 24
+    counting = CountingModel(model)
+    adv = run(spec, counting, inputs, (labels + 1) % 5)
+    assert torch.equal(adv, inputs)
+    looks = sum(isinstance(search, Unperturbed) for search in searches_of(spec, 5).searches)
+    # 1 pass for `run` to count the classes of one sample; targets take another look
+    aimed = bool(searches_of(spec, 5).targets)
+    assert (looks, counting.forward_passes, counting.backward_passes) == (1, 1 + 24 * (1 + aimed), 0)
 
 
 def test_the_passes_are_those_of_the_searches() -> None:
@@ -132,7 +159,7 @@ class Unbreakable(nn.Module):
 def test_who_is_drawn_depends_on_the_samples_seed_alone() -> None:
     model = HingeClasses(4, 48).requires_grad_(False)
     inputs, labels = problem(model, SHAPE, 60)
-    attack = resolve_attack(f"fast-ensemble:{QUICK},eps=0.004,drawn=0.4")
+    attack = resolve_attack(f"fast-ensemble:{QUICK},eps=0.004,drawn=0.1")
     seeds = seeds_of(60)
 
     def drawn(size: int) -> list[bool]:

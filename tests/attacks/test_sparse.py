@@ -267,7 +267,9 @@ def test_no_attack_in_l1_is_invalid_and_none_depends_on_the_batch(name: str) -> 
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)).eval()
     inputs = images((3, 8, 8), 16)
     labels = model(inputs).argmax(dim=1)
-    steps = {"square": "queries=60", "autoattack": "steps=4,queries=10"}.get(name, "steps=6")
+    steps = "queries=60" if name == "square" else "steps=6"
+    if name in ("autoattack", "adaptive") or name.endswith("-ensemble"):
+        steps = "steps=4,queries=10"
     attack = resolve_attack(f"{name}:{steps},norm=L1,eps=0.4")
     whole = run(attack, model, inputs, labels)
     verdicts = verify(model, inputs, whole, labels, TASK, norm="L1", eps=0.4, respects_eps=attack.info.respects_eps)
