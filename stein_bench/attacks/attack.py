@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
+from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
 from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
 from stein_bench.attacks.refill import Found
@@ -65,6 +66,15 @@ class Attack:
         if self.info.is_corruption or self.info.respects_eps:
             return self.label
         return str(AttackSpec(self.info.name, {"norm": self.norm, **self.params}))
+
+    @property
+    def seed_label(self) -> str:
+        """What its random numbers depend on: its `run_label`, or the label of the attack that it is seeded as."""
+        name = self.info.seeded_as
+        if not name:
+            return self.run_label
+        shared = {key: value for key, value in self.params.items() if key in CATALOG[name].params}
+        return str(AttackSpec(name, {"norm": self.norm, "eps": self.eps, **shared}))
 
     def crafted_on(self, surrogate: nn.Module, name: str, sha256: str) -> Attack:
         """Return the transfer attack with its surrogate, which becomes part of its identity.
@@ -232,7 +242,7 @@ def _two_class(model: nn.Module, task: Task) -> tuple[nn.Module, Task]:
 
 def attack_seeds(run_seed: int, attack: Attack, ids: Sequence[str]) -> list[int]:
     """Return the seed of each sample, which depends on the run's seed, the attack and the sample id only."""
-    return [derive_seed(run_seed, attack.run_label, sample_id) for sample_id in ids]
+    return [derive_seed(run_seed, attack.seed_label, sample_id) for sample_id in ids]
 
 
 def by_run(attacks: Sequence[Attack]) -> list[tuple[Attack, ...]]:

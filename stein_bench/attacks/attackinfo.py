@@ -43,6 +43,8 @@ class AttackInfo:
         minimal: whether it minimizes the perturbation, so that distances are reported.
         min_classes: smallest number of classes it works with.
         unavailable: empty, or why it cannot run.
+        seeded_as: empty, or the attack whose random numbers it takes, so that a search which both make breaks the same
+            samples.
     """
 
     name: str
@@ -56,6 +58,7 @@ class AttackInfo:
     min_classes: int = 2
     minimal: bool = False
     unavailable: str = ""
+    seeded_as: str = ""
 
     @property
     def method(self) -> str:

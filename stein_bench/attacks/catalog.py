@@ -169,12 +169,14 @@ NATIVE = (
         "an ensemble with at most a fifth of autoattack's passes; square runs in full on a random subset",
         norms=("Linf", "L2", "L1"),
         params={"steps": 100, "queries": 5000, "drawn": 0.02},
+        seeded_as="autoattack",
     ),
     AttackInfo(
         "strongest-ensemble",
         "autoattack with less fab and further searches, in at most its passes",
         norms=("Linf", "L2", "L1"),
         params={"steps": 100, "queries": 5000},
+        seeded_as="autoattack",
     ),
 )
 

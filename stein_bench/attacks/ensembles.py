@@ -117,6 +117,8 @@ def strongest(call: Call) -> Ensemble:
     All of AutoAttack but most of FAB, which takes more passes than its other gradient attacks and seldom breaks a
     sample that they do not: it makes a fifth of its steps here. What that saves goes to the probability margin, before
     everything else and in further restarts, and to the plain margin towards each target class.
+
+    The random numbers are AutoAttack's (`AttackInfo.seeded_as`), so this breaks what its APGD-CE, APGD-T and Square do.
     """
     steps, targets = call.whole("steps"), _targets_of_autoattack(call)
     margin = partial(auto_pgd, call, probability_margin, steps)

@@ -12,7 +12,7 @@ from scipy.stats import binom, hypergeom
 from torch import Tensor, nn
 
 from stein_bench.attacks.apgd import APGD
-from stein_bench.attacks.attack import resolve_attack
+from stein_bench.attacks.attack import attack_seeds, resolve_attack
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.ensembles import SampledSquare
 from stein_bench.attacks.gradient import Unperturbed
@@ -119,6 +119,15 @@ def test_strongest_holds_the_gradient_attacks_and_square_of_autoattack_in_full(
 
 
 @pytest.mark.parametrize("name", ["pma:steps=20", "mm", f"fast-ensemble:{QUICK}", f"strongest-ensemble:{QUICK}"])
+@pytest.mark.parametrize("name", ["fast-ensemble", "strongest-ensemble"])
+def test_the_random_numbers_are_those_of_autoattack(name: str) -> None:
+    spec = "steps=7,queries=9,norm=L2,eps=0.3"
+    own, other = (attack_seeds(5, resolve_attack(f"{one}:{spec}"), ["a", "b"]) for one in (name, "autoattack"))
+    assert own == other
+    assert own != attack_seeds(5, resolve_attack(f"{name}:{spec.replace('7', '8')}"), ["a", "b"])
+    assert own != attack_seeds(5, resolve_attack("apgd-ce:norm=L2,eps=0.3"), ["a", "b"])
+
+
 def test_in_l1_examples_lie_within_eps_and_what_is_wrong_already_costs_one_look(name: str) -> None:
     model = LinearClasses(5, 48)
     inputs, labels = problem(model, SHAPE, 24)
