@@ -197,7 +197,7 @@ def _level(report: Report) -> str:
     doubt = sorted(set(_failed(report, variant_name(variant))))
     hold = f"at most {_percent(worst)}{between}"
     limits = ""
-    if doubt:
+    if doubt and worst.value:  # nothing is lower than 0
         broken = "it may still be too high after the adaptive attack" if variant.adaptive else "it may be far lower"
         limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that {broken}"
     if not limits and (why := _weak(report)):

@@ -124,8 +124,8 @@ def _unbounded(variant: str, model: nn.Module, probe: Probe, clean: Outcome) -> 
     message = f"pgd-{UNBOUNDED_STEPS} with eps 1 leaves {percent(left)}; chance is {percent(chance)}"
     if status != "pass":
         message += (
-            "; an unbounded attack must break everything: the attack fails on this model, so robust accuracy is "
-            f"overestimated: {ADVICE}"
+            "; an unbounded attack must break everything: gradient attacks fail on this model and overestimate its "
+            f"robust accuracy: {ADVICE}"
         )
     return result("unbounded-attack", variant, status, left, message)
 

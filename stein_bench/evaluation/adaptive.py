@@ -29,6 +29,9 @@ from stein_bench.seeds import derive_seed
 BYPASS = "gradients past the input transformation"
 BEHIND = "the network behind the input transformation"
 
+SOURCES = 6
+"""Most sources tried: the model's own gradients, straight-through ones, past the input transformation, the network
+behind it, smoothed ones, scores."""
 NAMES = {
     "to_copy": "cast", "index": "indexing", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==",
     "floor_divide": "//", "mul": "scaling", "div": "scaling", "add": "shift", "sub": "shift", "amax": "maximum",
@@ -51,14 +54,17 @@ def find_strategy(
         RunError: memory ran out on a single sample, or under batch statistics.
     """
     count = PROBES
-    with phase(progress, f"looking for hidden gradients {evaluated.variant}", 5):
+    with phase(progress, f"looking for hidden gradients {evaluated.variant}", SOURCES):
         while True:
             try:
                 with (
                     model_untouched(evaluated.model),
                     forked_rng(derive_seed(evaluated.setting.seed, "adaptive", attack.label)),
                 ):
-                    return _found(Trial(evaluated, attack, progress, count), own)
+                    trial = Trial(evaluated, attack, progress, count)
+                    found = _found(trial, own)
+                    progress.advance(max(SOURCES - trial.tried, 0))
+                    return found
             except torch.OutOfMemoryError as error:
                 if evaluated.batch_dependent or count == 1:
                     raise out_of_memory(evaluated, attack.label) from error

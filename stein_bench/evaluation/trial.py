@@ -87,6 +87,7 @@ class Trial:
         )  # fmt: skip
         self.right = self._right(inputs)
         self.failed: dict[str, str] = {}
+        self.tried = 0
 
     def _right(self, points: Tensor) -> Bits:
         draws = DRAWS if self.evaluated.random else 1
@@ -97,6 +98,8 @@ class Trial:
 
     def broken_by(self, source: GradientSource, searches: Sequence[Search[Any]]) -> Tried | None:
         """Return which samples the searches break with that source; None if it fails on this model."""
+        self.tried += 1
+        self.progress.advance(1)
         try:
             model = source.build(self.model)
             broken = ~self.right
@@ -108,7 +111,6 @@ class Trial:
         except Exception as error:  # noqa: BLE001 - whatever the model's code does, the other sources are tried
             self.failed[source.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
             return None
-        self.progress.advance(1)
         found = Tried(source, broken & self.right, self._blind(source))
         if source.foreign:  # its gradient predicts another loss
             return replace(found, misled=True)

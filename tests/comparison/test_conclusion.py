@@ -152,6 +152,8 @@ def test_one_variant_has_at_most_what_attacks_left():
     assert "(unbounded-attack) indicate that it may still be too high after the adaptive attack" in sentence(
         variant(adaptive=[adaptive]), diagnostics=[failed]
     )
+    broken = variant(attacks={PGD: bits(400, 400)}, clean=CLEAN)
+    assert "sanity checks" not in sentence(broken, diagnostics=[failed])
     assert "no attack has a result" in sentence(variant(attacks={}))
 
 
