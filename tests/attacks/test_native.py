@@ -75,8 +75,16 @@ def spec_of(name: str, **extra: str) -> str:
     return f"{name}:{','.join(pairs)}" if pairs else name
 
 
-@pytest.mark.parametrize("batch_dependent", [False, True])
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 5, 6, 7)])
+# Both kinds of inputs and both ways to run a batch; the other two pairs of them are slow.
+@pytest.mark.parametrize(
+    ("shape", "batch_dependent"),
+    [
+        ((3, 8, 8), True),
+        ((1, 5, 6, 7), False),
+        pytest.param((3, 8, 8), False, marks=pytest.mark.slow),
+        pytest.param((1, 5, 6, 7), True, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(("name", "norm"), [(info.name, norm) for info in CLASSIFYING for norm in info.norms])
 def test_every_native_attack_keeps_budget_and_box_on_images_and_volumes(
     name: str, norm: str, shape: tuple[int, ...], batch_dependent: bool

@@ -136,6 +136,7 @@ def test_volumes_with_one_logit(tmp_path: Path) -> None:
     assert len(set(shares(found))) > 2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bfloat16(problem: dict[str, Any]) -> None:
     """Plain BN only: the CUDA kernels of batch statistics round otherwise than the CPU's."""
     _, found = evaluate_on_both(**problem, attack=["pgd", "torchattacks.APGD"], precision="bf16")
@@ -143,6 +144,7 @@ def test_bfloat16(problem: dict[str, Any]) -> None:
     assert found.variants[0].attacks[0].perturbation_l2 != single.variants[0].attacks[0].perturbation_l2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_automatic_batch_sizes_change_no_verdict(problem: dict[str, Any], imitation_cuda: Device) -> None:
     expected = evaluate("cpu", **problem, attack=["pgd"], batch_size=3)
     found = evaluate("cuda", **problem, attack=["pgd"], batch_size="auto")
@@ -150,6 +152,7 @@ def test_automatic_batch_sizes_change_no_verdict(problem: dict[str, Any], imitat
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_saved_adversarial_examples_are_the_same(
     problem: dict[str, Any], tmp_path: Path, imitation_cuda: Device
 ) -> None:
@@ -192,6 +195,7 @@ def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 def test_attacks_at_lower_precision_are_verified_at_full(
     problem: dict[str, Any], precision: str, imitation_cuda: Device
@@ -204,6 +208,7 @@ def test_attacks_at_lower_precision_are_verified_at_full(
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("stats", ["running", "batch"])
 def test_an_interrupted_run_goes_on_where_it_was(
     problem: dict[str, Any], stats: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imitation_cuda: Device
@@ -248,6 +253,7 @@ def test_a_tensor_on_the_wrong_device_turns_an_evaluation_red(
         evaluate_on_both(**problem, attack=["pgd", "fgsm"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_result_that_differs_turns_an_evaluation_red(
     problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +267,7 @@ def test_a_result_that_differs_turns_an_evaluation_red(
         evaluate_on_both(**problem, attack=["fgsm"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_nothing_of_the_device_is_left_in_caches(problem: dict[str, Any]) -> None:
     """A run on the CPU after one on the device, in the same process, finds no tensor of it."""
     _, found = evaluate_on_both(**problem, attack=["square:queries=5,norm=L2,eps=0.3", "apgd-t:steps=2"])

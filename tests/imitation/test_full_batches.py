@@ -70,6 +70,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str, Any], imitation_cuda: Device) -> None:
     expected = evaluate("cuda", **problem, attack=ATTACKS, batch_size=COUNT, refill=False)
@@ -81,6 +82,7 @@ def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "attack", ["pgd:steps=20", pytest.param("autoattack:steps=6,queries=30", marks=pytest.mark.slow)]
 )
@@ -100,6 +102,7 @@ def test_a_refilled_run_takes_fewer_calls_on_the_same_samples(
     assert plain.backward_passes == refilled.backward_passes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_random_starts_are_drawn_by_another_thread_and_are_the_same(
     problem: dict[str, Any], imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
