@@ -85,4 +85,5 @@ def _description(model: nn.Module) -> list[Any]:
         [type(module).__qualname__, {key: value for key, value in vars(module).items() if isinstance(value, kept)}]
         for module in model.modules()
     ]
-    return [str(model), settings, state_sha256(model)]
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    return [str(model), settings, frozen, state_sha256(model)]

@@ -144,13 +144,18 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
     assert halved == ["out of memory: continuing with at most 8 samples at once, on which no verdict depends"]
 
 
-@pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_out_of_memory_at_any_call_loses_nothing(problem: dict[str, Any], refill: bool, imitation_cuda: Device) -> None:
+@pytest.mark.parametrize(
+    ("refill", "parts"),
+    [(False, 3), pytest.param(False, 12, marks=pytest.mark.slow), pytest.param(True, 12, marks=pytest.mark.slow)],
+)
+def test_out_of_memory_at_any_call_loses_nothing(
+    problem: dict[str, Any], refill: bool, parts: int, imitation_cuda: Device
+) -> None:
     options = {**problem, "attack": ["pgd:steps=4", "apgd-t:steps=3,targets=2"], "batch_size": 10, "refill": refill}
     imitation_cuda.reset()
     expected = outcomes(evaluate("cuda", **options))
     calls = imitation_cuda.calls
-    for number in range(4, calls, max(calls // 6, 1)):
+    for number in range(4, calls, max(calls // parts, 1)):
         imitation_cuda.fail_at(number)
         assert outcomes(evaluate("cuda", **options)) == expected, number
 
