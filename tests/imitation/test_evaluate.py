@@ -25,10 +25,10 @@ from tests.imitation.problems import write_problem, write_street, write_volumes
 
 NATIVE_SPECS = (
     "fgsm", "pgd:steps=4", "mifgsm:steps=3", "apgd-ce:steps=3", "apgd-dlr:steps=3", "apgd-t:steps=3", "fab-t:steps=3",
-    "fab:steps=3", "square:queries=10", "autoattack:steps=2,queries=5", "nes:queries=14,samples=4",
+    "fab:steps=3", "square:queries=20", "autoattack:steps=2,queries=5", "nes:queries=14,samples=4",
     "spsa:queries=14,samples=4", "rays:queries=20", "hopskipjump:queries=20", "pma:steps=3", "mm:steps=2",
     "fast-ensemble:steps=3,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5", "deepfool:steps=3,eps=0.3",
-    "ddn:steps=3,eps=0.3", "cw:steps=2,search_steps=2,eps=0.3", "fmn:steps=3", "adaptive:steps=3,queries=5",
+    "ddn:steps=5,eps=0.3", "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "adaptive:steps=3,queries=5",
     "pgd:norm=L2,eps=0.3,steps=3",
 )  # fmt: skip
 OTHER_NORMS = (
@@ -137,7 +137,7 @@ def test_segmentation(tmp_path: Path) -> None:
     ],
 )
 def test_volumes_with_one_logit(tmp_path: Path, variants: dict[str, Any]) -> None:
-    attacks = ["fgsm", "pgd:steps=3", "apgd-ce:steps=3", "fab-t:steps=3", "square:queries=5", "noise-salt-and-pepper"]
+    attacks = ["fgsm", "pgd:steps=3,eps=0.05", "apgd-ce:steps=3", "fab-t:steps=3", "square:queries=5", "noise-salt-and-pepper"]
     _, found = evaluate_on_both(**write_volumes(tmp_path), **variants, attack=attacks, batch_size=4)
     assert (found.data.task, found.data.shape) == ("binary", (1, 6, 5, 4))
     assert len(set(shares(found))) > 2
