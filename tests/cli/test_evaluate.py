@@ -254,11 +254,11 @@ def test_dishonest_results_exit_with_3_and_are_still_written(
     assert read_report(output).variants[0].attacks[0].status == "invalid"
 
 
-def test_ctrl_c_exits_with_130_and_keeps_what_is_done(model: str, data: str, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_keeps_what_is_done(data: str, tmp_path: Path) -> None:
     """A real process gets a real SIGINT in the middle of a long attack."""
-    output = tmp_path / "report.json"
+    model, output = fixed_model(tmp_path), tmp_path / "report.json"
     command = [sys.executable, "-m", "stein_bench", "evaluate", model, "--data", data, "--output", str(output)]
-    command += ["--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
+    command += ["--weights", "none", "--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
     process = popen_interruptible(command)
     journal = Path(f"{output}.partial")
     deadline = time.monotonic() + 120

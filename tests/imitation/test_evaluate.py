@@ -137,7 +137,14 @@ def test_segmentation(tmp_path: Path) -> None:
     ],
 )
 def test_volumes_with_one_logit(tmp_path: Path, variants: dict[str, Any]) -> None:
-    attacks = ["fgsm", "pgd:steps=3,eps=0.05", "apgd-ce:steps=3", "fab-t:steps=3", "square:queries=5", "noise-salt-and-pepper"]
+    attacks = [
+        "fgsm",
+        "pgd:steps=3,eps=0.05",
+        "apgd-ce:steps=3",
+        "fab-t:steps=3",
+        "square:queries=5",
+        "noise-salt-and-pepper",
+    ]
     _, found = evaluate_on_both(**write_volumes(tmp_path), **variants, attack=attacks, batch_size=4)
     assert (found.data.task, found.data.shape) == ("binary", (1, 6, 5, 4))
     assert len(set(shares(found))) > 2
