@@ -13,12 +13,15 @@ from hypothesis import settings
 from typer.testing import CliRunner
 
 from stein_bench.cli.commands import app
+from stein_bench.evaluation import networks, run
 from stein_bench.files import write_text
 from stein_bench.report.adversarials import write_adversarials
 from stein_bench.report.document import Diagnostic
 from stein_bench.report.packing import pack_bits
 from stein_bench.report.results import Spread
+from stein_bench.training.fit import fit
 from tests import reports
+from tests.fits import FitsOnce
 from tests.tiny import write_data, write_model
 from tests.training.small import write_net
 
@@ -56,6 +59,30 @@ def no_terminal(monkeypatch):
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
 
 
+@pytest.fixture(scope="session")
+def fits_once() -> FitsOnce:
+    """The networks that tests have trained so far."""
+    return FitsOnce(networks.fit)
+
+
+@pytest.fixture(autouse=True)
+def same_fits(fits_once: FitsOnce, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train what an evaluation fits only once for all tests; `trained_anew` is for those that are about training."""
+    monkeypatch.setattr(networks, "fit", fits_once)
+
+
+@pytest.fixture
+def trained_anew(same_fits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train every network that is fitted."""
+    monkeypatch.setattr(networks, "fit", fit)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the checks of the model, which take longer than a small run does, for tests of other parts of it."""
+    monkeypatch.setattr(run, "model_checks", lambda *_: [])
+
+
 @pytest.fixture
 def imitation_cuda() -> Iterator[Device]:
     """Install the imitation CUDA device; returns its record of waits, copies and memory."""
@@ -87,11 +114,11 @@ def net(tmp_path: Path) -> str:
 def invoke():
     """Run the command line in 80 columns without color."""
 
-    def run(*arguments, **environment):
+    def invoked(*arguments, **environment):
         runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb", **environment})
         return runner.invoke(app, [str(argument) for argument in arguments])
 
-    return run
+    return invoked
 
 
 @pytest.fixture

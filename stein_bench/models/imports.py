@@ -120,9 +120,10 @@ def _still_valid(imports: Imports) -> Mapping[str, ModuleType]:
 def _keep(imports: Imports, before: set[str]) -> None:
     """Remember the modules that were loaded from the folders, and free the names of installed packages."""
     folders = (*imports.first, *imports.last)
-    new = [pair for pair in list(sys.modules.items()) if pair[0] not in before and not pair[0].startswith(UNIQUE)]
-    modules = {name: module for name, module in new if _is_from(_place(module), folders)}
-    _LOADED[imports] = modules, _hash(modules)
+    new = {name: sys.modules[name] for name in sys.modules.keys() - before if not name.startswith(UNIQUE)}
+    modules = {name: module for name, module in new.items() if _is_from(_place(module), folders)}
+    if modules:  # this runs around every sample of a user's data: what has nothing to remember costs nothing later
+        _LOADED[imports] = modules, _hash(modules)
     for name in modules:
         top = name.partition(".")[0]
         elsewhere = PathFinder.find_spec(top)

@@ -96,7 +96,7 @@ def test_the_same_seeds_give_the_same_result(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in AVAILABLE if CATALOG[name].min_classes == 2])
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_few_classes_work(name: str, classes: int) -> None:
     """All but those with a targeted difference-of-logits ratio, which are refused below four classes."""
     inputs, labels = batch()

@@ -24,6 +24,7 @@ from stein_bench.config import make_config, read_config_file
 from stein_bench.preparation.plan import prepare
 from stein_bench.report.document import read_report, report_schema
 from tests.interrupts import popen_interruptible
+from tests.tiny import write_data
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "report.json"
@@ -41,8 +42,8 @@ def one_line(result: Result) -> str:
     return result.stderr
 
 
-def test_evaluate_prints_a_table_and_writes_a_valid_report(data: str, tmp_path: Path) -> None:
-    output = tmp_path / "report.json"
+def test_evaluate_prints_a_table_and_writes_a_valid_report(tmp_path: Path) -> None:
+    data, output = write_data(tmp_path, n=9), tmp_path / "report.json"  # few, for a network that is not tiny
     arguments = ["test_resnet", "--data", data, "--bn", "sample", "--bn", "stein", "--attack", "pgd"]
     result = invoke("evaluate", *arguments, "--output", str(output))
     assert result.exit_code == 0, result.output
@@ -253,11 +254,11 @@ def test_dishonest_results_exit_with_3_and_are_still_written(
     assert read_report(output).variants[0].attacks[0].status == "invalid"
 
 
-def test_ctrl_c_exits_with_130_and_keeps_what_is_done(model: str, data: str, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_keeps_what_is_done(data: str, tmp_path: Path) -> None:
     """A real process gets a real SIGINT in the middle of a long attack."""
-    output = tmp_path / "report.json"
+    model, output = fixed_model(tmp_path), tmp_path / "report.json"
     command = [sys.executable, "-m", "stein_bench", "evaluate", model, "--data", data, "--output", str(output)]
-    command += ["--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
+    command += ["--weights", "none", "--attack", "fgsm", "--attack", "pgd:steps=100000", "--batch-size", "30"]
     process = popen_interruptible(command)
     journal = Path(f"{output}.partial")
     deadline = time.monotonic() + 120

@@ -251,6 +251,7 @@ def flipping(tmp_path: Path) -> tuple[str, str]:
     return f"{tmp_path / 'flipping.py'}:make", f"npz:{tmp_path / 'bright.npz'}"
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_verdict_that_only_bf16_gives_is_counted_and_does_not_enter_the_figures(flipping: tuple[str, str]) -> None:
     """pgd takes the bright images for misclassified from the start; the evaluated model knows better."""
     attacks = ["pgd:random_start=false", "fgsm"]
@@ -266,6 +267,7 @@ def test_a_verdict_that_only_bf16_gives_is_counted_and_does_not_enter_the_figure
     assert document["variants"][0]["attacks"][0]["verdict_differences"] == 7
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("options", [{}, {"attack_precision": "fp32"}, {"precision": "bf16", "attack_precision": None}])
 def test_without_a_difference_nothing_is_counted_or_recorded(
     flipping: tuple[str, str], options: dict[str, str]
@@ -278,6 +280,7 @@ def test_without_a_difference_nothing_is_counted_or_recorded(
     }
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_attack_may_be_more_precise_than_the_evaluation(flipping: tuple[str, str]) -> None:
     report = run(*flipping, attack="fgsm", eps="1/255", precision="bf16", attack_precision="fp32")
     (variant,) = report.variants
@@ -360,12 +363,11 @@ def channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attack_choice, "_memory_format", lambda *_: "channels_last")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("stats", ["running", "batch"])
 def test_another_memory_format_gives_the_same_verdicts_and_is_recorded(
-    model: str, data: str, stats: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    model: str, data: str, stats: str, request: pytest.FixtureRequest
 ) -> None:
-    # The checks are slow and use the evaluated model.
-    monkeypatch.setattr("stein_bench.evaluation.run.model_checks", lambda *_: [])
     options = {"bn": "stein", "stats": stats, "attack": ["fgsm", "pgd:steps=3"], "batch_size": 12}
     expected = run(model, data, **options)
     assert 0 < expected.variants[0].attacks[1].robust_accuracy < 1
@@ -397,6 +399,7 @@ def test_the_evaluated_network_is_left_as_it_was(evaluated: Preprocessed, data: 
         assert all(parameter.requires_grad for parameter in attacked.parameters())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_goes_on_with_the_same_attack_network(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

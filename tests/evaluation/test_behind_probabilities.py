@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -62,14 +64,25 @@ def single_logit(num_classes=3):
 """
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Weights fitted to the three-class problem."""
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "nets.py").write_text(NETWORKS)
+    config = RunConfig(model=f"{folder / 'nets.py'}:logits", data=write_data(folder), attack=("fgsm",), limit=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEIN_BENCH_CACHE", str(folder / "cache"))
+        run_evaluation(config)
+    (weights,) = (folder / "cache" / "fits").iterdir()
+    return weights
+
+
 @pytest.fixture
-def networks(tmp_path):
-    """Write the networks, which have the same parameters, and weights fitted to the three-class problem."""
+def networks(tmp_path, fitted):
+    """Write the networks, which have the same parameters, the fitted weights and the data."""
     (tmp_path / "nets.py").write_text(NETWORKS)
-    config = RunConfig(model=f"{tmp_path / 'nets.py'}:logits", data=write_data(tmp_path), attack=("fgsm",), limit=1)
-    run_evaluation(config)
-    (fitted,) = (tmp_path / "cache" / "fits").iterdir()
-    fitted.rename(tmp_path / "fitted.safetensors")
+    write_data(tmp_path)
+    shutil.copy(fitted, tmp_path / "fitted.safetensors")
     return tmp_path
 
 

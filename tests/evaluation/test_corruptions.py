@@ -38,6 +38,7 @@ def test_a_corruption_is_judged_on_the_corrupted_input_alone_over_its_draws(mode
     jsonschema.validate(report.model_dump(mode="json"), report_schema())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_draws_do_not_depend_on_the_batch_size(model: str, data: str) -> None:
     whole, parts = (run(model, data, attack=["noise-uniform:std=0.3"], batch_size=size) for size in (60, 7))
     assert whole.variants[0].outcomes.corrupted_correct == parts.variants[0].outcomes.corrupted_correct

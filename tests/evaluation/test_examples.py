@@ -49,6 +49,7 @@ def kept(report: Report, output: Path) -> Gallery:
     return gallery
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_first_samples_that_broke_are_kept_and_others_fill_up(model: str, data: str, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     options = {"bn": ["sample", "jsnorm"], "attack": ["fgsm:eps=1/255", "pgd"], "batch_size": 7}
@@ -74,6 +75,7 @@ def test_the_first_samples_that_broke_are_kept_and_others_fill_up(model: str, da
     assert run(model, data, **options).variants[1].outcomes == report.variants[1].outcomes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_kept_is_what_was_verified(model: str, data: str, tmp_path: Path) -> None:
     """The stored float32 inputs fool the network again; rounding them to eighths would not."""
     from stein_bench.evaluation.networks import build_network
@@ -94,6 +96,7 @@ def test_what_is_kept_is_what_was_verified(model: str, data: str, tmp_path: Path
     assert 0 < sum(e.broken for e in examples) == round((clean - robust) * 60)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_keeps_the_same_examples(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_resumed_run_keeps_the_same_examples(
     assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_examples_of_finished_units_are_made_again_only_where_they_are_needed(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +149,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_batch_statistics_are_kept_as_attacked(model: str, data: str, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     report = run(model, data, bn="stein", stats="batch", batch_size=20, output=str(output), save_adversarials=2)
@@ -201,6 +206,7 @@ def make():
 """
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_keeping_draws_nothing_that_the_verdicts_depend_on(data: str, tmp_path: Path) -> None:
     """A network with random outputs: the predictions for the file must not shift those of the evaluation."""
     (tmp_path / "random_net.py").write_text(RANDOM.format(folder=str(Path(__file__).parents[2])))

@@ -65,6 +65,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     assert refused or limit[-1] >= 10**9
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_refilled_batches_change_no_verdict(model: str, data: str) -> None:
     reports = [run(model, data, attack=ATTACKS, refill=refill, batch_size=7) for refill in (False, True)]
@@ -75,6 +76,7 @@ def test_refilled_batches_change_no_verdict(model: str, data: str) -> None:
     assert reports[0].run.config_sha256 == reports[1].run.config_sha256
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_examples(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,7 @@ def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_ex
     assert adversarials_path(files[0]).read_bytes() == adversarials_path(files[1]).read_bytes()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_model_that_draws_random_numbers_gives_the_same_report_for_the_same_seed(
     tmp_path: Path, data: str, refill: bool
@@ -132,6 +135,7 @@ def make(num_classes=3):
 """
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_passes_do_not_depend_on_refilling_or_interruptions(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +185,7 @@ def test_a_failed_attempt_to_make_examples_again_spoils_no_finished_attack(
     assert (attack.status, attack.message) == ("failed", "ValueError: boom")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("refill", [False, True])
 def test_examples_are_kept_once_if_memory_runs_out_after_them(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refill: bool
@@ -218,6 +223,7 @@ def test_target_classes_under_batch_statistics_come_from_the_whole_batch(
         run(model, data, bn="stein", stats="batch", attack=["fab-t:steps=2"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_keeps_its_automatic_batch_size(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +247,7 @@ def _interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_attack_that_fails_when_refilled_is_said_so(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **kwargs: Any) -> Iterator[Tensor]:
         yield next(real(*args, **kwargs))
@@ -288,6 +295,7 @@ def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
     ]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_attacks_that_draw_for_a_whole_batch_are_not_split(model: str, data: str, fits: list[int]) -> None:
     """On halves they would be other attacks, whose verdicts would depend on what ran before."""
     expected = run(model, data, attack=["pgd", "torchattacks.Square:n_queries=20"])
@@ -306,6 +314,7 @@ def test_attacks_that_draw_for_a_whole_batch_are_not_split(model: str, data: str
     )
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_only_the_batch_that_did_not_fit_is_done_again(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory runs out once, in the third batch of an attack."""
     sizes: list[int] = []

@@ -67,6 +67,7 @@ def test_attacks_that_differ_only_in_a_budget_they_ignore_have_one_run() -> None
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_rows_are_those_of_separate_runs_and_the_passes_count_once(model: str, data: str, refill: bool) -> None:
     together = run(model, data, attack=["fmn:steps=10", "pgd"], refill=refill)
@@ -90,6 +91,7 @@ def test_the_rows_are_those_of_separate_runs_and_the_passes_count_once(model: st
     assert [attack.same_run_as for attack in attacks.values() if attack.name == "pgd"] == [None] * 3
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("attack", "stats"),
     [
@@ -114,6 +116,7 @@ def test_a_run_resumed_at_any_unit_gives_the_same_report(
         assert adversarials_path(output).read_bytes() == examples
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_failure_is_one_of_every_budget_and_said_once(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Notes(Silent):
         def __init__(self) -> None:

@@ -213,6 +213,7 @@ def test_the_check_warns_instead_of_calling_every_figure_unreliable(report: Repo
     assert [c.name for c in report.diagnostics if c.status == "fail"] == []
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_many_attacks_do_not_lower_the_worst_case(folder: Path) -> None:
     """All find the corner of the ball, so the worst of them is any one; picking unlucky draws would give far less."""
     specs = ["fgsm", *(f"pgd:steps={steps},random_start=false" for steps in range(1, 8))]
@@ -247,6 +248,7 @@ def results(report: Report) -> list[VariantResult]:
     return [timeless(variant) for variant in report.variants]
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "model", ["gaussian", *(pytest.param(name, marks=pytest.mark.slow) for name in ("numpy", "python"))]
 )
@@ -282,6 +284,7 @@ def test_an_interrupted_run_gives_the_same_report(
         assert np.array_equal(examples[0][name], examples[1][name])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_single_logit_keeps_its_metrics(folder: Path) -> None:
     report = run(folder, "single", attack="pgd:steps=3")
     (variant,) = report.variants

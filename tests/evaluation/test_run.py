@@ -89,6 +89,7 @@ def test_verdicts_do_not_depend_on_the_batch_size_or_the_order_of_attacks(model:
     assert outcomes(whole) == [(clean, dict(sorted(robust.items(), reverse=True))) for clean, robust in outcomes(other)]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_seed_decides_and_nothing_else(model: str, data: str) -> None:
     first = run(model, data)
     torch.manual_seed(123)
@@ -105,6 +106,7 @@ def test_the_global_rng_is_left_alone(model: str, data: str) -> None:
     assert random.getstate() == before[2]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_fit_is_cached_and_belongs_to_everything_that_matters(model: str, data: str, own_cache: Path) -> None:
     run(model, data)
     (first,) = (own_cache / "fits").iterdir()
@@ -120,6 +122,7 @@ def test_a_fit_is_cached_and_belongs_to_everything_that_matters(model: str, data
     assert len(list((own_cache / "fits").iterdir())) == 5
 
 
+@pytest.mark.usefixtures("trained_anew")
 def test_a_damaged_cache_is_trained_again(model: str, data: str, own_cache: Path) -> None:
     first = run(model, data)
     (file,) = (own_cache / "fits").iterdir()
@@ -128,6 +131,7 @@ def test_a_damaged_cache_is_trained_again(model: str, data: str, own_cache: Path
     assert read_weights(file).card is not None
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_weights_of_this_tool_carry_their_bn(model: str, data: str, own_cache: Path, tmp_path: Path) -> None:
     fitted = run(model, data, bn="stein")
     (file,) = (own_cache / "fits").iterdir()
@@ -141,6 +145,7 @@ def test_weights_of_this_tool_carry_their_bn(model: str, data: str, own_cache: P
         run(model, data, weights=str(saved), bn="sample")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_plain_weights_are_converted_after_loading(model: str, data: str, own_cache: Path, tmp_path: Path) -> None:
     run(model, data)
     (file,) = (own_cache / "fits").iterdir()
@@ -189,6 +194,7 @@ def test_a_stein_variant_under_batch_statistics_gets_its_control(model: str, dat
     assert report.model.weights.sha256 is None
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_batch_statistics_really_are_the_batchs(model: str, data: str) -> None:
     """Under batch statistics the partition is part of the result; under running statistics it is not."""
     whole, parts = (run(model, data, stats=["running", "batch"], batch_size=size) for size in (60, 4))
@@ -206,6 +212,7 @@ class Lying:
         monkeypatch.setattr(native, "fgsm", attack)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -228,6 +235,7 @@ def test_dishonest_attacks_are_invalid_and_break_nothing(
     assert len(report.dishonest()) == 1
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_attack_that_raises_is_failed_and_the_others_go_on(
     model: str, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +251,7 @@ def test_an_attack_that_raises_is_failed_and_the_others_go_on(
     assert list(report.variants[0].outcomes.robust) == [pgd.label]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_run_goes_on_where_it_was(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +285,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert shown.last["pgd sample/running"] == f"accuracy {100 * robust[1]:.1f} %"  # not only of the new samples
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_battery_whose_file_changed_is_another_run(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,6 +340,7 @@ def test_outputs_that_are_not_finite_are_wrong_and_reported(tmp_path: Path, data
     assert report.dishonest()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_is_not_mixed_with_another_network(
     model: str, data: str, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,6 +393,7 @@ def test_without_a_control_the_table_and_the_notes_say_so(
     assert "no plain-BN control" in stream.getvalue()
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_attacks_that_make_the_perturbation_small_report_how_far_they_had_to_go(
     model: str, data: str, tmp_path: Path
 ) -> None:

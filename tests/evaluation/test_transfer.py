@@ -63,6 +63,7 @@ def made_by_hand(model: str, data: str, weights: str) -> tuple[Tensor, str]:
         return plan.task.correct(network(points), labels) & plan.task.correct(network(inputs), labels), built.sha256
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_shown_is_what_the_surrogate_made_behind_its_own_scaling(model: str, data: str, weights: str) -> None:
     expected, sha256 = made_by_hand(model, data, weights)
     (variant,) = run(model, data, surrogate_weights=weights).variants
@@ -75,6 +76,7 @@ def test_what_is_shown_is_what_the_surrogate_made_behind_its_own_scaling(model: 
     assert f"surrogate_sha256={sha256}" in attack.label
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_all_steps_are_taken_and_counted_on_the_surrogate_whatever_the_batches(
     model: str, data: str, weights: str
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_fitted_surrogate_of_the_same_architecture_is_another_network(model: s
     assert not report.dishonest()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_another_surrogate_is_another_attack(model: str, data: str, weights: str) -> None:
     labels = {
@@ -104,6 +107,7 @@ def test_another_surrogate_is_another_attack(model: str, data: str, weights: str
     assert len(labels) == 3
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_evaluated_model_may_use_batch_statistics_and_the_surrogate_does_not(
     model: str, data: str, weights: str
 ) -> None:
@@ -169,6 +173,7 @@ def test_a_surrogate_tells_the_same_classes_apart(model: str, data: str, tmp_pat
         run(model, data, surrogate=f"{other}:make")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_settings_come_from_yaml_too(model: str, data: str, weights: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"surrogate: {model}\nsurrogate-weights: {weights}\nattack: transfer.fgsm\n")

@@ -64,6 +64,7 @@ def test_the_bound_of_a_run_is_that_of_its_outcomes_and_every_view_tells_it(mode
     assert f"in full on none of the {found.survivors} samples" in note
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_it_does_not_depend_on_batches_refill_or_resuming(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +88,7 @@ def test_it_does_not_depend_on_batches_refill_or_resuming(
     assert resumed.variants[0].attacks[0].unsearched == expected
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_other_attacks_and_batch_statistics_have_no_such_field(model: str, data: str) -> None:
     assert "unsearched" not in run(model, data, attack=["pgd", "strongest-ensemble:steps=4,queries=5"]).to_json()

@@ -114,6 +114,7 @@ def test_the_table_shows_metrics_and_sites(volumes: Any) -> None:
         assert text in result.stdout
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_table_says_how_values_were_scaled(volumes: Any) -> None:
     for scaling, text in (("0.48:0.6", "scaled from [0.48, 0.6] to [0, 1]; "), ("minmax", "by its own minimum")):
         arguments = [a.replace("shape=", f"scaling={scaling},shape=") for a in volumes[0]]
@@ -133,6 +134,7 @@ def test_no_figure_is_cut_in_a_narrow_table(volumes: Any, tmp_path: Path) -> Non
     assert all(len(re.findall(r"\(\d+\.\d–", line)) == len(re.findall(r"–\d+\.\d\)", line)) for line in intervals)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [*volumes[0], "--attack", f"pgd:eps={EPS}", "--attack", f"apgd-ce:eps={EPS},steps=5"]
     whole, parts = tmp_path / "whole.json", tmp_path / "parts.json"
@@ -157,6 +159,7 @@ def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, m
     assert first == second
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_reports_of_two_classes_are_compared_and_gated(volumes: Any, tmp_path: Path) -> None:
     weak, strong = tmp_path / "weak.json", tmp_path / "strong.json"
     for path, seed in ((weak, "0"), (strong, "1")):

@@ -24,12 +24,12 @@ from tests.imitation.compare import assert_complete, assert_same, evaluate, eval
 from tests.imitation.problems import write_problem, write_street, write_volumes
 
 NATIVE_SPECS = (
-    "fgsm", "pgd", "mifgsm", "apgd-ce:steps=5", "apgd-dlr:steps=5", "apgd-t:steps=5", "fab-t:steps=5", "fab:steps=5",
-    "square:queries=10", "autoattack:steps=3,queries=5", "nes:queries=14,samples=4", "spsa:queries=14,samples=4",
-    "rays:queries=20", "hopskipjump:queries=20", "pma:steps=3", "mm:steps=2",
-    "fast-ensemble:steps=4,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5", "deepfool:steps=3,eps=0.3",
+    "fgsm", "pgd:steps=4", "mifgsm:steps=3", "apgd-ce:steps=3", "apgd-dlr:steps=3", "apgd-t:steps=3", "fab-t:steps=3",
+    "fab:steps=3", "square:queries=20", "autoattack:steps=2,queries=5", "nes:queries=14,samples=4",
+    "spsa:queries=14,samples=4", "rays:queries=20", "hopskipjump:queries=20", "pma:steps=3", "mm:steps=2",
+    "fast-ensemble:steps=3,queries=5,drawn=0.5", "strongest-ensemble:steps=2,queries=5", "deepfool:steps=3,eps=0.3",
     "ddn:steps=5,eps=0.3", "cw:steps=3,search_steps=2,eps=0.3", "fmn:steps=5", "adaptive:steps=3,queries=5",
-    "pgd:norm=L2,eps=0.3,steps=5",
+    "pgd:norm=L2,eps=0.3,steps=3",
 )  # fmt: skip
 OTHER_NORMS = (
     "pgd:restarts=2,steps=3",
@@ -96,6 +96,7 @@ def test_every_native_attack_under_batch_statistics(problem: dict[str, Any]) -> 
     assert len(found.variants[0].attacks) == len(NATIVE_SPECS)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_controls(problem: dict[str, Any]) -> None:
     _, found = evaluate_on_both(**problem, bn="stein", attack="pgd:steps=3", controls=True)
     assert [f"{v.bn}/{v.stats}" for v in found.variants] == [
@@ -110,6 +111,7 @@ def test_the_checks_of_a_model_are_the_same(problem: dict[str, Any]) -> None:
     assert len(found.diagnostics) > 5
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_transfer_attacks_from_a_surrogate(problem: dict[str, Any], tmp_path: Path) -> None:
     surrogate = {"surrogate": f"{tmp_path / 'networks.py'}:other"}
     surrogate["surrogate_weights"] = str(tmp_path / "other.safetensors")
@@ -127,15 +129,28 @@ def test_segmentation(tmp_path: Path) -> None:
     assert found.data.task == "segmentation"
 
 
-def test_volumes_with_one_logit(tmp_path: Path) -> None:
-    attacks = ["fgsm", "pgd:steps=3", "apgd-ce:steps=3", "fab-t:steps=3", "square:queries=5", "noise-salt-and-pepper"]
-    _, found = evaluate_on_both(
-        **write_volumes(tmp_path), bn=["sample", "stein"], stats=["running", "batch"], attack=attacks, batch_size=4
-    )
+@pytest.mark.parametrize(
+    "variants",
+    [
+        {"bn": "stein", "stats": "batch"},
+        pytest.param({"bn": ["sample", "stein"], "stats": ["running", "batch"]}, marks=pytest.mark.slow),
+    ],
+)
+def test_volumes_with_one_logit(tmp_path: Path, variants: dict[str, Any]) -> None:
+    attacks = [
+        "fgsm",
+        "pgd:steps=3,eps=0.05",
+        "apgd-ce:steps=3",
+        "fab-t:steps=3",
+        "square:queries=5",
+        "noise-salt-and-pepper",
+    ]
+    _, found = evaluate_on_both(**write_volumes(tmp_path), **variants, attack=attacks, batch_size=4)
     assert (found.data.task, found.data.shape) == ("binary", (1, 6, 5, 4))
     assert len(set(shares(found))) > 2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bfloat16(problem: dict[str, Any]) -> None:
     """Plain BN only: the CUDA kernels of batch statistics round otherwise than the CPU's."""
     _, found = evaluate_on_both(**problem, attack=["pgd", "torchattacks.APGD"], precision="bf16")
@@ -143,6 +158,7 @@ def test_bfloat16(problem: dict[str, Any]) -> None:
     assert found.variants[0].attacks[0].perturbation_l2 != single.variants[0].attacks[0].perturbation_l2
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_automatic_batch_sizes_change_no_verdict(problem: dict[str, Any], imitation_cuda: Device) -> None:
     expected = evaluate("cpu", **problem, attack=["pgd"], batch_size=3)
     found = evaluate("cuda", **problem, attack=["pgd"], batch_size="auto")
@@ -150,6 +166,7 @@ def test_automatic_batch_sizes_change_no_verdict(problem: dict[str, Any], imitat
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_saved_adversarial_examples_are_the_same(
     problem: dict[str, Any], tmp_path: Path, imitation_cuda: Device
 ) -> None:
@@ -192,6 +209,7 @@ def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("precision", ["bf16", "tf32"])
 def test_attacks_at_lower_precision_are_verified_at_full(
     problem: dict[str, Any], precision: str, imitation_cuda: Device
@@ -204,6 +222,7 @@ def test_attacks_at_lower_precision_are_verified_at_full(
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("stats", ["running", "batch"])
 def test_an_interrupted_run_goes_on_where_it_was(
     problem: dict[str, Any], stats: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imitation_cuda: Device
@@ -248,6 +267,7 @@ def test_a_tensor_on_the_wrong_device_turns_an_evaluation_red(
         evaluate_on_both(**problem, attack=["pgd", "fgsm"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_result_that_differs_turns_an_evaluation_red(
     problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,6 +281,7 @@ def test_a_result_that_differs_turns_an_evaluation_red(
         evaluate_on_both(**problem, attack=["fgsm"])
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_nothing_of_the_device_is_left_in_caches(problem: dict[str, Any]) -> None:
     """A run on the CPU after one on the device, in the same process, finds no tensor of it."""
     _, found = evaluate_on_both(**problem, attack=["square:queries=5,norm=L2,eps=0.3", "apgd-t:steps=2"])

@@ -70,6 +70,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.slow
 def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str, Any], imitation_cuda: Device) -> None:
     expected = evaluate("cuda", **problem, attack=ATTACKS, batch_size=COUNT, refill=False)
@@ -81,6 +82,7 @@ def test_verdicts_do_not_depend_on_refilling_or_the_batch_size(problem: dict[str
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "attack", ["pgd:steps=20", pytest.param("autoattack:steps=6,queries=30", marks=pytest.mark.slow)]
 )
@@ -100,6 +102,7 @@ def test_a_refilled_run_takes_fewer_calls_on_the_same_samples(
     assert plain.backward_passes == refilled.backward_passes
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_random_starts_are_drawn_by_another_thread_and_are_the_same(
     problem: dict[str, Any], imitation_cuda: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,13 +144,18 @@ def test_out_of_memory_halves_the_batch_and_changes_no_verdict(
     assert halved == ["out of memory: continuing with at most 8 samples at once, on which no verdict depends"]
 
 
-@pytest.mark.parametrize("refill", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_out_of_memory_at_any_call_loses_nothing(problem: dict[str, Any], refill: bool, imitation_cuda: Device) -> None:
+@pytest.mark.parametrize(
+    ("refill", "parts"),
+    [(False, 3), pytest.param(False, 12, marks=pytest.mark.slow), pytest.param(True, 12, marks=pytest.mark.slow)],
+)
+def test_out_of_memory_at_any_call_loses_nothing(
+    problem: dict[str, Any], refill: bool, parts: int, imitation_cuda: Device
+) -> None:
     options = {**problem, "attack": ["pgd:steps=4", "apgd-t:steps=3,targets=2"], "batch_size": 10, "refill": refill}
     imitation_cuda.reset()
     expected = outcomes(evaluate("cuda", **options))
     calls = imitation_cuda.calls
-    for number in range(4, calls, max(calls // 6, 1)):
+    for number in range(4, calls, max(calls // parts, 1)):
         imitation_cuda.fail_at(number)
         assert outcomes(evaluate("cuda", **options)) == expected, number
 

@@ -12,6 +12,8 @@ from tests.imitation.waits import STATS, STEPS, SUBJECTS, UNBREAKABLE, Bench
 SMALL = (3, 4)
 """BN layers and samples of a batch."""
 ATTACKS = [name for name in SUBJECTS if name != "noise"]
+COMPOSED = ("autoattack",)
+"""Attacks whose members are subjects too."""
 SHRINKING = ("pgd", "mifgsm", "apgd-ce", "fab-t")
 SIZED = ("pgd", "square", "noise")
 """Subjects for which sizes are compared; the others are made of the same parts."""
@@ -36,7 +38,9 @@ def test_a_step_waits_at_most_once(bench: Bench, name: str) -> None:
     assert found.total() <= 1, found
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in COMPOSED else ()) for name in ATTACKS]
+)
 def test_a_step_never_waits_where_the_batch_cannot_shrink(bench: Bench, name: str) -> None:
     found = bench.per_step(name, "batch", *SMALL)
     assert not found, found

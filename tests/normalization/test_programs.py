@@ -23,16 +23,20 @@ def step(layer, x):
     return y.detach(), x.grad
 
 
-OFTEN = ("2d", "act2d")
-"""Kinds that are compiled in the default tests; the slow ones compile all."""
+COMPILED = ("sample", "stein", "james-stein")
+"""Estimators whose layers are compiled in the default tests; the slow ones compile all."""
+OFTEN = (*(("2d", estimator) for estimator in COMPILED), ("act2d", "stein"))
+"""Kinds of layers and their estimators that are compiled in the default tests."""
 
 
-@pytest.mark.parametrize(
-    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
-)
+def some(pairs):
+    """Mark as slow what is not compiled in the default tests."""
+    return [pytest.param(*pair, marks=() if pair in OFTEN else pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(("kind", "estimator"), some((kind, estimator) for kind in KINDS for estimator in COMPILED))
 @pytest.mark.parametrize("mode", ["training", "batch", "running"])
-@pytest.mark.parametrize("estimator", ["sample", "stein", "james-stein"])
-def test_compiled_in_one_graph(kind, mode, estimator):
+def test_compiled_in_one_graph(kind, estimator, mode):
     layer, x = trained_layer(kind, estimator)
     layer.stats = "running" if mode == "running" else "batch"
     layer.train(mode == "training")
@@ -41,9 +45,9 @@ def test_compiled_in_one_graph(kind, mode, estimator):
     torch.testing.assert_close(dict(twin.named_buffers()), dict(layer.named_buffers()))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_compiled_evaluation_follows_its_buffers(estimator):
-    layer, x = trained_layer("2d", estimator)
+@pytest.mark.parametrize(("kind", "estimator"), some(("2d", estimator) for estimator in ESTIMATORS))
+def test_compiled_evaluation_follows_its_buffers(kind, estimator):
+    layer, x = trained_layer(kind, estimator)
     program = compiled(layer.eval())
     torch.testing.assert_close(program(x), layer(x))
     layer.running_var.data.mul_(3)

@@ -12,7 +12,7 @@ from tests.tiny import write_data, write_model
 @pytest.fixture
 def experiment_path(tmp_path: Path) -> Path:
     """A YAML file with two BNs, both statistics sources and two seeds, which trains in a second."""
-    model, data = write_model(tmp_path), write_data(tmp_path, n=40)
+    model, data = write_model(tmp_path), write_data(tmp_path, n=24)
     path = tmp_path / "tiny.yaml"
     path.write_text(f"""
 name: tiny

@@ -88,6 +88,7 @@ def test_a_changed_setting_makes_a_new_cell(experiment_path: Path) -> None:
     assert changed.stderr.count(": found") == 0
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = loop.run_evaluation, []
 
@@ -98,12 +99,12 @@ def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: p
         return real(config, **rest)
 
     monkeypatch.setattr(loop, "run_evaluation", interrupted)
-    stopped = reproduce(experiment_path)
+    stopped = reproduce(experiment_path, "--seeds", "1")
     assert stopped.exit_code == 130
     assert "out.json.cells: the same command continues from there" in stopped.stderr
     assert not (experiment_path.parent / "out.json").exists()
     monkeypatch.setattr(loop, "run_evaluation", real)
-    assert reproduce(experiment_path).stderr.count(": found") == 4  # two trainings, two evaluations
+    assert reproduce(experiment_path, "--seeds", "1").stderr.count(": found") == 4  # two trainings, two evaluations
 
 
 @pytest.mark.slow
@@ -129,6 +130,7 @@ def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatc
     assert values[0][1] is None
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_published_preset_is_marked_and_has_no_contrast(experiment_path: Path) -> None:
     text = experiment_path.read_text().replace("preset: controlled", "preset: published\nstats: published")
     experiment_path.write_text(text)
