@@ -12,8 +12,8 @@ from stein_bench.report.document import Report
 from tests.imitation import imitation_cuda
 from tests.imitation.runtime import NAME
 
-RUN_ONLY = ("run", "seconds", "adversarials")
-"""Parts of a report that are not results."""
+RUN_ONLY = ("run", "seconds", "adversarials", "file", "line")
+"""Parts of a report that are not results, and places in the code, which on the imitated device may be its own."""
 
 
 def evaluate(device: str, **options: Any) -> Report:
