@@ -31,6 +31,8 @@ KNOWN = {
     **{network.__name__: 38.0 for network in SAME_FUNCTION},
     "Standard": 0.0, "Normalized": 53.0, "RoundedSoftmax": 38.0, "RoundedLogits": 39.0, "RoundedPixels": 6.0,
     "BytePixels": 38.0, "LookupPixels": 30.0, "BinaryPixels": 62.0, "SignFeatures": 0.0, "JpegPixels": 40.0,
+    "MedianPixels": 21.0, "SmoothedPixels": 39.0, "SawtoothPixels": 41.0, "SparseFeatures": 39.0, "RandomNoise": 50.0,
+    "RandomShift": 20.0,
 }  # fmt: skip
 """Robust accuracy in percent on the first `SAMPLES` test images, as `truth` finds it: upper bounds."""
 
