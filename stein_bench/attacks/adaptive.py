@@ -70,7 +70,9 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
         add("mm", best, targeted_auto_pgd(call, targeted_margin, quarter, MOST_TARGETS))
         add("apgd-t", best, targeted_auto_pgd(call, ratio_towards(call), half, MOST_TARGETS))
     queries = call.whole("queries") if strategy.hidden else min(SHORT_QUERIES, call.whole("queries"))
-    add("square", strategy.scores, Square(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE))
+    asked = max(queries // eot, 1)  # of a random model scores are averaged too
+    square = Square(call.task, call.norm, call.eps, tuple(call.shape), asked, FIRST_SHARE, eot=eot, random=call.random)
+    add("square", strategy.scores, square)
     updates = updates_within(queries, PER_ESTIMATE)
     if strategy.useless and not strategy.flat and call.norm != "L1" and updates > 0:
         add("nes", strategy.scores, _estimated(call, queries, updates))

@@ -105,7 +105,7 @@ def fast(call: Call) -> Ensemble:
         targeted_auto_pgd(call, targeted_margin, _part(steps, 0.15), _targets_of_autoattack(call)),
     )
     first = (*before_auto_pgd(call), short, *full) if call.norm == "L1" else (*full, short)
-    if call.batch_dependent:
+    if call.batch_dependent or call.random:
         return (*first, _square(call, max(round(drawn * queries), 1)))
     square = SampledSquare(call.task, call.norm, call.eps, tuple(call.shape), queries, FIRST_SHARE, drawn=drawn)
     return (*first, _square(call, _part(queries, 0.02)), square)

@@ -116,7 +116,7 @@ class Estimated(Search[Estimates]):
             lowest=torch.where(better, margins, rows.lowest),
             number=rows.number + 1,
         )
-        return Step(self._moved(after, place == self.samples - 1), points, wrong & near)
+        return Step(self._moved(after, place == self.samples - 1), points, wrong & near, inside=near)
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return one forward pass."""

@@ -102,6 +102,7 @@ class Step(NamedTuple, Generic[R]):
             boolean (n,); with several draws at each point, adversarial in half of them or more.
         wrong, losses: for random models, the share of draws in which each point is wrong, and the mean loss, which the
             search makes larger, float (n,); None if the search has no loss.
+        inside: which points lie within eps, boolean (n,); None if all do. Only these can be `broken`.
     """
 
     rows: R
@@ -109,6 +110,7 @@ class Step(NamedTuple, Generic[R]):
     broken: Tensor
     wrong: Tensor | None = None
     losses: Tensor | None = None
+    inside: Tensor | None = None
 
 
 class Search(ABC, Generic[R]):

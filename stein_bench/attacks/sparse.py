@@ -169,8 +169,9 @@ class SparseAPGD(Search[SparseAscent]):
         radius, _, _ = self._planned(rows.number)
         inside = radius <= self.eps
         return Step(
-            self._move(learned, numbers), rows.current, seen.broken & inside, seen.wrong * inside, seen.losses.float()
-        )
+            self._move(learned, numbers), rows.current, seen.broken & inside, seen.wrong * inside, seen.losses.float(),
+            inside,
+        )  # fmt: skip
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return one of each per draw, but no backward pass where no step along the gradient follows."""

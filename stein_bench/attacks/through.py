@@ -106,7 +106,12 @@ class Through(Search[Any]):
         step = self.search.advance(self.model, rows, numbers)
         if self.source.exact:
             return step
-        return Step(step.rows, step.points, ~still_right(model, self.task, step.points, rows.labels))
+        broken = ~still_right(model, self.task, step.points, rows.labels)
+        if step.inside is not None:
+            broken = broken & step.inside
+        if self.source.foreign:
+            return Step(step.rows, step.points, broken)
+        return step._replace(broken=broken)
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return the passes of a gradient and, where predictions differ, one for the verdict."""

@@ -198,7 +198,8 @@ def _level(report: Report) -> str:
     hold = f"at most {_percent(worst)}{between}"
     limits = ""
     if doubt and worst.value:  # nothing is lower than 0
-        broken = "it may still be too high after the adaptive attack" if variant.adaptive else "it may be far lower"
+        adaptive = any(info.robust_accuracy is not None for info in variant.adaptive or ())
+        broken = "it may be too high even with the adaptive attack" if adaptive else "it may be far lower"
         limits = f"; failed sanity checks ({', '.join(doubt)}) indicate that {broken}"
     if not limits and (why := _weak(report)):
         limits = f"; {why}"

@@ -77,7 +77,9 @@ def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]
     readable = reading is not None and bool(reading.operation)
     outputs = _logits(reading) if reading is not None and readable else OWN
     scores = trial.broken_by(replace(outputs, name="scores alone"), trial.score_search())
-    strategy = replace(_chosen(trial, tried, scores, readable=readable), scores=outputs)
+    strategy = replace(_chosen(trial, tried, scores, readable=readable), scores=OWN if scores is None else outputs)
+    if reading is not None:
+        reading.resemblance.close()
     info = AdaptiveInfo(
         attack=trial.attack.label,
         hidden=strategy.hidden,
@@ -110,7 +112,7 @@ def _tried(trial: Trial, own: nn.Module | None, reading: Reading | None) -> list
         if not any(trial.same_gradient(source, one.source) for one in found):
             one = trial.broken_by(source, trial.gradient_searches())
             found += [] if one is None else [one]
-    best = _best(found)
+    best = _best(_of_the_model(found))
     if not best.useful:
         smoothed = trial.broken_by(_smoothed(trial, best.source), trial.gradient_searches())
         found += [] if smoothed is None else [smoothed]
@@ -129,7 +131,7 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
     within a budget so small that short attacks break nothing.
     """
     own = tried[0]
-    useful = [one for one in tried if one.useful] or [one for one in tried if not one.blind]
+    useful = [one for one in tried if one.useful] or [one for one in _of_the_model(tried) if not one.blind]
     leader = own if own.useful or not useful else _best(useful)
     if own.broken.sum() > leader.broken.sum():
         leader = own
@@ -138,12 +140,19 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
     flat = not readable and trial.flat()
     hidden = leader is not own or own.blind or flat or (scores is not None and trial.better(scores, leader))
     chosen = [leader]
+    if leader.source.foreign:  # so that all does not depend on what transfers
+        chosen.append(_best(useful or [own]))
     for one in tried if hidden else ():
         seen = np.any([other.broken for other in chosen], axis=0)
-        if one is not leader and bool((one.broken & ~seen).any()):
+        if one not in chosen and bool((one.broken & ~seen).any()):
             chosen.append(one)
-    useless = hidden and not any(one.useful for one in chosen)
+    useless = hidden and not any(one.useful for one in tried)
     return Strategy(tuple(one.source for one in chosen), hidden, flat, useless)
+
+
+def _of_the_model(tried: Sequence[Tried]) -> list[Tried]:
+    """Return the sources with logits of the model itself."""
+    return [one for one in tried if not one.source.foreign]
 
 
 def _logits(reading: Reading) -> GradientSource:

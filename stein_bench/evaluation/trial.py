@@ -16,6 +16,7 @@ from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.autopgd import auto_pgd
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.ensembles import FIRST_SHARE
+from stein_bench.attacks.geometry import within
 from stein_bench.attacks.losses import Loss, loss_gradient, task_loss
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.refill import refill
@@ -105,7 +106,9 @@ class Trial:
             broken = ~self.right
             for search in searches:
                 aimed = replace(through(search, source, self.model, self.task), model=model)
-                broken = broken | ~self._right(self._points(aimed))
+                points = self._points(aimed)
+                near = within(points, self.batch.inputs, self.call.norm, self.call.eps).cpu().numpy()
+                broken = broken | (near & ~self._right(points))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the model's code does, the other sources are tried
@@ -166,7 +169,7 @@ class Trial:
             raise
         except Exception:  # noqa: BLE001 - said when it is tried
             return None
-        return gradient.double()
+        return gradient.cpu().double()
 
     def _misled(self, one: Tried) -> bool:
         """Return whether the gradient of a source does not predict the loss at the samples that it did not break."""

@@ -359,7 +359,8 @@ class SearchInfo(Part):
     lowered: float | None = Field(
         default=None,
         description="by how much it lowers the worst case of the other attacks within the budget, as a share of all "
-        "samples; null if there are no other attacks",
+        "samples; null if there are no other attacks. Of a random model it may be below 0, since other draws select "
+        "points than judge them",
     )
 
 

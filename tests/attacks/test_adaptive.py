@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.adaptive_choice import with_adaptive_attacks
 from stein_bench.attacks.attack import resolve_attacks
-from stein_bench.attacks.search import Batch
-from stein_bench.attacks.through import OWN, GradientSource, Strategy
+from stein_bench.attacks.autopgd import auto_pgd
+from stein_bench.attacks.call import Call
+from stein_bench.attacks.estimated import Estimated
+from stein_bench.attacks.losses import probability_margin
+from stein_bench.attacks.refill import refill
+from stein_bench.attacks.search import Batch, Search
+from stein_bench.attacks.through import OWN, GradientSource, Strategy, through
+from stein_bench.attacks.verify import verify
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.outcomes import Counted, CountingModel
 from stein_bench.memory import MemoryLimit
@@ -61,6 +69,24 @@ def test_gradients_of_another_model_break_what_the_evaluated_model_then_gets_wro
     if not exact:  # the evaluated model decides where a search ends
         broken = ~right(model, found.adv_inputs, labels)
         assert bool(broken[[row for row, end in enumerate(found.ended) if end == 1]].all())
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("L1", 0.1), ("Linf", 0.004), ("L2", 0.03)])
+def test_samples_leave_with_points_within_eps_whatever_the_source(norm: str, eps: float) -> None:
+    """Points of auto-PGD's first balls in L1, and those that NES asks around an iterate, lie beyond it."""
+    linear = LinearClasses(6, 48)
+    inputs, labels = problem(linear, (3, 4, 4), 40)
+    model = Rounded(linear).eval()
+    source = GradientSource("open", lambda _: linear, exact=False)
+    call = Call(model, TASK, 6, (3, 4, 4), norm, eps, {}, False)
+    search: Search[Any] = auto_pgd(call, probability_margin, 10)
+    if norm != "L1":
+        search = Estimated("nes", TASK, norm, eps, 160, 50, 4 * eps, eps)
+    batch = Batch.untargeted(inputs, labels, range(40))
+    (found,) = refill(model, [through(search, source, model, TASK)], [batch], MemoryLimit(40))
+    verdict = verify(model, inputs, found.adv_inputs, labels, TASK, norm=norm, eps=eps, respects_eps=True)
+    assert not verdict.over_budget.any()
+    assert 0 < int(verdict.broken.sum()) < 40
 
 
 def test_passes_are_those_of_the_source_and_refilled_batches_count_the_same() -> None:

@@ -147,9 +147,9 @@ def test_one_variant_has_at_most_what_attacks_left():
     )
     adaptive = AdaptiveInfo(
         attack="adaptive", hidden=True, probed=9, tried=[], used=[], differs_with_gradients=False, logits_before="",
-        replaced=[],
+        replaced=[], robust_accuracy=0.5,
     )  # fmt: skip
-    assert "(unbounded-attack) indicate that it may still be too high after the adaptive attack" in sentence(
+    assert "(unbounded-attack) indicate that it may be too high even with the adaptive attack" in sentence(
         variant(adaptive=[adaptive]), diagnostics=[failed]
     )
     broken = variant(attacks={PGD: bits(400, 400)}, clean=CLEAN)

@@ -220,6 +220,49 @@ def test_what_counts_as_a_copy_does_not_depend_on_the_batch() -> None:
     assert torch.equal(alone[0], together[2])
 
 
+def test_images_that_a_model_treats_one_by_one_are_judged_each_on_its_own() -> None:
+    network = Network(lambda x: torch.stack([torch.from_numpy(one.detach().numpy() * 1) for one in x]))
+    x = images()
+    trial = torch.cat([x[:2], torch.zeros(1, 3, 4, 4), x[3:]])  # a black image resembles nothing
+    network.eval().requires_grad_(False)
+    reading = read_logits(network, trial)
+    model = Relaxed(network, reading)
+    gradient(model, trial)
+    reading.resemblance.close()
+    assert bool((gradient(model, x).flatten(1).norm(dim=1) > 0).all())
+    assert torch.equal(gradient(model, x.flip(0)).flip(0), gradient(model, x))
+    assert torch.equal(gradient(model, x[2:3])[0], gradient(model, x)[2])
+
+
+@pytest.mark.parametrize("make", [torch.zeros_like, torch.empty_like])
+def test_a_transformation_that_is_written_into_a_tensor_is_left_out(make: Callable[[Tensor], Tensor]) -> None:
+    def rippled(x: Tensor) -> Tensor:
+        found = make(x)
+        for channel in range(3):
+            found[:, channel] = x[:, channel] + 0.05 * torch.sin(2000 * x[:, channel])
+        return found
+
+    network, x = Network(rippled), images()
+    model, plain = behind(network), network.linear(x.flatten(1))
+    logits = model(x) * model.reading.temperature
+    assert float((logits - plain).abs().max()) < 0.5 * float((network(x) - plain).abs().max())
+    for one in (model, relaxed(network, bypass=True)):
+        direction = gradient(one, x).flatten(1)
+        assert float(F.cosine_similarity(direction, network.linear.weight[:1]).min()) > 0.98
+
+
+def test_vectors_and_other_types_of_numbers_can_be_passed_over() -> None:
+    network = Network(lambda x: torch.round(6 * x) / 6)
+    vectors = images().flatten(1)
+    model = Relaxed(network.eval(), read_logits(network, vectors), remove=True)
+    assert float(F.cosine_similarity(gradient(model, vectors), network.linear.weight[:1]).min()) > 0.98
+    half = Network(lambda x: torch.round(6 * x).to(torch.bfloat16) / 6)
+    half.linear.to(torch.bfloat16)
+    for one in (behind(half), relaxed(half, bypass=True)):
+        direction = gradient(one, images()).flatten(1)
+        assert float(F.cosine_similarity(direction, half.linear.weight[:1].float()).min()) > 0.97
+
+
 def test_logits_are_told_apart_where_a_cross_entropy_in_float32_cannot() -> None:
     network = Network()
     with torch.no_grad():

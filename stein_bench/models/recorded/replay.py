@@ -47,6 +47,9 @@ class Replay:
         self.values: dict[int, Tensor] = {}
         self.shadows: dict[int, Tensor] = {}
         self._argmax_of: dict[int, tuple[Tensor, int | None]] = {}
+        self._complete: dict[int, list[int]] = {}
+        for index in self.skip:
+            self._complete.setdefault(tape.last_write(index), []).append(index)
 
     def run(self, inputs: Tensor) -> None:
         """Compute all tensors from `inputs`, whose values are those that were recorded."""
@@ -55,6 +58,8 @@ class Replay:
             for position, entry in enumerate(self.tape.entries):
                 self._position = position
                 self._compute(entry)
+                for index in self._complete.get(position, ()):
+                    self.values[index] = self._skipped_to(self.value(self.skip[index]), self.value(index))
 
     def value(self, index: int) -> Tensor:
         """Return the tensor at that place; a shadow where there is one."""
@@ -96,8 +101,6 @@ class Replay:
                 self.shadows[index] = marked
             if entry.name in _WORTH_NAMING:
                 self.replaced.append(entry)
-        if index in self.skip:
-            self.values[index] = self._skipped_to(self.value(self.skip[index]), self.values[index])
 
     def _surrogate(self, entry: Entry, index: int, result: Tensor) -> Tensor | None:
         """Return a tensor whose gradient stands in for that of `result`, or None if it has one or none is known."""
@@ -165,7 +168,7 @@ class Replay:
             other = self.value(index)
             if not other.requires_grad or other.shape != result.shape:
                 continue
-            if self.tape.resemblance(("within", self._position, index), other, result):
+            if self.tape.resemblance(("within", self._position, index), other, result, len(self.values[0])):
                 return line(other, result)
         return None
 
@@ -201,18 +204,15 @@ class Replay:
         if not entry.args:
             self.values[index] = tensor.clone()
             return
-        if index in self.skip:
-            self.values[index] = self._skipped_to(self.value(self.skip[index]), tensor)
-        else:
-            source = self.value(entry.args[0].index)
-            self.values[index] = through(tensor, line(source, tensor)) if source.requires_grad else tensor
+        source = self.value(entry.args[0].index)
+        self.values[index] = through(tensor, line(source, tensor)) if source.requires_grad else tensor
         self.replaced.append(entry)
 
     def _skipped_to(self, source: Tensor, tensor: Tensor) -> Tensor:
         """Return what stands for `tensor`, the processed copy of `source`, if what made it is passed over."""
         if self.removed:
-            return rescaled(source, tensor)
-        return through(tensor, line(source, tensor)) if source.requires_grad else tensor
+            return rescaled(source, tensor).to(tensor.dtype)
+        return through(tensor, line(source, tensor)).to(tensor.dtype) if source.requires_grad else tensor
 
     def _random(self, entry: Entry) -> None:
         """Take the numbers that were drawn; those of `bernoulli` get the gradient of their probability."""

@@ -78,13 +78,16 @@ def line(first: Tensor, second: Tensor) -> Tensor:
 def rescaled(first: Tensor, second: Tensor) -> Tensor:
     """Return `first` (n, C, …) at the scale of `second`, a processed copy of it: a line for each sample and channel.
 
+    Vectors (n, F) are one channel.
+
     The line runs through the mean values, with the slope of least squares. For a copy that was only normalized, that
     is `second` itself.
     """
-    a, b = first.detach().flatten(2), second.detach().to(first.dtype).flatten(2)
-    means, targets = a.mean(dim=2, keepdim=True), b.mean(dim=2, keepdim=True)
-    size, both = ((a - means) ** 2).sum(dim=2), ((a - means) * (b - targets)).sum(dim=2)
+    start = min(2, first.ndim - 1)
+    a, b = first.detach().flatten(start), second.detach().to(first.dtype).flatten(start)
+    means, targets = a.mean(dim=-1, keepdim=True), b.mean(dim=-1, keepdim=True)
+    size, both = ((a - means) ** 2).sum(dim=-1), ((a - means) * (b - targets)).sum(dim=-1)
     known = size > torch.finfo(a.dtype).eps
     slope = torch.where(known, both / torch.where(known, size, torch.ones_like(size)), torch.ones_like(size))
-    shape = (*first.shape[:2], *[1] * (first.ndim - 2))
+    shape = (*first.shape[:start], *[1] * (first.ndim - start))
     return (first - means.view(shape)) * slope.view(shape) + targets.view(shape)

@@ -28,21 +28,30 @@ FEWEST_VALUES = 8
 
 
 class Resemblance:
-    """Judges which tensors are processed copies of others, by their correlation over a batch; each only once.
+    """Judges which tensors are processed copies of others, by their correlation.
 
-    Judgments are kept by the place of the two tensors in the forward pass. Passed on from the first batch, they hold
-    for all later ones, so that no gradient depends on which samples are in a batch.
+    That of whole batches is judged once and kept by the place of the two tensors in the forward pass: what the first
+    batch shows holds for all later ones, so that no gradient depends on which samples are in a batch. Parts of a batch,
+    such as single images in a loop, are judged every time: their places are other samples' in the next batch.
     """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int, int], bool] = {}
+        self._closed = False
 
-    def __call__(self, place: tuple[str, int, int], first: Tensor, second: Tensor) -> bool:
-        """Return whether `second` is a copy of `first`, in their first batch if `place` was judged before."""
-        if place not in self._known:
-            enough = second.numel() >= FEWEST_VALUES
-            self._known[place] = enough and abs(correlation(first, second)) >= alike(second)
-        return self._known[place]
+    def close(self) -> None:
+        """Keep no further judgments."""
+        self._closed = True
+
+    def __call__(self, place: tuple[str, int, int], first: Tensor, second: Tensor, samples: int) -> bool:
+        """Return whether `second` is a copy of `first`, for a whole batch of `samples` as judged first."""
+        whole = len(second) == samples
+        if whole and place in self._known:
+            return self._known[place]
+        alike = second.numel() >= FEWEST_VALUES and abs(correlation(first, second)) >= least_alike(second)
+        if whole and not self._closed:
+            self._known[place] = alike
+        return alike
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,17 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         return tree_map(refer, tree)
 
+    def last_write(self, index: int) -> int:
+        """Return the number of the last entry that makes the tensor at that place, or writes into its memory."""
+        memory = _pointer(self.tensors[index])
+        found = 0
+        for number, entry in enumerate(self.entries):
+            target = entry.args[0] if entry.writes else None
+            written = isinstance(target, Ref) and 0 != memory == _pointer(self.tensors[target.index])
+            if written or Ref(index) in tree_flatten(entry.results, is_leaf=lambda leaf: isinstance(leaf, Ref))[0]:
+                found = number
+        return found
+
     def shares_memory(self, index: int) -> bool:
         """Return whether another tensor on the tape lies in the same memory."""
         return len(self._storages.get(_pointer(self.tensors[index]), [])) > 1
@@ -242,13 +262,13 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
             other = self.tensors[index]
             if other.shape == tensor.shape and other.is_floating_point() and other.device == tensor.device:
                 self._foreign += 1
-                if self.resemblance(("outside", self._foreign, index), other, tensor):
+                if self.resemblance(("outside", self._foreign, index), other, tensor, len(self.tensors[0])):
                     place = self._add(tensor)
                     self.entries.append(Entry(None, (Ref(index),), {}, Ref(place), [tensor.clone()], calling_site()))
                 return
 
 
-def alike(tensor: Tensor) -> float:
+def least_alike(tensor: Tensor) -> float:
     """Return the least correlation with which another tensor of its shape is a processed copy of it."""
     return max(ALIKE, 4 / math.sqrt(max(tensor.numel(), 1)))
 
