@@ -94,8 +94,8 @@ def fast(call: Call) -> Ensemble:
     that survive all this: what it breaks there bounds what it would break elsewhere (`measures.unsearched`).
 
     With nine target classes a survivor costs 1,436 passes, and those drawn cost Square's queries as well. Under batch
-    statistics samples cannot be drawn one by one: Square makes that share of its queries on every batch, and nothing is
-    bounded.
+    statistics samples cannot be drawn one by one, and on a random model no search ends early: there Square makes that
+    share of its queries on every sample, and nothing is bounded.
     """
     steps, queries, drawn = call.whole("steps"), call.whole("queries"), call.number("drawn")
     short = auto_pgd(call, task_loss(call.task), _part(steps, 0.25))

@@ -193,6 +193,15 @@ def test_who_is_drawn_depends_on_the_samples_seed_alone() -> None:
     assert [flag for found in refilled for flag in found.drawn or []] == whole
 
 
+def test_on_a_random_model_nothing_is_drawn() -> None:
+    attack = resolve_attack("fast-ensemble")
+    call = Call(nn.Identity(), TASK, 10, SHAPE, attack.norm, attack.eps, attack.params, False, random=True)
+    found = NATIVE_ATTACKS[attack.name](call)
+    assert isinstance(found, Searches)
+    assert not any(search.sampled for search in found.searches)
+    assert [search.queries for search in found.searches if isinstance(search, Square)] == [100]
+
+
 def test_the_share_drawn_is_the_one_given() -> None:
     square = SampledSquare(TASK, "Linf", 0.1, SHAPE, 10, 0.8, drawn=0.1)
     members = sum(square.admits(seed) for seed in range(4000))
