@@ -14,6 +14,7 @@ from pathlib import Path
 from stein_bench.config import RunConfig
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.report.document import Report
+from stein_bench.report.results import AttackResult
 from tests.defences import zoo
 from tests.defences.truth import EPS, SAMPLES
 from tests.defences.weights import path
@@ -60,8 +61,8 @@ def row(name: str, *, autoattack: bool, adaptive: bool) -> list[str]:
     """Evaluate a network of the zoo and return its row."""
     report = run_evaluation(config(name, *PLAIN))
     variant = report.variants[0]
-    figures = [variant.clean.accuracy, *(attack.robust_accuracy for attack in variant.attacks)]
-    clean, *plain = ("" if value is None else f"{100 * value:.0f}" for value in figures)
+    clean = f"{100 * variant.clean.accuracy:.0f}"
+    plain = [_robust(attack) for attack in variant.attacks]
     known = f"{KNOWN[name]:.0f}" if name in KNOWN else ""
     checks = ", ".join(f"{check}{'' if status == 'fail' else ' (warns)'}" for check, status in flagged(report).items())
     attacked = [
@@ -71,13 +72,16 @@ def row(name: str, *, autoattack: bool, adaptive: bool) -> list[str]:
 
 
 def _attacked(name: str, spec: str) -> list[str]:
-    """Return the robust accuracy, of a random network the expected one, and the passes per sample."""
-    variant = run_evaluation(config(name, spec)).variants[0]
-    (attack,) = variant.attacks
-    expected = variant.worst_case_expected_accuracy
-    robust = attack.robust_accuracy if expected is None else expected.value
+    """Return the robust accuracy and the passes per sample."""
+    (attack,) = run_evaluation(config(name, spec)).variants[0].attacks
     passes = (attack.forward_passes + attack.backward_passes) / SAMPLES
-    return [f"{100 * (robust or 0):.0f}", f"{passes:,.0f}"]
+    return [_robust(attack), f"{passes:,.0f}"]
+
+
+def _robust(attack: AttackResult) -> str:
+    """Return the robust accuracy in percent, of a random network the expected one."""
+    value = attack.robust_accuracy if attack.expected_accuracy is None else attack.expected_accuracy.value
+    return "" if value is None else f"{100 * value:.0f}"
 
 
 def main(arguments: list[str]) -> None:
