@@ -155,7 +155,7 @@ def test_volumes_and_vectors_with_one_logit(name: str, norm: str, shape: tuple[i
     model = nn.Sequential(nn.Flatten(), nn.Linear(count, 1)).requires_grad_(False)
     model[1].weight.copy_(weight)
     model[1].bias.fill_(-0.5 * weight.sum())  # the boundary contains mid-grey
-    gaps = torch.linspace(-1.8, 1.8, 10)  # in units of what eps can overcome
+    gaps = torch.linspace(-1.9, 1.9, 10)  # in units of what eps can overcome; none is 1
     labels, reach = (gaps > 0).long(), eps * weight.norm(p=1 if norm == "Linf" else 2) / weight.square().sum()
     inputs = (0.5 + gaps[:, None] * reach * weight).view(10, *shape)
     assert (inputs - 0.5).abs().max() < 0.4
