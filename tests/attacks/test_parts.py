@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stein_bench.attacks import native
+from stein_bench.attacks import ensembles
 from stein_bench.attacks.apgd import APGD, checkpoints
 from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.fab import FAB, onto_plane
@@ -229,7 +229,7 @@ def test_autoattack_supports_any_number_of_classes(classes: int, monkeypatch: py
     """Targets are min(9, K - 1); below four classes the plain difference stands in for the targeted ratio."""
     used: list[tuple[str, int]] = []
     for name in ("targeted_dlr", "targeted_margin"):
-        monkeypatch.setattr(native, name, _spy(getattr(native, name), name, used))
+        monkeypatch.setattr(ensembles, name, _spy(getattr(ensembles, name), name, used))
     model = LinearClasses(classes, 40)
     inputs, labels = problem(model, (40,), 30)
     eps = 0.006
