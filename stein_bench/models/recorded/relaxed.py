@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stein_bench.models.recorded.replay import Replay, refs
+from stein_bench.models.recorded.replay import Replay
 from stein_bench.models.recorded.rules import NAMED
-from stein_bench.models.recorded.tape import Entry, Forward, Resemblance, Site, Tape, correlation, record
+from stein_bench.models.recorded.tape import Entry, Forward, Resemblance, Site, Tape, correlation, record, refs
 
 AGREEING = 0.9
 """Least share of samples whose largest score must be the predicted class for scores to be the logits of a model."""

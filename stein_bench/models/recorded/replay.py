@@ -21,7 +21,7 @@ from stein_bench.models.recorded.rules import (
     soft_step,
     through,
 )
-from stein_bench.models.recorded.tape import Entry, Ref, Tape, is_random
+from stein_bench.models.recorded.tape import Entry, Ref, Tape, is_random, refs
 
 
 class Replay:
@@ -269,11 +269,6 @@ _SAME_INDEX = ("unsqueeze", "squeeze", "view", "clone", "_to_copy", "alias")
 
 def _is_leaf(found: Any) -> bool:
     return isinstance(found, Ref)
-
-
-def refs(tree: Any) -> list[Ref]:
-    """Return the places on the tape that `tree` names."""
-    return [found for found in tree_flatten(tree, is_leaf=_is_leaf)[0] if isinstance(found, Ref)]
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -61,6 +61,11 @@ class Ref:
     index: int
 
 
+def refs(tree: Any) -> list[Ref]:
+    """Return the places on the tape that `tree` names."""
+    return [found for found in tree_flatten(tree)[0] if isinstance(found, Ref)]
+
+
 @dataclass(frozen=True)
 class Site:
     """A line of the model's code."""
@@ -100,7 +105,7 @@ class Entry:
 
     def inputs(self) -> list[int]:
         """Return the places of its arguments on the tape."""
-        return [found.index for found in tree_flatten((self.args, self.kwargs))[0] if isinstance(found, Ref)]
+        return [ref.index for ref in refs((self.args, self.kwargs))]
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -213,7 +218,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for number, entry in enumerate(self.entries):
             target = entry.args[0] if entry.writes else None
             written = isinstance(target, Ref) and 0 != memory == _pointer(self.tensors[target.index])
-            if written or Ref(index) in tree_flatten(entry.results, is_leaf=lambda leaf: isinstance(leaf, Ref))[0]:
+            if written or Ref(index) in refs(entry.results):
                 found = number
         return found
 
