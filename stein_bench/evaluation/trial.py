@@ -27,8 +27,11 @@ from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.diagnostics.gradients import gradient_matches_loss
 from stein_bench.diagnostics.probe import Probe
 from stein_bench.evaluation.batches import Evaluated
+from stein_bench.guard import forked_rng
 from stein_bench.memory import MemoryLimit
 from stein_bench.progress import Progress
+from stein_bench.seeds import derive_seed
+from stein_bench.statistics.paired_tests import mcnemar
 from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import TASKS
 
@@ -44,6 +47,8 @@ FEWEST = 2
 """One sample more may be chance."""
 SHARE = 0.04
 """A source counts as better if it breaks so many of the samples more, and at least `FEWEST`."""
+SIGNIFICANT = 0.01
+"""On a random model the one-sided p of McNemar's test must be below this as well, since verdicts change by chance."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,7 @@ class Trial:
         found = Tried(source, broken & self.right, self._blind(source))
         if source.foreign:  # its gradient predicts another loss
             return replace(found, misled=True)
-        # What a single draw of a random model does to the loss, no gradient predicts.
-        return found if self.evaluated.random else replace(found, misled=self._misled(found))
+        return replace(found, misled=self._misled(found))
 
     def _points(self, search: Search[Any]) -> Tensor:
         if self.call.batch_dependent:
@@ -161,10 +165,12 @@ class Trial:
 
     def _gradient(self, source: GradientSource, loss: Loss) -> Tensor | None:
         try:
-            gradient, *_ = loss_gradient(
-                source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, loss,
-                batch_dependent=self.call.batch_dependent,
-            )  # fmt: skip
+            # Gradients of a random model are the same, if they are, under the same random numbers only.
+            with forked_rng(derive_seed("gradient", *self.batch.seeds)):
+                gradient, *_ = loss_gradient(
+                    source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, loss,
+                    batch_dependent=self.call.batch_dependent,
+                )  # fmt: skip
         except torch.OutOfMemoryError:
             raise
         except Exception:  # noqa: BLE001 - said when it is tried
@@ -197,6 +203,7 @@ class Trial:
         return float(same.float().mean()) > 0.5
 
     def better(self, one: Tried, other: Tried) -> bool:
-        """Return whether `one` breaks clearly more samples than `other`."""
-        gained = int(one.broken.sum()) - int(other.broken.sum())
-        return gained >= max(FEWEST, SHARE * int(self.right.sum()))
+        """Return whether `one` breaks clearly more samples than `other`; on a random model, than chance explains."""
+        gained, lost = int(np.sum(one.broken & ~other.broken)), int(np.sum(other.broken & ~one.broken))
+        clear = gained - lost >= max(FEWEST, SHARE * int(self.right.sum()))
+        return clear and (not self.evaluated.random or mcnemar(gained, lost) < SIGNIFICANT)

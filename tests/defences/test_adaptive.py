@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from stein_bench.attacks.through import Strategy
+from stein_bench.attacks.through import OWN, Strategy
 from stein_bench.evaluation import adaptive, trial
 from stein_bench.evaluation.run import run_evaluation
-from stein_bench.evaluation.trial import FEWEST, Trial
+from stein_bench.evaluation.trial import FEWEST, Trial, Tried
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.report.document import Report
 from stein_bench.report.results import AdaptiveInfo
@@ -186,3 +189,19 @@ def test_a_gradient_that_misleads_is_noticed_where_no_attack_breaks_much(network
     _, info = evaluated(network, "adaptive:steps=4,queries=5", samples=12, eps=(0.02,))
     assert info.hidden
     assert info.used[0] != "its own gradients"
+
+
+def test_chance_alone_makes_no_source_better_on_a_random_model() -> None:
+    def tried(count: int, first: int = 0) -> Tried:
+        return Tried(OWN, (np.arange(64) >= first) & (np.arange(64) < first + count))
+
+    def better(one: Tried, other: Tried, *, random: bool) -> bool:
+        trial = SimpleNamespace(evaluated=SimpleNamespace(random=random), right=np.ones(64, np.bool_))
+        return Trial.better(cast(Trial, trial), one, other)
+
+    assert better(tried(10, 30), tried(7), random=False)
+    assert not better(tried(10, 30), tried(7), random=True)
+    assert not better(tried(8), tried(7), random=False)
+    assert better(tried(17, 30), tried(3), random=True)
+    assert better(tried(7), tried(0), random=True)
+    assert not better(tried(6), tried(0), random=True)

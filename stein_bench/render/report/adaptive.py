@@ -27,7 +27,7 @@ def _notes(lead: str, info: AdaptiveInfo) -> Iterator[str]:
     if info.hidden:
         if info.replaced:
             places = ", ".join(dict.fromkeys(_place(one) for one in info.replaced))
-            yield f"{lead}: without a gradient of their own: {places}"
+            yield f"{lead}: without a useful gradient: {places}"
         if info.differs_with_gradients:
             yield f"{lead}: the model returns other outputs for the same input when gradients are wanted"
         if info.logits_before:
