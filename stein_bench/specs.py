@@ -175,9 +175,11 @@ def _format_value(value: ParameterValue) -> str:
 def format_eps(eps: float) -> str:
     """Format ε for display: ``8/255`` if it is a multiple of 1/255 (for small ones of 0.25/255), else four digits.
 
-    >>> format_eps(8 / 255), format_eps(0.5 / 255), format_eps(0.03), format_eps(1.0)
-    ('8/255', '0.5/255', '0.03', '1')
+    >>> format_eps(8 / 255), format_eps(0.5 / 255), format_eps(0.03), format_eps(0.2), format_eps(1.0)
+    ('8/255', '0.5/255', '0.03', '0.2', '1')
     """
+    if float(f"{eps:.4g}") == eps:  # as 0.2, which is 51/255
+        return f"{eps:.4g}"
     steps = eps * 255
     finest = 4 if steps < SHORTEST_DECIMAL else 1
     rounded = round(steps * finest) / finest
