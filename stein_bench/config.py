@@ -302,6 +302,10 @@ def error_message(error: ValidationError) -> str:
 
 
 def _reason_of(detail: Mapping[str, Any]) -> str:
+    if detail["type"] in ("int_parsing", "int_from_float"):
+        return "must be a whole number"
+    if detail["type"] == "float_parsing":
+        return "must be a number"
     message = without_prefix(detail["msg"]).rstrip(".")
     return message[0].lower() + message[1:]
 

@@ -76,7 +76,7 @@ def stages(call: Call) -> list[tuple[Stage, Search[Any]]]:
     updates = updates_within(queries, PER_ESTIMATE)
     if strategy.useless and not strategy.flat and call.norm != "L1" and updates > 0:
         add("nes", strategy.scores, _estimated(call, queries, updates))
-    if strategy.flat:
+    if strategy.flat and call.norm != "L1":  # of which no decision-based attack is known here
         add("rays" if call.norm == "Linf" else "hopskipjump", OWN, _decisions(call, queries))
     return found
 
@@ -94,10 +94,10 @@ def spread_within(norm: str, eps: float, shape: Sequence[int]) -> float:
 
 
 def _decisions(call: Call, queries: int) -> Search[Any]:
-    """Return a search by decisions alone; in L1 by distances in L2, of which the points within eps count."""
+    """Return a search by decisions alone."""
     if call.norm == "Linf":
         return RayS(call.task, call.eps, queries)
-    return HopSkipJump(call.task, "L2", call.eps, queries)
+    return HopSkipJump(call.task, call.norm, call.eps, queries)
 
 
 def untargeted_margin(logits: Tensor, labels: Tensor, _targets: Tensor) -> Tensor:

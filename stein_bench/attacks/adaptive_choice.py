@@ -20,7 +20,9 @@ def with_adaptive_attacks(attacks: Sequence[Attack]) -> tuple[Attack, ...]:
     norms = CATALOG[ADAPTIVE].norms
     budgets = dict.fromkeys((attack.norm, attack.eps) for attack in attacks if attack.norm in norms)
     if not budgets:
-        raise UsageError(f"--adaptive needs an attack in {' or '.join(norms)}, whose budget it takes.")
+        raise UsageError(
+            f"--adaptive needs an attack in {', '.join(norms[:-1])} or {norms[-1]}, whose budget it takes."
+        )
     present = {(attack.norm, attack.eps) for attack in attacks if attack.name == ADAPTIVE}
     added = [
         resolve_attack(AttackSpec(ADAPTIVE, {"norm": norm, "eps": eps}))

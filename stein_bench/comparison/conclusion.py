@@ -187,7 +187,7 @@ def _level(report: Report) -> str:
     where = f"with {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
     mean = variant.clean.expected_accuracy
-    where += f", expected over {mean.draws} draws" if mean is not None else ""
+    where += f", expected over {mean.draws} {'draw' if mean.draws == 1 else 'draws'}" if mean is not None else ""
     clean = f"{_percent(shown(figure, mean))} clean"
     if variant.worst_case_accuracy is None:
         return f"{report.model.name} reaches {clean} {where}; no attack has a result."

@@ -26,6 +26,10 @@ from stein_bench.tasks import two_logits
 
 VANISHED = (0.01, 0.1)
 """Shares of samples without a usable input gradient above which the check warns and fails."""
+INSIDE = 1e-3
+"""Distance from 0 and 1 at which values have a gradient that they may lack on these limits themselves."""
+STUCK = (0.01, 0.1)
+"""Shares of the values with a gradient which lose it on a limit above which the check warns and fails."""
 FLAT = 1e-3
 """If no logits differ by more, all classes have the same probability, and the cross-entropy tells no rival from the
 others."""
@@ -69,18 +73,44 @@ def input_gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Di
         model, probe.inputs, probe.labels, probe.task, batch_dependent=probe.batch_dependent
     )
     right = probe.task.correct(logits, probe.labels)
-    dead = gradient.flatten(1).abs().amax(dim=1) == 0
+    size = gradient.flatten(1).abs().amax(dim=1)
+    dead = ~((size > 0) & size.isfinite())
     rows = two_logits(logits)
     flat = bool((rows.amax(dim=1) - rows.amin(dim=1) < FLAT).all())
     vanished = share((dead | flat)[right].cpu().numpy())
     warns, fails = VANISHED
     status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
     message = f"{percent(vanished)} of the samples that are right have no input gradient"
-    if flat and not bool(dead[right].all()):
+    stuck = lost_on_limits(model, probe, right)
+    if status != "fail" and stuck > STUCK[0]:
+        status, vanished = ("fail" if stuck > STUCK[1] else "warn"), stuck
+        message = (
+            f"{percent(stuck)} of the input gradient is zero only because values are exactly 0 or 1, as behind clamp"
+        )
+    elif flat and not bool(dead[right].all()):
         message = f"all logits are within {FLAT:g} of each other: the cross-entropy hardly depends on them"
     if status != "pass":
         message += f"; gradient attacks cannot move them: {ADVICE}"
     yield result("input-gradients", variant, status, vanished, message)
+
+
+def lost_on_limits(model: Model, probe: Probe, right: Tensor) -> float:
+    """Return the share of the values with a gradient that have none where they are exactly 0 or 1.
+
+    At random points of the ball, as attacks see them, and next to these.
+    """
+    start = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
+    points = project(probe.inputs + start, probe.inputs, probe.norm, probe.eps)
+
+    def moves(at: Tensor) -> Tensor:
+        with _same_numbers(probe):
+            gradient, _ = input_gradient(model, at, probe.labels, probe.task, batch_dependent=probe.batch_dependent)
+        return gradient[right] != 0
+
+    inside = moves(points * (1 - 2 * INSIDE) + INSIDE)
+    limits = ((points <= 0) | (points >= 1))[right]
+    lost = limits & inside & ~moves(points)
+    return float(lost.sum()) / max(int(inside.sum()), 1)
 
 
 @torch.no_grad()

@@ -80,6 +80,7 @@ def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]
     strategy = replace(_chosen(trial, tried, scores, readable=readable), scores=OWN if scores is None else outputs)
     if reading is not None:
         reading.resemblance.close()
+    blind = {one.source.name for one in tried if one.blind}
     info = AdaptiveInfo(
         attack=trial.attack.label,
         hidden=strategy.hidden,
@@ -89,7 +90,7 @@ def _found(trial: Trial, own: nn.Module | None) -> tuple[Strategy, AdaptiveInfo]
             for one in (*tried, *([scores] if scores is not None else []))
         ],
         failed=trial.failed or None,
-        used=[source.name for source in strategy.sources],
+        used=[source.name for source in strategy.sources if source.name not in blind],
         differs_with_gradients=_differs(trial),
         logits_before=NAMES.get(reading.operation, reading.operation) if reading is not None else "",
         replaced=[_described(one) for one in dict.fromkeys([*replaced, *_bypassed(trial, strategy)])],
@@ -128,7 +129,8 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
     """Return the sources to use: one that no other clearly exceeds, then those that break what it does not.
 
     A model without a gradient hides it, as does one with a misleading one if another source has a useful one, even
-    within a budget so small that short attacks break nothing.
+    within a budget so small that short attacks break nothing. One with a useful gradient hides a better one only if
+    another source exceeds it by more than chance; otherwise both are used.
     """
     own = tried[0]
     useful = [one for one in tried if one.useful] or [one for one in _of_the_model(tried) if not one.blind]
@@ -138,10 +140,17 @@ def _chosen(trial: Trial, tried: Sequence[Tried], scores: Tried | None, *, reada
     for one in tried:
         leader = one if trial.better(one, leader) else leader
     flat = not readable and trial.flat()
-    hidden = leader is not own or own.blind or flat or (scores is not None and trial.better(scores, leader))
+    hidden = (
+        own.blind
+        or flat
+        or (leader is not own and (not own.useful or trial.exceeds(leader, own)))
+        or (scores is not None and trial.exceeds(scores, leader))
+    )
     chosen = [leader]
     if leader.source.foreign:  # so that all does not depend on what transfers
         chosen.append(_best(useful or [own]))
+    if not hidden and own not in chosen:
+        chosen.append(own)
     for one in tried if hidden else ():
         seen = np.any([other.broken for other in chosen], axis=0)
         if one not in chosen and bool((one.broken & ~seen).any()):

@@ -24,7 +24,7 @@ from stein_bench.attacks.search import Batch, Search, still_right
 from stein_bench.attacks.square import Square
 from stein_bench.attacks.through import GradientSource, through
 from stein_bench.attacks.two_class import TwoLogits
-from stein_bench.diagnostics.gradients import gradient_matches_loss
+from stein_bench.diagnostics.gradients import STUCK, gradient_matches_loss, lost_on_limits
 from stein_bench.diagnostics.probe import Probe
 from stein_bench.evaluation.batches import Evaluated
 from stein_bench.guard import forked_rng
@@ -48,7 +48,7 @@ FEWEST = 2
 SHARE = 0.04
 """A source counts as better if it breaks so many of the samples more, and at least `FEWEST`."""
 SIGNIFICANT = 0.01
-"""On a random model the one-sided p of McNemar's test must be below this as well, since verdicts change by chance."""
+"""Where chance counts, the one-sided p of McNemar's test must be below this as well."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Tried:
         source: where the gradients come from.
         broken: which samples it broke.
         blind: whether most of them have no gradient.
-        misled: whether the gradient does not predict how the loss changes at the samples that it did not break.
+        misled: whether the gradient does not predict how the loss changes at the samples that it did not break, or is
+            missing wherever values are exactly 0 or 1.
     """
 
     source: GradientSource
@@ -143,10 +144,13 @@ class Trial:
     def same_gradient(self, one: GradientSource, other: GradientSource) -> bool:
         """Return whether two sources have gradients of the same direction for every sample.
 
-        Both of the margin and of the cross-entropy: that of huge logits has none where the margin has one.
+        Both of the margin and of the cross-entropy: that of huge logits has none where the margin has one. At random
+        points of the ball, as an attack sees them: more of their values are 0 or 1, where a limit ends the gradient.
         """
+        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
+        points = (self.batch.inputs + starts).clamp(0, 1)
         for loss in (untargeted_margin, task_loss(self.task)):
-            found = [self._gradient(source, loss) for source in (one, other)]
+            found = [self._gradient(source, loss, points) for source in (one, other)]
             if found[0] is None or found[1] is None:
                 return False
             alike = F.cosine_similarity(found[0].flatten(1), found[1].flatten(1), dim=1)
@@ -156,19 +160,19 @@ class Trial:
 
     def _blind(self, source: GradientSource) -> bool:
         """Return whether the margin of most samples that are right has no gradient: zero, or not a number."""
-        gradient = self._gradient(source, untargeted_margin)
+        gradient = self._gradient(source, untargeted_margin, self.batch.inputs)
         if gradient is None:
             return True
         size = gradient.flatten(1).norm(dim=1).cpu().numpy()
         useful = np.isfinite(size) & (size > 0)
         return 2 * int(useful[self.right].sum()) < int(self.right.sum())
 
-    def _gradient(self, source: GradientSource, loss: Loss) -> Tensor | None:
+    def _gradient(self, source: GradientSource, loss: Loss, points: Tensor) -> Tensor | None:
         try:
             # Gradients of a random model are the same, if they are, under the same random numbers only.
             with forked_rng(derive_seed("gradient", *self.batch.seeds)):
                 gradient, *_ = loss_gradient(
-                    source.build(self.model), self.batch.inputs, self.batch.labels, self.batch.labels, loss,
+                    source.build(self.model), points, self.batch.labels, self.batch.labels, loss,
                     batch_dependent=self.call.batch_dependent,
                 )  # fmt: skip
         except torch.OutOfMemoryError:
@@ -178,7 +182,10 @@ class Trial:
         return gradient.cpu().double()
 
     def _misled(self, one: Tried) -> bool:
-        """Return whether the gradient of a source does not predict the loss at the samples that it did not break."""
+        """Return whether the gradient of a source does not predict the loss at the samples that it did not break.
+
+        Or is missing wherever values are exactly 0 or 1.
+        """
         left = torch.from_numpy(self.right & ~one.broken).to(self.batch.inputs.device)
         if not bool(left.any()):
             return False
@@ -188,6 +195,8 @@ class Trial:
         )  # fmt: skip
         try:
             model = one.source.build(self.model)
+            if lost_on_limits(model, probe, left) > STUCK[1]:
+                return True
             return gradient_matches_loss(self.evaluated.variant, model, probe, left).status != "pass"
         except torch.OutOfMemoryError:
             raise
@@ -203,7 +212,15 @@ class Trial:
         return float(same.float().mean()) > 0.5
 
     def better(self, one: Tried, other: Tried) -> bool:
-        """Return whether `one` breaks clearly more samples than `other`; on a random model, than chance explains."""
+        """Return whether `one` breaks clearly more samples than `other`."""
+        gained = int(one.broken.sum()) - int(other.broken.sum())
+        return gained >= max(FEWEST, SHARE * int(self.right.sum()))
+
+    def exceeds(self, one: Tried, other: Tried) -> bool:
+        """Return whether `one` is better than `other` by more than chance, if `other` has a useful gradient.
+
+        Chance, because the paths of two sound searches differ, as do the verdicts of a random model.
+        """
         gained, lost = int(np.sum(one.broken & ~other.broken)), int(np.sum(other.broken & ~one.broken))
-        clear = gained - lost >= max(FEWEST, SHARE * int(self.right.sum()))
-        return clear and (not self.evaluated.random or mcnemar(gained, lost) < SIGNIFICANT)
+        by_chance = other.useful or self.evaluated.random
+        return self.better(one, other) and (not by_chance or mcnemar(gained, lost) < SIGNIFICANT)

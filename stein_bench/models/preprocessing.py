@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,11 +78,23 @@ class Preprocessed(nn.Module):
         per_channel = (1, -1, *(1,) * (x.dim() - 2))
         scaled = (x - self.mean.view(per_channel)) / self.std.view(per_channel)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            output = self.network(scaled)
+            output = self._output(scaled)
         scores = logits(output)
         if self.precision == "fp32":
             check_float32(scores)
         return scores if self.dense else per_sample(scores)
+
+    def _output(self, scaled: Tensor) -> Any:
+        """Return what the network returns; without a gradient if it raises for inputs that need one only."""
+        if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and scaled.requires_grad):
+            return self.network(scaled)
+        try:
+            return self.network(scaled)
+        except (torch.OutOfMemoryError, UsageError):
+            raise
+        except Exception:  # noqa: BLE001 - raised again if it has another cause
+            with torch.no_grad():
+                return self.network(scaled.detach())
 
     def extra_repr(self) -> str:
         return f"mean={self.mean.tolist()}, std={self.std.tolist()}, precision={self.precision}"

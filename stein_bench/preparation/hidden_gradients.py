@@ -14,7 +14,10 @@ from stein_bench.models.program import Program
 from stein_bench.preparation.gradients import gradient_arrives
 from stein_bench.preparation.plan import Plan
 
-IN_CODE = "its code uses torch.no_grad(), detach(), NumPy, an integer type or a function without a derivative"
+IN_CODE = (
+    "its code uses torch.no_grad(), detach(), NumPy, an integer type or a function without a derivative, or refuses "
+    "inputs that need a gradient"
+)
 """What cuts off the gradient of a network that Python code computes."""
 IN_PROGRAM = "it was exported under torch.no_grad() or detaches its input; export it again without"
 OWN_WAY = ("adaptive",)

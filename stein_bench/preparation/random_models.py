@@ -60,12 +60,12 @@ def draws_note(plan: Plan, variant: str, draws: int, *, random: bool) -> Iterato
     """Yield what is to be said before a variant is attacked, which is `random` or not."""
     if random:
         yield (
-            f"{variant}: the model is random: its figures are expected accuracies, means over {draws} draws of every "
-            "prediction"
+            f"{variant}: the model is random: its figures are expected accuracies, means over "
+            f"{draws} {'draw' if draws == 1 else 'draws'} of every prediction"
         )
         if any(attack.name in ("autoattack", "torchattacks.AutoAttack") for attack in plan.attacks):
             yield f"{variant}: AutoAttack is for models that are not random: use --battery random"
     elif plan.config.draws is not None:
         yield f"{variant}: not random, or evaluated in single draws: --draws has no effect"
     if not random and any(int(attack.params.get("eot", 1)) > 1 for attack in plan.attacks):
-        yield f"{variant}: not random: attacks with eot=K find the same as without it and take K times as long"
+        yield f"{variant}: not random: eot=K makes attacks take K times as long and no stronger"

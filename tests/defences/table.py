@@ -26,6 +26,7 @@ SAME_FUNCTION = (
     zoo.Trained, zoo.Dropped, zoo.SaturatedSoftmax, zoo.ClampedSoftmax, zoo.SharpLogSoftmax, zoo.Argmax,
     zoo.HardOutputs, zoo.TinyLogits, zoo.HugeLogits, zoo.NoGradients, zoo.NoImageGradients, zoo.DetachedFeatures,
     zoo.ZeroGradients, zoo.NegatedGradients, zoo.NoiseIfTracked, zoo.WrongIfEnabled, zoo.FlatIfTracked,
+    zoo.NanGradients, zoo.ClampedPixels, zoo.PositivePixels,
 )  # fmt: skip
 """Networks that predict what the undefended one does, while they are not attacked."""
 KNOWN = {

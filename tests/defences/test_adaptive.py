@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,6 +14,7 @@ from torch import nn
 
 from stein_bench.attacks.through import OWN, Strategy
 from stein_bench.evaluation import adaptive, trial
+from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.evaluation.trial import FEWEST, Trial, Tried
 from stein_bench.render.report.adaptive import adaptive_notes
@@ -191,17 +193,42 @@ def test_a_gradient_that_misleads_is_noticed_where_no_attack_breaks_much(network
     assert info.used[0] != "its own gradients"
 
 
-def test_chance_alone_makes_no_source_better_on_a_random_model() -> None:
+def test_chance_alone_is_no_evidence_of_hidden_gradients() -> None:
     def tried(count: int, first: int = 0) -> Tried:
         return Tried(OWN, (np.arange(64) >= first) & (np.arange(64) < first + count))
 
-    def better(one: Tried, other: Tried, *, random: bool) -> bool:
-        trial = SimpleNamespace(evaluated=SimpleNamespace(random=random), right=np.ones(64, np.bool_))
-        return Trial.better(cast(Trial, trial), one, other)
+    trial = object.__new__(Trial)
+    trial.right = np.ones(64, np.bool_)
+    for random in (False, True):
+        trial.evaluated = cast(Evaluated, SimpleNamespace(random=random))
+        assert trial.better(tried(10, 30), tried(7))
+        assert not trial.better(tried(8), tried(7))
+        assert not trial.exceeds(tried(10, 30), tried(7))
+        assert trial.exceeds(tried(10, 30), replace(tried(7), misled=True)) is not random
+        assert trial.exceeds(tried(17, 30), tried(3))
+        assert trial.exceeds(tried(7), tried(0))
+        assert not trial.exceeds(tried(6), tried(0))
 
-    assert better(tried(10, 30), tried(7), random=False)
-    assert not better(tried(10, 30), tried(7), random=True)
-    assert not better(tried(8), tried(7), random=False)
-    assert better(tried(17, 30), tried(3), random=True)
-    assert better(tried(7), tried(0), random=True)
-    assert not better(tried(6), tried(0), random=True)
+
+@pytest.mark.usefixtures("short_trial")
+def test_no_decision_based_search_is_made_in_l1_and_no_gradient_source_is_named_where_none_has_one() -> None:
+    flat = "adaptive:norm=L1,steps=3,queries=30,eps=12"
+    report, info = evaluated("Decisions", flat, samples=8)
+    assert info.hidden
+    assert info.used == []
+    assert {one.search for one in info.searches} & {"rays", "hopskipjump"} == set()
+    assert report.variants[0].attacks[0].status == "ok"
+    assert not any(": uses" in note for note in adaptive_notes(report))
+
+
+@pytest.mark.usefixtures("short_trial")
+def test_limits_that_stop_gradients_only_at_the_edge_of_the_box_are_worked_around() -> None:
+    for network in ("ClampedPixels", "PositivePixels"):
+        report, info = evaluated(network, "pgd", QUICK)
+        assert info.hidden
+        assert info.others is not None
+        assert info.together is not None
+        assert info.others - info.together > 0.15
+        assert {check.name for check in report.diagnostics if check.status == "fail"} >= {
+            "hidden-gradients", "input-gradients",
+        }  # fmt: skip

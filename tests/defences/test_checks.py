@@ -40,6 +40,9 @@ def test_nothing_is_said_of_undefended_networks(network, norm, eps):
     [
         (zoo.SharpLogSoftmax, "input-gradients"),
         (zoo.TinyLogits, "input-gradients"),
+        (zoo.ClampedPixels, "input-gradients"),
+        (zoo.PositivePixels, "input-gradients"),
+        (zoo.NanGradients, "input-gradients"),
         (zoo.RoundedPixels, "gradient-matches-loss"),
         (zoo.SawtoothPixels, "gradient-matches-loss"),
         (zoo.NegatedGradients, "gradient-matches-loss"),

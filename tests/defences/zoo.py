@@ -191,6 +191,20 @@ class SignFeatures(Trained):
         return (torch.sign(features - 0.3) + 1) / 2
 
 
+class ClampedPixels(Trained):
+    """Pixels limited to [0, 1], where they are already: on the limits themselves there is no gradient."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1)
+
+
+class PositivePixels(Trained):
+    """Pixels through a ReLU, which changes none: black ones have no gradient."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return functional.relu(x)
+
+
 class JpegPixels(Trained):
     """Images through a JPEG file each, outside torch, which changes predictions."""
 
@@ -293,6 +307,13 @@ class ZeroGradients(Trained):
         return super().features(_Zeros.apply(x))  # type: ignore[no-untyped-call]
 
 
+class NanGradients(Trained):
+    """Another formula for negative pixels, of which there are none: its slope is not a number elsewhere."""
+
+    def images(self, x: Tensor) -> Tensor:
+        return torch.where(x >= 0, x, torch.sqrt(-x - 1))
+
+
 class NegatedGradients(Trained):
     """A function that changes nothing and whose backward pass turns the gradient around."""
 
@@ -345,14 +366,28 @@ class RandomShift(Trained):
         return functional.pad(small, (left, 32 - size - left, top, 32 - size - top))
 
 
+class Decisions(Trained):
+    """The class of the nearest mean image, found outside torch: nothing but decisions tells the way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        from tests.defences.weights import digits
+
+        images, labels = (part.numpy() for part in digits("train"))
+        means = np.stack([images[labels == label].mean(axis=0).ravel() for label in range(10)])
+        pixels = x.detach().cpu().flatten(1).numpy()
+        distances = ((pixels[:, None] - means) ** 2).sum(axis=2)
+        return torch.from_numpy(np.eye(10, dtype=np.float32)[distances.argmin(axis=1)]).to(x.device)
+
+
 SOUND = (Trained, Standard, Normalized, Dropped)
 """Undefended networks: no check may warn of them."""
 
 DEFENCES = (
     SaturatedSoftmax, RoundedSoftmax, ClampedSoftmax, SharpLogSoftmax, Argmax, HardOutputs, TinyLogits, HugeLogits,
-    RoundedLogits, RoundedPixels, BytePixels, LookupPixels, BinaryPixels, SignFeatures, JpegPixels, MedianPixels,
+    RoundedLogits, RoundedPixels, BytePixels, LookupPixels, BinaryPixels, SignFeatures, ClampedPixels, PositivePixels,
+    JpegPixels, MedianPixels,
     SmoothedPixels, SawtoothPixels, SparseFeatures, NoGradients, NoImageGradients, DetachedFeatures, ZeroGradients,
-    NegatedGradients, NoiseIfTracked, WrongIfEnabled, FlatIfTracked, RandomNoise, RandomShift,
+    NanGradients, NegatedGradients, NoiseIfTracked, WrongIfEnabled, FlatIfTracked, RandomNoise, RandomShift,
 )  # fmt: skip
 """Networks that hide their gradient or make an attack's single step a matter of chance."""
 

@@ -322,7 +322,7 @@ def test_models_that_are_not_random_have_no_draws_and_hear_that_the_options_are_
     assert report.variants[0].outcomes.drawn is None
     assert "expected" not in report.variants[0].model_dump_json()
     assert any("--draws has no effect" in note for note in progress.notes)
-    assert any("attacks with eot=K find the same" in note for note in progress.notes)
+    assert any("eot=K makes attacks take K times as long" in note for note in progress.notes)
 
 
 @pytest.mark.parametrize(

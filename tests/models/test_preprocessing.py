@@ -249,3 +249,25 @@ def test_half_precision_is_not_reported_as_fp32():
     with pytest.raises(UsageError, match=r"^the model returned float16 under --precision fp32, so it computes in half"):
         Preprocessed(network, (0.5,), (0.5,))(torch.rand(2, 3, 2, 2))
     assert Preprocessed(network, (0.5,), (0.5,), "bf16")(torch.rand(2, 3, 2, 2)).dtype == torch.float32
+
+
+class Refusing(nn.Module):
+    """Raises for inputs that need a gradient, or for all."""
+
+    def __init__(self, *, always=False):
+        super().__init__()
+        self.linear, self.always = nn.Linear(4, 3), always
+
+    def forward(self, x):
+        if x.requires_grad or self.always:
+            raise RuntimeError("not with me")
+        return self.linear(x.flatten(1))
+
+
+def test_a_network_that_refuses_inputs_with_a_gradient_has_none():
+    model, inputs = Preprocessed(Refusing(), [0.5], [0.5]), torch.rand(2, 1, 2, 2)
+    outputs = model(inputs.clone().requires_grad_(True))
+    assert torch.equal(outputs, model(inputs))
+    assert not outputs.requires_grad
+    with pytest.raises(RuntimeError, match="not with me"):
+        Preprocessed(Refusing(always=True), [0.5], [0.5])(inputs.requires_grad_(True))

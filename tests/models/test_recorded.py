@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.recorded.cuts import cuts, differs_with_gradients
 from stein_bench.models.recorded.relaxed import Reading, Relaxed, bypassed, read_logits, surrogates
 from stein_bench.models.recorded.tape import record
@@ -82,6 +83,19 @@ def in_a_buffer(x: Tensor) -> Tensor:
     upper.copy_(x[:, :, :2].detach())
     lower.copy_(x[:, :, 2:].detach())
     return result
+
+
+def hooked(x: Tensor) -> Tensor:
+    if x.requires_grad:
+        x = x * 1
+        x.register_hook(torch.zeros_like)
+    return x
+
+
+def refuse_gradients(x: Tensor) -> Tensor:
+    if x.requires_grad:
+        raise RuntimeError("no gradients here")
+    return x
 
 
 class Zeros(torch.autograd.Function):
@@ -164,6 +178,19 @@ def test_sound_networks_keep_outputs_and_gradients(name: str) -> None:
     network = timm.create_model(name, num_classes=7).eval().requires_grad_(False)
     x = torch.rand(2, 3, *network.default_cfg["input_size"][1:])
     assert torch.equal(gradient(Relaxed(network, Reading()), x), gradient(network, x))
+
+
+def test_a_division_keeps_the_gradient_through_its_denominator() -> None:
+    def standardized(x: Tensor) -> Tensor:
+        return (x - x.mean(dim=(1, 2, 3), keepdim=True)) / x.std(dim=(1, 2, 3), keepdim=True)
+
+    for network in (Network(standardized), Network(lambda x: F.normalize(x, dim=1)), Network(lambda x: x / 0.3)):
+        network.eval().requires_grad_(False)
+        found = gradient(Relaxed(network, Reading()), images())
+        assert torch.allclose(found, gradient(network, images()), rtol=1e-5, atol=1e-7)
+    by_whole_numbers = Network(lambda x: (255 * x).long() / (255 + 0 * x.mean())).eval().requires_grad_(False)
+    expected = by_whole_numbers.linear.weight[0].expand(6, -1)
+    assert torch.allclose(gradient(Relaxed(by_whole_numbers, Reading()), images()).flatten(1), expected, atol=1e-5)
 
 
 def test_a_ripple_on_the_images_is_bypassed() -> None:
@@ -310,6 +337,11 @@ def test_places_that_cut_the_gradient_are_named() -> None:
     site = places["zero gradients"][0].site
     assert site is not None
     assert site.file == __file__
+    assert [one.operation for one in cuts(Network(hooked), images())] == ["gradient hook"]
+    assert [one.operation for one in surrogates(Network(lambda x: x.clamp(0, 1)), images())] == ["clamp"]
+    assert surrogates(Network(outputs=lambda z: F.relu6(z)), images()) == []
+    own = Preprocessed(Network(refuse_gradients), [0.5], [0.5]).requires_grad_(False)
+    assert cuts(own, images()) == []  # the preprocessing's detach is none of the model's
     rounded = surrogates(Network(in_place), images())
     assert [one.operation for one in rounded] == ["round"]
     assert rounded[0].site is not None

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
 from stein_bench.models.recorded.relaxed import Surrogate
-from stein_bench.models.recorded.tape import Forward, Site, calling_site
+from stein_bench.models.recorded.tape import Forward, Site, called_by_package, calling_site
 
 ROUNDING = 1e-4
 """Largest relative difference between two outputs of the same input that counts as rounding."""
@@ -23,7 +23,8 @@ ROUNDING = 1e-4
 def cuts(model: Forward, inputs: Tensor) -> list[Surrogate]:
     """Return the places at which the gradient of a forward pass ends or is not the function's own.
 
-    These are calls within ``torch.no_grad()``, ``detach``, ways out of torch, and custom autograd functions.
+    These are calls within ``torch.no_grad()``, ``detach``, ways out of torch, hooks on gradients, and custom autograd
+    functions.
     """
     watch, outputs = _Watch(), None
     # A model may refuse gradients outright, as with inference tensors.
@@ -59,15 +60,21 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         before = any(_has_gradient(found) for found in tree_flatten((args, kwargs or {}))[0])
         result = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "")
-        if before and name in ("detach", "detach_"):
-            self.found.append(Surrogate("detach", calling_site()))
-        elif before and name in ("numpy", "tolist", "item"):
-            self.found.append(Surrogate(name, calling_site()))
-        elif before and not torch.is_grad_enabled() and isinstance(result, Tensor) and result.is_floating_point():
-            mode = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
-            self.found.append(Surrogate(mode, calling_site()))
+        if before and (cut := _cut(getattr(func, "__name__", ""), result)) and not called_by_package():
+            self.found.append(Surrogate(cut, calling_site()))
         return result
+
+
+def _cut(name: str, result: object) -> str:
+    """Return how a function of a tensor with a gradient cuts it off, or ``""``."""
+    known = {"detach": "detach", "detach_": "detach", "register_hook": "gradient hook"}
+    if name in known:
+        return known[name]
+    if name in ("numpy", "tolist", "item"):
+        return name
+    if not torch.is_grad_enabled() and isinstance(result, Tensor) and result.is_floating_point():
+        return "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
+    return ""
 
 
 def _has_gradient(found: object) -> bool:

@@ -99,15 +99,18 @@ class Replay:
                 self.values[index] = marked.to(tensor.dtype)
             else:
                 self.shadows[index] = marked
-            if entry.name in _WORTH_NAMING:
+            # Of clamps only those of images: others are activations, such as ReLU6.
+            if entry.name in _WORTH_NAMING or (entry.name in CLAMPS and tensor.shape == self.values[0].shape):
                 self.replaced.append(entry)
 
     def _surrogate(self, entry: Entry, index: int, result: Tensor) -> Tensor | None:
         """Return a tensor whose gradient stands in for that of `result`, or None if it has one or none is known."""
         name = entry.name.removesuffix("_") if entry.name != "_to_copy" else entry.name
-        kept = (*SAME, *STEPS, *CLAMPS, "div", "floor_divide")
-        if result.is_floating_point() and result.requires_grad and name not in kept:
-            return None
+        whole = (*SAME, *STEPS, *CLAMPS, "floor_divide")
+        divides = name == "div" and entry.kwargs.get("rounding_mode") is None
+        if result.is_floating_point() and result.requires_grad and name not in whole and (name != "div" or divides):
+            # A division by a tensor has a gradient through that alone where its numerator is of whole numbers.
+            return self._by_same_function(entry, result) if divides else None
         operands = [self._operand(found) for found in entry.args]
         first = operands[0] if operands and isinstance(operands[0], Tensor) else None
         if entry.writes and name in (*SAME, *STEPS, *CLAMPS):
@@ -134,8 +137,7 @@ class Replay:
         if name == "where" and len(operands) == 3:
             condition, yes, no = operands
             return no + condition * (yes - no) if _has_gradient(condition) else None
-        rounds = name != "div" or entry.kwargs.get("rounding_mode") is not None
-        if name in ("div", "floor_divide", "bitwise_right_shift", "__rshift__") and len(operands) > 1 and rounds:
+        if name in ("div", "floor_divide", "bitwise_right_shift", "__rshift__") and len(operands) > 1 and not divides:
             by = operands[1]
             return None if first is None else first / (2**by if "shift" in name else by)
         if name == "bitwise_and":

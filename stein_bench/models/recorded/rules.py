@@ -21,8 +21,8 @@ ORDERS = {"gt": 1.0, "ge": 1.0, "lt": -1.0, "le": -1.0}
 """Comparisons → whether they become true as the first argument grows (1) or falls (-1)."""
 WHOLE = ("floor_divide", "div", "divide", "__rshift__", "bitwise_right_shift", "remainder")
 NAMED = (
-    *SAME, *STEPS, *ORDERS, "eq", "argmax", "bucketize", "searchsorted", "floor_divide", "_to_copy", "detach",
-    "bernoulli",
+    *SAME, *STEPS, *ORDERS, *CLAMPS, "eq", "argmax", "bucketize", "searchsorted", "floor_divide", "_to_copy", "detach",
+    "bernoulli", "where",
 )  # fmt: skip
 """Functions whose place in the model's code is worth naming."""
 

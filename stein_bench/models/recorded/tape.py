@@ -322,6 +322,14 @@ def calling_site() -> Site | None:
     return next(_frames(), None)
 
 
+def called_by_package() -> bool:
+    """Return whether this package's own code makes the call, as in the preprocessing, not the model's."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH, _RECORDED, "<")):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame is not None and frame.f_code.co_filename.startswith(_OURS)
+
+
 def _frames() -> Iterator[Site]:
     frame = sys._getframe(1)
     while frame is not None:
@@ -332,6 +340,7 @@ def _frames() -> Iterator[Site]:
 
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
+_RECORDED = os.path.dirname(__file__) + os.sep
 _OURS = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 
 

@@ -27,11 +27,12 @@ def _notes(lead: str, info: AdaptiveInfo) -> Iterator[str]:
     if info.hidden:
         if info.replaced:
             places = ", ".join(dict.fromkeys(_place(one) for one in info.replaced))
-            yield f"{lead}: without a useful gradient: {places}"
+            yield f"{lead}: worked around: {places}"
         if info.differs_with_gradients:
             yield f"{lead}: the model returns other outputs for the same input when gradients are wanted"
         if info.logits_before:
             yield f"{lead}: logits were read before {info.logits_before}"
+    if info.used and (info.hidden or len(info.used) > 1):
         yield f"{lead}: uses {', '.join(info.used)}"
     for name, why in (info.failed or {}).items():
         yield f"{lead}: {name}: not possible on this model ({why})"

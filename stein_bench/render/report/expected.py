@@ -10,6 +10,7 @@ from stein_bench.report.results import ExpectedAccuracy
 
 EXPECTED, MAJORITY = "expected", "majority"
 """The titles of the two figures in lists; in the table they are E and M."""
+AUTOATTACKS = ("autoattack", "torchattacks.AutoAttack")
 
 
 def with_expected(rate: str, expected: ExpectedAccuracy | None) -> str:
@@ -25,9 +26,9 @@ def expected_notes(report: Report) -> Iterator[str]:
     found = {v.clean.expected_accuracy.draws for v in report.variants if v.clean.expected_accuracy is not None}
     if not found:
         return
-    draws = " or ".join(map(str, sorted(found)))
+    draws = " or ".join(map(str, sorted(found))) + (" draw that is" if found == {1} else " draws that are")
     yield (
-        f"random model: E, expected accuracy: the mean over samples of the share of {draws} draws that are right; "
+        f"random model: E, expected accuracy: the mean over samples of the share of {draws} right; "
         "under attack, of the clean or the adversarial input, whichever was right less often in other draws; its "
         "interval knows the draws"
     )
@@ -39,3 +40,5 @@ def expected_notes(report: Report) -> Iterator[str]:
         "random model: the worst case takes each sample's worst attack, selected in other draws than those it is "
         "measured with, so it can lie slightly above the figure of a single attack"
     )
+    if any(attack.name in AUTOATTACKS for variant in report.variants for attack in variant.attacks):
+        yield "random model: AutoAttack is for models that are not random: use --battery random"
