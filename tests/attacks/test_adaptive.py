@@ -38,7 +38,7 @@ def test_every_budget_gets_one_adaptive_attack() -> None:
 
 
 def test_noise_alone_has_no_budget() -> None:
-    with pytest.raises(UsageError, match="--adaptive needs an attack in Linf or L2 or L1"):
+    with pytest.raises(UsageError, match="--adaptive needs an attack in Linf, L2 or L1"):
         with_adaptive_attacks(resolve_attacks(["noise-gaussian"]))
 
 
