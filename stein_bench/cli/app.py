@@ -47,13 +47,19 @@ class OneLineErrors(TyperGroup):
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
             elif hasattr(error, "format_message"):
-                message = without_prefix(error.format_message())
+                message = _plain(without_prefix(error.format_message()))
                 code = _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", 2))
             else:
                 raise
         if not standalone_mode:
             return code
         sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _plain(message: str) -> str:
+    """Return a message of Typer's newer versions about numbers in the words of this project."""
+    message = re.sub(r"Input should be a valid integer.*", "it must be a whole number.", message)
+    return re.sub(r"Input should be a valid number.*", "it must be a number.", message)
 
 
 def _about_stray_numbers(message: str) -> str:

@@ -63,7 +63,7 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
         status = "warn"
         message += (
             f"; the model is random in evaluation mode (dropout left on?): figures are expected accuracies over "
-            f"{probe.draws} draws"
+            f"{probe.draws} {'draw' if probe.draws == 1 else 'draws'}"
         )
     elif status == "fail":
         message += "; the model is random in evaluation mode (dropout left on?): no result here is reliable"

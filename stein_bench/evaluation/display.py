@@ -36,6 +36,7 @@ class PhaseDisplay:
         self._measure = MEASURES[plan.task.name]
         self._clean: dict[int, Outcome] = {}
         self._right, self._of, self._label, self._failed = 0.0, 0, "", False
+        self._what = "accuracy"
         self._done: dict[str, int] = {}
         self._finished = tuple(units)
         for unit in units:
@@ -73,10 +74,12 @@ class PhaseDisplay:
         if unit.phase == CLEAN:
             self._clean[unit.batch] = self._measure.from_columns(unit.columns)
         self._count(unit)
-        self._progress.advance(len(unit.indices), f"accuracy {100 * self._right / max(self._of, 1):.1f} %")
+        self._progress.advance(len(unit.indices), f"{self._what} {100 * self._right / max(self._of, 1):.1f} %")
 
     def _count(self, unit: Unit) -> None:
         for outcome in self._outcomes(unit):
+            if outcome.expected() is not None:  # of a random model
+                self._what = "majority accuracy"
             right, of = outcome.right()
             self._right += right
             self._of += of
