@@ -212,15 +212,19 @@ class Trial:
         return float(same.float().mean()) > 0.5
 
     def better(self, one: Tried, other: Tried) -> bool:
-        """Return whether `one` breaks clearly more samples than `other`."""
+        """Return whether `one` breaks clearly more samples than `other`; on a random model, than chance explains."""
         gained = int(one.broken.sum()) - int(other.broken.sum())
-        return gained >= max(FEWEST, SHARE * int(self.right.sum()))
+        clear = gained >= max(FEWEST, SHARE * int(self.right.sum()))
+        return clear and (not self.evaluated.random or _not_by_chance(one, other))
 
     def exceeds(self, one: Tried, other: Tried) -> bool:
         """Return whether `one` is better than `other` by more than chance, if `other` has a useful gradient.
 
-        Chance, because the paths of two sound searches differ, as do the verdicts of a random model.
+        Chance, because the paths of two sound searches differ.
         """
-        gained, lost = int(np.sum(one.broken & ~other.broken)), int(np.sum(other.broken & ~one.broken))
-        by_chance = other.useful or self.evaluated.random
-        return self.better(one, other) and (not by_chance or mcnemar(gained, lost) < SIGNIFICANT)
+        return self.better(one, other) and (not other.useful or _not_by_chance(one, other))
+
+
+def _not_by_chance(one: Tried, other: Tried) -> bool:
+    gained, lost = int(np.sum(one.broken & ~other.broken)), int(np.sum(other.broken & ~one.broken))
+    return mcnemar(gained, lost) < SIGNIFICANT

@@ -201,7 +201,7 @@ def test_chance_alone_is_no_evidence_of_hidden_gradients() -> None:
     trial.right = np.ones(64, np.bool_)
     for random in (False, True):
         trial.evaluated = cast(Evaluated, SimpleNamespace(random=random))
-        assert trial.better(tried(10, 30), tried(7))
+        assert trial.better(tried(10, 30), tried(7)) is not random
         assert not trial.better(tried(8), tried(7))
         assert not trial.exceeds(tried(10, 30), tried(7))
         assert trial.exceeds(tried(10, 30), replace(tried(7), misled=True)) is not random
