@@ -27,6 +27,7 @@ from stein_bench.preparation.plan import prepare
 from stein_bench.preparation.random_models import with_battery_for_random
 from stein_bench.preparation.untrained import with_untrained
 from stein_bench.progress import Silent
+from stein_bench.render.report.expected import expected_notes
 from stein_bench.render.report.files import report_csv, report_junit, report_markdown
 from stein_bench.render.report.page import Source, html_page
 from stein_bench.render.report.table import print_report
@@ -211,6 +212,16 @@ def test_the_check_warns_instead_of_calling_every_figure_unreliable(report: Repo
     assert check.status == "warn"
     assert "figures are expected accuracies over 30 draws" in check.message
     assert [c.name for c in report.diagnostics if c.status == "fail"] == []
+
+
+def test_autoattack_on_a_random_model_is_called_what_it_is_before_the_run_and_in_the_report(folder: Path) -> None:
+    progress = Notes()
+    report = run(folder, "gaussian", progress, attack=["autoattack:steps=1,queries=1"], draws=1, limit=4)
+    told = "AutoAttack is for models that are not random: use --battery random"
+    assert any(told in note for note in progress.notes)
+    notes = list(expected_notes(report))
+    assert sum(told in note for note in notes) == 1
+    assert "the share of 1 draw that is right" in notes[0]
 
 
 @pytest.mark.usefixtures("unchecked")
