@@ -14,7 +14,7 @@ from stein_bench.attacks.catalog import CATALOG, ONE_STEP
 from stein_bench.comparison.contrasts import COLLAPSE, PLAIN, Contrast, collapsed, contrasts
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, distrust, subjects, variant_name
 from stein_bench.report.document import Report
-from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed, signed_interval
+from stein_bench.report.number_format import UNKNOWN, in_draws, p_value, percent, signed, signed_interval
 from stein_bench.report.results import Effect, Figure, VariantResult, headline, shown
 
 BATCH_CHECKS = frozenset({"batch-dependence", "same-in-another-batch"})
@@ -187,7 +187,7 @@ def _level(report: Report) -> str:
     where = f"with {variant.stats} statistics"
     figure = headline(variant.clean.accuracy, variant.clean.ci95, variant.clean.metrics)
     mean = variant.clean.expected_accuracy
-    where += f", expected over {mean.draws} {'draw' if mean.draws == 1 else 'draws'}" if mean is not None else ""
+    where += f", expected over {in_draws(mean.draws)}" if mean is not None else ""
     clean = f"{_percent(shown(figure, mean))} clean"
     if variant.worst_case_accuracy is None:
         return f"{report.model.name} reaches {clean} {where}; no attack has a result."

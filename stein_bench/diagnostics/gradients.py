@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.dense import is_dense
-from stein_bench.attacks.geometry import direction, project, random_start
+from stein_bench.attacks.geometry import direction
 from stein_bench.attacks.gradient import input_gradient
 from stein_bench.attacks.losses import Loss, Model, loss_gradient, targeted_margin
 from stein_bench.diagnostics.consistency import Status
-from stein_bench.diagnostics.probe import ADVICE, Probe, percent, result, share
+from stein_bench.diagnostics.probe import ADVICE, Probe, percent, random_points, result, share
 from stein_bench.guard import forked_rng
 from stein_bench.models.randomness import ROUNDING
 from stein_bench.report.document import Diagnostic
@@ -81,8 +81,8 @@ def input_gradients(variant: str, model: nn.Module, probe: Probe) -> Iterator[Di
     warns, fails = VANISHED
     status: Status = "fail" if vanished > fails else "warn" if vanished > warns else "pass"
     message = f"{percent(vanished)} of the samples that are right have no input gradient"
-    stuck = lost_on_limits(model, probe, right)
-    if status != "fail" and stuck > STUCK[0]:
+    stuck = lost_on_limits(model, probe, right) if status != "fail" else 0.0
+    if stuck > STUCK[0]:
         status, vanished = ("fail" if stuck > STUCK[1] else "warn"), stuck
         message = (
             f"{percent(stuck)} of the input gradient is zero only because values are exactly 0 or 1, as behind clamp"
@@ -99,8 +99,7 @@ def lost_on_limits(model: Model, probe: Probe, right: Tensor) -> float:
 
     At random points of the ball, as attacks see them, and next to these.
     """
-    start = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
-    points = project(probe.inputs + start, probe.inputs, probe.norm, probe.eps)
+    points = random_points(probe)
 
     def moves(at: Tensor) -> Tensor:
         with _same_numbers(probe):
@@ -128,9 +127,8 @@ def gradient_matches_loss(variant: str, model: Model, probe: Probe, left: Tensor
     if int(left.sum()) < FEWEST and not dense:
         message = f"pgd leaves {int(left.sum())} of {len(left)} samples, too few to judge its gradient by"
         return result(name, variant, "pass", 0.0, message)
-    shares = {
-        step: share(off.cpu().numpy()) for step, off in _unpredicted(model, probe, left, STEPS[: 1 + (not dense)])
-    }
+    judged = _unpredicted(model, probe, left, STEPS[:1] if dense else STEPS)
+    shares = {step: share(off.cpu().numpy()) for step, off in judged}
     if not shares:
         message = "the model's randomness cannot be seeded: its gradient cannot be compared with what steps do"
         return result(name, variant, "pass", 0.0, message)
@@ -154,10 +152,8 @@ def _unpredicted(
     Under batch statistics there is one prediction for the whole batch. Nothing is yielded for a model that draws other
     random numbers in each pass, whatever the seed.
     """
-    inputs, labels = probe.inputs, probe.labels
-    start = random_start(inputs.shape, probe.seeds, probe.norm, probe.eps).to(inputs.device)
-    points = project(inputs + start, inputs, probe.norm, probe.eps)
-    loss, rivals = _loss(probe, model(inputs))
+    labels, points = probe.labels, random_points(probe)
+    loss, rivals = _loss(probe, model(probe.inputs))
 
     def passed(at: Tensor, *, backward: bool = False) -> tuple[Tensor, Tensor]:
         with _same_numbers(probe):  # a random model's gradient belongs to the numbers that it was computed with

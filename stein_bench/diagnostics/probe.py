@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from stein_bench.attacks.geometry import project, random_start
 from stein_bench.diagnostics.consistency import Status
 from stein_bench.report.document import Diagnostic
 from stein_bench.statistics.rates import Bits
@@ -46,6 +47,12 @@ class Probe:
     eps: float
     batch_dependent: bool
     draws: int | None = None
+
+
+def random_points(probe: Probe) -> Tensor:
+    """Return a random point of the ball around each sample, within [0, 1]; the same ones each time."""
+    start = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
+    return project(probe.inputs + start, probe.inputs, probe.norm, probe.eps)
 
 
 def probe_count(shape: Sequence[int], *, dense: bool) -> int:

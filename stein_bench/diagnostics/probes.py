@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.dense import best_seen, is_dense
 from stein_bench.attacks.draws import Draws, predicted
-from stein_bench.attacks.geometry import project, random_start
 from stein_bench.attacks.gradient import PGD, fgsm
 from stein_bench.attacks.losses import Model
 from stein_bench.attacks.random_search import most_often_wrong
@@ -22,12 +21,13 @@ from stein_bench.attacks.refill import run_search
 from stein_bench.attacks.search import Batch
 from stein_bench.diagnostics.consistency import MASKED, MOST_FLIPPED, SIGNIFICANT, Status, reversal
 from stein_bench.diagnostics.gradients import gradient_matches_loss, input_gradients, same_without_gradients
-from stein_bench.diagnostics.probe import ADVICE, Probe, percent, result, share
+from stein_bench.diagnostics.probe import ADVICE, Probe, percent, random_points, result, share
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.host import download
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.models.randomness import ROUNDING
 from stein_bench.report.document import Diagnostic
+from stein_bench.report.number_format import in_draws
 from stein_bench.seeds import derive_seed
 from stein_bench.statistics.paired_tests import mcnemar
 
@@ -62,8 +62,8 @@ def _repeatable(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagno
     if probe.draws is not None:
         status = "warn"
         message += (
-            f"; the model is random in evaluation mode (dropout left on?): figures are expected accuracies over "
-            f"{probe.draws} {'draw' if probe.draws == 1 else 'draws'}"
+            "; the model is random in evaluation mode (dropout left on?): figures are expected accuracies over "
+            + in_draws(probe.draws)
         )
     elif status == "fail":
         message += "; the model is random in evaluation mode (dropout left on?): no result here is reliable"
@@ -112,8 +112,7 @@ def _attacks(variant: str, model: nn.Module, probe: Probe) -> Iterator[Diagnosti
     what = f"pgd-{STEPS}, eps {_doubled(probe):.3g} against {probe.eps:.3g}"
     advice = "the model may detect large perturbations, or the attack needs more steps"
     yield _compared("probe-larger-eps", variant, probe, iterated, larger, what, advice)
-    noise = random_start(probe.inputs.shape, probe.seeds, probe.norm, probe.eps).to(probe.inputs.device)
-    noisy = _left(clean, model, probe, project(probe.inputs + noise, probe.inputs, probe.norm, probe.eps))
+    noisy = _left(clean, model, probe, random_points(probe))
     what = f"pgd-{STEPS} against random noise, eps {probe.eps:.3g}"
     yield _compared("probe-white-box-vs-noise", variant, probe, noisy, iterated, what, MASKED)
     yield _unbounded(variant, model, probe, clean)

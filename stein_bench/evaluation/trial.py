@@ -147,8 +147,7 @@ class Trial:
         Both of the margin and of the cross-entropy: that of huge logits has none where the margin has one. At random
         points of the ball, as an attack sees them: more of their values are 0 or 1, where a limit ends the gradient.
         """
-        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
-        points = (self.batch.inputs + starts).clamp(0, 1)
+        points = self._random_points()
         for loss in (untargeted_margin, task_loss(self.task)):
             found = [self._gradient(source, loss, points) for source in (one, other)]
             if found[0] is None or found[1] is None:
@@ -206,10 +205,13 @@ class Trial:
     @torch.no_grad()
     def flat(self) -> bool:
         """Return whether most outputs are exactly the same at a random point of the ball."""
-        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
-        moved = self.model((self.batch.inputs + starts).clamp(0, 1))
+        moved = self.model(self._random_points())
         same = (moved == self.model(self.batch.inputs)).flatten(1).all(dim=1)
         return float(same.float().mean()) > 0.5
+
+    def _random_points(self) -> Tensor:
+        starts = self.call.starts()(self.batch, [0] * len(self.batch.seeds))
+        return (self.batch.inputs + starts).clamp(0, 1)
 
     def better(self, one: Tried, other: Tried) -> bool:
         """Return whether `one` breaks clearly more samples than `other`; on a random model, than chance explains."""

@@ -10,6 +10,8 @@ from torch import nn
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.models.randomness import is_random
 from stein_bench.preparation.plan import Plan, planned_attacks, trial_outputs
+from stein_bench.report.attack_names import AUTOATTACKS, NOT_FOR_RANDOM
+from stein_bench.report.number_format import in_draws
 
 STANDARD, RANDOM = "standard", "random"
 CLASSES_OF_DLR = 3
@@ -61,10 +63,10 @@ def draws_note(plan: Plan, variant: str, draws: int, *, random: bool) -> Iterato
     if random:
         yield (
             f"{variant}: the model is random: its figures are expected accuracies, means over "
-            f"{draws} {'draw' if draws == 1 else 'draws'} of every prediction"
+            f"{in_draws(draws)} of every prediction"
         )
-        if any(attack.name in ("autoattack", "torchattacks.AutoAttack") for attack in plan.attacks):
-            yield f"{variant}: AutoAttack is for models that are not random: use --battery random"
+        if any(attack.name in AUTOATTACKS for attack in plan.attacks):
+            yield f"{variant}: {NOT_FOR_RANDOM}"
     elif plan.config.draws is not None:
         yield f"{variant}: not random, or evaluated in single draws: --draws has no effect"
     if not random and any(int(attack.params.get("eot", 1)) > 1 for attack in plan.attacks):

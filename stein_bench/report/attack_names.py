@@ -8,6 +8,10 @@ from typing import Protocol
 
 from stein_bench.specs import ParameterValue, format_eps
 
+AUTOATTACKS = ("autoattack", "torchattacks.AutoAttack")
+NOT_FOR_RANDOM = "AutoAttack is for models that are not random: use --battery random"
+"""What is said of `AUTOATTACKS` on a random model, before the run and in its report."""
+
 
 class Budgeted(Protocol):
     """An attack with its budget, or the result of an attack."""

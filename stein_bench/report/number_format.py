@@ -21,6 +21,11 @@ def signed_interval(difference: float, interval: tuple[float, float]) -> str:
     return f"{signed(difference)} ({signed(interval[0])}, {signed(interval[1])})"
 
 
+def in_draws(count: int) -> str:
+    """Write a number of draws: "1 draw", "10 draws"."""
+    return f"{count} {'draw' if count == 1 else 'draws'}"
+
+
 def p_value(p: float | None) -> str:
     """Write a p value with three decimals, `UNKNOWN` if there is no test."""
     if p is None:

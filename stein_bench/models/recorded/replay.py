@@ -106,11 +106,12 @@ class Replay:
     def _surrogate(self, entry: Entry, index: int, result: Tensor) -> Tensor | None:
         """Return a tensor whose gradient stands in for that of `result`, or None if it has one or none is known."""
         name = entry.name.removesuffix("_") if entry.name != "_to_copy" else entry.name
-        whole = (*SAME, *STEPS, *CLAMPS, "floor_divide")
-        divides = name == "div" and entry.kwargs.get("rounding_mode") is None
-        if result.is_floating_point() and result.requires_grad and name not in whole and (name != "div" or divides):
-            # A division by a tensor has a gradient through that alone where its numerator is of whole numbers.
-            return self._by_same_function(entry, result) if divides else None
+        kept = (*SAME, *STEPS, *CLAMPS, "div", "floor_divide")
+        has_gradient, divides = _has_gradient(result), name == "div" and entry.kwargs.get("rounding_mode") is None
+        if has_gradient and divides:  # through its denominator alone, if the numerator is of whole numbers
+            return self._by_same_function(entry, result)
+        if has_gradient and name not in kept:
+            return None
         operands = [self._operand(found) for found in entry.args]
         first = operands[0] if operands and isinstance(operands[0], Tensor) else None
         if entry.writes and name in (*SAME, *STEPS, *CLAMPS):

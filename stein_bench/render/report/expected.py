@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stein_bench.report.attack_names import AUTOATTACKS, NOT_FOR_RANDOM
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import percent
 from stein_bench.report.results import ExpectedAccuracy
 
 EXPECTED, MAJORITY = "expected", "majority"
 """The titles of the two figures in lists; in the table they are E and M."""
-AUTOATTACKS = ("autoattack", "torchattacks.AutoAttack")
 
 
 def with_expected(rate: str, expected: ExpectedAccuracy | None) -> str:
@@ -41,4 +41,4 @@ def expected_notes(report: Report) -> Iterator[str]:
         "measured with, so it can lie slightly above the figure of a single attack"
     )
     if any(attack.name in AUTOATTACKS for variant in report.variants for attack in variant.attacks):
-        yield "random model: AutoAttack is for models that are not random: use --battery random"
+        yield f"random model: {NOT_FOR_RANDOM}"
