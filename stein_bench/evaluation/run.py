@@ -9,44 +9,35 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from functools import partial
 
 from torch import nn
 
 from stein_bench.attacks.adaptive import ADAPTIVE
-from stein_bench.config import DRAWS, RunConfig
-from stein_bench.data.samples import Samples
+from stein_bench.config import RunConfig
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probe import without_advice
 from stein_bench.evaluation.adaptive import find_strategy, hidden_diagnostics
 from stein_bench.evaluation.adaptive_result import with_adaptive
 from stein_bench.evaluation.assemble import variant_result
-from stein_bench.evaluation.attack_choice import with_attack_network, with_attacked_surrogate
-from stein_bench.evaluation.attack_network import attack_network
-from stein_bench.evaluation.batches import Evaluated, Setting
-from stein_bench.evaluation.behind_probabilities import tempered
+from stein_bench.evaluation.attack_choice import with_attacked_surrogate
+from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.checks import model_checks
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
-from stein_bench.evaluation.journal import Journal, interrupted_batch_size, journal_path
+from stein_bench.evaluation.journal import Journal, journal_path
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
-from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate, with_surrogate_notes
+from stein_bench.evaluation.opened import opened
+from stein_bench.evaluation.startup import start
+from stein_bench.evaluation.surrogate import with_surrogate
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
-from stein_bench.memory import MemoryLimit
-from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.survey import survey
-from stein_bench.preparation.hidden_gradients import with_gradient_note
-from stein_bench.preparation.inputs import check_values
-from stein_bench.preparation.labels import position_note
-from stein_bench.preparation.plan import Plan, check_model, prepare
-from stein_bench.preparation.random_models import draws_note, with_battery_for_random
-from stein_bench.preparation.training_split import with_training_split
-from stein_bench.preparation.untrained import with_untrained
-from stein_bench.preparation.variants import NO_CONTROL, Variant, lacks_control
+from stein_bench.preparation.plan import Plan
+from stein_bench.preparation.random_models import draws_note
+from stein_bench.preparation.variants import Variant
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.adversarials import Keeper, adversarials_path, write_adversarials
 from stein_bench.report.document import (
@@ -82,38 +73,18 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     """
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
-    plan = prepare(config)
-    plan, blank = with_untrained(plan)
-    plan = with_battery_for_random(plan, blank)
-    classes = check_model(plan, blank)
-    plan = with_gradient_note(plan, blank)
-    surrogate = plan_surrogate(plan, classes)
-    plan = with_surrogate_notes(plan, surrogate)
-    plan = replace(plan, samples=check_values(_with_position_note(plan, classes), progress))
-    if plan.weights_kind == "fit" or (surrogate is not None and surrogate.weights_kind == "fit"):
-        plan = with_training_split(plan, progress)
-    surrogate = surrogate and on_same_samples(surrogate, plan)
-    batch_size = _batch_size(plan, blank)
-    if config.batch_size == "auto":
-        progress.note(f"--batch-size auto: batches of {batch_size}")
-    plan = with_attack_network(plan, blank, batch_size, progress)
-    setting = Setting(
-        plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
-        refill=plan.refill,
-        memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
-        draws=config.draws or DRAWS,
-    )  # fmt: skip
-    _announce(plan, batch_size, progress)
+    run = start(config, progress)
+    plan, setting, batch_size = run.plan, run.setting, run.setting.batch_size
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
-        plan = with_attacked_surrogate(with_surrogate(plan, surrogate, batch_size, progress), batch_size)
+        plan = with_attacked_surrogate(with_surrogate(plan, run.surrogate, batch_size, progress), batch_size)
         journal = _open_journal(plan, batch_size, stack)
         keeper = _keeper(plan, journal)
         pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
     if config.preset is not None:
         pairs = [(_as_published(plan, result, batch_size), found) for result, found in pairs]
     results = with_effects([result for result, _ in pairs], batch_size, plan.task.name)
-    checks = [*collapse_diagnostics(results, classes), *step_diagnostics(plan.attacks)]
+    checks = [*collapse_diagnostics(results, setting.classes), *step_diagnostics(plan.attacks)]
     checks += [check for _, found in pairs for check in found]
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -130,31 +101,12 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
             attack_network=plan.attack_network,
             batch_size=batch_size if config.batch_size == "auto" else None,
         ),
-        model=_model_info(plan, blank, classes, results),
+        model=_model_info(plan, run.blank, setting.classes, results),
         data=_data_info(plan),
         variants=results,
         diagnostics=checks,
         adversarials=_save_adversarials(plan, keeper),
     )
-
-
-def _with_position_note(plan: Plan, outputs: int) -> Samples:
-    """Return the samples, for a trained model with a remark if its outputs may not be the classes of the data."""
-    trained = plan.weights_kind not in ("fit", "none")
-    notes = position_note(plan.data, outputs) if trained else ()
-    return replace(plan.samples, remarks=(*plan.samples.remarks, *notes))
-
-
-def _batch_size(plan: Plan, network: nn.Module) -> int:
-    """Return the number of samples per batch; an automatic one stays when a run is resumed, whatever is free now."""
-    config, known = plan.config, None
-    if config.resume and config.output is not None and config.batch_size == "auto":
-        known = interrupted_batch_size(journal_path(config.output))
-    return plan.batch_size(network) if known is None else known
-
-
-def _note_halving(progress: Progress, most: int) -> None:
-    progress.note(f"out of memory: continuing with at most {most} samples at once, on which no verdict depends")
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:
@@ -225,31 +177,20 @@ def _run_variant(
     keeper: Keeper | None,
     progress: Progress,
 ) -> tuple[VariantResult, list[Diagnostic]]:
-    network = built.network
-    if variant.stats == "batch" and variant.bn == "sample":
-        # Layers that can use batch statistics in evaluation; parameters and buffers stay the same.
-        network, summary = convert_batchnorm(network, "sample")
-        built = replace(built, summary=summary)
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
         progress.note(f"{variant.label} has the surrogate's weights: transfer attacks on it are white-box")
     if journal:
         journal.check_network(variant.label, built.sha256)
     units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
     units = [unit for unit in units if not unit.failed]
-    with batchnorm_stats(network, variant.stats):
-        model = plan.wrap(network)
-        done = {(unit.variant, unit.phase, unit.batch) for unit in units}
+    done = {(unit.variant, unit.phase, unit.batch) for unit in units}
+    with opened(plan, variant, built, setting) as (built, evaluated, probabilities):
+        evaluated = replace(evaluated, done=done, keeper=keeper)
         display = PhaseDisplay(progress, plan, variant, units)
-        batch_size, batch_dependent = setting.batch_size, variant.stats == "batch"
-        probabilities = tempered(plan, model, batch_size, batch_dependent=batch_dependent)
-        attacked = attack_network(
-            model, plan.attack_network, batch_size, batch_dependent=batch_dependent, probabilities=probabilities
-        )
-        evaluated = Evaluated(variant.label, model, setting, attacked, batch_dependent, done, keeper)
         for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
             progress.note(note)
         found = {
-            attack.label: find_strategy(evaluated, attack, attacked, progress)
+            attack.label: find_strategy(evaluated, attack, evaluated.attack_model, progress)
             for attack in plan.attacks
             if attack.name == ADAPTIVE
         }
@@ -266,26 +207,12 @@ def _run_variant(
         checks = model_checks(plan, evaluated, probabilities, progress)
         checks += hidden_diagnostics(variant.label, [info for _, info in found.values()])
     _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
-    checks += consistency(variant.label, plan.attacks, robust, batch_size if batch_dependent else None)
+    checks += consistency(
+        variant.label, plan.attacks, robust, setting.batch_size if evaluated.batch_dependent else None
+    )
     if found:
         checks = without_advice(checks)
     return result, [*checks, *batch_diagnostics(result)]
-
-
-def _announce(plan: Plan, batch_size: int, progress: Progress) -> None:
-    shorthands = dict.fromkeys(attack.note for attack in plan.attacks if attack.note)
-    for note in (*plan.model_notes(), *plan.data_notes(), *shorthands):
-        progress.note(note)
-    controls = [variant for variant in plan.variants if variant.control]
-    if controls:
-        progress.note("added plain BN under batch statistics, the control for the effect of the statistics source")
-    if lacks_control(plan.variants):
-        progress.note(NO_CONTROL)
-    if any(variant.stats == "batch" for variant in plan.variants):
-        progress.note(
-            "under batch statistics a prediction depends on the batch; these numbers hold only for batches of "
-            f"{batch_size} in data order"
-        )
 
 
 def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | None:
