@@ -104,6 +104,7 @@ class APGD(Search[Ascent]):
     attempts: int = 1
     batch_dependent: bool = False
     eot: int = 1
+    counts_draws = True
 
     @property
     def steps(self) -> int:  # type: ignore[override]

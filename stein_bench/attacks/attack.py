@@ -13,7 +13,7 @@ from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
 from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
-from stein_bench.attacks.refill import Found
+from stein_bench.attacks.refill import Found, Watch
 from stein_bench.attacks.search import Batch
 from stein_bench.attacks.through import Strategy
 from stein_bench.attacks.torchattacks_library import construct, library_guard, run_library, takes
@@ -149,7 +149,9 @@ class Attack:
             arguments = self._library_arguments()
             found = run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
             return Found(found)
-        call = replace(self._call(model, task, classes, inputs.shape[1:], batch_dependent, strategy), random=random)
+        call = replace(
+            self.native_call(model, task, classes, inputs.shape[1:], batch_dependent, strategy), random=random
+        )
         return run_native(self.info.method, call, Batch.untargeted(inputs, labels, seeds))
 
     def refills(self, task: Task) -> bool:
@@ -167,6 +169,7 @@ class Attack:
         shape: Sequence[int],
         memory: MemoryLimit,
         strategy: Strategy | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Found]:
         """Yield the candidates for each of the batches in order, as `run` would, at a constant batch size.
 
@@ -178,9 +181,10 @@ class Attack:
             shape: shape of one sample.
             memory: most samples per pass.
             strategy: as for `find`.
+            watch: is told of every step.
         """
-        call = self._call(model, task, classes, shape, batch_dependent=False, strategy=strategy)
-        yield from run_native_refilled(self.info.method, call, map(self._checked, batches), memory)
+        call = self.native_call(model, task, classes, shape, batch_dependent=False, strategy=strategy)
+        yield from run_native_refilled(self.info.method, call, map(self._checked, batches), memory, watch)
 
     def _checked(self, batch: Batch) -> Batch:
         self._check_dtype(batch.inputs)
@@ -193,7 +197,7 @@ class Attack:
                 "half precision rounding alone exceeds the budget. Give --precision bf16 to the model instead."
             )
 
-    def _call(
+    def native_call(
         self,
         model: nn.Module,
         task: Task,
@@ -202,6 +206,7 @@ class Attack:
         batch_dependent: bool,
         strategy: Strategy | None,
     ) -> Call:
+        """Return what the native attack is run with; arguments are those of `find`."""
         if task.name == "binary":
             classes = 2
         model, task = _two_class(model, task)

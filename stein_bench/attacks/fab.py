@@ -75,6 +75,10 @@ class FAB(Search[Approach]):
         """Return two forward passes, to linearize and to look at the result, and a backward pass."""
         return 2, 1
 
+    def passes_of_whole(self) -> tuple[int, int]:
+        """Return one more forward pass per step, to look at the projected batch."""
+        return 3 * self.steps, self.steps
+
     def last(self, rows: Approach) -> Tensor:
         """Return the clean inputs."""
         return rows.center

@@ -77,6 +77,7 @@ class PGD(Search[Iterates]):
     batch_dependent: bool = False
     eot: int = 1
     open_end = True
+    counts_draws = True
 
     def loss(self, numbers: Sequence[int]) -> Loss:
         """Return the loss to maximize in a step; `numbers` are as for `advance`."""
@@ -139,6 +140,7 @@ class MIFGSM(Search[Accelerated]):
     batch_dependent: bool = False
     eot: int = 1
     open_end = True
+    counts_draws = True
 
     def begin(self, batch: Batch, attempts: Sequence[int]) -> Accelerated:
         """Start at the clean inputs."""
@@ -184,6 +186,10 @@ class Unperturbed(Search[Iterates]):
     def passes(self, number: int) -> tuple[int, int]:
         """Return one forward pass."""
         return 1, 0
+
+    def passes_of_whole(self) -> tuple[int, int]:
+        """Return none: the caller evaluates the clean inputs."""
+        return 0, 0
 
     def last(self, rows: Iterates) -> Tensor:
         """Return the clean inputs."""

@@ -35,7 +35,7 @@ from stein_bench.attacks.losses import (
 )
 from stein_bench.attacks.random_search import most_often_wrong
 from stein_bench.attacks.rays import RayS
-from stein_bench.attacks.refill import Found, refill
+from stein_bench.attacks.refill import Found, Watch, refill
 from stein_bench.attacks.search import Batch, Search, Start, whole_batch
 from stein_bench.attacks.square import Square
 from stein_bench.memory import MemoryLimit
@@ -303,6 +303,7 @@ def run_native_refilled(
     call: Call,
     batches: Iterable[Batch],
     memory: MemoryLimit,
+    watch: Watch | None = None,
 ) -> Iterator[Found]:
     """Yield the candidates for each batch in order, with samples of later batches in the places of finished ones.
 
@@ -311,10 +312,11 @@ def run_native_refilled(
         call: what it is run with.
         batches: read as room becomes free.
         memory: most samples per pass.
+        watch: is told of every step.
     """
     attack = NATIVE_ATTACKS[name](call)
     assert isinstance(attack, Searches)
     aimed = (attack.aimed(call, batch, memory) for batch in batches)
-    for found in refill(call.model, attack.searches, aimed, memory):
+    for found in refill(call.model, attack.searches, aimed, memory, watch=watch):
         aiming = call.eot * len(found.adv_inputs) if attack.targets else 0
         yield found._replace(forward_passes=found.forward_passes + aiming)

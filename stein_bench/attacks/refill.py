@@ -9,7 +9,7 @@ with requests, as "continuous batching".) Results are those of each sample alone
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ def refill(
     memory: MemoryLimit,
     *,
     open_batches: int = OPEN_BATCHES,
+    watch: Watch | None = None,
 ) -> Iterator[Found]:
     """Yield the adversarial inputs of each of the `batches`, in order.
 
@@ -46,11 +47,12 @@ def refill(
         batches: samples, read as room becomes free.
         memory: most samples per step.
         open_batches: most batches in work at a time.
+        watch: is told of every step; an exception of its own ends the searches.
 
     Raises:
         torch.OutOfMemoryError: a step on a single sample does not fit, or `memory` is fixed.
     """
-    yield from _Flow(model, searches, iter(batches), memory, open_batches).results()
+    yield from _Flow(model, searches, iter(batches), memory, open_batches, watch).results()
 
 
 def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_dependent: bool) -> Tensor:
@@ -61,6 +63,26 @@ def run_search(search: Search[Any], model: Model, batch: Batch, *, batch_depende
     if batch_dependent:
         return search.whole(model, batch, 0)
     return next(refill(model, [search], [batch], MemoryLimit(len(batch.seeds), fixed=True))).adv_inputs
+
+
+class Taken(NamedTuple):
+    """A step that has been made.
+
+    Attributes:
+        search: its number, from 0.
+        attempt, steps: the number of the first sample's attempt, and of its steps before this one; within one batch
+            of the data they are those of all.
+        samples: the number of samples that made it.
+    """
+
+    search: int
+    attempt: int
+    steps: int
+    samples: int
+
+
+Watch = Callable[[Taken], None]
+"""Is told of every step."""
 
 
 class Found(NamedTuple):
@@ -168,7 +190,9 @@ class _Flow:
         batches: Iterator[Batch],
         memory: MemoryLimit,
         open_batches: int,
+        watch: Watch | None,
     ) -> None:
+        self._watch = watch
         self._model, self._batches = model, batches
         self._stages = [_Stage(search) for search in searches]
         self._memory, self._most_open = memory, open_batches
@@ -231,6 +255,12 @@ class _Flow:
             self._memory.halve(tried)
             if len(stage.active) > self._memory.most:
                 stage.put_aside(self._memory.most)
+        if self._watch is not None:
+            first = stage.active[0]
+            taken = Taken(self._stages.index(stage), first.attempt, first.steps, len(stage.active))
+            self._record(stage, step)
+            self._watch(taken)
+            return
         self._record(stage, step)
 
     def _computed(self, stage: _Stage) -> _Outcome:

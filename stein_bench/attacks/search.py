@@ -122,12 +122,14 @@ class Search(ABC, Generic[R]):
         open_end: whether an attempt ends at a point that it has not evaluated. If other attempts follow, one more step
             evaluates it.
         sampled: whether it is made only on samples that `admits` draws at random.
+        counts_draws: whether its steps give `Step.wrong`, so that on a random model a sample can settle.
     """
 
     steps: int
     attempts: int
     open_end: bool = False
     sampled: bool = False
+    counts_draws: bool = False
 
     def admits(self, seed: int) -> bool:
         """Return whether it is made on the sample with that seed, which otherwise skips it."""
@@ -150,6 +152,11 @@ class Search(ABC, Generic[R]):
         In a batch of samples at different steps, a few more are computed, and not used.
         """
         return 1, 1
+
+    def passes_of_whole(self) -> tuple[int, int]:
+        """Return the forward and backward passes of `whole`, per sample."""
+        each = [self.passes(number) for number in range(self.steps)]
+        return sum(forward for forward, _ in each), sum(backward for _, backward in each)
 
     @abstractmethod
     def last(self, rows: R) -> Tensor:

@@ -132,6 +132,7 @@ class SparseAPGD(Search[SparseAscent]):
     batch_dependent: bool = False
     radii: tuple[float, ...] = SHRINKING
     eot: int = 1
+    counts_draws = True
 
     @property
     def steps(self) -> int:  # type: ignore[override]

@@ -66,6 +66,7 @@ class Square(Search[Proposals]):
     attempts: int = 1
     eot: int = 1
     random: bool = False
+    counts_draws = True
 
     @property
     def steps(self) -> int:  # type: ignore[override]

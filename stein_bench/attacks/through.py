@@ -92,6 +92,11 @@ class Through(Search[Any]):
         """Those of the search."""
         return self.search.attempts
 
+    @property
+    def counts_draws(self) -> bool:  # type: ignore[override]
+        """As for the search, unless its draws are of another model."""
+        return self.search.counts_draws and not self.source.foreign
+
     def prefetch(self, batch: Batch) -> None:
         """Prepare the search."""
         self.search.prefetch(batch)
@@ -115,10 +120,17 @@ class Through(Search[Any]):
 
     def passes(self, number: int) -> tuple[int, int]:
         """Return the passes of a gradient and, where predictions differ, one for the verdict."""
-        forward, backward = self.search.passes(number)
-        checks = 0 if self.source.exact else 1
+        forward, backward = self._of_source(*self.search.passes(number))
+        return forward + int(not self.source.exact), backward
+
+    def passes_of_whole(self) -> tuple[int, int]:
+        """Return those of the search's steps on the source alone."""
+        each = [self._of_source(*self.search.passes(number)) for number in range(self.steps)]
+        return sum(forward for forward, _ in each), sum(backward for _, backward in each)
+
+    def _of_source(self, forward: int, backward: int) -> tuple[int, int]:
         per_gradient = self.source.forward_passes if backward else self.source.score_passes
-        return forward * per_gradient + checks, backward * self.source.backward_passes
+        return forward * per_gradient, backward * self.source.backward_passes
 
     def last(self, rows: Any) -> Tensor:
         """Return the point of highest loss."""
