@@ -26,6 +26,19 @@ class RunError(SteinBenchError):
     exit_code = FAILED
 
 
+class OutOfMemoryRunError(RunError):
+    """Memory ran out.
+
+    Args:
+        message: what a user reads.
+        batch_size: the batches in which it did, where smaller ones may fit; None where they would not help.
+    """
+
+    def __init__(self, message: str, batch_size: int | None = None) -> None:
+        super().__init__(message)
+        self.batch_size = batch_size
+
+
 def without_prefix(message: str) -> str:
     """Return a message of pydantic without the words that it puts before the text of a `ValueError`."""
     return message.replace("Value error, ", "", 1)

@@ -10,6 +10,17 @@ import torch
 T = TypeVar("T")
 
 
+_WITHOUT_CLASS = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""In the messages of errors of memory for which torch raises a mere RuntimeError."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an error is that memory ran out, on a device or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WITHOUT_CLASS)
+
+
 class MemoryLimit:
     """The number of samples that fit into memory together, as far as is known.
 

@@ -17,7 +17,7 @@ from stein_bench.attacks.draws import Draws
 from stein_bench.attacks.through import Strategy
 from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, batches, to_device
-from stein_bench.errors import RunError
+from stein_bench.errors import OutOfMemoryRunError
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit
 from stein_bench.models.randomness import is_random
@@ -43,6 +43,8 @@ class Setting:
         refill: whether attacks put samples of later batches in the places of finished ones, under running statistics.
         memory: how many samples fit into memory together.
         draws: predictions behind every verdict on a random model.
+        memory_ends_run: whether the run ends with `OutOfMemoryRunError` where otherwise an attack that runs out of
+            memory has failed and the others go on.
     """
 
     samples: Samples
@@ -55,6 +57,7 @@ class Setting:
     refill: bool
     memory: MemoryLimit
     draws: int = DRAWS
+    memory_ends_run: bool = False
 
     @property
     def batch_count(self) -> int:
@@ -173,6 +176,7 @@ def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:
         for indices, inputs, labels in to_device(loaded, setting.device):
             yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))
     except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"out of memory: {setting.batch_size} samples do not fit; choose a smaller --batch-size."
+        raise OutOfMemoryRunError(
+            f"out of memory: {setting.batch_size} samples do not fit; choose a smaller --batch-size.",
+            setting.batch_size,
         ) from error

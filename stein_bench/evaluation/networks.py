@@ -13,8 +13,9 @@ from typing import Any, Literal
 from torch import nn
 
 from stein_bench.cache import cache_folder
-from stein_bench.errors import RunError, UsageError
+from stein_bench.errors import OutOfMemoryRunError, RunError, UsageError
 from stein_bench.guard import forked_rng
+from stein_bench.memory import ran_out
 from stein_bench.models.weights import (
     WeightsCard,
     load_weights,
@@ -124,6 +125,11 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
             recipe=recipe, seed=plan.config.seed, device=plan.device, progress=progress, title=f"fit {bn}",
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:  # torch's errors, including out of memory
+        if ran_out(error):
+            raise OutOfMemoryRunError(
+                f"training {plan.source.name} ran out of memory; its batches are those of the recipe, whatever "
+                "--batch-size says: train it elsewhere, and give --weights FILE."
+            ) from error
         raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
     card = WeightsCard(
         model=plan.source.spec,

@@ -16,14 +16,14 @@ from stein_bench.attacks.draws import predicted
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.verify import Verdicts, verify
-from stein_bench.errors import RunError
+from stein_bench.errors import OutOfMemoryRunError, RunError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
 from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, ENDED, Columns, numbered
 from stein_bench.guard import model_untouched
 from stein_bench.host import download
-from stein_bench.memory import MemoryLimit
+from stein_bench.memory import MemoryLimit, ran_out
 
 Computed = tuple[dict[str, Columns], int, int]
 """Columns by phase, and the numbers of forward and backward passes, in samples."""
@@ -194,19 +194,29 @@ class WholeBatchError(Exception):
 
 def fatal(evaluated: Evaluated, phase: str, error: Exception) -> RunError | None:
     """Return the error that ends the run after `error`, or None if only the attack has failed."""
-    if isinstance(error, torch.OutOfMemoryError) and (evaluated.batch_dependent or phase == CLEAN):
-        return out_of_memory(evaluated, phase)
+    if ran_out(error) and (evaluated.batch_dependent or phase == CLEAN or evaluated.setting.memory_ends_run):
+        # Only errors of this class are answered by smaller parts of the batch.
+        return out_of_memory(evaluated, phase, split=phase == CLEAN and isinstance(error, torch.OutOfMemoryError))
     return RunError(f"{evaluated.variant}: the clean pass failed: {message_of(error)}") if phase == CLEAN else None
 
 
-def out_of_memory(evaluated: Evaluated, phase: str) -> RunError:
-    """Return the error for memory that ran out on a single sample, or on a batch that must not be split."""
-    if not evaluated.batch_dependent:
-        return RunError(f"{evaluated.variant}, {phase}: out of memory on a single sample; try --device cpu.")
-    return RunError(
-        f"{evaluated.variant}, {phase}: out of memory. Under batch statistics the batch is part of the question, so "
-        "it is not split: choose a smaller --batch-size; the results will be those of that size."
-    )
+def out_of_memory(evaluated: Evaluated, phase: str, *, split: bool = True) -> OutOfMemoryRunError:
+    """Return the error for memory that ran out on a batch.
+
+    Args:
+        evaluated, phase: where it did.
+        split: under running statistics, smaller parts of the batch were tried, down to a single sample.
+    """
+    where, size = f"{evaluated.variant}, {phase}", evaluated.setting.batch_size
+    if evaluated.batch_dependent:
+        return OutOfMemoryRunError(
+            f"{where}: out of memory. Under batch statistics the batch is part of the question, so it is not split: "
+            "choose a smaller --batch-size; the results will be those of that size.",
+            size,
+        )
+    if split:
+        return OutOfMemoryRunError(f"{where}: out of memory on a single sample; try --device cpu.", size)
+    return OutOfMemoryRunError(f"{where}: out of memory with batches of {size}: choose a smaller --batch-size.", size)
 
 
 def seconds_since(started: float, setting: Setting) -> float:

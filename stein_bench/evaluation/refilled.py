@@ -11,7 +11,7 @@ from torch import Tensor
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.search import Batch
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending
-from stein_bench.evaluation.outcomes import joined, judged, message_of, seconds_since, with_searches
+from stein_bench.evaluation.outcomes import fatal, joined, judged, message_of, seconds_since, with_searches
 from stein_bench.evaluation.together import failed_units, units_of
 from stein_bench.evaluation.units import Columns, Unit
 from stein_bench.guard import model_untouched
@@ -46,7 +46,9 @@ def refilled_phase(evaluated: Evaluated, together: Sequence[Attack]) -> Iterator
             columns = with_searches(columns, together[0], found)
         except _UnreadableDataError as unreadable:
             raise unreadable.error from None
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other attacks go on
+        except Exception as error:  # whatever it is, the other attacks go on
+            if (ends_run := fatal(evaluated, labels[0], error)) is not None:
+                raise ends_run from error
             yield from _failed(evaluated, labels, source, message_of(error))
             return
         pending = source.in_work.popleft()

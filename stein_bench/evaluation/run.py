@@ -55,7 +55,9 @@ from stein_bench.report.provenance import environment
 from stein_bench.report.results import VariantResult, WeightsInfo
 
 
-def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress | None = None) -> Report:
+def run_evaluation(
+    config: RunConfig, *, command: str = "", progress: Progress | None = None, memory_ends_run: bool = False
+) -> Report:
     """Run `stein-bench evaluate`, except for printing and writing the report.
 
     With ``config.output`` finished units are kept in a journal beside it, from which ``config.resume`` continues;
@@ -65,6 +67,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
         config: the configuration to run.
         command: the command line, for the report.
         progress: receives progress and notes.
+        memory_ends_run: an attack that runs out of memory ends the run, instead of being a failed one of the report.
 
     Raises:
         UsageError: something is wrong with the input, mostly found before anything is trained or attacked, or the
@@ -73,7 +76,7 @@ def run_evaluation(config: RunConfig, *, command: str = "", progress: Progress |
     """
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
-    run = start(config, progress)
+    run = start(config, progress, memory_ends_run=memory_ends_run)
     plan, setting, batch_size = run.plan, run.setting, run.setting.batch_size
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())

@@ -42,8 +42,10 @@ class Started:
     setting: Setting
 
 
-def start(config: RunConfig, progress: Progress) -> Started:
+def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = False) -> Started:
     """Check what can be checked before anything is trained or attacked; an evaluation and a dry run share it.
+
+    `memory_ends_run` is that of the `Setting`.
 
     Raises:
         UsageError: something is wrong with the input.
@@ -68,6 +70,7 @@ def start(config: RunConfig, progress: Progress) -> Started:
         refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,
+        memory_ends_run=memory_ends_run,
     )  # fmt: skip
     _announce(plan, batch_size, progress)
     return Started(plan, blank, surrogate, setting)

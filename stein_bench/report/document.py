@@ -63,6 +63,11 @@ class Run(Part):
         exclude_if=is_none,
         description="what --batch-size auto chose; omitted otherwise",
     )
+    retried_from: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="batches of this size ran out of memory, and --retry-oom chose that of config; omitted otherwise",
+    )
 
     def attacked(self) -> str:
         """Return in a few words what attacks ran on."""
