@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 
@@ -47,3 +48,22 @@ def phase(progress: Progress, name: str, total: int, done: int = 0) -> Iterator[
         yield
     finally:
         progress.finish()
+
+
+_CURRENT: ContextVar[Progress | None] = ContextVar("progress", default=None)
+
+
+def current() -> Progress:
+    """Return the display of the running command, for parts that rarely have anything to show and get no observer."""
+    progress = _CURRENT.get()
+    return Silent() if progress is None else progress
+
+
+@contextmanager
+def shown_on(progress: Progress) -> Iterator[None]:
+    """Make `progress` the `current` one in the body."""
+    token = _CURRENT.set(progress)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(token)

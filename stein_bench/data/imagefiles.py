@@ -23,6 +23,7 @@ from torch import Tensor
 
 from stein_bench.data.arrays import channels_first
 from stein_bench.data.resize import Resize, Stretch, resize_image
+from stein_bench.data.texts import Texts
 from stein_bench.errors import UsageError
 
 Size = tuple[int, int]
@@ -110,7 +111,11 @@ class FileStore:
 
     def only(self, indices: Sequence[int]) -> FileStore:
         """Return a store of the files at `indices`."""
-        return replace(self, paths=tuple(self.paths[index] for index in indices))
+        return replace(self, paths=Texts.of(self.paths[index] for index in indices))
+
+    def first(self, count: int) -> FileStore:
+        """Return a store of the first `count` files: what other processes get of a million names is no more."""
+        return replace(self, paths=self.paths[:count]) if isinstance(self.paths, Texts) else self
 
     def _pixels(self, path: Path) -> np.ndarray:
         with readable(path):
@@ -155,7 +160,7 @@ def image_paths(folder: Path, others: Counter[str] | None = None) -> Iterator[st
 
     `others` counts the suffixes of files that are images as well, but not of a kind that torchvision looks for.
     """
-    for parent, folders, names in os.walk(folder, onerror=_refuse_unlisted, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=refuse_unlisted, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             suffix = os.path.splitext(name)[1].lower()
@@ -167,8 +172,8 @@ def image_paths(folder: Path, others: Counter[str] | None = None) -> Iterator[st
                 others[suffix] += 1
 
 
-def _refuse_unlisted(error: OSError) -> None:
-    # Continuing would silently omit a folder's images.
+def refuse_unlisted(error: OSError) -> None:
+    """Raise a UsageError for a folder that cannot be listed: continuing would silently omit its images."""
     raise UsageError(f"{error.filename}: cannot be listed ({error.strerror or error})") from error
 
 

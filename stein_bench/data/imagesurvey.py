@@ -122,6 +122,11 @@ class ImageSurvey:
         return {}
 
     @cached_property
+    def _distinct(self) -> dict[Facts, Facts]:
+        """The values of `_found`, by themselves."""
+        return {}
+
+    @cached_property
     def _sizes(self) -> dict[Size, int]:
         """Size → the first index of an undamaged image with it."""
         return {}
@@ -163,7 +168,7 @@ class ImageSurvey:
 
     def _keep(self, index: int, facts: Facts) -> None:
         if facts != USUAL:
-            self._found[index] = facts
+            self._found[index] = self._distinct.setdefault(facts, facts)  # thousands are equal, such as gray ones
         if facts.size is not None and facts.damage is None:
             self._sizes.setdefault(facts.size, index)
         self._read[0] = index + 1

@@ -10,7 +10,7 @@ from pathlib import Path
 from stein_bench.data.classlist import UnlistedError, labels_by_number, labels_from_list, read_class_lines
 from stein_bench.data.classnames import Labels, labels_of_names
 from stein_bench.data.imagefolder import OPTIONS, class_list
-from stein_bench.data.listedimages import ListedImages
+from stein_bench.data.listedimages import Files, ListedImages
 from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.samples import MAX_CLASSES
@@ -47,13 +47,15 @@ def open_image_table(text: str) -> ListedImages:
     rows, remarks = _read(table)
     listed = class_list(given["classes"], table.parent) if "classes" in given else None
     labels = _labels(table, rows, listed)
-    files = {
-        split: sorted((row.name, labels.of[row.label]) for row in rows if row.split == split)
+    held = {row.split for row in rows}
+    files: dict[str, Files] = {
+        split: Files.of((row.name, labels.of[row.label]) for row in rows if row.split == split)
         for split in ("train", "test")
+        if split in held
     }
     return ListedImages(
-        f"csv:{table.name}", str(table), table.parent, {split: found for split, found in files.items() if found},
-        labels.classes, labels.space, "mark rows with it in a column 'split'", (*labels.remarks, *remarks),
+        f"csv:{table.name}", str(table), table.parent, files, labels.classes, labels.space,
+        "mark rows with it in a column 'split'", (*labels.remarks, *remarks),
         on_damage(given, f"csv:{text}"),
     )  # fmt: skip
 

@@ -21,9 +21,11 @@ from stein_bench.data.stores import (
     ReadsUnchecked,
     RecordsScaling,
     ScalingRecord,
+    Shortens,
     Store,
     TakesNotes,
 )
+from stein_bench.data.texts import Texts
 from stein_bench.errors import UsageError
 
 __all__ = ["Batch", "LabelMaps", "Resize", "Samples", "Store", "Workers", "batches", "read_chunks", "to_device"]
@@ -121,8 +123,11 @@ class Samples:
             return self
         if limit < 1:
             raise UsageError(f"the limit on samples must be at least 1, not {limit}")
-        sites, remarks = self.sites and self.sites[:limit], (*self.remarks, *sorted_note(self.labels, limit))
-        return replace(self, labels=self.labels[:limit], ids=self.ids[:limit], sites=sites, remarks=remarks)
+        return replace(
+            self, labels=self.labels[:limit], ids=self.ids[:limit], sites=self.sites and self.sites[:limit],
+            store=self.store.first(limit) if isinstance(self.store, Shortens) else self.store,
+            remarks=(*self.remarks, *sorted_note(self.labels, limit)),
+        )  # fmt: skip
 
     @property
     def needs_survey(self) -> bool:
@@ -159,7 +164,7 @@ class Samples:
         if len(kept) == len(self):
             return replace(self, store=self.store.kept(None), remarks=(*self.remarks, *remarks))
         return replace(
-            self, store=self.store.kept(kept), ids=tuple(self.ids[index] for index in kept),
+            self, store=self.store.kept(kept), ids=Texts.of(self.ids[index] for index in kept),
             labels=self.labels[kept] if self.maps is None else self.labels, maps=self.maps and self.maps.only(kept),
             sites=self.sites and tuple(self.sites[index] for index in kept), remarks=(*self.remarks, *remarks),
         )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
-from stein_bench.data.imagefiles import CONVERTED, Size, size_text
+from stein_bench.data.imagefiles import CONVERTED, FileStore, Size, size_text
 from stein_bench.data.imagesurvey import Facts, Images, ImageSurvey
 from stein_bench.data.paths import listed
 from stein_bench.data.stores import Store, TakesNotes
@@ -51,6 +51,10 @@ class SurveyedStore:
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         self.store.update_hash(digest, count)
+
+    def first(self, count: int) -> SurveyedStore:
+        """Return a store of the first `count` images, of the same survey."""
+        return replace(self, store=self.store.first(count)) if isinstance(self.store, FileStore) else self
 
     def notes(self, count: int) -> tuple[str, ...]:
         """Return what the store has to say."""

@@ -87,6 +87,14 @@ class ChecksImages(Protocol):
 
 
 @runtime_checkable
+class Shortens(Protocol):
+    """A store that is large by what it knows of its samples, even if they are not loaded."""
+
+    def first(self, count: int) -> Store:
+        """Return a store of the first `count` samples, or itself."""
+
+
+@runtime_checkable
 class TakesNotes(Protocol):
     """A store that finds out while reading what a user should know, such as files that are damaged."""
 

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from stein_bench.progress import Silent
+from stein_bench.progress import Silent, shown_on
 
 
 class _Speed(ProgressColumn):
@@ -120,5 +120,5 @@ def terminal_progress(*, quiet: bool) -> Iterator[TerminalProgress | PlainProgre
         return
     console = Console(stderr=True)
     drawn = TerminalProgress(console) if console.is_terminal else PlainProgress(console)
-    with drawn:
+    with drawn, shown_on(drawn):
         yield drawn
