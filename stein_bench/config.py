@@ -265,6 +265,17 @@ def merge_settings(kind: type[S], options: Mapping[str, Any], file: str | Path |
     """
     known = tuple(hyphenate(name) for name in kind.model_fields)
     from_file = read_yaml_mapping(file, "configuration", known) if file is not None else {}
+    return settings_from(kind, options, from_file, file, needed)
+
+
+def settings_from(
+    kind: type[S],
+    options: Mapping[str, Any],
+    from_file: Mapping[str, Any],
+    file: str | Path | None,
+    needed: Mapping[str, str],
+) -> S:
+    """Merge the content of a configuration file, already read, with command-line `options`; see `merge_settings`."""
     given = {hyphenate(key): value for key, value in options.items() if value is not None}
     merged = {**from_file, **given}
     for name, how in needed.items():

@@ -29,6 +29,9 @@ LIGHT = (
     "stein_bench.render.report.table",
     "stein_bench.render.comparison.gate_files",
     "stein_bench.render.comparison.compare",
+    "stein_bench.sweep.contents",
+    "stein_bench.sweep.settings",
+    "stein_bench.sweep.identity",
 )
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
+from stein_bench.cli.folders import board_of, find_reports, names_of
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 @app.command("compare", no_args_is_help=True)
 def compare_(
     reports: Annotated[
-        list[str], typer.Argument(metavar="REPORT...", help="Reports written by evaluate.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="REPORT...", help="Reports written by evaluate, or folders of them.", show_default=False
+        ),
     ],
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
@@ -31,15 +34,16 @@ def compare_(
 ) -> int:
     """Compare reports sample by sample.
 
-    One report: its variants against the first. Two reports: one against the other (difference, interval, p). More: a
-    leaderboard, sorted by worst-case accuracy. Rows that cannot be compared (other samples, another
-    statistics source, untrustworthy results) are marked with the reason.
+    One report: its variants against the first. Two reports: one against the other (difference, interval, p). More, or a
+    folder: a leaderboard, sorted by worst-case accuracy, with the models of a sweep that failed. Rows that cannot be
+    compared (other samples, another statistics source, untrustworthy results) are marked with the reason.
 
     Examples:
 
     - `stein-bench compare report.json`
     - `stein-bench compare before.json after.json --markdown difference.md`
     - `stein-bench compare runs/*.json --latex table.tex --csv table.csv`
+    - `stein-bench compare runs/`
 
     Exit codes: 0 done, 2 wrong usage or input, 3 nothing can be compared.
     """
@@ -62,14 +66,11 @@ def _compare(paths: list[str]) -> PairTable | Leaderboard:
     from stein_bench.comparison.compare import compare
     from stein_bench.comparison.leaderboard import Named
 
+    found = find_reports(paths)
+    if found.folders:
+        return board_of(found)
     names = names_of(paths)
     return compare([Named(name, read_comparable(path)) for name, path in zip(names, paths, strict=True)])
-
-
-def names_of(paths: list[str]) -> list[str]:
-    """Return names for the reports: file names without suffix, or paths if those clash."""
-    stems = [Path(path).stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else paths
 
 
 def _write(result: PairTable | Leaderboard, outputs: dict[str, str | None]) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +29,8 @@ from stein_bench.cli.options import (
     weights_key_option,
     workers_option,
 )
-from stein_bench.errors import SteinBenchError, UsageError
+from stein_bench.cli.outputs import check_output
+from stein_bench.errors import SteinBenchError
 from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -46,13 +44,22 @@ MODEL = "MODEL"
 @app.command(no_args_is_help=True)
 def evaluate(
     model: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            metavar=MODEL,
+            metavar=f"{MODEL}...",
             help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME or FOLDER, "
             "transformers:FOLDER, hub:OWNER/REPO:ENTRY, jit:FILE, FILE.pt2, FILE.py:CALLABLE[,key=value] or "
-            "package.module:CALLABLE.",
+            "package.module:CALLABLE. Several models, or patterns such as 'timm:resnet1*' and 'timm:*:bn' (those with "
+            "BN layers), are a sweep.",
             show_default=False,
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A sweep of the models in FILE: one a line, with options of its own as key=value or --key value.",
+            rich_help_panel=RUN,
         ),
     ] = None,
     data: Annotated[
@@ -223,11 +230,16 @@ def evaluate(
     config: Annotated[str | None, config_option()] = None,
     format: Annotated[str | None, format_option()] = None,
     output: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write the JSON report here.", rich_help_panel=OUT)
+        str | None,
+        typer.Option(
+            metavar="PATH|DIR/",
+            help="Write the JSON report here; for a sweep a folder, which gets a report of each model.",
+            rich_help_panel=OUT,
+        ),
     ] = None,
     resume: Annotated[
         bool | None,
-        typer.Option("--resume", help="Continue an interrupted run with this --output.", rich_help_panel=OUT),
+        typer.Option("--resume", help="Continue an interrupted run or sweep with this --output.", rich_help_panel=OUT),
     ] = None,
     save_adversarials: Annotated[
         int | None,
@@ -237,9 +249,28 @@ def evaluate(
             rich_help_panel=OUT,
         ),
     ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Every N-th model of the sweep from the I-th on, for independent jobs with the same --output DIR/.",
+            rich_help_panel=OUT,
+        ),
+    ] = None,
+    retry_oom: Annotated[
+        bool | None,
+        typer.Option(
+            "--retry-oom",
+            help="In a sweep, try a model that runs out of memory again with half the batch size, down to 1.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     quiet: Annotated[bool | None, quiet_option()] = None,
 ) -> int:
     """Evaluate a model: clean accuracy and robust accuracy under attack, each BN variant side by side.
+
+    Several models are a sweep: a report of each in a folder, and a leaderboard. One that fails does not stop the
+    others.
 
     Examples:
 
@@ -253,58 +284,24 @@ def evaluate(
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
     - `stein-bench evaluate resnet50 --data imagefolder:imagenet/val --limit 1000 --eps 1/255,4/255`
     - `stein-bench evaluate --config configs/digits.yaml`
+    - `stein-bench evaluate resnet18 vit_tiny_patch16_224 'timm:resnet1*' --attack pgd --output runs/`
+    - `stein-bench evaluate --models models.txt --battery quick --output runs/ --resume --shard 1/4`
 
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy results, 130 interrupted.
     """
     options = {key: value for key, value in locals().items() if key != "config"}
-    from stein_bench.config import make_config
+    from stein_bench.sweep.settings import read_asked
 
-    settings = make_config(options, config)
-    _check_output(settings, config)
+    asked = read_asked(options, config)
+    if asked.is_sweep:
+        from stein_bench.cli.sweep import evaluate_sweep
+
+        return evaluate_sweep(asked)
+    settings = asked.single()
+    check_output(settings, config)
     report = _evaluate(settings)
     _write(report, settings)
     return FAILED if report.dishonest() else DONE
-
-
-def _check_output(settings: RunConfig, config: str | None) -> None:
-    """Refuse an output that could not be written or would replace an input, before anything is computed."""
-    if settings.output is None:
-        if settings.resume:
-            raise UsageError("--resume needs --output: finished batches are stored beside the report.")
-        if settings.save_adversarials is not None:
-            raise UsageError("--save-adversarials needs --output: the examples are stored beside the report.")
-        return
-    from stein_bench.files import check_output_file
-    from stein_bench.report.adversarials import adversarials_path
-
-    check_output_file("--output", settings.output)
-    outputs = {f"--output {settings.output}": settings.output}
-    if settings.save_adversarials is not None:
-        examples = str(adversarials_path(settings.output))
-        outputs[f"--save-adversarials ({examples})"] = examples
-    for path, what in _inputs(settings, config):
-        for option, output in outputs.items():
-            if path.is_file() and path.resolve() == Path(output).expanduser().resolve():
-                raise UsageError(f"{option} would overwrite {what}.")
-
-
-def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
-    """Yield the input files that the options name, and what they are."""
-    from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS
-    from stein_bench.training.card import card_path
-
-    for weights in (settings.weights, settings.surrogate_weights):
-        if weights is not None and weights not in WEIGHTS_KEYWORDS and Path(weights).name:
-            yield Path(weights).expanduser(), "the weights"
-            yield card_path(weights), f"the training card of {weights}"
-    named = {
-        "configuration": [config or ""],
-        "battery": [settings.battery or ""],
-        "model": [part for text in (settings.model, settings.surrogate) if text for part in text.split(":")],
-        "data": re.split(r"[:,=]", settings.data),
-    }
-    for what, texts in named.items():
-        yield from ((Path(text).expanduser(), f"the {what}") for text in texts if Path(text).suffix)
 
 
 def _evaluate(settings: RunConfig) -> Report:

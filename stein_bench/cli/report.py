@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperCommand
 
 from stein_bench.cli.app import app
-from stein_bench.cli.compare import names_of
 from stein_bench.cli.files import check_outputs
+from stein_bench.cli.folders import names_of
 from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
 from stein_bench.errors import UsageError, unknown_name
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -97,6 +98,14 @@ class BoardRow(Part):
     reasons: tuple[str, ...]
 
 
+class FailedModel(Part):
+    """A model of a sweep without a report."""
+
+    name: str = Field(description="that of the report it would have")
+    model: str
+    reason: str
+
+
 class Column(Part):
     """An attack with a column in the leaderboard."""
 
@@ -120,6 +129,10 @@ class Leaderboard(Document):
         exclude_if=lambda graded: not graded,
         description="true for segmentation: figures are mIoU, intervals are from the bootstrap over images, lost and "
         "gained are images whose mIoU fell and rose, p is from a permutation test over images",
+    )
+
+    failed: tuple[FailedModel, ...] = Field(
+        default=(), exclude_if=operator.not_, description="models of a sweep that have no report"
     )
 
     @property

@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stein_bench.comparison.document import COMPARE_VERSION, BoardRow, Column, Difference, Leaderboard, Rated, Source
+from stein_bench.comparison.document import (
+    COMPARE_VERSION,
+    BoardRow,
+    Column,
+    Difference,
+    FailedModel,
+    Leaderboard,
+    Rated,
+    Source,
+)
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
 from stein_bench.measures import Outcome
 from stein_bench.report.attack_names import titles
@@ -20,6 +29,10 @@ CLUSTERED = (
     "samples as there are base images"
 )
 """How samples are compared of which several are versions of one base image."""
+
+
+MOST_NAMED = 5
+"""Of models without a report, so many are named."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +134,19 @@ class _Entry:
         )  # fmt: skip
 
 
-def leaderboard(named: Sequence[Named]) -> Leaderboard:
+def leaderboard(
+    named: Sequence[Named], *, failed: Sequence[FailedModel] = (), unfinished: Sequence[str] = ()
+) -> Leaderboard:
     """Rank every variant of the reports by worst-case accuracy.
 
     The largest group of comparable variants (same samples, statistics and preset) is ranked, over the attacks that most
     of its members have; the others follow, marked with the differences. If groups are equally large, the first one
     counts.
+
+    Args:
+        named: the reports.
+        failed: models of a sweep that have none.
+        unfinished: names of models of a sweep that are still to be evaluated, which a note counts.
 
     Raises:
         UsageError: packed outcomes are damaged.
@@ -152,9 +172,16 @@ def leaderboard(named: Sequence[Named]) -> Leaderboard:
         battery=battery,
         samples=group[0].subject.samples if group else 0,
         rows=tuple(rows),
-        notes=tuple(notes([entry.subject for entry in entries])),
+        notes=(*notes([entry.subject for entry in entries]), *_note_on(unfinished)),
         graded=graded([entry.subject for entry in entries]),
+        failed=tuple(failed),
     )
+
+
+def _note_on(unfinished: Sequence[str]) -> Iterator[str]:
+    if unfinished:
+        first, more = ", ".join(unfinished[:MOST_NAMED]), ", …" if len(unfinished) > MOST_NAMED else ""
+        yield f"models of the sweep without a report so far: {len(unfinished)} ({first}{more})"
 
 
 def _largest(entries: Sequence[_Entry]) -> list[_Entry]:

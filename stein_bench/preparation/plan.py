@@ -142,13 +142,7 @@ def prepare(config: RunConfig) -> Plan:
     Raises:
         UsageError: something is unknown, missing or does not fit together.
     """
-    battery = find_battery(config.battery).attacks if config.battery is not None else ()
-    attacks = planned_attacks(config, battery)
-    device = _device(config.device)
-    _check_attack_precision(config, device)
-    weights = existing_weights(config.weights, config.weights_key)
-    data = open_data(config.data)
-    check_tasks(attacks, data.task)
+    attacks, device, weights, data = _without_model(config)
     source = find_model(config.model)
     check_program_options(config, source)
     kind = weights_kind(config, data, source)
@@ -165,6 +159,29 @@ def prepare(config: RunConfig) -> Plan:
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device,
     )  # fmt: skip
+
+
+def check_without_model(config: RunConfig) -> None:
+    """Check what is right or wrong whatever the model is: attacks, device, weights file, data, BN, surrogate's name.
+
+    Raises:
+        UsageError: something is unknown, missing or does not fit together.
+    """
+    _, _, weights, _ = _without_model(config)
+    choose_variants(config, weights)
+    if config.surrogate is not None:
+        find_model(config.surrogate)
+
+
+def _without_model(config: RunConfig) -> tuple[tuple[Attack, ...], torch.device, Weights | None, DataSource]:
+    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    attacks = planned_attacks(config, battery)
+    device = _device(config.device)
+    _check_attack_precision(config, device)
+    weights = existing_weights(config.weights, config.weights_key)
+    data = open_data(config.data)
+    check_tasks(attacks, data.task)
+    return attacks, device, weights, data
 
 
 def planned_attacks(config: RunConfig, battery: Sequence[str]) -> tuple[Attack, ...]:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,29 +29,9 @@ from stein_bench.reproduction.cells import Evaluation, Folder, Training, evaluat
 from stein_bench.reproduction.document import KIND, VERSION, Cell, ExperimentRun, Reproduction
 from stein_bench.reproduction.experiment import Experiment
 from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
+from stein_bench.tally import Tally
 from stein_bench.training.plan import plan_training
 from stein_bench.training.run import run_training
-
-
-@dataclass
-class _Tally:
-    """Counts the cells, and reports which one runs and how many are left."""
-
-    total: int
-    progress: Progress
-    done: int = 0
-    seconds: list[float] = field(default_factory=list)
-
-    def begin(self, title: str, found: bool) -> None:
-        left = self.total - self.done - 1
-        self.done += 1
-        if found:
-            self.progress.note(f"cell {self.done} of {self.total}: {title}: found")
-            return
-        rest = f"{left} left"
-        if self.seconds:
-            rest += f", about {_duration((left + 1) * sum(self.seconds) / len(self.seconds))} to go"
-        self.progress.note(f"cell {self.done} of {self.total}: {title} ({rest})")
 
 
 class _OfCell:
@@ -65,11 +45,6 @@ class _OfCell:
         """Forward the message, unless it is about a missing control."""
         if message != NO_CONTROL:
             self._progress.note(message)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(1, minutes)} min"
 
 
 def run_experiment(
@@ -183,7 +158,7 @@ def _run_cells(
     cells: Sequence[Evaluation], progress: Progress
 ) -> tuple[list[tuple[Cell, Report | None]], list[Measured]]:
     """Train and evaluate missing cells. A failed cell has no results but records why; the others continue."""
-    tally = _Tally(len(cells) + len(_trainings(cells)), progress)
+    tally = Tally(len(cells) + len(_trainings(cells)), progress, "cell")
     failed: dict[Path, str] = {}
     tried: set[Path] = set()
     results: list[tuple[Cell, Report | None]] = []
@@ -202,7 +177,7 @@ def _run_cells(
     return results, figures
 
 
-def _train(training: Training, tally: _Tally) -> dict[Path, str]:
+def _train(training: Training, tally: Tally) -> dict[Path, str]:
     """Train a network unless its file exists; return the reason if it failed."""
     found = training.path.exists()
     tally.begin(training.title, found)
@@ -218,7 +193,7 @@ def _train(training: Training, tally: _Tally) -> dict[Path, str]:
     return {}
 
 
-def _evaluate(cell: Evaluation, tally: _Tally) -> Report | str:
+def _evaluate(cell: Evaluation, tally: Tally) -> Report | str:
     """Return the report of a cell, evaluated unless its file exists, or the reason if it failed."""
     found = cell.path.exists()
     tally.begin(cell.title, found)

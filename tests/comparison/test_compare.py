@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from stein_bench.comparison.compare import compare
-from stein_bench.comparison.document import Leaderboard, PairTable
-from stein_bench.comparison.leaderboard import Named, adjusted
+from stein_bench.comparison.document import FailedModel, Leaderboard, PairTable
+from stein_bench.comparison.leaderboard import Named, adjusted, leaderboard
 from stein_bench.errors import UsageError
 from stein_bench.render.comparison.compare import MARK, compare_csv, compare_latex, compare_markdown, grid
 from stein_bench.report.packing import pack_bits
@@ -395,3 +395,30 @@ def test_latex_is_a_balanced_booktabs_table():
     assert {line.replace(r"\&", "").count("&") + 1 for line in lines} == {len(columns)}
     assert tex.count("{") == tex.count("}")
     assert tex.isascii()
+
+
+def test_models_of_a_sweep_that_failed_are_rows_with_their_reason_in_every_format():
+    failed = [FailedModel(name="net.py-make", model="net.py:make", reason="it rejects\n50 % of a_b & more")]
+    board = leaderboard(named(A, B), failed=failed, unfinished=["x", "y"])
+    laid = grid(board)
+    assert laid.rows[-1][:3] == (MARK, "net.py-make", "")
+    assert laid.rows[-1][-3] == "failed"
+    assert len(laid.rows) - 1 in laid.marked
+    assert f"{MARK} net.py-make (net.py:make): failed: it rejects\n50 % of a_b & more" in laid.notes
+    assert "models of the sweep without a report so far: 2 (x, y)" in laid.notes
+    table = list(csv.DictReader(io.StringIO(compare_csv(board))))
+    assert {row["report"]: row["reason"] for row in table}["net.py-make"] == f"failed: {failed[0].reason}"
+    assert [row["model"] for row in table][-1] == "net.py:make"
+    assert r"rejects 50 \% of a\_b \& more" in flat(compare_latex(board))
+    assert "net.py-make (net.py:make): failed" in flat(compare_markdown(board))
+    assert json.loads(board.to_json())["failed"] == [failed[0].model_dump()]
+    assert "failed" not in json.loads(leaderboard(named(A, B, C)).to_json())
+
+
+@pytest.mark.parametrize("reports", [(), (D,)])
+def test_a_leaderboard_of_fewer_than_two_reports_can_be_shown(reports):
+    failed = [FailedModel(name="a", model="a", reason="broken")]
+    board = leaderboard(named(*reports), failed=failed)
+    assert not board.comparable
+    assert len(grid(board).rows) == len(reports) + 1
+    assert "a (a): failed: broken" in compare_markdown(board)

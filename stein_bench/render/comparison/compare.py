@@ -130,7 +130,10 @@ def _board(result: Leaderboard) -> Grid:
         rows.append((rank, row.source, variant, percent(row.clean.value), *attacks, worst, *behind))
         if row.reasons:
             reasons.append(f"{MARK} {row.source}, {variant}: not comparable: {'; '.join(row.reasons)}")
-    marked = frozenset(i for i, row in enumerate(result.rows) if row.rank is None)
+    for one in result.failed:
+        rows.append((MARK, one.name, "", *[UNKNOWN] * (1 + len(result.columns)), "failed", "", ""))
+        reasons.append(f"{MARK} {one.name} ({one.model}): failed: {one.reason}")
+    marked = frozenset(i for i, row in enumerate(rows) if row[0] == MARK)
     worst, interval, how = (
         (
             "mIoU with every image under the attack that lowers it most",
@@ -227,7 +230,10 @@ def compare_csv(result: PairTable | Leaderboard) -> str:
         return csv_text(PAIR_COLUMNS, [list(_pair_values(row)) for row in result.rows])
     labels = [column.label for column in result.columns]
     headers = (*BOARD_COLUMNS, *labels, "reason")
-    return csv_text(headers, [list(_board_values(row, labels)) for row in result.rows])
+    rows = [list(_board_values(row, labels)) for row in result.rows]
+    blank = [""] * (len(headers) - 4)
+    failed = [["", one.name, one.model, *blank, f"failed: {one.reason}"] for one in result.failed]
+    return csv_text(headers, [*rows, *failed])
 
 
 def _pair_values(row: PairRow) -> Iterator[object]:

@@ -1,0 +1,98 @@
+"""`stein-bench evaluate` of several models: a report of each in one folder, and a leaderboard at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from stein_bench.cli.folders import board_of, find_reports
+from stein_bench.cli.outputs import check_overwriting
+from stein_bench.errors import SteinBenchError
+from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from stein_bench.config import RunConfig
+    from stein_bench.progress import Progress
+    from stein_bench.sweep.listfile import Entry
+    from stein_bench.sweep.run import Sweep, SweepResult
+    from stein_bench.sweep.settings import Asked
+
+
+class InterruptedSweepError(SteinBenchError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
+def evaluate_sweep(asked: Asked) -> int:
+    """Run a sweep, print its leaderboard and return the exit code.
+
+    Raises:
+        UsageError: something is wrong for every model alike, in the list of models, or with the folder.
+    """
+    from stein_bench.render.progress import terminal_progress
+    from stein_bench.sweep.settings import output_folder
+
+    asked.shard()  # what is wrong about it is said first
+    folder = output_folder(asked)
+    entries = asked.entries()
+    common = asked.config(entries[0], None, own=False)
+    with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
+        sweep = plan_sweep(asked, entries, folder, progress)
+        result = _run(sweep, folder, progress, resume=common.resume)
+    _print_board(folder, common)
+    return DONE if result.honest else FAILED
+
+
+def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: Progress) -> Sweep:
+    """Return the sweep of the models of `entries`, patterns included, checked; nothing is written.
+
+    Raises:
+        UsageError: something is wrong for every model alike, or in the list of models.
+    """
+    from stein_bench.sweep.check import check_settings
+    from stein_bench.sweep.folder import SweepFolder
+    from stein_bench.sweep.identity import identity_of
+    from stein_bench.sweep.items import make_items
+    from stein_bench.sweep.models import expand
+    from stein_bench.sweep.run import Sweep
+
+    items = make_items(asked, expand(entries, progress), folder)
+    check_settings(asked, items)
+    for item in items:
+        check_overwriting(item.config, asked.file, asked.about.models)
+    settings = asked.config(items[0].entry, None, own=False).document()
+    identity = identity_of(settings, items)
+    return Sweep(SweepFolder(folder, identity), items, asked.shard(), asked.about.retry_oom)
+
+
+def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> SweepResult:
+    from stein_bench.sweep.run import run_sweep
+
+    finished = sweep.folder.claim(sweep.own, resume=resume)
+    if not sweep.own:
+        progress.note(f"--shard {sweep.shard}: none of the {len(sweep.items)} models is in this part")
+    try:
+        return run_sweep(sweep, finished, command=shlex.join(["stein-bench", *sys.argv[1:]]), progress=progress)
+    except KeyboardInterrupt:
+        raise InterruptedSweepError(
+            f"interrupted; finished reports and batches are in {folder}: add --resume to continue."
+        ) from None
+
+
+def _print_board(folder: Path, common: RunConfig) -> None:
+    board = board_of(find_reports([str(folder)]))
+    if common.format == "json":
+        typer.echo(board.to_json(), nl=False)
+        return
+    from stein_bench.render.comparison.compare import print_compare
+
+    print_compare(board)
+    if not common.quiet:
+        typer.echo(f"reports: {folder}", err=True)
