@@ -325,22 +325,22 @@ class InterruptedRunError(SteinBenchError):
 
 
 def _after_interrupt(settings: RunConfig) -> str:
-    from stein_bench.evaluation.journal import journal_path
+    from stein_bench.evaluation.journal import journal_paths
 
-    if settings.output is not None and journal_path(settings.output).exists():
-        return f"interrupted; finished batches are in {journal_path(settings.output)}: add --resume to continue."
+    if settings.output is not None and (kept := journal_paths(settings.output)):
+        return f"interrupted; finished batches are in {kept[0]}: add --resume to continue."
     if settings.output is not None:
         return "interrupted before the first batch was finished; fitted networks stay in the cache."
     return "interrupted; fitted networks stay in the cache. With --output, finished batches are kept too."
 
 
 def _write(report: Report, settings: RunConfig) -> None:
-    from stein_bench.evaluation.journal import journal_path
+    from stein_bench.evaluation.journal import remove_journals
     from stein_bench.files import write_text
 
     if settings.output is not None:
         write_text(settings.output, report.to_json())
-        journal_path(settings.output).unlink(missing_ok=True)
+        remove_journals(settings.output)
     if settings.format == "json":
         typer.echo(report.to_json(), nl=False)
         return

@@ -25,7 +25,7 @@ from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.checks import model_checks
 from stein_bench.evaluation.display import PhaseDisplay
 from stein_bench.evaluation.examples import known_verdicts
-from stein_bench.evaluation.journal import Journal, journal_path
+from stein_bench.evaluation.journal import Journal
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.opened import opened
@@ -224,7 +224,6 @@ def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | No
         return None
     where = environment(plan.device, config.precision)
     identity = {
-        "journal": 1,
         "batch_size": batch_size,
         "config_sha256": config.sha256(),
         "attacks": [attack.label for attack in plan.attacks],  # the battery's file may have changed since
@@ -235,7 +234,7 @@ def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | No
         "device": where.device,
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }
-    return stack.enter_context(Journal(journal_path(config.output), identity, resume=config.resume))
+    return stack.enter_context(Journal(config.output, identity, resume=config.resume))
 
 
 def _common_weights(plan: Plan, results: list[VariantResult]) -> WeightsInfo:

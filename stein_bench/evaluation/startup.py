@@ -11,7 +11,7 @@ from stein_bench.config import DRAWS, RunConfig
 from stein_bench.data.samples import Samples
 from stein_bench.evaluation.attack_choice import with_attack_network
 from stein_bench.evaluation.batches import Setting
-from stein_bench.evaluation.journal import interrupted_batch_size, journal_path
+from stein_bench.evaluation.journal import interrupted_batch_size
 from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate_notes
 from stein_bench.memory import MemoryLimit
 from stein_bench.preparation.hidden_gradients import with_gradient_note
@@ -87,7 +87,7 @@ def _batch_size(plan: Plan, network: nn.Module) -> int:
     """Return the number of samples per batch; an automatic one stays when a run is resumed, whatever is free now."""
     config, known = plan.config, None
     if config.resume and config.output is not None and config.batch_size == "auto":
-        known = interrupted_batch_size(journal_path(config.output))
+        known = interrupted_batch_size(config.output)
     return plan.batch_size(network) if known is None else known
 
 

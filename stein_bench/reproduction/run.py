@@ -15,7 +15,7 @@ from pathlib import Path
 from stein_bench.comparison.pairing import distrust, subjects
 from stein_bench.config import make_config
 from stein_bench.errors import RunError, UsageError
-from stein_bench.evaluation.journal import journal_path
+from stein_bench.evaluation.journal import remove_journals
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
 from stein_bench.preparation.inputs import check_values
@@ -207,7 +207,7 @@ def _evaluate(cell: Evaluation, tally: Tally) -> Report | str:
         tally.progress.note(f"{cell.title}: {error}")
         return str(error)
     write_text(cell.path, report.to_json())
-    journal_path(cell.path).unlink(missing_ok=True)
+    remove_journals(cell.path)
     tally.seconds.append(time.perf_counter() - started)
     return report
 

@@ -14,7 +14,7 @@ from stein_bench.attacks import native
 from stein_bench.config import make_config
 from stein_bench.data.samples import Samples
 from stein_bench.errors import RunError, UsageError
-from stein_bench.evaluation.journal import interrupted_batch_size, journal_path
+from stein_bench.evaluation.journal import interrupted_batch_size
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.progress import Silent
@@ -235,7 +235,7 @@ def test_a_resumed_run_keeps_its_automatic_batch_size(
         patched.setattr(native, "refill", _interrupt)
         run(model, data, **options)
     monkeypatch.setattr("stein_bench.preparation.plan.fitting_batch_size", lambda *_: 13)
-    assert interrupted_batch_size(journal_path(output)) == 8
+    assert interrupted_batch_size(output) == 8
     report = run(model, data, **options, resume=True)
     assert verdicts(report) == verdicts(run(model, data, attack=["fgsm", "pgd"]))
     assert interrupted_batch_size(tmp_path / "none") is None

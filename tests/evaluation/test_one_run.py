@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from stein_bench.progress import Silent
 from stein_bench.report.adversarials import adversarials_path
 from stein_bench.report.document import Report, report_schema
 from stein_bench.report.results import AttackResult
+from tests.journals import units_in
 
 EPS = "4/255,12/255,30/255"
 COMMON = {"weights": "none", "mean": "0", "std": "1", "batch_size": 16}
@@ -108,10 +108,10 @@ def test_a_run_resumed_at_any_unit_gives_the_same_report(
     options = {"attack": [attack], "stats": stats, "output": str(output), "save_adversarials": 3, "eps": "0.1,0.3"}
     whole = run(model, data, **options)
     journal, examples = journal_path(output), adversarials_path(output).read_bytes()
-    lines = journal.read_text().splitlines(keepends=True)
-    assert [json.loads(line)["batch"] for line in lines[1:] if "ddn" in line or "Deep" in line][:4] == [0, 0, 1, 1]
-    for kept in range(2, len(lines), 4):
-        journal.write_text("".join(lines[:kept]))
+    content, units = journal.read_bytes(), units_in(journal)
+    assert [unit.batch for _, unit in units if "ddn" in unit.phase or "Deep" in unit.phase][:4] == [0, 0, 1, 1]
+    for end, _ in units[::4]:
+        journal.write_bytes(content[:end])
         assert timeless(run(model, data, **options, resume=True)) == timeless(whole)
         assert adversarials_path(output).read_bytes() == examples
 
