@@ -265,6 +265,15 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check everything, try each attack on a few samples, and tell what the run will take: passes, time, "
+            "memory, also with several processes. Nothing is trained or written.",
+            rich_help_panel=RUN,
+        ),
+    ] = False,
     quiet: Annotated[bool | None, quiet_option()] = None,
 ) -> int:
     """Evaluate a model: clean accuracy and robust accuracy under attack, each BN variant side by side.
@@ -279,6 +288,7 @@ def evaluate(
     - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz --output report.json`
     - `stein-bench evaluate resnet18 --attack PGD20 --norm L2 --eps 0.25,0.5`
     - `stein-bench evaluate resnet18 --battery standard`
+    - `stein-bench evaluate resnet18 --battery standard --dry-run`
     - `stein-bench evaluate net.py:Defended --weights net.safetensors --attack pgd:eps=2/255 --adaptive`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --preset published`
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`
@@ -289,10 +299,14 @@ def evaluate(
 
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy results, 130 interrupted.
     """
-    options = {key: value for key, value in locals().items() if key != "config"}
+    options = {key: value for key, value in locals().items() if key not in ("config", "dry_run")}
     from stein_bench.sweep.settings import read_asked
 
     asked = read_asked(options, config)
+    if dry_run:
+        from stein_bench.cli.dry_run import show_costs
+
+        return show_costs(asked)
     if asked.is_sweep:
         from stein_bench.cli.sweep import evaluate_sweep
 

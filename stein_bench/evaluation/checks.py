@@ -22,7 +22,12 @@ from stein_bench.seeds import derive_seed
 
 
 def model_checks(
-    plan: Plan, evaluated: Evaluated, probabilities: Probabilities | None, progress: Progress
+    plan: Plan,
+    evaluated: Evaluated,
+    probabilities: Probabilities | None,
+    progress: Progress,
+    *,
+    most: int | None = None,
 ) -> list[Diagnostic]:
     """Return the results of the sanity checks of one variant, on the first samples; on fewer if memory runs out.
 
@@ -33,6 +38,7 @@ def model_checks(
         evaluated: the variant's model.
         probabilities: what it returns instead of logits; the checks then use the logits behind them, as attacks do.
         progress: receives progress.
+        most: number of samples, if fewer than usual.
 
     Raises:
         RunError: memory ran out on a single sample, or under batch statistics.
@@ -41,6 +47,7 @@ def model_checks(
     count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
     if evaluated.batch_dependent:
         count = min(count, setting.batch_size)
+    count = count if most is None else min(count, most)
     while True:
         try:
             return _checked_on(plan.samples.unrelated(count), plan, evaluated, probabilities, progress)

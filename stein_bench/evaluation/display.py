@@ -30,9 +30,9 @@ class PhaseDisplay:
         self._progress = progress
         self._samples = len(plan.samples)
         self._variant = variant
-        self._titles = {CLEAN: CLEAN, **{attack.label: _title([attack], plan.attacks) for attack in plan.attacks}}
+        self._titles = {CLEAN: CLEAN, **{attack.label: title_of([attack], plan.attacks) for attack in plan.attacks}}
         self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}
-        self._titles |= {together[0].label: _title(together, plan.attacks) for together in by_run(plan.attacks)}
+        self._titles |= {together[0].label: title_of(together, plan.attacks) for together in by_run(plan.attacks)}
         self._measure = MEASURES[plan.task.name]
         self._clean: dict[int, Outcome] = {}
         self._right, self._of, self._label, self._failed = 0.0, 0, "", False
@@ -94,7 +94,7 @@ class PhaseDisplay:
         return [self._measure.from_columns(columns) for columns in draws(unit.columns)]
 
 
-def _title(together: Sequence[Attack], attacks: Sequence[Attack]) -> str:
+def title_of(together: Sequence[Attack], attacks: Sequence[Attack]) -> str:
     """Return the name of attacks with the same run, with their budgets or strength if the name alone is ambiguous."""
     name = together[0].info.name
     namesakes = [other for other in attacks if other.info.name == name]

@@ -56,10 +56,17 @@ class Built:
     function_preserved: bool = False
 
 
-def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
+class NotFittedError(Exception):
+    """A network is not in the cache and was not to be trained."""
+
+
+def build_network(plan: Plan, bn: str, progress: Progress, *, fitting: bool = True) -> Built:
     """Build the network with BN estimator `bn` and its weights, training it if the plan says ``fit``.
 
     The statistics source is left at ``running``; `batchnorm_stats` sets it for a variant.
+
+    Raises:
+        NotFittedError: it would have to be trained, and is not to be (`fitting`).
     """
     # None: weights of Stein layers without a card, evaluated with the single estimator that the user names
     trained_with_bn = plan.weights is not None and plan.weights.trained_with in (bn, None)
@@ -72,7 +79,7 @@ def build_network(plan: Plan, bn: str, progress: Progress) -> Built:
         return _converted_after(network, bn, plan.config.preserve_function)
     network = build_untrained(plan)
     if plan.weights_kind == "fit":
-        return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress))
+        return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress, fitting=fitting))
     if plan.weights_kind == "own":
         return _converted_after(network, bn, plan.config.preserve_function)
     if plan.weights is None:
@@ -104,7 +111,7 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
     return Built(network.eval(), "after-training", summary, state_sha256(network), preserve_function)
 
 
-def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) -> None:
+def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *, fitting: bool) -> None:
     """Train `network` with the built-in recipe, or load the result of an identical training run from the cache."""
     recipe = fit_recipe()
     samples = with_training_split(plan, progress).training
@@ -118,6 +125,8 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module) ->
         else:
             progress.note(f"fit {bn}: found in the cache")
             return
+    if not fitting:
+        raise NotFittedError
     model = plan.wrap_for_training(network, precision="fp32")  # the requested precision applies to the evaluation
     try:
         fit(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.behind_probabilities import tempered
-from stein_bench.evaluation.networks import build_network
+from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.models.probabilities import BehindProbabilities
 from stein_bench.models.sources import find_model
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
@@ -107,15 +108,21 @@ def with_surrogate_notes(plan: Plan, surrogate: Plan | None) -> Plan:
     return replace(plan, notes=(*plan.notes, *(f"surrogate: {note}" for note in notes)))
 
 
-def with_surrogate(plan: Plan, surrogate: Plan | None, batch_size: int, progress: Progress) -> Plan:
+def with_surrogate(
+    plan: Plan,
+    surrogate: Plan | None,
+    batch_size: int,
+    progress: Progress,
+    build: Callable[[Plan, str, Progress], Built] = build_network,
+) -> Plan:
     """Build the surrogate, training it if its plan says so, and craft the transfer attacks of `plan` on it.
 
-    If it returns probabilities, they are crafted on the logits behind them.
+    If it returns probabilities, they are crafted on the logits behind them. `build` makes its network.
     """
     if surrogate is None:
         return plan
     progress.note(f"surrogate: {surrogate.source.name}")
-    built = build_network(surrogate, surrogate.variants[0].bn, progress)
+    built = build(surrogate, surrogate.variants[0].bn, progress)
     wrapped = surrogate.wrap(built.network)
     probabilities = tempered(surrogate, wrapped, batch_size, batch_dependent=False)
     model = wrapped if probabilities is None else BehindProbabilities(wrapped, probabilities)

@@ -1,4 +1,4 @@
-"""Formats of shares, differences and p values."""
+"""Formats of shares, differences, p values, durations and sizes of memory."""
 
 from __future__ import annotations
 
@@ -31,3 +31,39 @@ def p_value(p: float | None) -> str:
     if p is None:
         return UNKNOWN
     return "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def about(seconds: float) -> str:
+    """Write an estimated duration with two figures at most, in the unit that suits it.
+
+    >>> about(4.21), about(42.3), about(100), about(480), about(5400), about(20_000), about(300_000)
+    ('4.2 s', '42 s', '100 s', '8 min', '90 min', '5.6 h', '3.5 d')
+    """
+    value, unit = float(seconds), "s"
+    for size, larger in ((60.0, "min"), (60.0, "h"), (24.0, "d")):
+        if value < 2 * size - 0.5:
+            break
+        value, unit = value / size, larger
+    number = f"{value:.1f}".removesuffix(".0") if value < 9.95 else f"{value:.0f}"
+    return f"{number} {unit}"
+
+
+def about_between(low: float, high: float) -> str:
+    """Write an interval of durations; the unit once if it is the same.
+
+    >>> about_between(480, 1200), about_between(40, 720)
+    ('8 to 20 min', '40 s to 12 min')
+    """
+    first, last = about(low), about(high)
+    if first == last:
+        return first
+    return f"{first.split()[0]} to {last}" if first.split()[1] == last.split()[1] else f"{first} to {last}"
+
+
+def memory_size(count: int) -> str:
+    """Write a number of bytes.
+
+    >>> memory_size(700 * 2**20), memory_size(5 * 2**30)
+    ('700 MiB', '5.0 GiB')
+    """
+    return f"{count / 2**20:.0f} MiB" if count < 2**30 else f"{count / 2**30:.1f} GiB"

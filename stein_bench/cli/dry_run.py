@@ -1,0 +1,100 @@
+"""`stein-bench evaluate --dry-run`: what a run or a sweep would cost, without running it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING
+
+import typer
+
+from stein_bench.errors import SteinBenchError
+from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from stein_bench.config import RunConfig
+    from stein_bench.evaluation.costs.results import DryRun
+    from stein_bench.progress import Progress
+    from stein_bench.sweep.run import Sweep
+    from stein_bench.sweep.settings import Asked
+
+
+class InterruptedDryRunError(SteinBenchError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = INTERRUPTED
+
+
+def show_costs(asked: Asked) -> int:
+    """Estimate what is asked for, print it and return the exit code; nothing is written.
+
+    Raises:
+        UsageError: something is wrong with the input, as in the run itself.
+    """
+    try:
+        return _sweep(asked) if asked.is_sweep else _single(asked)
+    except KeyboardInterrupt:
+        raise InterruptedDryRunError("interrupted.") from None
+
+
+def _single(asked: Asked) -> int:
+    from stein_bench.cli.outputs import check_output
+    from stein_bench.render.progress import terminal_progress
+
+    settings = asked.single()
+    check_output(settings, asked.file)
+    with terminal_progress(quiet=settings.quiet) as progress:
+        run = _estimated(settings, progress)
+    if settings.format == "json":
+        from stein_bench.render.costs.document import dry_run_json
+
+        typer.echo(dry_run_json(run), nl=False)
+        return DONE
+    from stein_bench.render.costs.table import print_dry_run
+
+    print_dry_run(run)
+    return DONE
+
+
+def _sweep(asked: Asked) -> int:
+    from stein_bench.cli.sweep import plan_sweep
+    from stein_bench.render.progress import terminal_progress
+    from stein_bench.sweep.settings import output_folder
+
+    asked.shard()
+    folder, entries = output_folder(asked), asked.entries()
+    common = asked.config(entries[0], None, own=False)
+    with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
+        runs = _of_models(plan_sweep(asked, entries, folder, progress), progress)
+    if common.format == "json":
+        from stein_bench.render.costs.document import sweep_json
+
+        typer.echo(sweep_json(runs), nl=False)
+    else:
+        from stein_bench.render.console import print_uncut
+        from stein_bench.render.costs.table import sweep_table
+
+        print_uncut(sweep_table(runs))
+    return FAILED if any(isinstance(run, str) for run in runs.values()) else DONE
+
+
+def _of_models(sweep: Sweep, progress: Progress) -> dict[str, DryRun | str]:
+    """Return what each model of this job costs, or why it cannot be evaluated."""
+    from stein_bench.sweep.attempts import free_memory, one_line
+
+    found: dict[str, DryRun | str] = {}
+    for number, item in enumerate(sweep.own, 1):
+        progress.note(f"model {number} of {len(sweep.own)}: {item.title}")
+        try:
+            found[item.title] = _estimated(item.config, progress)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise whatever it likes
+            found[item.title] = one_line(error)
+        free_memory()
+    return found
+
+
+def _estimated(settings: RunConfig, progress: Progress) -> DryRun:
+    from stein_bench.evaluation.dry_run import dry_run
+
+    with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
+        return dry_run(settings, progress)

@@ -1,0 +1,1 @@
+"""Dry runs as tables and documents."""

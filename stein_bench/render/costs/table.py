@@ -1,0 +1,109 @@
+"""A dry run as a table: what every phase costs, the total, and the times of several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from stein_bench.attacks.passes import Passes
+from stein_bench.evaluation.costs.results import DryRun, Span, grand_total
+from stein_bench.render.console import note_list, print_uncut
+from stein_bench.report.number_format import UNKNOWN, about, about_between, memory_size
+
+
+def print_dry_run(run: DryRun) -> None:
+    """Print the table to stdout."""
+    rows = _rows(run)
+    print_uncut(dry_run_table(run, rows), unbroken=[rows])
+
+
+def dry_run_table(run: DryRun, rows: Table | None = None) -> RenderableType:
+    """Return a heading, a row per phase, the total, a line per number of processes, and the notes."""
+    heading = Text(run.model, style="bold")
+    heading.append(
+        f" on {run.data} ({run.samples} samples in {run.batches} {'batch' if run.batches == 1 else 'batches'} of "
+        f"{run.batch_size}, {run.device}): a dry run of {about(run.seconds)}",
+        style="not bold",
+    )
+    return Group(heading, Padding(rows or _rows(run), (1, 0)), _processes(run), note_list(_notes(run)))
+
+
+def sweep_table(runs: Mapping[str, DryRun | str]) -> RenderableType:
+    """Return a row per model of a sweep, with its total or why it cannot be evaluated, and the grand total."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("model", "time", "between", "peak memory"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for title, run in runs.items():
+        if isinstance(run, str):
+            table.add_row(title, Text(f"fails: {run}", style="red"), "", "")
+        else:
+            table.add_row(title, *_span(run.total()), _memory(run.peak_bytes))
+    sound = [run for run in runs.values() if isinstance(run, DryRun)]
+    table.add_section()
+    title = f"all {len(sound)}" if len(sound) == len(runs) else f"the {len(sound)} that work"
+    table.add_row(title, *_span(grand_total(sound)), "", style="bold")
+    notes = dict.fromkeys(note for run in sound for note in run.notes)
+    return Group(Padding(table, (1, 0)), note_list(notes))
+
+
+def _rows(run: DryRun) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("variant", "phase", "least", "most", "expected", "time", "between", "peak memory"):
+        table.add_column(column, justify="left" if column in ("variant", "phase") else "right")
+    before = None
+    for phase in run.phases:
+        limits = phase.bounds
+        table.add_row(
+            phase.variant if phase.variant != before else "", phase.title,
+            _passes(limits and limits.least), _passes(limits and limits.most), _passes(phase.expected),
+            *_span(phase.span(run.variation), at_least=phase.at_least), _memory(phase.peak_bytes),
+        )  # fmt: skip
+        before = phase.variant
+    table.add_section()
+    table.add_row("total", "", "", "", "", *_span(run.total()), _memory(run.peak_bytes), style="bold")
+    return table
+
+
+def _processes(run: DryRun) -> RenderableType:
+    numbers = run.processes()
+    if len(numbers) == 1:
+        return Text("")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("processes", "time", "between"):
+        table.add_column(column, justify="right")
+    for number in numbers:
+        table.add_row(str(number), *_span(run.total(number)))
+    return Padding(table, (0, 0, 1, 0))
+
+
+def _notes(run: DryRun) -> Iterator[str]:
+    yield "passes: forward+backward per sample, as the report counts them"
+    yield "times in between: with a probability of about 90 %, from the samples tried and the spread of times"
+    if any(phase.peak_bytes is not None for phase in run.phases):
+        yield f"peak memory: {run.memory}, in the dry run's batches"
+    if len(run.processes()) > 1:
+        yield "several processes: each with a device of its own like this one; what cannot be shared is done once"
+    if any(phase.at_least for phase in run.phases):
+        yield ">: the attack was cut short and its number of passes is not known: at least this"
+    yield from run.notes
+
+
+def _passes(passes: Passes | None) -> str:
+    if passes is None:
+        return UNKNOWN
+    numbers = (f"{value:,.0f}" if value >= 99.95 else f"{value:.1f}".removesuffix(".0") for value in passes)
+    forward, backward = numbers
+    return f"{forward}+{backward}"
+
+
+def _span(span: Span, *, at_least: bool = False) -> tuple[str, str]:
+    return f"{'> ' if at_least else ''}{about(span.seconds)}", about_between(span.low, span.high)
+
+
+def _memory(count: int | None) -> str:
+    return "" if count is None else memory_size(count)
