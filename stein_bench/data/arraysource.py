@@ -26,6 +26,7 @@ from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
 from stein_bench.data.stores import Store
+from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError
 
 OPTIONS = ("layout", "scale", "channels")
@@ -145,7 +146,7 @@ class ArraySource:
         if resize is None and not self.uniform:
             raise UsageError(f"the images of {test} and of its training file differ in size; give --image-size")
         labels = self.labels[split]
-        ids = tuple(f"{self.stem}/{split}/{index:04d}" for index in range(len(labels)))
+        ids = Numbered(f"{self.stem}/{split}", 0, len(labels))
         store, found = self.held[split].store(resize)
         remarks = (*self.held[split].notes(), *found, *self.notes)
         return Samples(self.name, split, self.classes, labels, ids, store, remarks=tuple(dict.fromkeys(remarks)))

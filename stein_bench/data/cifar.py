@@ -18,6 +18,7 @@ from stein_bench.cache import cache_folder
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
+from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
@@ -66,7 +67,7 @@ class Cifar:
         dataset = self._dataset(split)
         images = np.asarray(dataset.data, dtype=np.uint8)
         labels = np.asarray(dataset.targets, dtype=np.int64)
-        ids = tuple(f"{self.name}/{split}/{index:04d}" for index in range(len(labels)))
+        ids = Numbered(f"{self.name}/{split}", 0, len(labels))
         return Samples(self.name, split, self.classes, labels, ids, ArrayStore(images, resize))
 
     def _dataset(self, split: str) -> Any:

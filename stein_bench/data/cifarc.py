@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -22,8 +22,8 @@ from stein_bench.data.cifar import CLASSES
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
 from stein_bench.data.layouts import sizes
-from stein_bench.data.mapped import mapped_array
 from stein_bench.data.resize import Resize
+from stein_bench.data.rowfile import RowFile, open_npy
 from stein_bench.data.samples import OWN, Samples
 from stein_bench.errors import UsageError
 
@@ -42,20 +42,17 @@ FEW = 100
 
 
 @dataclass(frozen=True, eq=False)
-class MappedFile:
-    """An .npy file whose array is read from the disk page by page; only its path is pickled, for worker processes."""
+class BlockFile:
+    """An .npy file, opened when it is needed."""
 
     path: Path
 
     @cached_property
-    def array(self) -> np.ndarray:
-        """The array, read-only; UsageError if the file is not a readable one."""
+    def array(self) -> RowFile:
+        """Its array; UsageError if the file is not a readable one."""
         if not self.path.exists():
             raise UsageError(f"{self.path}: no such file")
-        return mapped_array(self.path)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path}
+        return open_npy(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +62,7 @@ class BlockStore:
     Sample i is base image ``i // len(files)`` in cell ``i % len(files)``.
     """
 
-    files: tuple[MappedFile, ...]
+    files: tuple[BlockFile, ...]
     starts: tuple[int, ...]
     rows: int
     resize: Resize | None = None
@@ -80,7 +77,7 @@ class BlockStore:
         chosen = np.empty((len(images), SIDE, SIDE, 3), np.uint8)
         for cell in np.unique(cells).tolist():
             places = np.flatnonzero(cells == cell)
-            chosen[places] = self.files[cell].array[self.starts[cell] + images[places]]
+            chosen[places] = self.files[cell].array.rows((self.starts[cell] + images[places]).tolist())
         return ArrayStore(chosen, self.resize).load(range(len(chosen))) if len(chosen) else self._nothing()
 
     def _nothing(self) -> Tensor:
@@ -92,7 +89,7 @@ class BlockStore:
         for cell, (file, start) in enumerate(zip(self.files, self.starts, strict=True)):
             end = start + len(range(cell, count, len(self.files)))
             for first in range(start, end, HASHED_ROWS):
-                digest.update(np.ascontiguousarray(file.array[first : min(first + HASHED_ROWS, end)]).data)
+                digest.update(file.array.rows(range(first, min(first + HASHED_ROWS, end))).data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +100,7 @@ class CifarC:
     folder: Path
     labels: np.ndarray
     choice: Choice
-    files: Mapping[str, MappedFile]
+    files: Mapping[str, BlockFile]
     task: str = "classification"
     label_space: str | None = OWN
     splits: tuple[str, ...] = ("test",)
@@ -145,7 +142,7 @@ def open_cifarc(name: str, root: Path, options: Mapping[str, str]) -> CifarC:
     labels = _labels(name, folder)
     paths = {path.stem: path for path in sorted(folder.glob("*.npy")) if path.name != LABELS}
     choice = choose(options, list(paths), str(folder))
-    files = {corruption: MappedFile(paths[corruption]) for corruption in choice.corruptions}
+    files = {corruption: BlockFile(paths[corruption]) for corruption in choice.corruptions}
     expected = (len(SEVERITIES) * len(labels), SIDE, SIDE, 3)
     for file in files.values():
         if file.array.shape != expected or file.array.dtype != np.uint8:
@@ -174,12 +171,12 @@ def _folder(name: str, root: Path) -> Path:
 def _labels(name: str, folder: Path) -> np.ndarray:
     """Return the labels of the base images: `labels.npy` repeats them for every severity."""
     path = folder / LABELS
-    stored = MappedFile(path).array
-    if stored.ndim != 1 or not np.issubdtype(stored.dtype, np.integer) or not len(stored):
+    stored = BlockFile(path).array
+    if len(stored.shape) != 1 or not np.issubdtype(stored.dtype, np.integer) or not len(stored):
         raise UsageError(f"{path}: holds {sizes(stored.shape)} of {stored.dtype}, not a list of whole numbers")
     if len(stored) % len(SEVERITIES):
         raise UsageError(f"{path}: {len(stored)} labels are not a multiple of five, one block for each severity")
-    blocks = np.asarray(stored, dtype=np.int64).reshape(len(SEVERITIES), -1)
+    blocks = stored.rows(range(len(stored))).astype(np.int64).reshape(len(SEVERITIES), -1)
     labels: np.ndarray = blocks[0]
     if (blocks != labels).any():
         raise UsageError(f"{path}: the labels of the five severities differ; they should be five times the same")

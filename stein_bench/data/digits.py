@@ -31,6 +31,7 @@ from torch import Tensor
 from stein_bench.data.arrays import ArrayStore
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
+from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError
 
 
@@ -61,5 +62,5 @@ class Digits:
         with (files("stein_bench.data") / "digits.npz").open("rb") as file, np.load(file) as arrays:
             chosen = arrays["test"] if split == "test" else ~arrays["test"]
             images, labels = arrays["images"][chosen], arrays["labels"][chosen]
-        ids = tuple(f"digits/{split}/{index:04d}" for index in range(len(labels)))
+        ids = Numbered(f"digits/{split}", 0, len(labels))
         return Samples(self.name, split, self.classes, labels, ids, ArrayStore(images, resize, digit_pixels))

@@ -92,7 +92,7 @@ class Part:
 
     contents: Contents
     labels: np.ndarray
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     remarks: tuple[str, ...] = ()
 
 

@@ -20,6 +20,7 @@ from stein_bench.data.hffeatures import Columns, choose_columns, label_space
 from stein_bench.data.options import split_options
 from stein_bench.data.samples import MAX_CLASSES
 from stein_bench.data.soundimages import on_damage
+from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.models.interface import quiet_library, reason
 
@@ -182,7 +183,7 @@ def _part(short: str, split: str, dataset: Any, columns: Columns, remarks: tuple
         )
     encoded = dataset.with_format(None).select_columns([columns.image])
     encoded = encoded.cast_column(columns.image, datasets.Image(decode=False))
-    ids = tuple(f"{short.partition(':')[2]}/{split}/{index:04d}" for index in range(len(labels)))
+    ids = Numbered(f"{short.partition(':')[2]}/{split}", 0, len(labels))
     images = HfImages(f"{short} ({split})", columns.image, encoded)
     return Part(images, np.asarray(labels, dtype=np.int64), ids, remarks)
 

@@ -1,4 +1,4 @@
-"""The data source ``npy:IMAGES.npy,LABELS.npy``: arrays too large for memory, mapped and read batch by batch."""
+"""The data source ``npy:IMAGES.npy,LABELS.npy``: arrays that may be larger than memory, read batch by batch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from stein_bench.data.arraysource import (
     parse_reading,
 )
 from stein_bench.data.labelarrays import check_label_type, read_labels
-from stein_bench.data.mapped import CheckedMappedStore, MappedStore, mapped_array, readable_array, sampled_range
 from stein_bench.data.npyheader import read_header, starts_with
 from stein_bench.data.options import is_there, split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import decide_scale, scale_notes
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
+from stein_bench.data.rowfile import open_npy, readable_array
+from stein_bench.data.storedrows import CheckedRowStore, RowStore, sampled_range
 from stein_bench.data.stores import Store
 from stein_bench.errors import UsageError
 
@@ -38,12 +39,12 @@ class NpySplit(StoredSplit):
     """One split in two .npy files. The scale is recognized by samples; every value is checked before it is used."""
 
     def store(self, resize: Resize | None) -> tuple[Store, list[str]]:
-        path, asked = self.place.path, self.reading.scale
-        found = sampled_range(mapped_array(path))
+        file, asked = open_npy(self.place.path), self.reading.scale
+        found = sampled_range(file)
         scale = decide_scale(self.dtype, found, asked, str(self.place))
-        kind = MappedStore if self.dtype == np.uint8 and scale == 255 else CheckedMappedStore
+        kind = RowStore if self.dtype == np.uint8 and scale == 255 else CheckedRowStore
         notes = scale_notes(self.dtype, found, scale, asked, self.place)
-        return kind(path, self.layout, resize, scale, self.reading.channels), notes
+        return kind(file, self.layout, resize, scale, self.reading.channels), notes
 
 
 def open_npy_spec(text: str | None) -> ArraySource:

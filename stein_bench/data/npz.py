@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stein_bench.data import npzrows
 from stein_bench.data.arraykeys import (
     DOCUMENTED,
     MEDMNIST,
@@ -37,9 +40,11 @@ from stein_bench.data.layouts import channels_last, sizes
 from stein_bench.data.npyheader import read_header, starts_with
 from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
-from stein_bench.data.pixelvalues import decide_scale, scale_notes, stored_values, value_range
+from stein_bench.data.pixelvalues import Range, decide_scale, scale_notes, stored_values, value_range
 from stein_bench.data.places import Place
 from stein_bench.data.resize import Resize
+from stein_bench.data.rowfile import RowFile
+from stein_bench.data.storedrows import RowStore, ScannedRowStore
 from stein_bench.data.stores import Store
 from stein_bench.errors import UsageError
 
@@ -63,12 +68,25 @@ class NpzSplit(StoredSplit):
     """One split in an .npz file."""
 
     def store(self, resize: Resize | None) -> tuple[Store, list[str]]:
-        with _readable(self.place.path) as arrays:
-            images: np.ndarray = arrays[self.place.key]
-        found = value_range(images)
+        images, found = self._read
         scale = decide_scale(self.dtype, found, self.reading.scale, str(self.place))
+        notes = scale_notes(self.dtype, found, scale, self.reading.scale, self.place)
+        if isinstance(images, RowFile):
+            kind = RowStore if self.dtype.kind in "iu" and scale == 255 else ScannedRowStore
+            return kind(images, self.layout, resize, scale, self.reading.channels), notes
         stored = channels_last(stored_values(images, scale), self.layout, self.reading.channels)
-        return array_store(stored, resize, scale), scale_notes(self.dtype, found, scale, self.reading.scale, self.place)
+        return array_store(stored, resize, scale), notes
+
+    @cached_property
+    def _read(self) -> tuple[np.ndarray | RowFile, Range]:
+        """The images, or where they can be read if they are large, and the range of their values."""
+        with _readable(self.place.path) as arrays:
+            if math.prod(self.stored_shape) * self.dtype.itemsize > npzrows.SMALL:
+                found = npzrows.scanned_rows(self.place.path, arrays.zip, f"{self.place.key}.npy")
+                if found is not None:
+                    return found
+            images: np.ndarray = arrays[self.place.key]
+        return images, value_range(images)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
+from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError
 
 _SPLITS = ("train", "test")
@@ -124,7 +125,7 @@ class TorchvisionData:
         labels = np.asarray(labels, dtype=np.int64)
         if labels.min() < 0 or labels.max() >= len(self.classes):
             raise self._damaged(split, f"labels from {labels.min()} to {labels.max()}")
-        ids = tuple(f"{self.name}/{split}/{index:04d}" for index in range(len(labels)))
+        ids = Numbered(f"{self.name}/{split}", 0, len(labels))
         notes = (f"the gray channel is repeated to {self.channels}",) if self.channels != self.kind.channels else ()
         store = ArrayStore(stored, resize)
         return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, remarks=notes)

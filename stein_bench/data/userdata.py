@@ -17,6 +17,7 @@ from stein_bench.data.listed import Pairs, class_names, listed_labels
 from stein_bench.data.mapstyle import MapStore
 from stein_bench.data.resize import Resize
 from stein_bench.data.samples import Samples
+from stein_bench.data.texts import Numbered
 from stein_bench.data.userset import UserSet, sets_of
 from stein_bench.errors import UsageError
 
@@ -84,7 +85,7 @@ class UserData:
             )
         data, (labels, note) = self._set(split), self._labels(split)
         store = MapStore(data, labels, self._probed[0], resize, _in_memory(data.dataset))
-        ids = tuple(f"{self.code.name}/{split}/{index:04d}" for index in range(len(data)))
+        ids = Numbered(f"{self.code.name}/{split}", 0, len(data))
         remarks = (*data.notes, *self._given_split(), *note)
         return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, self.task, remarks=remarks)
 

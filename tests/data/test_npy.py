@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from stein_bench.data import Resize, open_data
-from stein_bench.data.mapped import CheckedMappedStore, MappedStore
+from stein_bench.data.rowfile import open_npy
 from stein_bench.data.samples import batches
+from stein_bench.data.storedrows import CheckedRowStore, RowStore
 from stein_bench.errors import UsageError
 from tests.data.known import LABELS, as_inputs, check_known, clean_accuracy, known_images, opened, plain_accuracy
 from tests.data.test_array_formats import refusal, save
@@ -63,7 +64,7 @@ def test_clean_accuracy_is_that_of_plain_pytorch(tmp_path):
 @pytest.mark.parametrize("images", [IMAGES, UNIT], ids=["8 bits", "floats"])
 def test_other_processes_get_the_path_only(tmp_path, images):
     store = opened(spec(tmp_path, images)).store
-    store.load([0])  # now it is mapped
+    store.load([0])
     pickled = pickle.dumps(store)
     assert len(pickled) < 2000 < images.nbytes
     assert torch.equal(pickle.loads(pickled).load(range(24)), as_inputs(IMAGES))
@@ -84,8 +85,8 @@ def test_hashing_and_loading_read_parts_only(tmp_path, monkeypatch):
     """No step takes more than a part of the array from the file."""
     taken = []
     monkeypatch.setattr("stein_bench.data.arrays.PART_BYTES", 3 * IMAGES[0].nbytes)
-    plain = MappedStore._rows
-    monkeypatch.setattr(MappedStore, "_rows", lambda self, indices: taken.append(len(indices)) or plain(self, indices))
+    plain = RowStore._rows
+    monkeypatch.setattr(RowStore, "_rows", lambda self, indices: taken.append(len(indices)) or plain(self, indices))
     samples = opened(spec(tmp_path))
     whole = opened(f"npz:{save(tmp_path, images=IMAGES, labels=LABELS)}")
     assert samples.sha256() == whole.sha256()
@@ -112,7 +113,7 @@ def test_training_files_a_resize_and_gray_channels(tmp_path):
 
 def test_a_part_of_a_file_is_a_store_of_its_own(tmp_path):
     spec(tmp_path)
-    store = MappedStore(tmp_path / "images.npy", start=7)
+    store = RowStore(open_npy(tmp_path / "images.npy"), start=7)
     assert torch.equal(store.load([0, 3]), as_inputs(IMAGES[[7, 10]]))
 
 
@@ -124,7 +125,7 @@ def test_a_value_beyond_the_recognized_scale_is_refused_before_it_is_used(tmp_pa
     text = spec(tmp_path, images, np.arange(2000) % 2)
     reason = "images.npy: sample 1001 has values from 0 to 200, but 1 is taken as white; clip them to 0 … 1"
     samples = opened(text)
-    assert isinstance(samples.store, CheckedMappedStore)
+    assert isinstance(samples.store, CheckedRowStore)
     assert "in 256 of 2000 samples" in samples.notes()[0]
     assert reason in refusal(text)
     with pytest.raises(UsageError, match="sample 1001"):
@@ -149,7 +150,7 @@ def test_wrong_files_are_refused_with_what_to_write(tmp_path):
         f"npz:{images}": "images.npy: not an .npz file but a single array; write npy:IMAGES.npy,LABELS.npy",
         f"npy:{images},{tmp_path / 'none.npy'}": "none.npy: no such file; npy data is written npy:",
         f"npy:{tmp_path / 'text.npy'},{labels}": "text.npy: not an .npy file; make one with numpy.save",
-        f"npy:{tmp_path / 'cut.npy'},{labels}": "cut.npy: damaged or not readable (mmap length is greater",
+        f"npy:{tmp_path / 'cut.npy'},{labels}": "cut.npy: damaged or not readable (cut off: it has 1000 bytes of 4736",
         f"npy:{tmp_path / 'objects.npy'},{labels}": "objects.npy is object: Python objects, which are not unpickled",
         f"npy:{labels},{images}": "labels-images.npy is 24, and the labels are 24×8×8×3: exchange the two",
         f"npy:{labels},{labels}": "labels-images.npy is 24; N×H×W×C (images)",

@@ -12,7 +12,7 @@ import pytest
 
 import stein_bench.data
 from stein_bench.data import DATA_SUMMARIES, open_data
-from stein_bench.data.mapped import readable_array
+from stein_bench.data.rowfile import readable_array
 from stein_bench.data.sources import _OPENERS
 from stein_bench.errors import UsageError
 
@@ -61,7 +61,7 @@ def test_files_that_may_not_be_read_are_not_called_damaged(tmp_path, monkeypatch
         open_data(spec.format(file, file, folder=tmp_path))
 
 
-def test_a_mapped_array_that_may_not_be_read_is_not_called_damaged(tmp_path):
+def test_an_array_that_may_not_be_read_is_not_called_damaged(tmp_path):
     with (
         pytest.raises(UsageError, match=r"array\.npy: cannot be read \(Permission denied\)$"),
         readable_array(tmp_path / "array.npy"),
