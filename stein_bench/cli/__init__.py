@@ -6,6 +6,7 @@ import os
 import sys
 
 from stein_bench.exit_codes import INTERRUPTED
+from stein_bench.interrupts import end_like_interrupt
 
 
 def main() -> None:
@@ -14,6 +15,7 @@ def main() -> None:
     # cores, as on a CI machine (measured: up to 5 times slower). A shorter wait costs nothing on an idle machine. The
     # variable is read once, when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    end_like_interrupt()
     try:
         from stein_bench.cli.commands import app  # here, so that Ctrl-C is handled while the libraries load
 

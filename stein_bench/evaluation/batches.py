@@ -16,7 +16,7 @@ from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.draws import Draws
 from stein_bench.attacks.through import Strategy
 from stein_bench.config import DRAWS
-from stein_bench.data.samples import Samples, Workers, batches, to_device
+from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.errors import OutOfMemoryRunError
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit
@@ -43,6 +43,7 @@ class Setting:
         refill: whether attacks put samples of later batches in the places of finished ones, under running statistics.
         memory: how many samples fit into memory together.
         draws: predictions behind every verdict on a random model.
+        rank, ranks: this process and the number of those that share the batches, see `own`.
         memory_ends_run: whether the run ends with `OutOfMemoryRunError` where otherwise an attack that runs out of
             memory has failed and the others go on.
     """
@@ -58,11 +59,27 @@ class Setting:
     memory: MemoryLimit
     draws: int = DRAWS
     memory_ends_run: bool = False
+    rank: int = 0
+    ranks: int = 1
 
     @property
     def batch_count(self) -> int:
         """Number of batches of one phase."""
         return -(-len(self.samples) // self.batch_size)
+
+    @property
+    def own(self) -> range:
+        """Numbers of the batches of this process: they are dealt whole, as cards are."""
+        return range(self.rank, self.batch_count, self.ranks)
+
+    def rows(self, number: int) -> NDArray[np.int64]:
+        """Return the positions of a batch's samples in data order."""
+        return np.arange(number * self.batch_size, min((number + 1) * self.batch_size, len(self.samples)))
+
+    @property
+    def own_samples(self) -> int:
+        """Number of the samples of this process."""
+        return sum(len(self.rows(number)) for number in self.own)
 
 
 @dataclass(frozen=True)
@@ -150,28 +167,27 @@ class Evaluated:
         return next((model for model in chosen if model is not None), self.model)
 
     def unfinished(self, *phases: str) -> Iterator[Pending]:
-        """Yield the batches to compute for any of these phases, in data order."""
-        numbers = range(self.setting.batch_count)
-        missing = [tuple(p for p in phases if (self.variant, p, number) not in self.done) for number in numbers]
-        if not any(missing) and not any(self._wanted_again(phases, number) for number in numbers):
-            return
-        for number, batch in enumerate(loaded_batches(self.setting)):
-            if missing[number] or self._wanted_again(phases, number):
+        """Yield the batches of this process to compute for any of these phases, in data order; no others are read."""
+        missing = {n: tuple(p for p in phases if (self.variant, p, n) not in self.done) for n in self.setting.own}
+        numbers = [number for number in missing if missing[number] or self._wanted_again(phases, number)]
+        for number, batch in zip(numbers, loaded_batches(self.setting, numbers), strict=True):
+            if missing[number] or self._wanted_again(phases, number):  # the keeper may have had enough meanwhile
                 yield Pending(number, batch, missing[number])
 
     def incomplete(self, phases: Sequence[str], number: int) -> tuple[str, ...]:
-        """Return the phases with units to compute from that batch on."""
-        left = range(number, self.setting.batch_count)
-        return tuple(p for p in phases if any((self.variant, p, number) not in self.done for number in left))
+        """Return the phases with units to compute in this process from that batch on."""
+        left = [later for later in self.setting.own if later >= number]
+        return tuple(p for p in phases if any((self.variant, p, later) not in self.done for later in left))
 
     def _wanted_again(self, phases: Sequence[str], number: int) -> bool:
         keeper = self.keeper
         return keeper is not None and any(keeper.wants_again(self.variant, phase, number) for phase in phases)
 
 
-def loaded_batches(setting: Setting) -> Iterator[LoadedBatch]:
-    """Yield all batches in data order."""
-    loaded = batches(setting.samples, setting.batch_size, workers=setting.workers)
+def loaded_batches(setting: Setting, numbers: Sequence[int] | None = None) -> Iterator[LoadedBatch]:
+    """Yield the batches of these `numbers`, by default all, in this order."""
+    chunks = [setting.rows(number) for number in (range(setting.batch_count) if numbers is None else numbers)]
+    loaded = read_chunks(setting.samples, chunks, workers=setting.workers)
     try:
         for indices, inputs, labels in to_device(loaded, setting.device):
             yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))

@@ -23,12 +23,13 @@ class PhaseDisplay:
     Args:
         progress: receives the progress.
         plan, variant: what is evaluated.
-        units: units already finished.
+        units: units already finished, of the batches of this process.
+        samples: number of samples in its batches.
     """
 
-    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit]) -> None:
+    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit], samples: int) -> None:
         self._progress = progress
-        self._samples = len(plan.samples)
+        self._samples = samples
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: title_of([attack], plan.attacks) for attack in plan.attacks}}
         self._titles |= {replay_phase(label): f"replay {title}" for label, title in self._titles.items()}

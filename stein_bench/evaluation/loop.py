@@ -5,6 +5,7 @@ Progress, saving and resuming rely only on these units, not on the internals of 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from torch import nn
 
 from stein_bench.attacks.attack import Attack, attack_seeds, by_run
 from stein_bench.attacks.refill import Found
-from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending, loaded_batches
+from stein_bench.distributed import exchanged, is_main
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending, Setting, loaded_batches
 from stein_bench.evaluation.outcomes import (
     Compute,
     Computed,
@@ -32,7 +34,7 @@ from stein_bench.evaluation.outcomes import (
     with_searches,
 )
 from stein_bench.evaluation.refilled import refilled_phase
-from stein_bench.evaluation.replay import Kept, Replayed, replay_shuffled, replay_singly
+from stein_bench.evaluation.replay import Kept, Replayed, replay_shuffled, replay_singly, replayed_batches
 from stein_bench.evaluation.together import failed_units, units_of
 from stein_bench.evaluation.units import CLEAN, Unit, replay_phase
 from stein_bench.guard import forked_rng, model_untouched
@@ -57,11 +59,22 @@ def evaluate(evaluated: Evaluated, attacks: Sequence[Attack]) -> Iterator[tuple[
     """
     yield CLEAN, _phase(evaluated, (CLEAN,), partial(clean_columns, evaluated))
     for together in by_run(attacks):
-        kept = Kept()
-        yield together[0].label, _attack_phase(evaluated, together, kept)
+        kept = Kept(_replayed_batches(evaluated.setting))
+        yield together[0].label, _noting_failure(_attack_phase(evaluated, together, kept), kept)
         if evaluated.batch_dependent and not together[0].info.is_corruption:
             for attack in together:
                 yield replay_phase(attack.label), _replayed(evaluated, attack, together, kept)
+
+
+def _replayed_batches(setting: Setting) -> int:
+    sizes = (len(setting.rows(number)) for number in range(setting.batch_count))
+    return replayed_batches(sizes, 4 * math.prod(setting.samples.shape))
+
+
+def _noting_failure(units: Iterator[Unit], kept: Kept) -> Iterator[Unit]:
+    for unit in units:
+        kept.failed = kept.failed or unit.failed
+        yield unit
 
 
 def _attack_phase(evaluated: Evaluated, together: Sequence[Attack], kept: Kept) -> Iterator[Unit]:
@@ -126,7 +139,8 @@ def _attack_columns(evaluated: Evaluated, together: Sequence[Attack], kept: Kept
         found = _attacked(counting, evaluated, attack, batch)
     columns = with_searches(judged(evaluated, together, batch, found.adv_inputs), attack, found)
     if evaluated.batch_dependent:
-        kept.add(batch.indices, batch.inputs, found.adv_inputs, batch.labels)
+        number = int(batch.indices[0]) // evaluated.setting.batch_size
+        kept.add(number, batch.indices, batch.inputs, found.adv_inputs, batch.labels)
     return columns, counting.forward_passes, counting.backward_passes
 
 
@@ -141,18 +155,22 @@ def _attacked(model: nn.Module, evaluated: Evaluated, attack: Attack, batch: Loa
 
 
 def _replayed(evaluated: Evaluated, attack: Attack, together: Sequence[Attack], kept: Kept) -> Iterator[Unit]:
-    """Replay the `kept` batches of attacks with the same run for one of them; nothing if the attack failed."""
+    """Replay the `kept` batches of attacks with the same run for one of them; nothing if the attack failed.
+
+    The first process replays, with what all of them have kept.
+    """
     variant, setting = evaluated.variant, evaluated.setting
     phase = replay_phase(attack.label)
     if all((variant, phase, number) in evaluated.done for number in (0, 1)):
         return
-    known = any((variant, attack.label, number) in evaluated.done for number in range(setting.batch_count))
-    if known and not kept.from_first(setting.batch_count):
-        try:
-            _attack_again(evaluated, attack, kept)
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(evaluated, phase) from error
-    if len(kept.batches) < setting.batch_count and not kept.full:
+    if any(exchanged(kept.failed)):
+        return
+    try:
+        _attack_again(evaluated, attack, kept)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(evaluated, phase) from error
+    kept.complete()
+    if not is_main():
         return
     shuffled = partial(replay_shuffled, seed=derive_seed(setting.seed, attack.label))
     replays: tuple[Callable[..., Replayed], ...] = (shuffled, replay_singly)
@@ -169,11 +187,9 @@ def _replayed(evaluated: Evaluated, attack: Attack, together: Sequence[Attack], 
 
 def _attack_again(evaluated: Evaluated, attack: Attack, kept: Kept) -> None:
     """Recompute the adversarial inputs for which a resumed run has only verdicts; the seeds make them identical."""
-    kept.close()
     setting, maker = evaluated.setting, evaluated.attacked_by(attack)
-    for batch in loaded_batches(setting):
-        if kept.full:
-            return
+    numbers = kept.missing(setting.own)
+    for number, batch in zip(numbers, loaded_batches(setting, numbers), strict=True):
         with forked_rng(derive_seed(setting.seed, attack.run_label, *batch.ids)), model_untouched(maker):
             adv_inputs = _attacked(maker, evaluated, attack, batch).adv_inputs
-        kept.add(batch.indices, batch.inputs, adv_inputs, batch.labels)
+        kept.add(number, batch.indices, batch.inputs, adv_inputs, batch.labels)

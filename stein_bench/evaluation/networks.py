@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from stein_bench.cache import cache_folder
+from stein_bench.distributed import alone, from_main, is_main, world_size
 from stein_bench.errors import OutOfMemoryRunError, RunError, UsageError
 from stein_bench.guard import forked_rng
 from stein_bench.memory import ran_out
@@ -79,7 +81,7 @@ def build_network(plan: Plan, bn: str, progress: Progress, *, fitting: bool = Tr
         return _converted_after(network, bn, plan.config.preserve_function)
     network = build_untrained(plan)
     if plan.weights_kind == "fit":
-        return _converted_before(network, bn, partial(_fit_or_load, plan, bn, progress, fitting=fitting))
+        return _converted_before(network, bn, partial(_fit_or_load_once, plan, bn, progress, fitting=fitting))
     if plan.weights_kind == "own":
         return _converted_after(network, bn, plan.config.preserve_function)
     if plan.weights is None:
@@ -109,6 +111,22 @@ def _converted_after(network: nn.Module, bn: str, preserve_function: bool) -> Bu
         return Built(network.eval(), "none", None, state_sha256(network))
     network, summary = convert_batchnorm(network, bn, preserve_function=preserve_function)
     return Built(network.eval(), "after-training", summary, state_sha256(network), preserve_function)
+
+
+def _fit_or_load_once(plan: Plan, bn: str, progress: Progress, network: nn.Module, *, fitting: bool) -> None:
+    """Let the first process train or load `network` alone, and give its weights to the others."""
+    if world_size() == 1:
+        _fit_or_load(plan, bn, progress, network, fitting=fitting)
+        return
+    state: dict[str, Tensor] | None = None
+    if is_main():
+        with alone(), suppress(NotFittedError):
+            _fit_or_load(plan, bn, progress, network, fitting=fitting)
+            state = network.state_dict()
+    state = from_main(state)
+    if state is None:
+        raise NotFittedError
+    network.load_state_dict(state)
 
 
 def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *, fitting: bool) -> None:

@@ -7,6 +7,7 @@ each one among the clean samples of its batch, and each one alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.verify import finite_or_clean
+from stein_bench.distributed import gathered
 from stein_bench.evaluation.units import Columns, in_setting
 from stein_bench.guard import model_untouched
 from stein_bench.host import download, upload
@@ -41,37 +43,57 @@ class Attacked:
 
 
 class Kept:
-    """The attacked batches of one attack, in data order, up to a limit; `full` is true once a batch did not fit.
+    """The attacked batches of one attack that are replayed: the first ones, as many as fit.
 
     Args:
-        most_bytes: limit on the size of the adversarial inputs.
+        limit: batches from this number on are not kept, see `replayed_batches`; None: all are.
+
+    Attributes:
+        failed: whether the attack has failed in this process.
     """
 
-    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most_bytes = self._left = most_bytes
-        self.batches: list[Attacked] = []
-        self.full = False
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._batches: dict[int, Attacked] = {}
+        self._complete = self.failed = False
 
-    def add(self, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
-        """Keep a batch if it fits; non-finite rows, which would spoil it, are replaced by the clean ones."""
-        size = adv_inputs.numel() * adv_inputs.element_size()
-        self.full = self.full or size > self._left
-        if not self.full:
-            self._left -= size
+    @property
+    def batches(self) -> list[Attacked]:
+        """Those kept so far, in data order."""
+        return [self._batches[number] for number in sorted(self._batches)]
+
+    def add(self, number: int, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
+        """Keep a batch if it is replayed; non-finite rows, which would spoil it, are replaced by the clean ones."""
+        if self._limit is None or number < self._limit:
             shown = finite_or_clean(adv_inputs, inputs)
-            self.batches.append(Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu()))
+            self._batches[number] = Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu())
 
-    def from_first(self, count: int) -> bool:
-        """Return whether it holds the first batches without a gap: all `count` of them, or as many as fit."""
-        ends = np.cumsum([len(batch.indices) for batch in self.batches], dtype=np.int64).tolist()
-        gapless = [int(batch.indices[0]) for batch in self.batches] == [0, *ends][: len(self.batches)]
-        return gapless and (self.full or len(self.batches) == count)
+    def missing(self, numbers: Iterable[int]) -> list[int]:
+        """Return which of the batches of these numbers are replayed and not kept yet."""
+        return [n for n in numbers if n not in self._batches and (self._limit is None or n < self._limit)]
+
+    def complete(self) -> None:
+        """Collect what all processes have kept in the first one; every process must call this."""
+        if self._complete:
+            return
+        self._complete = True
+        for batches in gathered(self._batches) or []:
+            self._batches |= batches
 
     def close(self) -> None:
-        """Drop all batches and reset the limit."""
-        self.batches.clear()
-        self.full = False
-        self._left = self._most_bytes
+        """Drop all batches."""
+        self._batches.clear()
+
+
+def replayed_batches(sizes: Iterable[int], sample_bytes: int, most_bytes: int = MOST_BYTES) -> int:
+    """Return how many of the first batches, with these `sizes`, are kept for replay together."""
+    total = count = 0
+    for size in sizes:
+        total += size * sample_bytes
+        if total > most_bytes:
+            break
+        count += 1
+    return count
 
 
 @torch.no_grad()

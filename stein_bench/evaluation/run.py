@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from stein_bench.config import RunConfig
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probe import without_advice
+from stein_bench.distributed import check_same, from_main, gathered, is_main
 from stein_bench.evaluation.adaptive import find_strategy, hidden_diagnostics
 from stein_bench.evaluation.adaptive_result import with_adaptive
 from stein_bench.evaluation.assemble import variant_result
@@ -29,8 +31,10 @@ from stein_bench.evaluation.journal import Journal
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.opened import opened
+from stein_bench.evaluation.sharing import all_examples, all_units, check_identity, processes, shared_units
 from stein_bench.evaluation.startup import start
 from stein_bench.evaluation.surrogate import with_surrogate
+from stein_bench.evaluation.units import Unit
 from stein_bench.guard import repeatable_backends
 from stein_bench.measures import MEASURES
 from stein_bench.measures.published import with_published_metrics
@@ -52,7 +56,7 @@ from stein_bench.report.document import (
     SavedAdversarials,
 )
 from stein_bench.report.provenance import environment
-from stein_bench.report.results import VariantResult, WeightsInfo
+from stein_bench.report.results import AdaptiveInfo, VariantResult, WeightsInfo
 
 
 def run_evaluation(
@@ -76,20 +80,27 @@ def run_evaluation(
     """
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
+    check_same({"the configuration": config.document()}, "Give all the same options and files.")
     run = start(config, progress, memory_ends_run=memory_ends_run)
     plan, setting, batch_size = run.plan, run.setting, run.setting.batch_size
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         plan = with_attacked_surrogate(with_surrogate(plan, run.surrogate, batch_size, progress), batch_size)
-        journal = _open_journal(plan, batch_size, stack)
-        keeper = _keeper(plan, journal)
-        pairs = [_run_variant(plan, *pair, setting, journal, keeper, progress) for pair in _built(plan, progress)]
-    if config.preset is not None:
-        pairs = [(_as_published(plan, result, batch_size), found) for result, found in pairs]
+        records = _Records.opened(plan, setting, stack, progress)
+        found = [
+            _run_variant(plan, variant, built, setting, records, number, progress)
+            for number, (variant, built) in enumerate(_built(plan, progress))
+        ]
+    where = environment(plan.device, config.precision)
+    shared = processes(where.device)
+    pairs = _results(plan, found, setting)
+    saved = _saved_adversarials(plan, setting, records, found)
+    if pairs is None:  # the first process makes the report
+        return from_main(cast(Report, None))
     results = with_effects([result for result, _ in pairs], batch_size, plan.task.name)
     checks = [*collapse_diagnostics(results, setting.classes), *step_diagnostics(plan.attacks)]
-    checks += [check for _, found in pairs for check in found]
-    return Report(
+    checks += [check for _, own in pairs for check in own]
+    report = Report(
         schema_version=SCHEMA_VERSION,
         run=Run(
             id=str(uuid.uuid4()),
@@ -98,18 +109,20 @@ def run_evaluation(
             config=config.document(),
             config_sha256=config.sha256(),
             seed=config.seed,
-            environment=environment(plan.device, config.precision),
+            environment=where,
             wall_seconds=time.perf_counter() - started,
             preset=config.preset,
             attack_network=plan.attack_network,
             batch_size=batch_size if config.batch_size == "auto" else None,
+            processes=shared,
         ),
         model=_model_info(plan, run.blank, setting.classes, results),
         data=_data_info(plan),
         variants=results,
         diagnostics=checks,
-        adversarials=_save_adversarials(plan, keeper),
+        adversarials=saved,
     )
+    return from_main(report)
 
 
 def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> VariantResult:
@@ -119,15 +132,97 @@ def _as_published(plan: Plan, result: VariantResult, batch_size: int) -> Variant
     return with_published_metrics(result, math.prod(plan.samples.shape[1:]), batch_size)
 
 
-def _keeper(plan: Plan, journal: Journal | None) -> Keeper | None:
-    most = plan.config.save_adversarials
-    return None if most is None else Keeper(most, known_verdicts(journal.units, plan.task.name) if journal else {})
+@dataclass(frozen=True)
+class _Records:
+    """What is kept while a run goes on.
+
+    Attributes:
+        journal: receives finished units; None without an output file.
+        known: units that an interrupted run had finished, in any process.
+        keeper: receives adversarial examples; None if none are stored.
+    """
+
+    journal: Journal | None
+    known: Sequence[Unit]
+    keeper: Keeper | None
+
+    @classmethod
+    def opened(cls, plan: Plan, setting: Setting, stack: ExitStack, progress: Progress) -> _Records:
+        """Open the journal, if there is an output file, until the stack is closed."""
+        config, identity = plan.config, _identity(plan, setting.batch_size)
+        check_identity(identity)
+        journal, known = None, list[Unit]()
+        if config.output is not None:
+            journal = Journal(config.output, identity, resume=config.resume, rank=setting.rank)
+            stack.enter_context(journal)
+            if journal.damaged:
+                progress.note(f"{journal.path}: its end is incomplete; the batch in it is computed again")
+            known = shared_units([unit for unit in journal.units if not unit.failed])
+        most = config.save_adversarials
+        keeper = None if most is None else Keeper(most, known_verdicts(known, plan.task.name))
+        return cls(journal, known, keeper)
 
 
-def _save_adversarials(plan: Plan, keeper: Keeper | None) -> SavedAdversarials | None:
+@dataclass(frozen=True)
+class _Found:
+    """What a process has found out about a variant.
+
+    Attributes:
+        variant, built: what was evaluated.
+        known, new: units of an interrupted run, and those of this process.
+        adaptive: how adaptive attacks treat the model, by label.
+        checks: sanity checks, in one process.
+        batch_dependent: whether it was evaluated with batch statistics.
+    """
+
+    variant: Variant
+    built: Built
+    known: list[Unit]
+    new: list[Unit]
+    adaptive: dict[str, AdaptiveInfo]
+    checks: list[Diagnostic]
+    batch_dependent: bool
+
+
+def _results(
+    plan: Plan, found: Sequence[_Found], setting: Setting
+) -> list[tuple[VariantResult, list[Diagnostic]]] | None:
+    """Return the result and the checks of every variant; None except in the first process."""
+    pairs = []
+    for one in found:
+        units = all_units(one.known, one.new)
+        checks = [check for part in gathered(one.checks) or [] for check in part]
+        if units is not None:
+            pairs.append(_result(plan, one, units, checks, setting))
+    return pairs if is_main() else None
+
+
+def _result(
+    plan: Plan, found: _Found, units: list[Unit], checks: list[Diagnostic], setting: Setting
+) -> tuple[VariantResult, list[Diagnostic]]:
+    variant = found.variant
+    result = with_adaptive(variant_result(plan, variant, found.built, units), plan, found.adaptive, units)
+    checks = checks + hidden_diagnostics(variant.label, list(found.adaptive.values()))
+    _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
+    checks += consistency(variant.label, plan.attacks, robust, setting.batch_size if found.batch_dependent else None)
+    if found.adaptive:
+        checks = without_advice(checks)
+    checks += batch_diagnostics(result)
+    return (_as_published(plan, result, setting.batch_size) if plan.config.preset is not None else result), checks
+
+
+def _saved_adversarials(
+    plan: Plan, setting: Setting, records: _Records, found: Sequence[_Found]
+) -> SavedAdversarials | None:
     """Write the kept examples beside the report; nothing without an output file or if every attack failed."""
-    config = plan.config
-    if keeper is None or config.save_adversarials is None or config.output is None or not keeper.examples():
+    config, keeper = plan.config, records.keeper
+    if keeper is None or config.save_adversarials is None or config.output is None:
+        return None
+    failed = {
+        (unit.variant, unit.phase): int(unit.indices[0]) for one in found for unit in reversed(one.new) if unit.failed
+    }
+    keeper = all_examples(keeper, config.save_adversarials, failed) if setting.ranks > 1 else keeper
+    if keeper is None or not keeper.examples():
         return None
     path = adversarials_path(config.output)
     return write_adversarials(path, keeper.examples(), plan.data.classes, config.save_adversarials)
@@ -176,20 +271,22 @@ def _run_variant(
     variant: Variant,
     built: Built,
     setting: Setting,
-    journal: Journal | None,
-    keeper: Keeper | None,
+    records: _Records,
+    number: int,
     progress: Progress,
-) -> tuple[VariantResult, list[Diagnostic]]:
+) -> _Found:
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
         progress.note(f"{variant.label} has the surrogate's weights: transfer attacks on it are white-box")
+    check_same({f"the weights of {variant.label}": built.sha256}, "All must evaluate the same network.")
+    journal, new = records.journal, list[Unit]()
     if journal:
         journal.check_network(variant.label, built.sha256)
-    units = [unit for unit in journal.units if unit.variant == variant.label] if journal else []
-    units = [unit for unit in units if not unit.failed]
-    done = {(unit.variant, unit.phase, unit.batch) for unit in units}
+    known = [unit for unit in records.known if unit.variant == variant.label]
+    done = {(unit.variant, unit.phase, unit.batch) for unit in known}
     with opened(plan, variant, built, setting) as (built, evaluated, probabilities):
-        evaluated = replace(evaluated, done=done, keeper=keeper)
-        display = PhaseDisplay(progress, plan, variant, units)
+        evaluated = replace(evaluated, done=done, keeper=records.keeper)
+        shown = [unit for unit in known if unit.batch in setting.own]
+        display = PhaseDisplay(progress, plan, variant, shown, setting.own_samples)
         for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
             progress.note(note)
         found = {
@@ -197,35 +294,31 @@ def _run_variant(
             for attack in plan.attacks
             if attack.name == ADAPTIVE
         }
+        adaptive = {label: info for label, (_, info) in found.items()}
+        check_same(
+            {f"the gradients of {label}": info.model_dump() for label, info in adaptive.items()},
+            "They are tried out in every process alike: use devices of one kind.",
+        )
         evaluated = replace(evaluated, strategies={label: strategy for label, (strategy, _) in found.items()})
         for label, computed in evaluate(evaluated, plan.attacks):
             with display.phase(label):
                 for unit in computed:
-                    units.append(unit)
+                    new.append(unit)
                     if journal:
                         journal.add(unit)
                     display.show(unit)
-        result = variant_result(plan, variant, built, units)
-        result = with_adaptive(result, plan, {label: info for label, (_, info) in found.items()}, units)
-        checks = model_checks(plan, evaluated, probabilities, progress)
-        checks += hidden_diagnostics(variant.label, [info for _, info in found.values()])
-    _, robust = MEASURES[plan.task.name].unpacked(result.outcomes)
-    checks += consistency(
-        variant.label, plan.attacks, robust, setting.batch_size if evaluated.batch_dependent else None
-    )
-    if found:
-        checks = without_advice(checks)
-    return result, [*checks, *batch_diagnostics(result)]
+        checks = []
+        if number % setting.ranks == setting.rank:  # the variants' checks are dealt as well
+            checks = model_checks(plan, evaluated, probabilities, progress)
+        return _Found(variant, built, known, new, adaptive, checks, evaluated.batch_dependent)
 
 
-def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | None:
-    config = plan.config
-    if config.output is None:
-        return None
-    where = environment(plan.device, config.precision)
-    identity = {
+def _identity(plan: Plan, batch_size: int) -> dict[str, Any]:
+    """Return what must be equal for outcomes to belong to one run."""
+    where = environment(plan.device, plan.config.precision)
+    return {
         "batch_size": batch_size,
-        "config_sha256": config.sha256(),
+        "config_sha256": plan.config.sha256(),
         "attacks": [attack.label for attack in plan.attacks],  # the battery's file may have changed since
         "data_sha256": plan.samples.sha256(),
         "weights_sha256": plan.weights.sha256 if plan.weights else None,
@@ -234,7 +327,6 @@ def _open_journal(plan: Plan, batch_size: int, stack: ExitStack) -> Journal | No
         "device": where.device,
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }
-    return stack.enter_context(Journal(config.output, identity, resume=config.resume))
 
 
 def _common_weights(plan: Plan, results: list[VariantResult]) -> WeightsInfo:

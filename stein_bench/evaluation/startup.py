@@ -9,9 +9,11 @@ from torch import nn
 
 from stein_bench.config import DRAWS, RunConfig
 from stein_bench.data.samples import Samples
+from stein_bench.distributed import exchanged, rank, world_size
 from stein_bench.evaluation.attack_choice import with_attack_network
 from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.journal import interrupted_batch_size
+from stein_bench.evaluation.sharing import check_processes
 from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate_notes
 from stein_bench.memory import MemoryLimit
 from stein_bench.preparation.hidden_gradients import with_gradient_note
@@ -71,7 +73,10 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,
         memory_ends_run=memory_ends_run,
+        rank=rank(),
+        ranks=world_size(),
     )  # fmt: skip
+    check_processes(setting)
     _announce(plan, batch_size, progress)
     return Started(plan, blank, surrogate, setting)
 
@@ -88,7 +93,7 @@ def _batch_size(plan: Plan, network: nn.Module) -> int:
     config, known = plan.config, None
     if config.resume and config.output is not None and config.batch_size == "auto":
         known = interrupted_batch_size(config.output)
-    return plan.batch_size(network) if known is None else known
+    return min(exchanged(plan.batch_size(network) if known is None else known))
 
 
 def _note_halving(progress: Progress, most: int) -> None:

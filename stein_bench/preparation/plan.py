@@ -18,6 +18,7 @@ from stein_bench.config import RunConfig
 from stein_bench.data import open_data
 from stein_bench.data.samples import Resize, Samples, Workers
 from stein_bench.data.sources import DataSource
+from stein_bench.distributed import own_device
 from stein_bench.errors import UsageError
 from stein_bench.models.interface import Scaling, TakesNotes, own_weights
 from stein_bench.models.preprocessing import Preprocessed
@@ -291,11 +292,11 @@ def _size(sides: Sequence[int]) -> str:
 def _device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+        return own_device(torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device])))
     if not available[name]:
         usable = ", ".join(device for device, there in available.items() if there)
         raise UsageError(f"--device {name} is not available here. Available: {usable}.")
-    return torch.device(name)
+    return own_device(torch.device(name))
 
 
 def _check_attack_precision(config: RunConfig, device: torch.device) -> None:

@@ -27,6 +27,14 @@ class Environment(Part):
     git_commit: str | None = Field(description="commit of the working directory, if it is a git checkout")
 
 
+class Processes(Part):
+    """The processes that shared a run: whole batches were dealt to them, on which no outcome depends."""
+
+    count: int
+    nodes: int = Field(description="number of machines")
+    devices: dict[str, int] = Field(description="name of a device → number of processes on such a device")
+
+
 class AttackNetworkInfo(Part):
     """The network that attacks used for their own passes: the evaluated one's weights, run in another way.
 
@@ -63,6 +71,7 @@ class Run(Part):
         exclude_if=is_none,
         description="what --batch-size auto chose; omitted otherwise",
     )
+    processes: Processes | None = Field(default=None, exclude_if=is_none, description="omitted if there was one")
     retried_from: int | None = Field(
         default=None,
         exclude_if=is_none,

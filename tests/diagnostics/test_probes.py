@@ -14,7 +14,7 @@ from stein_bench.diagnostics.consistency import consistency
 from stein_bench.diagnostics.probe import Probe, probe_count
 from stein_bench.diagnostics.probes import CHECKS, diagnose
 from stein_bench.evaluation.assemble import replay_result
-from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly
+from stein_bench.evaluation.replay import Kept, replay_shuffled, replay_singly, replayed_batches
 from stein_bench.evaluation.units import Unit, replay_phase
 from stein_bench.measures import RightOrWrong
 from stein_bench.tasks import Classification
@@ -170,9 +170,9 @@ def test_other_budgets_are_not_compared_and_few_coupled_batches_only_warn() -> N
 def kept(size: int = 20) -> Kept:
     inputs, labels = data()
     found = Kept()
-    for start in range(0, SAMPLES, size):
+    for number, start in enumerate(range(0, SAMPLES, size)):
         part = slice(start, start + size)
-        found.add(np.arange(SAMPLES)[part], inputs[part], 1 - inputs[part], labels[part])
+        found.add(number, np.arange(SAMPLES)[part], inputs[part], 1 - inputs[part], labels[part])
     return found
 
 
@@ -212,11 +212,21 @@ def test_a_single_batch_cannot_be_shuffled_and_single_elements_not_be_normalized
 
 def test_what_does_not_fit_into_memory_is_not_kept() -> None:
     inputs, labels = data()
-    small = Kept(most_bytes=inputs[:20].numel() * 4)
-    for start in (0, 20):
-        small.add(np.arange(start, start + 20), inputs[:20], inputs[:20], labels[:20])
+    assert [replayed_batches([20, 20, 5], 4, most) for most in (79, 80, 159, 160, 179, 180, 999)] == [
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
+    small = Kept(limit=1)
+    assert small.missing(range(3)) == [0]
+    for number in (1, 0):
+        small.add(number, np.arange(20 * number, 20 * number + 20), inputs[:20], inputs[:20], labels[:20])
     assert [batch.indices[0] for batch in small.batches] == [0]
-    assert small.full
+    assert small.missing(range(3)) == []
 
 
 def test_shares_and_flips_of_a_replay_are_those_of_its_bits() -> None:
@@ -241,16 +251,14 @@ def test_shares_and_flips_of_a_replay_are_those_of_its_bits() -> None:
     assert (found.joint, found.shuffled, found.shuffled_flipped) == (0.5, 0.75, 0.25)
 
 
-def test_a_row_that_is_not_finite_does_not_spoil_its_batch_and_the_limit_comes_back() -> None:
+def test_a_row_that_is_not_finite_does_not_spoil_its_batch() -> None:
     inputs, labels = data()
     broken = 1 - inputs[:20]
     broken[3] = torch.nan
-    found = Kept(most_bytes=inputs[:20].numel() * 4)
-    for _ in range(2):
-        found.add(np.arange(20), inputs[:20], broken, labels[:20])
-        assert torch.equal(found.batches[0].adv_inputs[3], inputs[3])
-        assert torch.equal(found.batches[0].adv_inputs[4], broken[4])
-        found.close()
+    found = Kept()
+    found.add(0, np.arange(20), inputs[:20], broken, labels[:20])
+    assert torch.equal(found.batches[0].adv_inputs[3], inputs[3])
+    assert torch.equal(found.batches[0].adv_inputs[4], broken[4])
 
 
 @pytest.mark.parametrize(
