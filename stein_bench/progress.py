@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Left(NamedTuple):
+    """The seconds that are probably left of a run, and between which they mostly are."""
+
+    seconds: float
+    low: float
+    high: float
 
 
 class Progress(Protocol):
@@ -38,6 +46,16 @@ class Silent:
 
     def note(self, message: str) -> None:
         """Ignore the message."""
+
+
+def show_left(progress: Progress, left: Left | None) -> None:
+    """Show how much time is left of the whole run, or that nothing is known, on displays that have a place for it.
+
+    Displays with a method ``left`` have: see `render.progress`.
+    """
+    shown = getattr(progress, "left", None)
+    if shown is not None:
+        shown(left)
 
 
 @contextmanager

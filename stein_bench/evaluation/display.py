@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from stein_bench.attacks.attack import Attack, by_run
+from stein_bench.evaluation.remaining import Remaining
 from stein_bench.evaluation.replay import SINGLES
 from stein_bench.evaluation.units import CLEAN, REPLAY, Unit, draws, replay_phase
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.variants import Variant
-from stein_bench.progress import Progress, phase
+from stein_bench.progress import Progress, phase, show_left
 from stein_bench.specs import format_eps
 
 
@@ -25,10 +26,15 @@ class PhaseDisplay:
         plan, variant: what is evaluated.
         units: units already finished, of the batches of this process.
         samples: number of samples in its batches.
+        remaining: follows the whole run, whose time left is shown with every unit.
     """
 
-    def __init__(self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit], samples: int) -> None:
+    def __init__(
+        self, progress: Progress, plan: Plan, variant: Variant, units: list[Unit], samples: int,
+        remaining: Remaining | None = None,
+    ) -> None:  # fmt: skip
         self._progress = progress
+        self._remaining = remaining
         self._samples = samples
         self._variant = variant
         self._titles = {CLEAN: CLEAN, **{attack.label: title_of([attack], plan.attacks) for attack in plan.attacks}}
@@ -57,11 +63,38 @@ class PhaseDisplay:
             for unit in self._finished:
                 if unit.phase == label and not unit.failed:
                     self._count(unit)
-        with phase(self._progress, title, total, self._done.get(label, 0)):
+        with phase(self._progress, title, total, self._done.get(label, 0)), self._followed(label):
             yield
+
+    @contextmanager
+    def checks(self) -> Iterator[None]:
+        """Run the body as the sanity checks, which show their phase themselves."""
+        if self._remaining is not None:
+            self._remaining.begin()
+        yield
+        if self._remaining is not None:
+            self._remaining.checked(self._variant.label)
+            show_left(self._progress, self._remaining.left())
+
+    @contextmanager
+    def _followed(self, label: str) -> Iterator[None]:
+        """Follow a phase: what it took tells the time left."""
+        remaining, variant = self._remaining, self._variant.label
+        if remaining is None:
+            yield
+            return
+        remaining.begin()
+        yield
+        remaining.end(variant, label)
+        if self._of and not self._failed and not label.startswith(REPLAY):
+            remaining.survived(variant, self._right / self._of)
+        show_left(self._progress, remaining.left())
 
     def show(self, unit: Unit) -> None:
         """Show a finished unit of the current phase, or of one that shares its run: then only that it failed."""
+        if self._remaining is not None and not unit.failed:
+            self._remaining.add(unit)
+            show_left(self._progress, self._remaining.left())
         if unit.failed:
             if not self._failed:
                 self._progress.note(f"{self._titles[unit.phase]} failed: {unit.message}")

@@ -31,6 +31,7 @@ from stein_bench.evaluation.journal import Journal
 from stein_bench.evaluation.loop import evaluate
 from stein_bench.evaluation.networks import Built, build_network
 from stein_bench.evaluation.opened import opened
+from stein_bench.evaluation.remaining import Remaining
 from stein_bench.evaluation.sharing import all_examples, all_units, check_identity, processes, shared_units
 from stein_bench.evaluation.startup import start
 from stein_bench.evaluation.surrogate import with_surrogate
@@ -87,9 +88,10 @@ def run_evaluation(
         stack.enter_context(repeatable_backends())
         plan = with_attacked_surrogate(with_surrogate(plan, run.surrogate, batch_size, progress), batch_size)
         records = _Records.opened(plan, setting, stack, progress)
+        remaining = Remaining(plan, setting, records.known)
         found = [
-            _run_variant(plan, variant, built, setting, records, number, progress)
-            for number, (variant, built) in enumerate(_built(plan, progress))
+            _run_variant(plan, variant, built, setting, records, number, remaining, progress)
+            for number, (variant, built) in enumerate(_built(plan, remaining, progress))
         ]
     where = environment(plan.device, config.precision)
     shared = processes(where.device)
@@ -257,12 +259,13 @@ def _data_info(plan: Plan) -> DataInfo:
     )
 
 
-def _built(plan: Plan, progress: Progress) -> Iterator[tuple[Variant, Built]]:
+def _built(plan: Plan, remaining: Remaining, progress: Progress) -> Iterator[tuple[Variant, Built]]:
     """Yield each variant with its network; variants with the same estimator share one."""
     built: dict[str, Built] = {}
     for variant in plan.variants:
         if variant.bn not in built:
-            built[variant.bn] = build_network(plan, variant.bn, progress)
+            with remaining.building(variant.bn):
+                built[variant.bn] = build_network(plan, variant.bn, progress)
         yield variant, built[variant.bn]
 
 
@@ -273,6 +276,7 @@ def _run_variant(
     setting: Setting,
     records: _Records,
     number: int,
+    remaining: Remaining,
     progress: Progress,
 ) -> _Found:
     if any(attack.params.get("surrogate_sha256") == built.sha256 for attack in plan.attacks):
@@ -286,7 +290,7 @@ def _run_variant(
     with opened(plan, variant, built, setting) as (built, evaluated, probabilities):
         evaluated = replace(evaluated, done=done, keeper=records.keeper)
         shown = [unit for unit in known if unit.batch in setting.own]
-        display = PhaseDisplay(progress, plan, variant, shown, setting.own_samples)
+        display = PhaseDisplay(progress, plan, variant, shown, setting.own_samples, remaining)
         for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
             progress.note(note)
         found = {
@@ -309,7 +313,8 @@ def _run_variant(
                     display.show(unit)
         checks = []
         if number % setting.ranks == setting.rank:  # the variants' checks are dealt as well
-            checks = model_checks(plan, evaluated, probabilities, progress)
+            with display.checks():
+                checks = model_checks(plan, evaluated, probabilities, progress)
         return _Found(variant, built, known, new, adaptive, checks, evaluated.batch_dependent)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from stein_bench.progress import Silent, shown_on
+from stein_bench.progress import Left, Silent, shown_on
+from stein_bench.report.number_format import about, about_between
 
 
 class _Speed(ProgressColumn):
@@ -32,12 +33,40 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
 
 
+SHORTEST = 5.0
+"""Less time left than so many seconds is not shown."""
+
+
+def time_left(left: Left | None, *, between: bool) -> str:
+    """Write the time that is left, with the interval it is in if that is asked for; empty if there is nothing to say.
+
+    >>> time_left(Left(720, 480, 1200), between=True), time_left(Left(720, 480, 1200), between=False)
+    ('about 12 min left (8 to 20 min)', 'about 12 min left')
+    """
+    if left is None or not left.seconds >= SHORTEST:
+        return ""
+    interval = about_between(left.low, left.high)
+    text = f"about {about(left.seconds)} left"
+    return f"{text} ({interval})" if between and interval != about(left.seconds) else text
+
+
+class _Bars(Progress):
+    """Bars with a last line of text below them, if there is one."""
+
+    last_line = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield from super().get_renderables()
+        if self.last_line:
+            yield Text(self.last_line, style="dim")
+
+
 class TerminalProgress:
     """Draws bars on `console` (stderr); they stay after their phase ends. Use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Progress(
+        self._bars = _Bars(
             TextColumn("{task.description:<24}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
@@ -54,6 +83,7 @@ class TerminalProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._bars.last_line = ""
         self._bars.stop()
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
@@ -71,6 +101,11 @@ class TerminalProgress:
             self._bars.stop_task(self._task)
         self._task = None
 
+    def left(self, left: Left | None) -> None:
+        """Show the time left of the whole run below the bars."""
+        text = time_left(left, between=True)
+        self._bars.last_line = f"all: {text}" if text else ""
+
     def note(self, message: str) -> None:
         """Print one line above the bars."""
         self._bars.console.print(message, style="dim", markup=False, highlight=False)
@@ -84,6 +119,7 @@ class PlainProgress:
         self._phase, self._note = "", ""
         self._done = self._total = 0
         self._started = 0.0
+        self._left: Left | None = None
 
     def __enter__(self) -> PlainProgress:
         return self
@@ -105,7 +141,13 @@ class PlainProgress:
         """Write the line of the finished phase."""
         seconds = time.monotonic() - self._started
         figure = f", {self._note}" if self._note else ""
-        self.note(f"{self._phase}: {self._done} of {self._total}{figure}, {seconds:.1f} s")
+        left = time_left(self._left, between=False)
+        ending = f"; {left}" if left else ""
+        self.note(f"{self._phase}: {self._done} of {self._total}{figure}, {seconds:.1f} s{ending}")
+
+    def left(self, left: Left | None) -> None:
+        """Remember the time left of the whole run, for the line of the next finished phase."""
+        self._left = left
 
     def note(self, message: str) -> None:
         """Write one line."""
