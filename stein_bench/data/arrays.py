@@ -15,7 +15,7 @@ from torch import Tensor
 from stein_bench.data.resize import Resize, resize_tensor
 from stein_bench.errors import UsageError
 
-PART_BYTES = 2**24
+PART_BYTES = 2**20
 """Arrays are hashed in parts of about this size, so that no second copy of a large one is in memory."""
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.verify import finite_or_clean
-from stein_bench.distributed import gathered
+from stein_bench.distributed import exchanged, gathered
+from stein_bench.evaluation.spool import RowSpool
 from stein_bench.evaluation.units import Columns, in_setting
 from stein_bench.guard import model_untouched
 from stein_bench.host import download, upload
@@ -26,6 +27,8 @@ from stein_bench.tasks import Task
 
 SINGLES = 64
 """Maximum number of samples shown one by one: each costs a forward pass of a whole batch."""
+Batch = tuple[NDArray[np.int64], Tensor | None, Tensor, Tensor]
+"""Positions, clean inputs, labels and adversarial inputs of a batch, see `Attacked`."""
 Replayed = tuple[NDArray[np.int64], Columns]
 """Positions of samples and their outcomes."""
 MOST_BYTES = 2**30
@@ -34,12 +37,24 @@ MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Attacked:
-    """One batch and its adversarial inputs, on the CPU."""
+    """One batch and its adversarial inputs, on the CPU.
+
+    Attributes:
+        indices, labels: positions in data order, and labels.
+        inputs: the clean inputs; None if none of its samples is among the first `SINGLES`, which alone need them.
+        rows, spool: the numbers of the adversarial inputs, and where they are put aside.
+    """
 
     indices: NDArray[np.int64]
-    inputs: Tensor
-    adv_inputs: Tensor
+    inputs: Tensor | None
     labels: Tensor
+    rows: range
+    spool: RowSpool
+
+    @property
+    def adv_inputs(self) -> Tensor:
+        """The adversarial inputs."""
+        return self.spool.rows(self.rows)
 
 
 class Kept:
@@ -55,6 +70,7 @@ class Kept:
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
         self._batches: dict[int, Attacked] = {}
+        self._spool = RowSpool()
         self._complete = self.failed = False
 
     @property
@@ -65,8 +81,12 @@ class Kept:
     def add(self, number: int, indices: NDArray[np.int64], inputs: Tensor, adv_inputs: Tensor, labels: Tensor) -> None:
         """Keep a batch if it is replayed; non-finite rows, which would spoil it, are replaced by the clean ones."""
         if self._limit is None or number < self._limit:
-            shown = finite_or_clean(adv_inputs, inputs)
-            self._batches[number] = Attacked(indices, inputs.cpu(), shown.cpu(), labels.cpu())
+            clean = inputs.cpu() if int(indices[0]) < SINGLES else None
+            self._keep(number, (indices, clean, labels.cpu(), finite_or_clean(adv_inputs, inputs).cpu()))
+
+    def _keep(self, number: int, batch: Batch) -> None:
+        indices, inputs, labels, adv_inputs = batch
+        self._batches[number] = Attacked(indices, inputs, labels, self._spool.append(adv_inputs), self._spool)
 
     def missing(self, numbers: Iterable[int]) -> list[int]:
         """Return which of the batches of these numbers are replayed and not kept yet."""
@@ -77,12 +97,23 @@ class Kept:
         if self._complete:
             return
         self._complete = True
-        for batches in gathered(self._batches) or []:
-            self._batches |= batches
+        own = sorted(self._batches)
+        for turn in range(max(exchanged(len(own)))):  # one batch of each at a time: they may be more than memory
+            sent = {number: self._sent(number) for number in own[turn : turn + 1]}
+            for batches in gathered(sent) or []:
+                for number, batch in batches.items():
+                    if number not in self._batches:
+                        self._keep(number, batch)
+
+    def _sent(self, number: int) -> Batch:
+        batch = self._batches[number]
+        return batch.indices, batch.inputs, batch.labels, batch.adv_inputs
 
     def close(self) -> None:
         """Drop all batches."""
         self._batches.clear()
+        self._spool.close()
+        self._spool = RowSpool()
 
 
 def replayed_batches(sizes: Iterable[int], sample_bytes: int, most_bytes: int = MOST_BYTES) -> int:
@@ -104,17 +135,18 @@ def replay_shuffled(model: nn.Module, task: Task, kept: Kept, device: torch.devi
         The samples' positions, and their outcomes in the setting ``shuffled``. Empty for a single batch, which
         shuffling does not change.
     """
-    if len(kept.batches) < 2:
+    batches = kept.batches
+    if len(batches) < 2:
         return np.empty(0, np.int64), {}
-    indices = np.concatenate([batch.indices for batch in kept.batches])
-    adv_inputs = torch.cat([batch.adv_inputs for batch in kept.batches])
-    labels = torch.cat([batch.labels for batch in kept.batches])
+    indices = np.concatenate([batch.indices for batch in batches])
+    rows = np.concatenate([np.asarray(batch.rows) for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
     generator = torch.Generator().manual_seed(derive_seed(seed, "replay"))
     order = torch.randperm(len(indices), generator=generator)
     found = []
     with model_untouched(model):
-        for part in torch.split(order, [len(batch.indices) for batch in kept.batches]):
-            logits = model(upload(adv_inputs[part], device))
+        for part in torch.split(order, [len(batch.indices) for batch in batches]):
+            logits = model(upload(batches[0].spool.rows(rows[part.numpy()].tolist()), device))
             found.append(task.outcomes(logits, upload(labels[part], device)))
     return indices[order.numpy()], _columns(found, "shuffled")
 
@@ -131,11 +163,12 @@ def replay_singly(model: nn.Module, task: Task, kept: Kept, device: torch.device
     among_clean: list[dict[str, Tensor]] = []
     alone: list[dict[str, Tensor]] = []
     with model_untouched(model):
-        by_itself = bool(kept.batches) and _works_alone(model, kept.batches[0].inputs[:1].to(device))
+        by_itself = False
         for batch in kept.batches:
             count = min(len(batch.indices), SINGLES - len(indices))
-            if count == 0:
+            if count == 0 or batch.inputs is None:
                 break
+            by_itself = by_itself or (not indices and _works_alone(model, batch.inputs[:1].to(device)))
             inputs, labels = upload(batch.inputs, device), upload(batch.labels, device)
             adv_inputs = upload(batch.adv_inputs, device)
             for row in range(count):

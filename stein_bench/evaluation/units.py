@@ -129,7 +129,7 @@ def gather(units: Iterable[Unit], samples: int) -> Phase:
     columns: Columns = {}
     if not message:
         covered = np.concatenate([unit.indices for unit in units]) if units else np.empty(0, np.int64)
-        if sorted(covered.tolist()) != list(range(samples)):
+        if not np.array_equal(np.sort(covered), np.arange(samples)):
             raise ValueError(f"units cover {covered.size} samples, expected each of {samples} once")
         for name in units[0].columns if units else ():
             first = units[0].columns[name]
