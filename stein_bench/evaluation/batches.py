@@ -19,10 +19,13 @@ from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.errors import OutOfMemoryRunError
 from stein_bench.guard import draws_random_numbers, model_untouched
-from stein_bench.memory import MemoryLimit
+from stein_bench.memory import MemoryLimit, give_back
 from stein_bench.models.randomness import is_random
 from stein_bench.report.adversarials import Keeper
 from stein_bench.tasks import Task
+
+GIVING_BACK = 16
+"""Batches after which unused memory is given back, which takes about a millisecond."""
 
 UnitKey = tuple[str, str, int]
 """Variant, phase and batch of a unit."""
@@ -189,7 +192,9 @@ def loaded_batches(setting: Setting, numbers: Sequence[int] | None = None) -> It
     chunks = [setting.rows(number) for number in (range(setting.batch_count) if numbers is None else numbers)]
     loaded = read_chunks(setting.samples, chunks, workers=setting.workers)
     try:
-        for indices, inputs, labels in to_device(loaded, setting.device):
+        for count, (indices, inputs, labels) in enumerate(to_device(loaded, setting.device), 1):
+            if count % GIVING_BACK == 0:
+                give_back()
             yield LoadedBatch(indices, inputs, labels, tuple(setting.samples.ids[i] for i in indices))
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryRunError(
