@@ -46,7 +46,7 @@ def evaluate(
     model: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar=f"{MODEL}...",
+            metavar=MODEL,
             help="resnet18 (timm, then torchvision), timm:NAME, torchvision:NAME, hf-hub:ORG/NAME or FOLDER, "
             "transformers:FOLDER, hub:OWNER/REPO:ENTRY, jit:FILE, FILE.pt2, FILE.py:CALLABLE[,key=value] or "
             "package.module:CALLABLE. Several models, or patterns such as 'timm:resnet1*' and 'timm:*:bn' (those with "

@@ -148,6 +148,7 @@ def test_a_failed_model_is_tried_again_and_its_file_goes_when_it_succeeds(sweep:
     contents = read_contents(tmp_path / "runs")
     assert [path.stem for path in contents.reports] == ["net.py-make", "test_resnet"]
     assert (contents.failures, contents.unfinished) == ((), ())
+    assert not list((tmp_path / "runs").glob("*.failed.json"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("two\nlines"), SystemExit(3), MemoryError()])
