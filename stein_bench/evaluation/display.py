@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +16,18 @@ from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.variants import Variant
 from stein_bench.progress import Progress, phase, show_left
 from stein_bench.specs import format_eps
+
+
+class _Ending:
+    """Another progress; before its phase ends, something else is done."""
+
+    def __init__(self, progress: Progress, before: Callable[[], None]) -> None:
+        self._progress, self._before = progress, before
+        self.start, self.advance, self.note = progress.start, progress.advance, progress.note
+
+    def finish(self) -> None:
+        self._before()
+        self._progress.finish()
 
 
 class PhaseDisplay:
@@ -67,14 +79,19 @@ class PhaseDisplay:
             yield
 
     @contextmanager
-    def checks(self) -> Iterator[None]:
-        """Run the body as the sanity checks, which show their phase themselves."""
-        if self._remaining is not None:
-            self._remaining.begin()
-        yield
-        if self._remaining is not None:
-            self._remaining.checked(self._variant.label)
-            show_left(self._progress, self._remaining.left())
+    def checks(self) -> Iterator[Progress]:
+        """Run the body as the sanity checks, which show their own phase on the progress that it gets."""
+        remaining, variant = self._remaining, self._variant.label
+        if remaining is None:
+            yield self._progress
+            return
+
+        def ended() -> None:
+            remaining.checked(variant)
+            show_left(self._progress, remaining.left())
+
+        remaining.begin()
+        yield _Ending(self._progress, ended)
 
     @contextmanager
     def _followed(self, label: str) -> Iterator[None]:

@@ -58,7 +58,7 @@ def dry_run(config: RunConfig, progress: Progress | None = None) -> DryRun:
         found = [_variant(plan, run, variant, built, peak, progress) for variant, built in networks.of(plan)]
     spent_on_variants = sum(one.seconds for one in found)
     starting = time.perf_counter() - began - spent_on_variants
-    phases = [PhaseCost("", "start", "start: model and data", "start", starting, divisible=False)]
+    phases = [PhaseCost("", "start", "start: model and data", "start", starting)]
     phases += [phase for one in found for phase in one.phases]
     notes = [UNTRAINED] if networks.untrained else []
     notes += dict.fromkeys(note for one in found for note in one.notes)

@@ -24,8 +24,8 @@ from stein_bench.progress import Left
 
 CHECKS = "checks"
 """The sanity checks of a variant, as a phase."""
-PASSES_OF_CHECKS = Passes(90, 50)
-"""Of the sanity checks per sample, about."""
+PASSES_OF_CHECKS = Bounds(Passes(30, 12), Passes(61, 44))
+"""Of the sanity checks per sample, about: if all samples break at once, and if none does or batches stay whole."""
 HALF = 0.5
 """Share of the samples that have survived so far which are taken to survive the attacks to come."""
 SLOWER, FASTER = 1.5, 0.7
@@ -57,15 +57,17 @@ class Remaining:
     def __init__(self, plan: Plan, setting: Setting, units: Iterable[Unit] = ()) -> None:
         self._groups = by_run(plan.attacks)
         self._share = {variant.label: 1.0 for variant in plan.variants}  # of the samples, survivors so far
-        self._own = setting.own_samples
+        self._own, self._all_samples = setting.own_samples, len(setting.samples)
         self._checked = probe_count(plan.samples.shape, dense=plan.samples.maps is not None)
         self._bounds = {
-            (variant.label, group[0].label): bounds(group[0], _situation(plan, setting, variant))
+            (variant.label, group[0].label): _bounds(group[0], _situation(plan, setting, variant))
             for variant in plan.variants
             for group in self._groups
         }
+        self._batch = min(setting.batch_size, max(self._own, 1))
+        self._whole = {variant.label for variant in plan.variants if variant.stats == "batch"}
         self._left = {
-            (variant.label, phase): self._samples_of(phase)
+            (variant.label, phase): self._samples_of(variant.label, phase)
             for number, variant in enumerate(plan.variants)
             for phase in _phases(variant, self._groups, checks=number % setting.ranks == setting.rank)
         }
@@ -73,17 +75,16 @@ class Remaining:
             key, mine = (unit.variant, unit.phase), unit.phase.startswith(REPLAY) or unit.batch in setting.own
             if mine and key in self._left and not unit.failed:
                 self._left[key] = max(self._left[key] - len(unit.indices), 0)
-        self._batch = min(setting.batch_size, max(self._own, 1))
-        self._whole = {variant.label for variant in plan.variants if variant.stats == "batch"}
+        self._varying = {group[0].label for group in self._groups if not group[0].info.is_corruption} | {CHECKS}
         self._seen: dict[Key, _Seen] = {}
         self._all = _Seen()
         self._builds: list[float] = []
         self._unbuilt = list(dict.fromkeys(variant.bn for variant in plan.variants))
         self._before = time.perf_counter()
 
-    def _samples_of(self, phase: str) -> int:
+    def _samples_of(self, variant: str, phase: str) -> int:
         if phase == CHECKS:
-            return min(self._checked, self._own)
+            return min(self._checked, self._batch if variant in self._whole else self._all_samples)
         return self._own + (min(SINGLES, self._own) if phase.startswith(REPLAY) else 0)
 
     @contextmanager
@@ -144,7 +145,7 @@ class Remaining:
         same = [
             seen
             for (other, its), seen in self._seen.items()
-            if its == phase and seen.samples and (other in self._whole) == (variant in self._whole)
+            if its == phase and seen.samples and (phase not in self._varying or _alike(other, variant, self._whole))
         ]
         if same:
             return _within(same[-1].seconds / same[-1].samples * samples, FASTER, SLOWER)
@@ -163,10 +164,11 @@ class Remaining:
         if phase == CLEAN:
             return 1.0, 1.0, 1.0
         if phase == CHECKS:
-            return (PASSES_OF_CHECKS.total,) * 3
+            least, most = (one.total for one in PASSES_OF_CHECKS)
+            return (most,) * 3 if variant in self._whole else ((least + most) / 2, least, most)
         if phase.startswith(REPLAY):
             singly = min(SINGLES, self._own) * (self._batch + 1)
-            return ((self._own + singly) / self._samples_of(phase),) * 3
+            return ((self._own + singly) / self._samples_of(variant, phase),) * 3
         limits: Bounds | None = self._bounds[variant, phase]
         if limits is None:
             return None
@@ -174,6 +176,11 @@ class Remaining:
         if variant in self._whole and share > 0:  # a batch goes on for a single one of its samples
             return (most if least == most else (least + most) / 2), least, most
         return least + HALF * share * (most - least), least, least + share * (most - least)
+
+
+def _alike(variant: str, other: str, whole: set[str]) -> bool:
+    """Return whether both variants have the same statistics source, on which the passes of attacks depend."""
+    return (variant in whole) == (other in whole)
 
 
 def _within(seconds: float, low: float, high: float) -> Left:
@@ -188,6 +195,14 @@ def _phases(variant: Variant, groups: Iterable[tuple[Attack, ...]], *, checks: b
             yield from (replay_phase(attack.label) for attack in group)
     if checks:  # which are dealt to the processes by variants
         yield CHECKS
+
+
+def _bounds(attack: Attack, situation: Situation) -> Bounds | None:
+    """Return the passes of an attack; None also if it cannot be made, which is said when it is run."""
+    try:
+        return bounds(attack, situation)
+    except Exception:  # noqa: BLE001 - the display must not end a run
+        return None
 
 
 def _situation(plan: Plan, setting: Setting, variant: Variant) -> Situation:

@@ -313,8 +313,8 @@ def _run_variant(
                     display.show(unit)
         checks = []
         if number % setting.ranks == setting.rank:  # the variants' checks are dealt as well
-            with display.checks():
-                checks = model_checks(plan, evaluated, probabilities, progress)
+            with display.checks() as followed:
+                checks = model_checks(plan, evaluated, probabilities, followed)
         return _Found(variant, built, known, new, adaptive, checks, evaluated.batch_dependent)
 
 

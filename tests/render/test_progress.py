@@ -9,7 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
-from stein_bench.progress import Silent, phase
+from stein_bench.progress import Left, Silent, phase, show_left
 from stein_bench.render.progress import PlainProgress, TerminalProgress, terminal_progress
 
 
@@ -34,6 +34,32 @@ def test_a_phase_is_one_line_with_its_last_figure_however_narrow_the_console(dra
         assert lines() == []
         progress.advance(100, "accuracy 55.5 %")
     assert lines() == ["pgd sample/running: 200 of 200, accuracy 55.5 %, T s"]
+
+
+def test_the_time_left_of_the_whole_run_ends_the_line(drawn):
+    progress, lines = drawn
+    for left in (None, Left(720, 480, 1200), Left(2, 1, 3)):  # of a few seconds nothing is said
+        with phase(progress, "clean", 2):
+            show_left(progress, left)
+    assert [line.partition(" s")[2] for line in lines()] == ["", "; about 12 min left", ""]
+
+
+def test_on_a_terminal_the_time_left_is_a_line_below_the_bars_until_the_run_is_over():
+    stream = io.StringIO()
+    with TerminalProgress(Console(file=stream, force_terminal=True, width=100)) as progress:
+        with phase(progress, "clean", 2):
+            show_left(progress, Left(720, 480, 1200))
+            progress._bars.refresh()
+        shown = stream.getvalue()
+        show_left(progress, None)
+        stream.truncate(0)
+        progress._bars.refresh()
+    assert "all: about 12 min left (8 to 20 min)" in shown
+    assert "left" not in stream.getvalue()
+
+
+def test_displays_without_a_place_for_the_time_left_do_without():
+    show_left(Silent(), Left(720, 480, 1200))
 
 
 def test_what_was_done_before_a_resume_is_counted(drawn):

@@ -119,8 +119,10 @@ class Survival:
         seen = int((self._at_risk > 0).sum())
         if self.cut and seen < len(self.course):
             late = slice(int(LATE * seen), seen)
-            exposed = float(self._at_risk[late].sum())
-            falls[seen:] = rate * float(self._fell[late].sum()) / exposed if exposed else 0.0
+            exposed, fell = float(self._at_risk[late].sum()), float(self._fell[late].sum())
+            if rate > 1:  # the next one might have fallen
+                fell = max(fell, 1.0)
+            falls[seen:] = min(rate * fell / exposed, 1.0) if exposed else 0.0
         share = np.append(1.0, np.cumprod(1 - falls)[:-1])
         made: Numbers = share * self.course.admitted
         return made

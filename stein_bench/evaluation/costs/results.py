@@ -38,7 +38,8 @@ class PhaseCost:
         seconds: the estimate.
         below, above: how much less or more it may be, with a probability of about 90 %, because only some samples were
             tried; variation of the times themselves comes on top.
-        divisible: whether processes share it; else one does it, and the others wait.
+        parts: number of equal parts that are dealt to processes: batches; variants, for the checks; 1 if one process
+            does it, and the others wait or do the same.
         bounds: the fewest and the most passes per sample, as the report counts them; None if they are not known.
         expected: the expected number.
         tried: number of samples that it was tried on.
@@ -53,7 +54,7 @@ class PhaseCost:
     seconds: float
     below: float = 0.0
     above: float = 0.0
-    divisible: bool = True
+    parts: int = 1
     bounds: Bounds | None = None
     expected: Passes | None = None
     tried: int = 0
@@ -104,22 +105,21 @@ class DryRun:
     def total(self, processes: int = 1) -> Span:
         """Return the time of the whole run with so many processes, each with a device like this one.
 
-        They share whole batches, so that the one with most of them decides; what is not divisible is done once.
+        They share whole batches, so that the one with most of them decides; what is not shared is done once.
         """
-        share = math.ceil(self.batches / processes) / self.batches
-        return total_of(self.phases, self.variation, share)
+        return total_of(self.phases, self.variation, processes)
 
     def processes(self) -> tuple[int, ...]:
         """Return the numbers of processes worth a line: no more than there are batches."""
         return tuple(number for number in PROCESSES if number <= self.batches)
 
 
-def total_of(phases: Iterable[PhaseCost], variation: float, share: float = 1.0) -> Span:
-    """Return the sum of the phases, of the divisible ones a `share`.
+def total_of(phases: Iterable[PhaseCost], variation: float, processes: int = 1) -> Span:
+    """Return the sum of the phases for the process with most of their parts, of so many `processes`.
 
     Errors of the phases' passes are taken as independent, that of the times as common to all.
     """
-    parts = [(phase, share if phase.divisible else 1.0) for phase in phases]
+    parts = [(phase, math.ceil(phase.parts / processes) / phase.parts) for phase in phases]
     seconds = math.fsum(phase.seconds * part for phase, part in parts)
     common = CONFIDENCE * max(variation, LEAST_VARIATION) * seconds
     below = math.hypot(common, *(phase.below * part for phase, part in parts))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.attacks.attack import Attack, by_run
 from stein_bench.attacks.passes import Bounds, Passes
@@ -27,6 +29,7 @@ from stein_bench.evaluation.costs.peak import PeakMemory
 from stein_bench.evaluation.costs.results import Kind, PhaseCost
 from stein_bench.evaluation.costs.tries import Tried
 from stein_bench.evaluation.display import title_of
+from stein_bench.evaluation.outcomes import message_of
 from stein_bench.evaluation.trial import PROBES
 from stein_bench.evaluation.units import CLEAN, replay_phase
 from stein_bench.models.probabilities import Probabilities
@@ -105,16 +108,26 @@ class _Costs:
                 "looking for hidden gradients takes long: its time is guessed, and the adaptive attack is taken to use "
                 "the model's own gradients"
             )
-            return [replace(self._phase("looking for hidden gradients", "trial", predicted), divisible=False)]
+            return [self._phase("looking for hidden gradients", "trial", predicted)]
         began = time.perf_counter()
         strategy, _ = find_strategy(self._evaluated, attack, self._evaluated.attack_model, Silent())
         taken = time.perf_counter() - began
         strategies = {**self._evaluated.strategies, attack.label: strategy}
         self._evaluated = replace(self._evaluated, strategies=strategies)
-        return [replace(self._phase("looking for hidden gradients", "trial", taken), divisible=False)]
+        return [self._phase("looking for hidden gradients", "trial", taken)]
 
     def attack(self, together: Sequence[Attack]) -> list[PhaseCost]:
-        """Return the cost of attacks with the same run, and of their replays."""
+        """Return the cost of attacks with the same run, and of their replays; nothing of one that fails."""
+        try:
+            return self._of_attack(together)
+        except torch.OutOfMemoryError:
+            reason = "out of memory; a run would go on with fewer samples at once, or end"
+        except Exception as error:  # noqa: BLE001 - in a run too, only the attack fails
+            reason = message_of(error)
+        self.notes.append(f"{title_of(together, self._plan.attacks)}, {self._evaluated.variant}, fails: {reason}")
+        return []
+
+    def _of_attack(self, together: Sequence[Attack]) -> list[PhaseCost]:
         self._peak.reset()
         attack, title = together[0], title_of(together, self._plan.attacks)
         if attack.info.is_corruption:
@@ -131,7 +144,7 @@ class _Costs:
         cost = PhaseCost(
             self._evaluated.variant, attack.label, title, "attack", seconds, found.below, found.above,
             bounds=found.bounds, expected=found.expected, tried=found.tried,
-            peak_bytes=self._peak.bytes(), at_least=found.at_least,
+            peak_bytes=self._peak.bytes(), at_least=found.at_least, parts=self._batches,
         )  # fmt: skip
         return [cost, *self._replays(together)]
 
@@ -146,7 +159,6 @@ class _Costs:
                 f"replay {title_of([attack], self._plan.attacks)}",
                 "replay",
                 seconds,
-                divisible=False,
             )
             for attack in together
         ]
@@ -154,7 +166,7 @@ class _Costs:
     def checks(self, probabilities: Probabilities | None) -> PhaseCost:
         self._peak.reset()
         seconds = checks_seconds(self._plan, self._evaluated, probabilities, self.times)
-        return replace(self._phase("checks", "checks", seconds), divisible=False)
+        return self._phase("checks", "checks", seconds)
 
     def _times_of(self, attack: Attack) -> PassTimes:
         """Return the times of the passes of the network that is attacked: the evaluated one, or one in its place."""
@@ -173,8 +185,9 @@ class _Costs:
         self, phase: str, kind: Kind, seconds: float, passes: Passes | None = None, title: str = ""
     ) -> PhaseCost:
         limits = None if passes is None else Bounds(passes, passes)
+        parts = {"checks": len(self._plan.variants), "trial": 1}.get(kind, self._batches)
         reading = self._reading_seconds() if kind in ("clean", "corruption") else 0.0
         return PhaseCost(
             self._evaluated.variant, phase, title or phase, kind, seconds + reading, bounds=limits, expected=passes,
-            peak_bytes=self._peak.bytes(),
+            peak_bytes=self._peak.bytes(), parts=parts,
         )  # fmt: skip

@@ -60,7 +60,7 @@ def _of_phase(phase: PhaseCost, run: DryRun) -> dict[str, Any]:
         "samples_tried": phase.tried,
         **_rounded(phase.span(run.variation)),
         "at_least": phase.at_least,
-        "divisible": phase.divisible,
+        "parts": phase.parts,
         "peak_bytes": phase.peak_bytes,
     }
 
