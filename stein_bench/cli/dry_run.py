@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stein_bench.errors import SteinBenchError
+from stein_bench.errors import SteinBenchError, UsageError
 from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.launch import launched
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
@@ -31,6 +32,8 @@ def show_costs(asked: Asked) -> int:
     Raises:
         UsageError: something is wrong with the input, as in the run itself.
     """
+    if launched():
+        raise UsageError("--dry-run needs one process, which tells the times of several: start it without torchrun.")
     try:
         return _sweep(asked) if asked.is_sweep else _single(asked)
     except KeyboardInterrupt:
@@ -65,7 +68,7 @@ def _sweep(asked: Asked) -> int:
     folder, entries = output_folder(asked), asked.entries()
     common = asked.config(entries[0], None, own=False)
     with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
-        runs = _of_models(plan_sweep(asked, entries, folder, progress), progress)
+        runs = _of_models(plan_sweep(asked, entries, folder, progress), progress, resume=common.resume)
     if common.format == "json":
         from stein_bench.render.costs.document import sweep_json
 
@@ -78,13 +81,17 @@ def _sweep(asked: Asked) -> int:
     return FAILED if any(isinstance(run, str) for run in runs.values()) else DONE
 
 
-def _of_models(sweep: Sweep, progress: Progress) -> dict[str, DryRun | str]:
-    """Return what each model of this job costs, or why it cannot be evaluated."""
+def _of_models(sweep: Sweep, progress: Progress, *, resume: bool) -> dict[str, DryRun | str]:
+    """Return what each model of this job costs, or why it cannot be evaluated; those with a report are left out."""
     from stein_bench.sweep.attempts import free_memory, one_line
 
     found: dict[str, DryRun | str] = {}
-    for number, item in enumerate(sweep.own, 1):
-        progress.note(f"model {number} of {len(sweep.own)}: {item.title}")
+    finished = sweep.folder.finished(sweep.own, resume=resume)
+    if finished:
+        progress.note(f"{len(finished)} of {len(sweep.own)} models have their report and are left out")
+    left = [item for item in sweep.own if item.name not in finished]
+    for number, item in enumerate(left, 1):
+        progress.note(f"model {number} of {len(left)}: {item.title}")
         try:
             found[item.title] = _estimated(item.config, progress)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise whatever it likes

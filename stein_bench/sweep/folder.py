@@ -39,10 +39,7 @@ class SweepFolder:
         Raises:
             UsageError: it is the folder of another sweep, holds results and `resume` is false, or cannot be written.
         """
-        known = self.path.is_dir() and check_identity(self.path, self.identity)
-        finished = {item.name: self._report(item) for item in items if item.output.exists()}
-        if not resume:
-            self._check_unused(items, known=known)
+        known, finished = self._known(), self.finished(items, resume=resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,7 +47,18 @@ class SweepFolder:
         check_output_file("--output", str(self.path / "report.json"))
         if not known:
             write_identity(self.path, self.identity)
-        return {name: bool(report.dishonest()) for name, report in finished.items()}
+        return finished
+
+    def finished(self, items: Sequence[Item], *, resume: bool) -> dict[str, bool]:
+        """Return what `claim` does, and raise what it does if the folder is not for this sweep; nothing is written."""
+        known = self._known()
+        found = {item.name: self._report(item) for item in items if item.output.exists()}
+        if not resume:
+            self._check_unused(items, known=known)
+        return {name: bool(report.dishonest()) for name, report in found.items()}
+
+    def _known(self) -> bool:
+        return self.path.is_dir() and check_identity(self.path, self.identity)
 
     def failure(self, item: Item) -> Failure | None:
         """Return what is kept of an earlier failure of `item`; None also if it cannot be read."""

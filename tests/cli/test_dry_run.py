@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from stein_bench.cli.dry_run import show_costs
 from stein_bench.config import OPTION_NAMES
+from stein_bench.errors import UsageError
 
 ATTACKS = ["--attack", "fgsm", "--attack", "pgd:steps=3", "--weights", "none"]
 
@@ -65,3 +67,9 @@ def test_a_sweep_has_a_total_for_each_model_and_one_for_all(invoke, model, data,
     assert document["total"]["seconds"] == sound["total"]["seconds"]
     assert "no weights here" in failed["failed"]
     assert not Path(folder).exists() or not list(Path(folder).iterdir())
+
+
+def test_several_processes_are_refused(monkeypatch):
+    monkeypatch.setattr("stein_bench.cli.dry_run.launched", lambda: True)
+    with pytest.raises(UsageError, match="without torchrun"):
+        show_costs(None)
