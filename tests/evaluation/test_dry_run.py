@@ -101,7 +101,10 @@ def test_attacks_that_take_long_are_cut_short(model: str, data: str, monkeypatch
     assert 10 < cost.expected.forward <= 10000
 
 
-@pytest.mark.parametrize("attack", ["torchattacks.PGD", "torchattacks.VMIFGSM", "transfer.pgd", "adaptive", "fab"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("torchattacks.PGD", "fab")]
+
+
+@pytest.mark.parametrize("attack", ["torchattacks.VMIFGSM", "transfer.pgd", "adaptive", *SLOW])
 def test_all_kinds_of_attacks_are_tried(model: str, data: str, net: str, attack: str) -> None:
     options = {"surrogate": model, "surrogate_weights": "fit"} if attack.startswith("transfer") else {}
     spec = f"{attack}:steps=3" if attack != "adaptive" else "adaptive:steps=4,queries=20"
