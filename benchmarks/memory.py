@@ -4,9 +4,9 @@
     python -m benchmarks.memory --only npz hf --large 20000
 
 Each row is one command with a tiny network on images of 32×32 pixels, run in a process of its own on data sets of two
-sizes. The figure is the largest resident set of that process or of one of its workers, as the system reports it when
-the process ends. It should not depend on the number of samples. One thread computes, since every further one has memory
-of its own. Data sets of a library that is missing are left out.
+sizes. The figure is the largest resident set of that process (VmHWM, on Linux), without those of its workers. It should
+not depend on the number of samples. One thread computes, since every further one has memory of its own. Data sets of a
+library that is missing are left out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import resource
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,6 +38,7 @@ def make(num_classes):
         nn.Linear(32, num_classes),
     )
 """
+COMMAND = (sys.executable, "-m", "stein_bench")
 ONE_PASS = ("--attack", "gaussian:std=0.1,seeds=1")
 ATTACKS = ("--attack", "pgd:steps=2", "--attack", "apgd-ce:steps=2", "--attack", "gaussian:std=0.1,seeds=2")
 JOURNAL, KEPT = "report.json.partial", "journal.kept"
@@ -95,26 +96,29 @@ def peak(folder: Path, data: str, given: Sequence[str], size: int) -> float:
     command = ["evaluate", f"{folder / 'net.py'}:make", "--weights", "none", "--data", data, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "STEIN_BENCH_CACHE": str(folder / "cache")}
     with tempfile.TemporaryFile() as messages:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "stein_bench", *command], stdout=subprocess.DEVNULL, stderr=messages, env=environment
-        )
-        usage = _usage(child, out)
+        child = subprocess.Popen([*COMMAND, *command], stdout=subprocess.DEVNULL, stderr=messages, env=environment)
+        largest = _largest(child, out)
         if child.returncode not in (0, 3):  # 3: an untrained network may give a report that is not to be believed
             messages.seek(0)
             raise SystemExit(messages.read().decode())
-    return usage.ru_maxrss / 1024
+    return largest / 1024
 
 
-def _usage(child: subprocess.Popen[bytes], out: Path) -> resource.struct_rusage:
-    """Wait for the `child`, keeping its journal under another name, and return the resources that it used."""
-    while True:
-        done, status, usage = os.wait4(child.pid, os.WNOHANG)
-        if done:
-            child.returncode = os.waitstatus_to_exitcode(status)
-            return usage
+def _largest(child: subprocess.Popen[bytes], out: Path) -> int:
+    """Wait for the `child`, keeping its journal under another name, and return its largest resident set in KiB.
+
+    Read from the running process: the usage that the system reports at its end begins with that of this one.
+    """
+    largest, status = 0, Path(f"/proc/{child.pid}/status")
+    while child.poll() is None:
+        with suppress(OSError, ValueError, IndexError):  # it has just ended
+            largest = int(
+                status.read_text().split("VmHWM:")[1].split()[0]
+            )  # of the program, once it has replaced the forked copy
         if (out / JOURNAL).exists() and not (out / KEPT).exists():
             (out / KEPT).hardlink_to(out / JOURNAL)
-        time.sleep(0.05)
+        time.sleep(0.02)
+    return largest
 
 
 def _prepare(out: Path, *, resume: bool) -> None:
