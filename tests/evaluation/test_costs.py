@@ -15,6 +15,7 @@ from stein_bench.evaluation.costs.lines import NOTHING, Line, line_through
 from stein_bench.evaluation.costs.recorder import CutShort, Deadline, Known, Recorder
 from stein_bench.evaluation.costs.results import DryRun, PhaseCost, grand_total
 from stein_bench.evaluation.costs.tries import spread
+from stein_bench.evaluation.costs.whole_batches import Ended, reached_attempts
 from stein_bench.tasks import TASKS
 
 SITUATION = Situation(TASKS["classification"], 10, (3, 8, 8))
@@ -94,6 +95,16 @@ def test_a_batch_makes_a_step_as_long_as_one_of_its_samples_is_left() -> None:
     assert seconds_of(found, alive, steps, 100, 10, refill=True) == pytest.approx(10 * 1.1)
     samples = [Steps(Line(0.0, 1.0), Line(0.0, 2.0))]
     assert seconds_of(found, alive, samples, 100, 10, refill=False) == pytest.approx(110 + 200)
+
+
+def test_batches_that_were_cut_short_say_nothing_about_the_attempt_they_were_in() -> None:
+    broken = Ended(2, broken=True)
+    assert reached_attempts([broken, Ended(2, cut=True)], 4) == [1, 1, 0, 0]
+    assert reached_attempts([broken, Ended(4)], 4) == [1, 1, 0.5, 0.5]
+    assert reached_attempts([Ended(2, cut=True)], 4) == [1, 1, 1, 1]
+    assert reached_attempts([Ended(1, broken=True), Ended(3, broken=True), Ended(4)], 4) == pytest.approx(
+        [1, 2 / 3, 2 / 3, 1 / 3]
+    )
 
 
 def test_tried_samples_are_spread_over_the_data() -> None:

@@ -26,6 +26,18 @@ class Span(NamedTuple):
     high: float
 
 
+class Estimate(NamedTuple):
+    """What an attack costs on all samples, apart from verification; fields are those of `PhaseCost`."""
+
+    seconds: float
+    below: float
+    above: float
+    bounds: Bounds | None
+    expected: Passes
+    tried: int
+    at_least: bool = False
+
+
 @dataclass(frozen=True)
 class PhaseCost:
     """The cost of one phase of one variant.

@@ -22,7 +22,7 @@ from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.costs.course import Course, Numbers, Steps, Survival
 from stein_bench.evaluation.costs.lines import NOTHING, Line, line_through, wait
 from stein_bench.evaluation.costs.recorder import CutShort, Deadline
-from stein_bench.guard import model_untouched
+from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.memory import MemoryLimit
 
 FIRST = 32
@@ -209,3 +209,14 @@ def _tasted(tried: Tried, searches: Searches, number: int, size: int) -> tuple[f
     first, *others = np.diff(times).tolist()
     step = statistics.median(others) if others else first
     return step, max(first - step, 0.0)
+
+
+def run_attack(tried: Tried, model: nn.Module, positions: Sequence[int]) -> None:
+    """Run the whole attack on these samples, on `model` in place of the network that it attacks."""
+    setting, batch = tried.evaluated.setting, tried.batch(positions)
+    with forked_rng(setting.seed), model_untouched(model):
+        tried.attack.find(
+            model, batch.inputs, batch.labels, setting.task, classes=setting.classes, seeds=batch.seeds,
+            batch_dependent=tried.evaluated.batch_dependent,
+            strategy=tried.evaluated.strategies.get(tried.attack.label), random=tried.evaluated.random,
+        )  # fmt: skip
