@@ -41,10 +41,3 @@ def sorted_note(labels: np.ndarray, count: int) -> tuple[str, ...]:
     else:
         what = "--limit would take the first classes only"
     return (f"the data set's own order is kept, and it is sorted by class: {what}",)
-
-
-def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[str, ...]:
-    """Return the `names`, each behind its prefix if any of them occurs twice."""
-    if len(set(names)) == len(names):
-        return tuple(names)
-    return tuple(f"{prefix}/{name}" for prefix, name in zip(prefixes, names, strict=True))

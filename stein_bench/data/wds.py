@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stein_bench.data.braces import outside_braces
 from stein_bench.data.encoded import EncodedData, Part
 from stein_bench.data.options import split_options
-from stein_bench.data.order import unique_ids
 from stein_bench.data.samples import MAX_CLASSES
-from stein_bench.data.shards import Group, find_shards, groups_in
+from stein_bench.data.shards import Group, Member, find_shards, groups_in
 from stein_bench.data.soundimages import on_damage
+from stein_bench.data.texts import Texts
 from stein_bench.errors import UsageError
 
 OPTIONS = ("train", "image", "label", "damaged")
@@ -24,22 +27,45 @@ IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
 
 @dataclass(frozen=True, eq=False)
 class ShardImages:
-    """The encoded image of each of the `groups`: the file with the extension of the same place."""
+    """The encoded image of each sample in some `shards`: as arrays, for there may be millions.
+
+    Attributes:
+        whole: the pattern of the shards.
+        keys: those of the samples.
+        extensions: those of images that occur.
+        places: int64 (n, 4): of each image the number of its shard and of its extension, its offset and its size.
+    """
 
     whole: str
-    groups: Sequence[Group]
-    extensions: Sequence[str]
+    shards: tuple[Path, ...]
+    keys: Texts
+    extensions: tuple[str, ...]
+    places: NDArray[np.int64]
 
     def read(self, index: int) -> bytes:
-        return self.groups[index].read(self.extensions[index])
+        shard, extension, offset, size = self.places[index].tolist()
+        name = self.extensions[extension]
+        return Group(self.shards[shard], self.keys[index], {name: Member(offset, size)}).read(name)
 
     def name(self, index: int) -> str:
-        group = self.groups[index]
-        return f"{group.key}.{self.extensions[index]} in {group.shard.name}"
+        shard, file = self._named(index)
+        return f"{file} in {shard.name}"
 
     def where(self, index: int) -> str:
-        group = self.groups[index]
-        return f"{group.shard}: {group.key}.{self.extensions[index]}"
+        shard, file = self._named(index)
+        return f"{shard}: {file}"
+
+    def ids(self) -> Texts:
+        """Return the keys, each behind the name of its shard, or its path, if that is needed for them to differ."""
+        ids, shards = self.keys, self.places[:, 0].tolist()
+        for prefixes in ([shard.name for shard in self.shards], list(map(str, self.shards))):
+            if len(set(ids)) < len(ids):
+                ids = Texts.of(f"{prefixes[shard]}/{key}" for shard, key in zip(shards, self.keys, strict=True))
+        return ids
+
+    def _named(self, index: int) -> tuple[Path, str]:
+        shard, extension, *_ = self.places[index].tolist()
+        return self.shards[shard], f"{self.keys[index]}.{self.extensions[extension]}"
 
 
 def open_wds(text: str) -> EncodedData:
@@ -72,21 +98,29 @@ def _options(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _part(pattern: str, given: Mapping[str, str]) -> Part:
-    shards = find_shards(pattern)
-    groups = [group for shard in shards for group in groups_in(shard)]
-    if not groups:
+    shards, extensions = tuple(find_shards(pattern)), dict[str, int]()
+    places, labels = array("q"), array("q")
+
+    def keys() -> Iterator[str]:
+        for number, shard in enumerate(shards):
+            for group in list(groups_in(shard)):  # a broken shard is said to be that, whatever its samples lack
+                name = _image(group, given.get("image"))
+                member = group.members[name]
+                places.extend((number, extensions.setdefault(name, len(extensions)), member.offset, member.size))
+                labels.append(_label(group, given.get("label")))
+                yield group.key
+
+    read = Texts.of(keys())
+    if not len(read):
         raise UsageError(f"{pattern}: the shards hold no samples")
-    extensions = [_image(group, given.get("image")) for group in groups]
-    labels = np.array([_label(group, given.get("label")) for group in groups], dtype=np.int64)
-    ids = unique_ids([group.key for group in groups], [group.shard.name for group in groups])
-    if len(set(ids)) < len(ids):  # shards of one name in two folders
-        ids = unique_ids([group.key for group in groups], [str(group.shard) for group in groups])
-    return Part(ShardImages(pattern, groups, extensions), labels, ids)
+    where = np.array(places, np.int64).reshape(-1, 4)
+    images = ShardImages(pattern, shards, read, tuple(extensions), where)
+    return Part(images, np.array(labels, np.int64), images.ids())
 
 
 def _check_apart(parts: Mapping[str, Part]) -> None:
     shards = [
-        {group.shard.resolve() for group in part.contents.groups}
+        {shard.resolve() for shard in part.contents.shards}
         for part in parts.values()
         if isinstance(part.contents, ShardImages)
     ]
