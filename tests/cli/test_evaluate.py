@@ -348,7 +348,7 @@ def test_every_option_is_a_config_key_and_the_other_way_round() -> None:
     from stein_bench.sweep.settings import SWEEP_NAMES
 
     options = {parameter.name.replace("_", "-") for parameter in get_command(app).commands["evaluate"].params}
-    assert options - {"config"} == {*OPTION_NAMES, *SWEEP_NAMES}
+    assert options - {"config", "dry-run"} == {*OPTION_NAMES, *SWEEP_NAMES}
 
 
 RUN_CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.name != "gate.yaml")
