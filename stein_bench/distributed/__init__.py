@@ -17,6 +17,7 @@ from stein_bench.distributed.group import (
     rank,
     sum_over_processes,
     wait_for_all,
+    works_alone,
     world_size,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "rank",
     "sum_over_processes",
     "wait_for_all",
+    "works_alone",
     "world_size",
 ]

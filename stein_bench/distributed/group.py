@@ -93,6 +93,11 @@ def alone() -> Iterator[None]:
         _State.alone -= 1
 
 
+def works_alone() -> bool:
+    """Return whether this process works for itself, see `alone`."""
+    return _State.alone > 0
+
+
 def set_waiting(wait: Callable[[], None] | None) -> None:
     """Set what `meet` calls; None: nothing, so that the first exchange waits."""
     _State.wait = wait

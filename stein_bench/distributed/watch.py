@@ -96,7 +96,8 @@ class Watch:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def wait(self) -> None:
         """Return once every process has called this as often as this one.
@@ -152,17 +153,29 @@ class Watch:
         return None
 
     def leave(self) -> None:
-        """Tell the others that this process ends, and wait a little for them to do the same."""
+        """Tell the others that this process ends, and wait a little for them to do the same.
+
+        The first process, which may hold the store, waits until no other one uses it.
+        """
         self._leaving = True
         with suppress(RuntimeError):
             self._store.set(f"left/{self.rank}", "1")
-            deadline = time.monotonic() + LEAVING
-            while time.monotonic() < deadline and not all(map(self._is_gone, range(self.size))):
-                time.sleep(0.05)
+            self._until_all("left")
+            self.stop()
+            self._store.set(f"closed/{self.rank}", "1")
+            if self.rank == 0:
+                self._until_all("closed")
 
-    def _is_gone(self, other: int) -> bool:
-        if self._has_left(other):
+    def _until_all(self, mark: str) -> None:
+        deadline = time.monotonic() + LEAVING
+        while time.monotonic() < deadline and not all(self._is_gone(mark, other) for other in range(self.size)):
+            time.sleep(0.05)
+
+    def _is_gone(self, mark: str, other: int) -> bool:
+        if self._store.check([f"{mark}/{other}"]):
             return True
+        if not self._store.check([f"who/{other}"]):
+            return False
         where, pid = json.loads(self._store.get(f"who/{other}"))
         return where == host() and not _runs(pid)
 

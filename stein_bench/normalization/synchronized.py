@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from stein_bench.distributed import works_alone
+
 
 def pool_moments(mean: Tensor, variance: Tensor, count: float, group: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean, biased variance and N over all processes of `group`, given those of each process.
@@ -37,7 +39,7 @@ def sum_over(values: Tensor, group: Any) -> Tensor:
 def group_to_synchronize(group: Any) -> Any | None:
     """Return the process group to pool over (the default one for None), or None if this process is alone."""
     distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if works_alone() or not (distributed.is_available() and distributed.is_initialized()):
         return None
     if distributed.get_world_size(group) <= 1:
         return None
