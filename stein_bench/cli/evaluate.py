@@ -30,8 +30,10 @@ from stein_bench.cli.options import (
     workers_option,
 )
 from stein_bench.cli.outputs import check_output
+from stein_bench.cli.processes import in_every_process
 from stein_bench.errors import SteinBenchError
 from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
@@ -42,6 +44,7 @@ MODEL = "MODEL"
 
 
 @app.command(no_args_is_help=True)
+@in_every_process
 def evaluate(
     model: Annotated[
         list[str] | None,
@@ -296,6 +299,7 @@ def evaluate(
     - `stein-bench evaluate --config configs/digits.yaml`
     - `stein-bench evaluate resnet18 vit_tiny_patch16_224 'timm:resnet1*' --attack pgd --output runs/`
     - `stein-bench evaluate --models models.txt --battery quick --output runs/ --resume --shard 1/4`
+    - `torchrun --nproc-per-node 8 -m stein_bench evaluate resnet50 --battery standard --output report.json`
 
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy results, 130 interrupted.
     """
@@ -322,7 +326,7 @@ def _evaluate(settings: RunConfig) -> Report:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
-    with terminal_progress(quiet=settings.quiet) as progress:
+    with terminal_progress(quiet=settings.quiet or not speaks()) as progress:
         from stein_bench.evaluation.run import run_evaluation
 
         try:
@@ -349,12 +353,18 @@ def _after_interrupt(settings: RunConfig) -> str:
 
 
 def _write(report: Report, settings: RunConfig) -> None:
+    """Write and print the report; of several processes, the first one does."""
+    from stein_bench.distributed import wait_for_all
     from stein_bench.evaluation.journal import remove_journals
     from stein_bench.files import write_text
 
     if settings.output is not None:
-        write_text(settings.output, report.to_json())
+        if speaks():
+            write_text(settings.output, report.to_json())
+        wait_for_all()  # until then no process removes its journal, which may be on another machine's disk
         remove_journals(settings.output)
+    if not speaks():
+        return
     if settings.format == "json":
         typer.echo(report.to_json(), nl=False)
         return

@@ -46,7 +46,7 @@ def _together(call: Callable[[], int]) -> int:
     """Return the exit code of the command, the same in all processes.
 
     Raises:
-        SharedError: all end for this reason; the first process raises it, the others return its exit code.
+        SharedError: all end for this reason, which the first process prints; in the others the message is empty.
     """
     from stein_bench.distributed import check_same, wait_for_all
     from stein_bench.distributed.watch import interrupt_main_thread, watched
@@ -67,9 +67,9 @@ def _together(call: Callable[[], int]) -> int:
             watch.leave()
             if not isinstance(error, SteinBenchError | KeyboardInterrupt) and own:
                 raise
-            if watch.rank != (1 if failure.gone and failure.rank == 0 else 0):
-                return failure.code
-            raise SharedError(failure.message if failure.rank == watch.rank else failure.line, failure.code) from None
+            speaker = 1 if failure.gone and failure.rank == 0 else 0
+            line = failure.message if failure.rank == watch.rank else failure.line
+            raise SharedError(line if watch.rank == speaker else "", failure.code) from None
         watch.leave()
         return code
 

@@ -24,9 +24,11 @@ from stein_bench.cli.options import (
     seed_option,
     std_option,
 )
+from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.errors import SteinBenchError, UsageError
 from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
     from stein_bench.reproduction.document import Reproduction
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 
 @app.command(no_args_is_help=True)
+@in_every_process
 def reproduce(
     name: Annotated[
         str,
@@ -139,6 +142,7 @@ def reproduce(
     - `stein-bench reproduce cifar10 --preset published --seeds 3 --markdown table.md`
     - `stein-bench reproduce cifar10 --data npz:test.npz,train=train.npz --model paper:resnet9,width=16 --epochs 8`
     - `stein-bench reproduce ppmi --data nifti:volumes.csv`
+    - `torchrun --nproc-per-node 8 -m stein_bench reproduce cifar10`
     - `stein-bench reproduce cityscapes --data cityscapes:~/cityscapes --bn sample --bn stein --limit 100`
 
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy cells, 130 interrupted.
@@ -170,8 +174,9 @@ def reproduce(
     check_outputs(outputs, [str(path)])
     check_plot_name(plot)
     document = _run(experiment, Path(cells or f"{target}.cells"), quiet=quiet)
-    write_reproduction(document, outputs)
-    _print(document, format, target, quiet=quiet)
+    if speaks():
+        write_reproduction(document, outputs)
+        _print(document, format, target, quiet=quiet)
     return FAILED if document.dishonest() else DONE
 
 
@@ -185,7 +190,7 @@ def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
-    with terminal_progress(quiet=quiet) as progress:
+    with terminal_progress(quiet=quiet or not speaks()) as progress:
         from stein_bench.reproduction.run import run_experiment
 
         try:

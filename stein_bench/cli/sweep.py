@@ -15,12 +15,13 @@ from stein_bench.cli.folders import board_of, find_reports
 from stein_bench.cli.outputs import check_overwriting
 from stein_bench.errors import SteinBenchError
 from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
     from stein_bench.progress import Progress
     from stein_bench.sweep.listfile import Entry
-    from stein_bench.sweep.run import Sweep, SweepResult
+    from stein_bench.sweep.run import Sweep
     from stein_bench.sweep.settings import Asked
 
 
@@ -43,11 +44,12 @@ def evaluate_sweep(asked: Asked) -> int:
     folder = output_folder(asked)
     entries = asked.entries()
     common = asked.config(entries[0], None, own=False)
-    with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
+    with terminal_progress(quiet=common.quiet or not speaks()) as progress, redirect_stdout(sys.stderr):
         sweep = plan_sweep(asked, entries, folder, progress)
-        result = _run(sweep, folder, progress, resume=common.resume)
-    _print_board(folder, common)
-    return DONE if result.honest else FAILED
+        honest = _run(sweep, folder, progress, resume=common.resume)
+    if speaks():
+        _print_board(folder, common)
+    return DONE if honest else FAILED
 
 
 def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: Progress) -> Sweep:
@@ -72,18 +74,26 @@ def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: P
     return Sweep(SweepFolder(folder, identity), items, asked.shard(), asked.about.retry_oom)
 
 
-def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> SweepResult:
+def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> bool:
+    """Evaluate the models, each in one of the processes, and return whether all have honest reports."""
+    from stein_bench.distributed import alone, dealt, exchanged, from_main, is_main, world_size
     from stein_bench.sweep.run import run_sweep
 
-    finished = sweep.folder.claim(sweep.own, resume=resume)
+    finished = from_main(sweep.folder.claim(sweep.own, resume=resume) if is_main() else {})
     if not sweep.own:
         progress.note(f"--shard {sweep.shard}: none of the {len(sweep.items)} models is in this part")
+    if world_size() > 1:
+        progress.note(f"{world_size()} processes share the models; those of the first are shown")
+    items = dealt(sweep.own)
     try:
-        return run_sweep(sweep, finished, command=shlex.join(["stein-bench", *sys.argv[1:]]), progress=progress)
+        with alone():
+            command = shlex.join(["stein-bench", *sys.argv[1:]])
+            result = run_sweep(sweep, finished, items=items, command=command, progress=progress)
     except KeyboardInterrupt:
         raise InterruptedSweepError(
             f"interrupted; finished reports and batches are in {folder}: add --resume to continue."
         ) from None
+    return all(exchanged(result.honest))
 
 
 def _print_board(folder: Path, common: RunConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from contextlib import redirect_stdout
@@ -31,7 +30,8 @@ from stein_bench.cli.options import (
     weights_key_option,
     workers_option,
 )
-from stein_bench.errors import UsageError
+from stein_bench.cli.processes import in_every_process
+from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
     from stein_bench.training.config import TrainConfig
@@ -41,6 +41,7 @@ WHAT, HOW = "Training", "Execution"
 
 
 @app.command(no_args_is_help=True)
+@in_every_process
 def train(
     model: Annotated[str | None, typer.Argument(metavar="MODEL", help="As for evaluate.", show_default=False)] = None,
     data: Annotated[
@@ -140,22 +141,12 @@ def train(
     options = {key: value for key, value in locals().items() if key != "config"}
     from stein_bench.training.config import make_train_config
 
-    try:
-        settings = make_train_config(options, config)
-        picture = _picture(settings)
-        trained = _train(settings)
-    except UsageError as error:
-        if not _reports():  # every process finds it, one reports it
-            return error.exit_code
-        raise
-    if _reports():
+    settings = make_train_config(options, config)
+    picture = _picture(settings)
+    trained = _train(settings)
+    if speaks():
         _show(trained, settings, picture)
     return 0
-
-
-def _reports() -> bool:
-    """Return whether this is the only process or the first of those that `torchrun` started."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _picture(settings: TrainConfig) -> str:
@@ -171,7 +162,7 @@ def _train(settings: TrainConfig) -> TrainedNetwork:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
-    with terminal_progress(quiet=settings.quiet or not _reports()) as progress:
+    with terminal_progress(quiet=settings.quiet or not speaks()) as progress:
         from stein_bench.training.run import run_training
 
         try:

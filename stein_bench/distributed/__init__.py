@@ -5,6 +5,7 @@ from __future__ import annotations
 from stein_bench.distributed.group import (
     alone,
     check_same,
+    dealt,
     exchanged,
     from_main,
     gathered,
@@ -24,6 +25,7 @@ from stein_bench.distributed.group import (
 __all__ = [
     "alone",
     "check_same",
+    "dealt",
     "exchanged",
     "from_main",
     "gathered",

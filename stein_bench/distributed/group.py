@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,10 +28,14 @@ class _State:
     Attributes:
         alone: how many `alone` blocks are open: within one, this process works for itself.
         wait: waits until all processes have called it as often as this one, or raises if one of them has ended.
+        take: returns a number that no other process gets for the same key, from 0 on.
+        deals: counts the calls of `dealt`, which all processes make alike.
     """
 
     alone = 0
     wait: Callable[[], None] | None = None
+    take: Callable[[str], int] | None = None
+    deals = count()
 
 
 def world_size() -> int:
@@ -61,11 +66,14 @@ def own_device(device: torch.device) -> torch.device:
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Join the other processes that `torchrun` started, and exchange tensors on `device`; a no-op if there are none."""
-    if not launched() or _together() or _State.alone:
+    if not launched() or _State.alone:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    if _together():
+        yield
+        return
     with joined():
         yield
 
@@ -98,14 +106,31 @@ def works_alone() -> bool:
     return _State.alone > 0
 
 
-def set_waiting(wait: Callable[[], None] | None) -> None:
-    """Set what `meet` calls; None: nothing, so that the first exchange waits."""
-    _State.wait = wait
+def set_store(wait: Callable[[], None] | None, take: Callable[[str], int] | None) -> None:
+    """Set what `meet` and `dealt` call; None: an exchange waits by itself, and pieces are dealt in turn."""
+    _State.wait, _State.take = wait, take
 
 
 def own_part(indices: np.ndarray) -> np.ndarray:
     """Return this process's contiguous part of `indices`; the sizes of the parts differ by at most one."""
     return np.array_split(indices, world_size())[rank()]
+
+
+def dealt(pieces: Sequence[T]) -> Iterator[T]:
+    """Return an iterator over this process's part of the `pieces`: each goes to the first process that asks for one.
+
+    Every process must call this with the same pieces.
+    """
+    if not _together():
+        return iter(pieces)
+    if _State.take is None:
+        return iter(pieces[rank() :: world_size()])
+    return _taken(pieces, _State.take, f"dealt/{next(_State.deals)}")
+
+
+def _taken(pieces: Sequence[T], take: Callable[[str], int], key: str) -> Iterator[T]:
+    while (number := take(key)) < len(pieces):
+        yield pieces[number]
 
 
 def sum_over_processes(values: list[float], device: torch.device) -> list[float]:

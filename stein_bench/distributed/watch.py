@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from torch import distributed as dist
 
-from stein_bench.distributed.group import host, joined, set_waiting
+from stein_bench.distributed.group import host, joined, set_store
 from stein_bench.errors import RunError
 from stein_bench.exit_codes import FAILED
 
@@ -112,6 +112,11 @@ class Watch:
             self.check()
             time.sleep(pause)
             pause = min(2 * pause, 0.1)
+
+    def take(self, key: str) -> int:
+        """Return how often `take` was called with this key before, in all processes."""
+        self.check()
+        return self._add(key, 1) - 1
 
     def check(self) -> None:
         """Raise a `PeerError` if a process has failed or died."""
@@ -249,11 +254,11 @@ def watched(interrupt: Callable[[], None]) -> Iterator[Watch]:
         store = dist.PrefixStore(f"stein-bench/{attempt}", shared)  # type: ignore[attr-defined]
         watch = Watch(store, dist.get_rank(), dist.get_world_size(), interrupt)
         watch.start()
-        set_waiting(watch.wait)
+        set_store(watch.wait, watch.take)
         try:
             yield watch
         finally:
-            set_waiting(None)
+            set_store(None, None)
             watch.stop()
 
 

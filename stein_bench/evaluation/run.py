@@ -18,7 +18,7 @@ from stein_bench.config import RunConfig
 from stein_bench.diagnostics.consistency import batch_diagnostics, collapse_diagnostics, consistency, step_diagnostics
 from stein_bench.diagnostics.effects import with_effects
 from stein_bench.diagnostics.probe import without_advice
-from stein_bench.distributed import check_same, from_main, gathered, is_main
+from stein_bench.distributed import check_same, from_main, gathered, is_main, world_size
 from stein_bench.evaluation.adaptive import find_strategy, hidden_diagnostics
 from stein_bench.evaluation.adaptive_result import with_adaptive
 from stein_bench.evaluation.assemble import variant_result
@@ -82,6 +82,8 @@ def run_evaluation(
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
     check_same({"the configuration": config.document()}, "Give all the same options and files.")
+    if world_size() > 1:
+        progress.note(f"{world_size()} processes share the batches; those of the first are shown")
     run = start(config, progress, memory_ends_run=memory_ends_run)
     plan, setting, batch_size = run.plan, run.setting, run.setting.batch_size
     with ExitStack() as stack:

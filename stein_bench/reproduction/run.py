@@ -6,14 +6,16 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from stein_bench.comparison.pairing import distrust, subjects
 from stein_bench.config import make_config
+from stein_bench.distributed import alone, check_same, dealt, from_main, gathered, is_main, world_size
 from stein_bench.errors import RunError, UsageError
 from stein_bench.evaluation.journal import remove_journals
 from stein_bench.evaluation.run import run_evaluation
@@ -68,7 +70,12 @@ def run_experiment(
     cells = evaluations(experiment, Folder(folder, checked.fingerprint))
     with _made(folder):
         _check_trainings(experiment, cells)
-    results, figures = _run_cells(cells, progress)
+    check_same({"the data, the code of the model or the device": checked.fingerprint}, "All must run the same.")
+    failed = _run_shared(cells, progress) if world_size() > 1 else {}
+    if not is_main():
+        return from_main(cast(Reproduction, None))
+    with alone():
+        results, figures = _run_cells(cells, progress, failed)
     reports = [result for result in results if result[1] is not None]
     if not reports:
         raise RunError(f"no cell of the experiment has a result: {results[0][0].distrusted[0]}")
@@ -76,7 +83,7 @@ def run_experiment(
     assert first is not None
     seeds = range(experiment.seed, experiment.seed + experiment.seeds)
     found = rows(figures, seeds)
-    return Reproduction(
+    return from_main(Reproduction(
         schema_version=VERSION,
         kind=KIND,
         run=ExperimentRun(
@@ -96,7 +103,7 @@ def run_experiment(
         rows=found,
         collapsed=collapsed(found, first.model.classes),
         notes=list(experiment.notes),
-    )
+    ))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,13 +161,39 @@ def _trainings(cells: Sequence[Evaluation]) -> list[Training]:
     return list({cell.training.path: cell.training for cell in cells}.values())
 
 
+def _run_shared(cells: Sequence[Evaluation], progress: Progress) -> dict[Path, str]:
+    """Run the missing cells, each network with its evaluations in one of the processes.
+
+    Returns:
+        the files of cells that failed, and why, in the first process.
+    """
+    networks = {cell.training.path: [one for one in cells if one.training.path == cell.training.path] for cell in cells}
+    mine, failed = dealt(list(networks.values())), dict[Path, str]()
+    progress.note(f"{world_size()} processes share the {len(networks)} networks; those of the first are shown")
+    with alone():
+        tally = Tally(len(cells) + len(networks), progress, "cell")
+        for together in mine:
+            failed |= _train(together[0].training, tally)
+            for cell in together if together[0].training.path not in failed else ():
+                found = _evaluate(cell, tally)
+                if isinstance(found, str):
+                    failed[cell.path] = found
+    return {path: why for part in gathered(failed) or [] for path, why in part.items()}
+
+
 def _run_cells(
-    cells: Sequence[Evaluation], progress: Progress
+    cells: Sequence[Evaluation], progress: Progress, known: Mapping[Path, str]
 ) -> tuple[list[tuple[Cell, Report | None]], list[Measured]]:
-    """Train and evaluate missing cells. A failed cell has no results but records why; the others continue."""
+    """Train and evaluate missing cells. A failed cell has no results but records why; the others continue.
+
+    Args:
+        cells: all evaluations.
+        progress: receives progress.
+        known: files of cells that failed in other processes, and why.
+    """
     tally = Tally(len(cells) + len(_trainings(cells)), progress, "cell")
-    failed: dict[Path, str] = {}
-    tried: set[Path] = set()
+    failed = dict(known)
+    tried = set(known)
     results: list[tuple[Cell, Report | None]] = []
     figures: list[Measured] = []
     for cell in cells:
@@ -168,12 +201,12 @@ def _run_cells(
         if path not in tried:
             tried.add(path)
             failed |= _train(cell.training, tally)
-        report = None if path in failed else _evaluate(cell, tally)
+        report = None if path in failed or cell.path in failed else _evaluate(cell, tally)
         if isinstance(report, Report):
             figures.append(measured(cell.part.name, cell.training.seed, report))
             results.append((_cell(cell, report), report))
         else:
-            results.append((_failed_cell(cell, failed.get(path) or str(report)), None))
+            results.append((_failed_cell(cell, failed.get(path) or failed.get(cell.path) or str(report)), None))
     return results, figures
 
 

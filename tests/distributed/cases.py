@@ -187,8 +187,8 @@ def _unchecked(*_: Any) -> list[Any]:
     return []
 
 
-def run_together(folder: Path, size: int, jobs: Sequence[Job]) -> None:
-    """Run jobs in `size` processes; their reports are in their outputs. One that is interrupted is the last."""
+def started(folder: Path, size: int, jobs: Sequence[Job]) -> list[Any]:
+    """Start `size` processes that run jobs together."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -199,9 +199,28 @@ def run_together(folder: Path, size: int, jobs: Sequence[Job]) -> None:
     ]
     for process in processes:
         process.start()
+    return processes
+
+
+def run_together(folder: Path, size: int, jobs: Sequence[Job]) -> None:
+    """Run jobs in `size` processes; their reports are in their outputs. One that is interrupted is the last."""
+    processes = started(folder, size, jobs)
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * size
+
+
+def killed(folder: Path, size: int, job: Job, rank: int, seconds: float) -> bool:
+    """Run a job, kill one process after some time and end the others as torchrun does; whether it was still at work."""
+    processes = started(folder, size, [job])
+    processes[rank].join(seconds)
+    working = processes[rank].exitcode is None
+    processes[rank].kill()
+    processes[rank].join()
+    for process in processes:
+        process.terminate()
+        process.join()
+    return working
 
 
 def _work(rank: int, size: int, port: int, folder: Path, jobs: Sequence[Job], environment: dict[str, str]) -> None:

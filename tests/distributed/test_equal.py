@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -12,7 +14,8 @@ import torch.distributed as dist
 from stein_bench.evaluation.journal import journal_paths, remove_journals
 from stein_bench.report.adversarials import adversarials_path
 from stein_bench.report.document import Report, read_report
-from tests.distributed.cases import CASES, Job, evaluated, run_together, write_inputs
+from tests.distributed.cases import CASES, Job, evaluated, killed, run_together, write_inputs
+from tests.journals import units_in
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
@@ -106,3 +109,26 @@ def test_a_run_interrupted_in_three_processes_goes_on_in_two_and_ends_in_one(fol
     run_together(folder, 1, [Job(case, output, resume=True)])
     assert results(read_report(output)) == alone(folder, case)
     remove_journals(output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["every kind", "batch statistics"])
+def test_ten_kills_at_random_moments_lose_nothing_but_time(folder: Path, case: str) -> None:
+    generator, output = np.random.default_rng(0), str(folder / f"killed {case}.json")
+    started = time.monotonic()
+    run_together(folder, 2, [Job(case, output)])
+    usual, kills, units = time.monotonic() - started, 0, 0
+    remove_journals(output)
+    while kills < 10:
+        resume = bool(journal_paths(output))
+        if not killed(
+            folder, 2, Job(case, output, resume=resume), int(generator.integers(2)), generator.random() * usual
+        ):
+            remove_journals(output)  # it was finished before
+            continue
+        kills += 1
+        units += sum(len(units_in(path)) for path in journal_paths(output))
+        run_together(folder, 2, [Job(case, output, resume=True)])
+        assert results(read_report(output)) == alone(folder, case)
+        remove_journals(output)
+    assert units > 0  # some were killed while they were attacking
