@@ -70,6 +70,7 @@ def _together(call: Callable[[], int]) -> int:
             speaker = 1 if failure.gone and failure.rank == 0 else 0
             line = failure.message if failure.rank == watch.rank else failure.line
             raise SharedError(line if watch.rank == speaker else "", failure.code) from None
+        ignore_ending_signals()  # torchrun ends the others once the first has ended with another code than 0
         watch.leave()
         return code
 

@@ -88,7 +88,7 @@ def test_more_processes_than_batches_and_a_node_without_the_data_end_with_one_li
     assert "in the data." in found[0][2]
 
 
-LONG = ("--attack", "square:queries=4000", "--batch-size", "5")
+LONG = ("--attack", "square:queries=1500", "--batch-size", "5")
 
 
 def wait_for_journals(output: Path, count: int) -> None:
@@ -146,14 +146,14 @@ def test_a_silent_process_ends_the_others(command: list[str], tmp_path: Path, mo
     processes = start(2, *command, *LONG, "--output", str(output))
     wait_for_journals(output, 2)
     processes[1].send_signal(signal.SIGSTOP)
-    out, err = processes[0].communicate(timeout=240)
+    _, err = processes[0].communicate(timeout=240)
     assert processes[0].returncode == 3
     assert "no sign of life for 10 s" in err
     processes[1].kill()
     processes[1].communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_schedulers_signal_ends_one_process_like_an_interrupt(
     command: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -168,16 +168,17 @@ def test_a_schedulers_signal_ends_one_process_like_an_interrupt(
 
 
 @pytest.mark.slow
-def test_a_sweep_and_an_experiment_are_dealt(command: list[str], tmp_path: Path) -> None:
+def test_the_models_of_a_sweep_are_dealt(command: list[str], tmp_path: Path) -> None:
     models = [command[1], command[1].replace(":make", ":no_bn"), f"{tmp_path / 'net.py'}:missing"]
     options = [*command[2:], "--attack", "fgsm", "--limit", "20"]
     for name, size in (("one", 1), ("two", 2)):
         found = ended(start(size, "evaluate", *models, *options, "--output", f"{tmp_path / name}/"))
         assert [code for code, _, _ in found] == [3] * size
-        assert "net.make" in found[0][1]
+        assert "net.py-no_bn" in found[0][1]
+        assert [out for _, out, _ in found[1:]] == [""] * (size - 1)
     names = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
     assert names[0] == names[1]
     assert len(names[0]) == 4
-    for report in ("net-make.json", "net-no_bn.json"):
+    for report in ("net.py-make.json", "net.py-no_bn.json"):
         one, two = (read_report(tmp_path / name / report) for name in ("one", "two"))
         assert one.variants[0].outcomes == two.variants[0].outcomes
