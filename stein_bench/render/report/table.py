@@ -233,6 +233,9 @@ def _notes(report: Report) -> Iterator[str]:
             if attack.distances is not None and attack.distances.median is not None:
                 mixed = "; combined from different batches, so it is unreliable" * (variant.stats == "batch")
                 yield f"{where}: {_distance(attack.norm, attack.distances)}{mixed}"
+    if (processes := report.run.processes) is not None:
+        nodes = f" on {processes.nodes} machines" if processes.nodes > 1 else ""
+        yield f"times are summed over {processes.count} processes{nodes}; the run took {_seconds(report.run.wall_seconds)}"
     for check in report.diagnostics:
         if check.status == "warn":
             yield f"check warning: {_check(check)}"
