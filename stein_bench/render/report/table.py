@@ -235,7 +235,8 @@ def _notes(report: Report) -> Iterator[str]:
                 yield f"{where}: {_distance(attack.norm, attack.distances)}{mixed}"
     if (processes := report.run.processes) is not None:
         nodes = f" on {processes.nodes} machines" if processes.nodes > 1 else ""
-        yield f"times are summed over {processes.count} processes{nodes}; the run took {_seconds(report.run.wall_seconds)}"
+        took = _seconds(report.run.wall_seconds)
+        yield f"times are summed over {processes.count} processes{nodes}; the run took {took}"
     for check in report.diagnostics:
         if check.status == "warn":
             yield f"check warning: {_check(check)}"
