@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
+
+from stein_bench.exit_codes import INTERRUPTED
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
@@ -34,3 +41,42 @@ def ignore_ending_signals() -> None:
 def _end(number: int, _: FrameType | None) -> None:
     ignore_ending_signals()
     raise Terminated(signal.Signals(number).name)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C and the signals end the program in the middle of the body, which has nothing to keep.
+
+    Python itself handles a signal only after a call into a library has returned, and one that waits for another
+    process may never return. Outside the main thread nothing happens.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing)
+    threading.Thread(target=_end_on, args=(reading,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.write(writing, b"\0")
+        os.close(writing)
+
+
+def _end_on(reading: int) -> None:
+    """Wait for the number of a signal, or 0, and end the program for those that end it."""
+    while number := os.read(reading, 1):
+        if number == b"\0":
+            break
+        if number[0] in (signal.SIGINT, *ENDING):
+            end_at_once("interrupted.", INTERRUPTED)
+    os.close(reading)
+
+
+def end_at_once(message: str, code: int) -> NoReturn:
+    """Print a message and end the program, whatever its main thread is doing."""
+    sys.stderr.write(f"stein-bench: {message}\n")
+    sys.stderr.flush()
+    os._exit(code)

@@ -132,7 +132,7 @@ def train(
     - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --bn stein --output stein.safetensors`
     - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --adversarial pgd:eps=8/255,steps=7 --output robust.safetensors`
     - `stein-bench train net.py:make --data npz:test.npz,train=train.npz --weights plain.safetensors --bn stein --preserve-function --output tuned.safetensors`
-    - `torchrun --nproc-per-node 2 --no-python stein-bench train resnet18 --output weights.safetensors`
+    - `torchrun --nproc-per-node 2 -m stein_bench train resnet18 --output weights.safetensors`
 
     Then: `stein-bench evaluate resnet18 --data cifar10 --weights stein.safetensors`
 

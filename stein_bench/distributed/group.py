@@ -54,12 +54,13 @@ def is_main() -> bool:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """Return the device of this process: with CUDA the one of its local rank."""
+    """Return the device of this process: with CUDA the one of its local rank, which also becomes the current one."""
     if device.type != "cuda" or not launched():
         return device
     local = int(os.environ["LOCAL_RANK"])
     if local >= torch.cuda.device_count():
         raise UsageError(f"at least {local + 1} processes, but only {torch.cuda.device_count()} CUDA devices.")
+    torch.cuda.set_device(local)
     return torch.device("cuda", local)
 
 

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from torch import distributed as dist
 from stein_bench.distributed.group import host, joined, set_store
 from stein_bench.errors import RunError
 from stein_bench.exit_codes import FAILED
+from stein_bench.interrupts import end_at_once, ending_at_once
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -29,6 +30,8 @@ SILENCE_VARIABLE = "STEIN_BENCH_SILENCE"
 """Environment variable: seconds after which a process without a sign of life counts as dead."""
 SILENCE = 120.0
 """Its default. A process gives signs of life while it computes, waits and reads."""
+STUCK = 60.0
+"""Seconds after which a process ends at once that has been told to end, but waits in an exchange with a dead one."""
 LEAVING = 20.0
 """Seconds that a process which has failed waits for the others to leave as well; torchrun kills them after 30."""
 
@@ -204,7 +207,7 @@ class Watch:
         """Give signs of life, and look for failures and silent processes, until this process ends."""
         seen, changed = [-1] * self.size, [time.monotonic()] * self.size
         keys = [f"beat/{other}" for other in range(self.size)]
-        told = False
+        told: float | None = None
         while not self._stopped.wait(BEAT):
             try:
                 self._store.add(keys[self.rank], 1)
@@ -217,9 +220,14 @@ class Watch:
                         self._record(other, where, f"no sign of life for {self._silence:.0f} s: {_GONE} {_KEPT}")
             except RuntimeError:
                 self._lost = True
-            if not told and self.failure() is not None and not self._leaving:
-                told = True
+            failure = self.failure()
+            if failure is None or self._leaving:
+                continue
+            if told is None:
+                told = time.monotonic()
                 self._interrupt()
+            elif time.monotonic() - told > STUCK:
+                end_at_once(failure.line, failure.code)
 
 
 _GONE = "it ended without a message, perhaps killed for lack of memory, or its machine is gone."
@@ -247,9 +255,11 @@ def watched(interrupt: Callable[[], None]) -> Iterator[Watch]:
     Args:
         interrupt: see `Watch`.
     """
-    with joined():
-        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        shared = dist.TCPStore(*address, is_master=False, wait_for_workers=False)  # type: ignore[attr-defined]
+    with ExitStack() as stack:
+        with ending_at_once():  # a process that never comes is waited for in torch's own code
+            stack.enter_context(joined())
+            address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+            shared = dist.TCPStore(*address, is_master=False, wait_for_workers=False)  # type: ignore[attr-defined]
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"stein-bench/{attempt}", shared)  # type: ignore[attr-defined]
         watch = Watch(store, dist.get_rank(), dist.get_world_size(), interrupt)

@@ -238,7 +238,6 @@ def _work(rank: int, size: int, port: int, folder: Path, jobs: Sequence[Job], en
             try:
                 report = evaluated(folder, job, rank)
             except (KeyboardInterrupt, PeerError):
-                assert job.stop_after
                 watch.own("interrupted.", INTERRUPTED)
                 break
             assert not job.stop_after

@@ -35,6 +35,7 @@ def results(report: Report) -> dict[str, Any]:
     document = strip(report.model_dump(mode="json"))
     for key in ("id", "created", "wall_seconds", "processes"):
         document["run"].pop(key, None)
+    document["run"]["environment"].pop("git_commit")  # somebody may be working on this very code
     for key in ("output", "resume"):
         document["run"]["config"].pop(key, None)
     return document
@@ -63,6 +64,15 @@ def one_thread() -> Any:
     torch.set_num_threads(before)
 
 
+def rounded(value: Any) -> Any:
+    """The same, with numbers that may differ in their last digits: refilling changes which samples share a pass."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return pytest.approx(value, rel=1e-6) if isinstance(value, float) else value
+
+
 ALONE: dict[str, dict[str, Any]] = {}
 
 
@@ -80,7 +90,8 @@ def check(folder: Path, size: int, cases: tuple[str, ...]) -> None:
     run_together(folder, size, jobs)
     for job in jobs:
         report = read_report(job.output)
-        assert results(report) == alone(folder, job.case), job.case
+        expected = alone(folder, job.case)
+        assert results(report) == (rounded(expected) if job.case == "refilled" else expected), job.case
         assert report.run.processes is not None
         assert (report.run.processes.count, report.run.processes.nodes) == (size, 1)
         if report.adversarials is not None:

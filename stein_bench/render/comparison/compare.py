@@ -118,8 +118,8 @@ def _variants(row: PairRow, *, with_stats: bool) -> str:
 def _board(result: Leaderboard) -> Grid:
     stats = {row.variant.rpartition("/")[2] for row in result.rows}
     one_source = f", {stats.pop()} statistics" if len(stats) == 1 else ""
-    attacks = "1 attack" if len(result.battery) == 1 else f"{len(result.battery)} attacks"
-    heading = (f"Worst case of {attacks} on {result.samples} samples{one_source}",)
+    battery = "1 attack" if len(result.battery) == 1 else f"{len(result.battery)} attacks"
+    heading = (f"Worst case of {battery} on {result.samples} samples{one_source}",)
     headers = ("", "report", "BN", "clean %", *(c.title for c in result.columns), "worst case %", "behind (95 %)", "p")
     rows, reasons = [], []
     for row in result.rows:
