@@ -44,8 +44,8 @@ def _end(number: int, _: FrameType | None) -> None:
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Let Ctrl-C and the signals end the program in the middle of the body, which has nothing to keep.
+def ending_at_once(message: str) -> Iterator[None]:
+    """Let Ctrl-C and the signals end the program with that message in the middle of the body, which keeps nothing.
 
     Python itself handles a signal only after a call into a library has returned, and one that waits for another
     process may never return. Outside the main thread nothing happens.
@@ -56,7 +56,7 @@ def ending_at_once() -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing)
-    threading.Thread(target=_end_on, args=(reading,), daemon=True).start()
+    threading.Thread(target=_end_on, args=(reading, message), daemon=True).start()
     try:
         yield
     finally:
@@ -65,18 +65,19 @@ def ending_at_once() -> Iterator[None]:
         os.close(writing)
 
 
-def _end_on(reading: int) -> None:
+def _end_on(reading: int, message: str) -> None:
     """Wait for the number of a signal, or 0, and end the program for those that end it."""
     while number := os.read(reading, 1):
         if number == b"\0":
             break
         if number[0] in (signal.SIGINT, *ENDING):
-            end_at_once("interrupted.", INTERRUPTED)
+            end_at_once(message, INTERRUPTED)
     os.close(reading)
 
 
 def end_at_once(message: str, code: int) -> NoReturn:
-    """Print a message and end the program, whatever its main thread is doing."""
-    sys.stderr.write(f"stein-bench: {message}\n")
-    sys.stderr.flush()
+    """Print a message, if it is not empty, and end the program, whatever its main thread is doing."""
+    if message:
+        sys.stderr.write(f"stein-bench: {message}\n")
+        sys.stderr.flush()
     os._exit(code)

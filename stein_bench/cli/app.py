@@ -41,7 +41,7 @@ class OneLineErrors(TyperGroup):
         except BrokenPipeError:
             code = _reader_has_left()
         except OSError as error:
-            code = _complain(_os_message(error), 2)
+            code = _complain(os_message(error), 2)
         except Exception as error:
             # Typer's own usage errors; their classes moved between its versions, their interface did not.
             if isinstance(error.__cause__, KeyboardInterrupt):
@@ -82,11 +82,12 @@ def _flushed(code: int) -> int:
         return _reader_has_left()
     except OSError as error:
         _reader_has_left()
-        return _complain(f"stdout: {_os_message(error)}", 2)
+        return _complain(f"stdout: {os_message(error)}", 2)
     return code
 
 
-def _os_message(error: OSError) -> str:
+def os_message(error: OSError) -> str:
+    """Return an error of the operating system in one line, with the file if there is one."""
     where = f"{os.fsencode(error.filename).decode(errors='backslashreplace')}: " if error.filename else ""
     return f"{where}{error.strerror or error}."
 

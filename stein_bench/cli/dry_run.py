@@ -83,7 +83,7 @@ def _sweep(asked: Asked) -> int:
 
 def _of_models(sweep: Sweep, progress: Progress, *, resume: bool) -> dict[str, DryRun | str]:
     """Return what each model of this job costs, or why it cannot be evaluated; those with a report are left out."""
-    from stein_bench.sweep.attempts import free_memory, one_line
+    from stein_bench.sweep.attempts import free_memory, interrupted, one_line
 
     found: dict[str, DryRun | str] = {}
     finished = sweep.folder.finished(sweep.own, resume=resume)
@@ -94,7 +94,9 @@ def _of_models(sweep: Sweep, progress: Progress, *, resume: bool) -> dict[str, D
         progress.note(f"model {number} of {len(left)}: {item.title}")
         try:
             found[item.title] = _estimated(item.config, progress)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise whatever it likes
+        except (Exception, SystemExit) as error:  # a user's code may raise whatever it likes
+            if interrupted(error):
+                raise KeyboardInterrupt from error
             found[item.title] = one_line(error)
         free_memory()
     return found

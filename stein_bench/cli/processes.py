@@ -10,8 +10,9 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
+from stein_bench.cli.app import READER_LEFT, os_message
 from stein_bench.errors import RunError, SteinBenchError
-from stein_bench.exit_codes import INTERRUPTED, REGRESSION
+from stein_bench.exit_codes import INTERRUPTED, REGRESSION, USAGE
 from stein_bench.launch import launched
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def _together(call: Callable[[], int]) -> int:
             ignore_ending_signals()
             failure, own = _reason(watch, error)
             watch.leave()
-            if not isinstance(error, SteinBenchError | KeyboardInterrupt) and own:
+            expected = isinstance(error, SteinBenchError | KeyboardInterrupt | OSError)
+            if own and (not expected or isinstance(error, BrokenPipeError)):
                 raise
-            speaker = 1 if failure.gone and failure.rank == 0 else 0
             line = failure.message if failure.rank == watch.rank else failure.line
-            raise SharedError(line if watch.rank == speaker else "", failure.code) from None
+            raise SharedError(line if watch.speaks(failure) else "", failure.code) from None
         ignore_ending_signals()  # torchrun ends the others once the first has ended with another code than 0
         watch.leave()
         return code
@@ -80,12 +81,16 @@ def _reason(watch: Watch, error: BaseException) -> tuple[Failure, bool]:
     interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "exit_code", None) == INTERRUPTED
     if interrupted or isinstance(error, RunError):
         others = _of_others(watch, 0.0 if interrupted else PATIENCE)
-        if others is not None and others.code != INTERRUPTED:
+        if others is not None and not (interrupted and others.code == INTERRUPTED):
             return others, False
     if interrupted:
         return watch.own(str(error) if isinstance(error, SteinBenchError) else "interrupted.", INTERRUPTED), True
     if isinstance(error, SteinBenchError):
         return watch.own(str(error), error.exit_code), True
+    if isinstance(error, BrokenPipeError):
+        return watch.own("the reader of its output has left.", READER_LEFT), True
+    if isinstance(error, OSError):
+        return watch.own(os_message(error), USAGE), True
     return watch.own(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], REGRESSION), True
 
 

@@ -76,9 +76,13 @@ def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: P
 
 def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> bool:
     """Evaluate the models, each in one of the processes, and return whether all have honest reports."""
-    from stein_bench.distributed import alone, dealt, exchanged, from_main, is_main, world_size
+    from stein_bench.distributed import alone, check_same, dealt, exchanged, from_main, is_main, world_size
     from stein_bench.sweep.run import run_sweep
 
+    check_same(
+        {"the models and settings of the sweep": sweep.folder.identity.model_dump(mode="json")},
+        "Give all the same files.",
+    )
     finished = from_main(sweep.folder.claim(sweep.own, resume=resume) if is_main() else {})
     if not sweep.own:
         progress.note(f"--shard {sweep.shard}: none of the {len(sweep.items)} models is in this part")

@@ -65,6 +65,7 @@ def _scanned(member: IO[bytes], array: RowFile, copy: IO[bytes] | None) -> Range
         try:
             if copy is not None:
                 copy.write(content)
+                copy.flush()  # else the last of it is written where the error is not expected
         except OSError:  # a full disk
             return None
     return found

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import distributed as dist
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import RunError, UsageError
 from stein_bench.launch import launched
 
 COLLECTIVE = timedelta(minutes=30)
@@ -139,7 +139,8 @@ def sum_over_processes(values: list[float], device: torch.device) -> list[float]
     if not _together():
         return values
     total = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
+    with _explained():
+        dist.all_reduce(total)
     return [float(value) for value in total]
 
 
@@ -153,7 +154,8 @@ def wait_for_all() -> None:
     """Block until every process has called this."""
     if _together():
         meet()
-        dist.barrier()
+        with _explained():
+            dist.barrier()
 
 
 def gathered(value: T) -> list[T] | None:
@@ -165,7 +167,8 @@ def gathered(value: T) -> list[T] | None:
         return [value]
     meet()
     found: list[Any] | None = [None] * world_size() if is_main() else None
-    dist.gather_object(value, found)
+    with _explained():
+        dist.gather_object(value, found)
     return found
 
 
@@ -175,7 +178,8 @@ def exchanged(value: T) -> list[T]:
         return [value]
     meet()
     found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, value)
+    with _explained():
+        dist.all_gather_object(found, value)
     return found
 
 
@@ -185,8 +189,18 @@ def from_main(value: T) -> T:
         return value
     meet()
     holder = [value]
-    dist.broadcast_object_list(holder, src=0)
+    with _explained():
+        dist.broadcast_object_list(holder, src=0)
     return holder[0]
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn torch's error about an exchange that broke off, mostly since a process has died, into an expected one."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RunError(f"an exchange with the other processes failed: {' '.join(str(error).split())[:200]}") from error
 
 
 def check_same(values: Mapping[str, Any], hint: str) -> None:
@@ -197,8 +211,9 @@ def check_same(values: Mapping[str, Any], hint: str) -> None:
         hint: a sentence on what to do.
     """
     everyone = exchanged((host(), dict(values)))
+    names = dict.fromkeys(name for _, found in everyone for name in found)
     for number, (where, found) in enumerate(everyone):
-        other = [name for name in values if found.get(name) != everyone[0][1].get(name)]
+        other = [name for name in names if found.get(name) != everyone[0][1].get(name)]
         if other:
             raise UsageError(f"rank {number} on {where} differs from rank 0 on {everyone[0][0]} in {other[0]}. {hint}")
 

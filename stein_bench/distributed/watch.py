@@ -23,6 +23,7 @@ from stein_bench.distributed.group import host, joined, set_store
 from stein_bench.errors import RunError
 from stein_bench.exit_codes import FAILED
 from stein_bench.interrupts import end_at_once, ending_at_once
+from stein_bench.launch import speaks
 
 BEAT = 1.0
 """Seconds between two signs of life."""
@@ -149,6 +150,10 @@ class Watch:
             )  # fmt: skip
         return self._failure
 
+    def speaks(self, failure: Failure) -> bool:
+        """Return whether this process prints why all end: the first one, or the second if the first has died."""
+        return self.rank == (1 if failure.gone and failure.rank == 0 else 0)
+
     def died(self) -> Failure | None:
         """Return a failure for a process of this machine that has ended without leaving; it is recorded."""
         for other in range(self.size):
@@ -227,7 +232,7 @@ class Watch:
                 told = time.monotonic()
                 self._interrupt()
             elif time.monotonic() - told > STUCK:
-                end_at_once(failure.line, failure.code)
+                end_at_once(failure.line if self.speaks(failure) else "", failure.code)
 
 
 _GONE = "it ended without a message, perhaps killed for lack of memory, or its machine is gone."
@@ -256,7 +261,9 @@ def watched(interrupt: Callable[[], None]) -> Iterator[Watch]:
         interrupt: see `Watch`.
     """
     with ExitStack() as stack:
-        with ending_at_once():  # a process that never comes is waited for in torch's own code
+        with ending_at_once(
+            "interrupted." if speaks() else ""
+        ):  # a process that never comes is waited for in torch's own code
             stack.enter_context(joined())
             address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
             shared = dist.TCPStore(*address, is_master=False, wait_for_workers=False)  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.losses import slope
+from stein_bench.distributed import from_main, is_main
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.attack_network import attack_network, is_evaluated, padded_sizes
 from stein_bench.evaluation.memory_format import FORMATS, MemoryFormat, faster_format, remembered_format
@@ -110,7 +111,10 @@ def _memory_format(plan: Plan, evaluated: Preprocessed, how: AttackNetworkInfo, 
         "inputs": [batch_size, *plan.samples.shape],
         "precision": how.precision,
     }
-    return remembered_format(matters, lambda: _measured_format(evaluated, how, batch_size, plan))
+    chosen = (
+        remembered_format(matters, lambda: _measured_format(evaluated, how, batch_size, plan)) if is_main() else None
+    )
+    return from_main(chosen) or "contiguous"  # processes that measured for themselves might choose differently
 
 
 def _measured_format(

@@ -79,8 +79,8 @@ class Journal:
     Attributes:
         path: the file that this process writes.
         units: the reused units, each once.
-        damaged: bytes at the ends of existing journals that are not used: what a killed process was writing, or more
-            if a file has been damaged.
+        damaged: existing journals whose ends are not used: what a killed process was writing, or more if a file has
+            been damaged.
 
     Raises:
         UsageError: a journal exists and `resume` is false, it belongs to another run, or it cannot be read.
@@ -88,14 +88,13 @@ class Journal:
 
     def __init__(self, output: str | Path, identity: dict[str, Any], *, resume: bool, rank: int = 0) -> None:
         self.path = journal_path(output, rank)
-        self.units: list[Unit] = []
-        self.damaged = 0
+        self.damaged: list[Path] = []
         self._identity = identity
         self._networks: dict[str, str] = {}
         self._written: set[str] = set()
-        self._usable: int | None = None
+        self._usable = self._size = 0
         self._stream: IO[bytes] | None = None
-        known: set[tuple[str, str, int]] = set()
+        known: dict[tuple[str, str, int], Unit] = {}
         for path in journal_paths(output):
             if not resume:
                 raise UsageError(
@@ -103,9 +102,10 @@ class Journal:
                     "or delete it to start again."
                 )
             for unit in self._read(path):
-                if (unit.variant, unit.phase, unit.batch) not in known:
-                    known.add((unit.variant, unit.phase, unit.batch))
-                    self.units.append(unit)
+                key = unit.variant, unit.phase, unit.batch
+                if key not in known or known[key].failed:  # a later attempt may have succeeded
+                    known[key] = unit
+        self.units = list(known.values())
 
     def check_network(self, variant: str, sha256: str) -> None:
         """Record the network of the units of `variant`.
@@ -146,11 +146,10 @@ class Journal:
     def _opened(self) -> IO[bytes]:
         """Open the file behind its last complete frame."""
         stream = self.path.open("ab")
-        if not lock(stream):
+        if not lock(stream) or stream.seek(0, 2) != self._size:  # or another run has written since this one began
             stream.close()
             raise UsageError(f"{self.path} is being written by another run: wait for it, or choose another --output.")
-        if self._usable is not None:
-            stream.truncate(self._usable)
+        stream.truncate(self._usable)
         stream.seek(0, 2)
         return stream
 
@@ -177,13 +176,14 @@ class Journal:
                 size = stream.seek(0, 2)
                 if usable == 0 and size > len(MAGIC) + _MOST_IDENTITY:
                     raise UsageError(f"{path}: its first record is damaged, so nothing in it can be used: delete it.")
-                self.damaged += size - usable
+                if size > usable:
+                    self.damaged.append(path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from None
         except (AttributeError, KeyError, TypeError, ValueError):
             raise self._nobodys(path, b"") from None
         if path == self.path:
-            self._usable, self._written = usable, set(networks)
+            self._usable, self._size, self._written = usable, size, set(networks)
 
     def _nobodys(self, path: Path, begin: bytes) -> UsageError:
         if begin.startswith((b'{"', MAGIC[: MAGIC.index(b"2")])):

@@ -122,7 +122,7 @@ def _fit_or_load_once(plan: Plan, bn: str, progress: Progress, network: nn.Modul
     if is_main():
         with alone(), suppress(NotFittedError):
             _fit_or_load(plan, bn, progress, network, fitting=fitting)
-            state = network.state_dict()
+            state = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
     state = from_main(state)
     if state is None:
         raise NotFittedError

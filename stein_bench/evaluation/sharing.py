@@ -16,7 +16,7 @@ from stein_bench.report.document import Processes
 _NAMES = {
     "batch_size": "the batch size", "config_sha256": "the configuration", "attacks": "the attacks",
     "data_sha256": "the data", "weights_sha256": "the weights", "model": "the code of the model",
-    "packages": "the versions of packages", "device": "the device",
+    "packages": "the versions of packages", "device": "the device", "attack_network": "the network that attacks use",
 }  # fmt: skip
 """What the parts of a run's identity are called in messages."""
 
@@ -93,13 +93,17 @@ def all_examples(keeper: Keeper, most: int, failed: Mapping[tuple[str, str], int
     Args:
         keeper: what this process has kept.
         most: examples per variant and attack.
-        failed: the position of the first sample of the batch in which an attack failed, by variant and attack.
+        failed: the position of the first sample of the batch in which an attack failed in this process, by variant and
+            attack.
     """
-    found = gathered(keeper.examples())
+    found = gathered((keeper.everything(), dict(failed)))
     if found is None:
         return None
-    every: list[Example] = sorted((one for part in found for one in part), key=lambda one: one.index)
-    order = {(one.variant, one.attack): number for number, one in reversed([*enumerate(found[0])])}
+    failed = {
+        key: min(part[key] for _, part in found if key in part) for key in {key for _, part in found for key in part}
+    }
+    every: list[Example] = sorted((one for part, _ in found for one in part), key=lambda one: one.index)
+    order = {(one.variant, one.attack): number for number, one in reversed([*enumerate(every)])}
     merged = Keeper(most)
     for one in sorted(every, key=lambda one: order.get((one.variant, one.attack), len(order))):
         if one.index < failed.get((one.variant, one.attack), one.index + 1):

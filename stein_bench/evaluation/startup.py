@@ -92,8 +92,8 @@ def _batch_size(plan: Plan, network: nn.Module) -> int:
     """Return the number of samples per batch; an automatic one stays when a run is resumed, whatever is free now."""
     config, known = plan.config, None
     if config.resume and config.output is not None and config.batch_size == "auto":
-        known = interrupted_batch_size(config.output)
-    return min(exchanged(plan.batch_size(network) if known is None else known))
+        known = next((size for size in exchanged(interrupted_batch_size(config.output)) if size is not None), None)
+    return known if known is not None else min(exchanged(plan.batch_size(network)))
 
 
 def _note_halving(progress: Progress, most: int) -> None:

@@ -33,6 +33,8 @@ class _Speed(ProgressColumn):
         return Text(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
 
 
+UNKNOWN = 8
+"""From this ratio of its bounds on, a time is shown by them alone: how many samples survive is not known yet."""
 SHORTEST = 5.0
 """Less time left than so many seconds is not shown."""
 
@@ -42,10 +44,14 @@ def time_left(left: Left | None, *, between: bool) -> str:
 
     >>> time_left(Left(720, 480, 1200), between=True), time_left(Left(720, 480, 1200), between=False)
     ('about 12 min left (8 to 20 min)', 'about 12 min left')
+    >>> time_left(Left(3600, 30, 7200), between=False)
+    '30 s to 2 h left'
     """
     if left is None or not left.seconds >= SHORTEST:
         return ""
     interval = about_between(left.low, left.high)
+    if left.high > UNKNOWN * left.low:
+        return f"{interval} left"
     text = f"about {about(left.seconds)} left"
     return f"{text} ({interval})" if between and interval != about(left.seconds) else text
 

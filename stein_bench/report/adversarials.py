@@ -87,6 +87,10 @@ class Keeper:
         if len(kept) < self._most:
             kept.append(example)
 
+    def everything(self) -> list[Example]:
+        """Return all that is kept, which may be more than `examples`."""
+        return [example for group in self._groups.values() for example in [*group.broken, *group.others]]
+
     def examples(self) -> list[Example]:
         """Return the kept examples by variant and attack, the broken ones of each first."""
         return [example for group in self._groups.values() for example in [*group.broken, *group.others][: self._most]]

@@ -11,6 +11,7 @@ import torch
 from stein_bench.config import RunConfig
 from stein_bench.errors import OutOfMemoryRunError, SteinBenchError
 from stein_bench.evaluation.journal import remove_journals
+from stein_bench.exit_codes import INTERRUPTED
 from stein_bench.memory import ran_out
 from stein_bench.models.interface import reason
 from stein_bench.progress import Progress
@@ -53,7 +54,7 @@ def evaluate_item(
         whatever `evaluate` raises, if it is not answered by smaller batches.
     """
     config, first = item.config, None
-    earlier = folder.failure(item) if retry_oom and config.resume else None
+    earlier = folder.failure(item) if config.resume else None  # its journal is of that size, whatever is asked now
     if earlier is not None and earlier.next_batch_size is not None:
         config, first = _in_batches(config, earlier.next_batch_size), earlier.retried_from
     while True:
@@ -79,6 +80,13 @@ def one_line(error: BaseException) -> str:
     """Return why a model failed, in one line."""
     text = str(error) if isinstance(error, SteinBenchError) else reason(error)
     return " ".join(text.split())
+
+
+def interrupted(error: BaseException) -> bool:
+    """Return whether the user's Ctrl-C is behind an error, which a library may have replaced by one of its own."""
+    if isinstance(error, SteinBenchError) and error.exit_code == INTERRUPTED:
+        return True
+    return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)
 
 
 def _attempt(config: RunConfig, evaluate: Evaluate, *, retry_oom: bool) -> Report | _Retry:

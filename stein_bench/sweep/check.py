@@ -20,11 +20,14 @@ def check_settings(asked: Asked, items: Sequence[Item]) -> None:
     Raises:
         UsageError: something is unknown, missing or does not fit together; for options of a line, naming it.
     """
-    check_without_model(asked.config(items[0].entry, None, own=False))
     seen: list[dict[str, Any]] = []
     for item in items:
         own = {key: value for key, value in item.entry.own.items() if key not in _ABOUT_THE_MODEL}
-        if not own or own in seen:
+        if own in seen:
+            continue
+        if not own:  # the common settings alone may not fit together if every line adds its own
+            check_without_model(asked.config(items[0].entry, None, own=False))
+            seen.append(own)
             continue
         seen.append(own)
         try:

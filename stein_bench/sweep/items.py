@@ -29,7 +29,8 @@ class Item:
     @property
     def title(self) -> str:
         """What is evaluated, for display."""
-        return self.entry.spec if self.entry.name is None else f"{self.entry.spec} ({self.name})"
+        plain = self.entry.name is None and not self.entry.own
+        return self.entry.spec if plain else f"{self.entry.spec} ({self.name})"
 
     @property
     def output(self) -> Path:

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from stein_bench.errors import SteinBenchError
 from stein_bench.evaluation.run import run_evaluation
-from stein_bench.exit_codes import INTERRUPTED
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.document import Report
-from stein_bench.sweep.attempts import evaluate_item, free_memory, one_line
+from stein_bench.sweep.attempts import evaluate_item, free_memory, interrupted, one_line
 from stein_bench.sweep.folder import SweepFolder
 from stein_bench.sweep.items import Item
 from stein_bench.sweep.shard import Shard
@@ -116,7 +114,7 @@ def _evaluated(sweep: Sweep, item: Item, command: str, progress: Progress) -> Ou
     try:
         report: Report | str = evaluate_item(item, sweep.folder, evaluate, progress, retry_oom=sweep.retry_oom)
     except (Exception, SystemExit) as error:  # of any kind: a user's code may raise whatever it likes
-        if _interrupted(error):
+        if interrupted(error):
             raise KeyboardInterrupt from error
         report = one_line(error)
     if isinstance(report, Report):
@@ -125,10 +123,3 @@ def _evaluated(sweep: Sweep, item: Item, command: str, progress: Progress) -> Ou
     progress.note(f"{item.title}: failed: {report}")
     sweep.folder.keep_failure(item, report)
     return Outcome(item, "failed", reason=report)
-
-
-def _interrupted(error: BaseException) -> bool:
-    """Return whether the user's Ctrl-C is behind an error, which a library may have replaced by one of its own."""
-    if isinstance(error, SteinBenchError) and error.exit_code == INTERRUPTED:
-        return True
-    return isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)

@@ -149,9 +149,9 @@ def output_folder(asked: Asked) -> Path:
         raise UsageError(f"{what}: {FOLDER_HINT}.")
     folder = Path(asked.output).expanduser()
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output {asked.output} is a file, and {what} need a folder: {FOLDER_HINT}.")
+        raise UsageError(f"--output {asked.output} is a file, and the output of {what} is a folder: {FOLDER_HINT}.")
     if not names_folder(asked.output):
-        raise UsageError(f"--output {asked.output} names a file, and there are {what}: {FOLDER_HINT}.")
+        raise UsageError(f"--output {asked.output} names a file, and the output of {what} is a folder: {FOLDER_HINT}.")
     return folder
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from stein_bench.distributed import is_main, process_group, wait_for_all, world_size
+from stein_bench.distributed import check_same, is_main, process_group, wait_for_all, world_size
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
 from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
@@ -23,6 +23,8 @@ from stein_bench.training.config import TrainConfig
 from stein_bench.training.loop import Adversary, Training
 from stein_bench.training.plan import TrainingPlan, plan_training, starting_network, with_sound_samples
 from stein_bench.training.splits import epoch_batches
+
+SHARED_DISK = "The output must be on a disk that all processes share."
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,15 @@ def run_training(config: TrainConfig, *, command: str = "", progress: Progress |
         plan = with_sound_samples(plan, progress)
         network, start = starting_network(plan)
         identity = _identity(plan, network)
-        if (finished := _finished(plan, identity)) is not None:
+        check_same({f"the {name}": value for name, value in identity.items()}, "All must train the same.")
+        finished = _finished(plan, identity)
+        check_same({"whether the training is finished": finished is not None}, SHARED_DISK)
+        if finished is not None:
             progress.note(f"{config.output} is already finished")
             return finished
         training = _training(plan, network)
         _restore(training, plan, identity, progress)
+        check_same({"the checkpoint": len(training.history)}, SHARED_DISK)
         _run(training, plan, identity, progress)
         card = _card(plan, network, training, start, identity, created, command, time.perf_counter() - started)
         if is_main():

@@ -87,6 +87,7 @@ CASES: dict[str, dict[str, Any]] = {
     "adaptive": {"attack": ("pgd:steps=2", "adaptive:steps=2,queries=3"), "eps": "0.1"},
     "random": {"model": "random", "attack": ("pgd:steps=2", "noise-gaussian"), "eps": "0.1", "draws": 4},
     "failing": {"attack": ("fgsm", "pgd:steps=2"), "eps": "0.1", "save_adversarials": 3},
+    "failing once": {"attack": ("fgsm", "pgd:steps=2"), "eps": "0.1", "save_adversarials": 20},
     "segmentation": {
         "model": "dense", "data": "street", "image_size": 16, "batch_size": 2, "eps": "6/255", "weights": "none",
         "attack": ("segpgd:steps=2", "noise-gaussian:std=0.1"), "save_adversarials": 1,
@@ -160,12 +161,12 @@ def evaluated(folder: Path, job: Job, rank: int = 0) -> Report:
 
 @contextmanager
 def _patched(job: Job, rank: int) -> Iterator[None]:
-    """Let `failing` fail from its third batch on, leave out the sanity checks but once, and interrupt."""
+    """Let the cases `failing` fail, leave out the sanity checks but once, and interrupt."""
     attacked, add, left = loop._attacked, journal.Journal.add, [0]
 
     def failing(model: Any, evaluated: Any, attack: Any, batch: Any) -> Any:
         number = int(batch.indices[0]) // evaluated.setting.batch_size
-        if attack.name == "fgsm" and number >= 2:
+        if attack.name == "fgsm" and (number >= 2 if job.case == "failing" else number == 1):
             raise RuntimeError(f"batch {number}")
         return attacked(model, evaluated, attack, batch)
 
@@ -176,7 +177,7 @@ def _patched(job: Job, rank: int) -> Iterator[None]:
         left[0] += 1
 
     with (
-        mock.patch.object(loop, "_attacked", failing if job.case == "failing" else attacked),
+        mock.patch.object(loop, "_attacked", failing if job.case.startswith("failing") else attacked),
         mock.patch.object(journal.Journal, "add", stopping if job.stop_after else add),
         mock.patch.object(run, "model_checks", run.model_checks if job.case == "batch statistics" else _unchecked),
     ):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
 )
 
-QUICK = ("every kind", "batch statistics", "failing", "segmentation", "volumes", "random")
+QUICK = ("every kind", "batch statistics", "failing", "failing once", "segmentation", "volumes", "random")
 
 
 def results(report: Report) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def test_a_file_cut_at_any_byte_costs_the_last_unit_only(tmp_path):
         path.write_bytes(whole[:cut])
         with Journal(output, IDENTITY, resume=True) as journal:
             assert [one.batch for one in journal.units] == ([0] if cut >= first else [])
-            assert cut < first or journal.damaged == cut - first
+            assert cut < first or journal.damaged == [path] * (cut > first)
             for number in range(len(journal.units), 2):
                 journal.add(unit(number))
         assert path.read_bytes() == whole
@@ -117,7 +117,7 @@ def test_a_changed_byte_costs_its_unit_and_those_behind_it_and_is_never_taken_fo
         with Journal(output, IDENTITY, resume=True) as journal:
             assert [bits(one) for one in journal.units] == [bits(unit(n)) for n in range(len(journal.units))]
             assert len(journal.units) < 3
-            assert journal.damaged > 0
+            assert journal.damaged == [path]
 
 
 def test_what_a_file_system_leaves_of_an_unwritten_end_is_dropped(tmp_path):
@@ -164,6 +164,25 @@ def test_the_units_of_all_processes_are_reused_each_once(tmp_path):
     (tmp_path / "j.partial.old").touch()
     remove_journals(output)
     assert [path.name for path in tmp_path.iterdir()] == ["j.partial.old"]
+
+
+def test_a_failed_unit_gives_way_to_a_later_one_that_has_not_failed(tmp_path):
+    output = tmp_path / "j"
+    write(output, unit(0, columns={}, message="out of memory"))
+    with Journal(output, IDENTITY, resume=True) as journal:
+        journal.add(unit(0))
+    with Journal(output, IDENTITY, resume=True, rank=1) as journal:
+        journal.add(unit(0, columns={}, message="again"))
+    assert [bits(one) for one in reread(output)] == [bits(unit(0))]
+
+
+def test_a_file_that_another_run_has_begun_meanwhile_is_left_alone(tmp_path):
+    late = Journal(tmp_path / "j", {**IDENTITY, "config_sha256": "other"}, resume=False)
+    path = write(tmp_path / "j", unit(0))
+    before = path.read_bytes()
+    with late, pytest.raises(UsageError, match="being written"):
+        late.add(unit(1))
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_another_run_is_writing_is_left_alone(tmp_path):

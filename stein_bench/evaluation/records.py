@@ -1,0 +1,65 @@
+"""What is kept while a run goes on: finished units in a journal, those of an interrupted run, adversarial examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from stein_bench.evaluation.batches import Setting
+from stein_bench.evaluation.examples import known_verdicts
+from stein_bench.evaluation.journal import Journal
+from stein_bench.evaluation.sharing import check_identity, shared_units
+from stein_bench.evaluation.units import Unit
+from stein_bench.preparation.plan import Plan
+from stein_bench.progress import Progress
+from stein_bench.report.adversarials import Keeper
+from stein_bench.report.provenance import environment
+
+
+@dataclass(frozen=True)
+class Records:
+    """What is kept while a run goes on.
+
+    Attributes:
+        journal: receives finished units; None without an output file.
+        known: units that an interrupted run had finished, in any process.
+        keeper: receives adversarial examples; None if none are stored.
+    """
+
+    journal: Journal | None
+    known: Sequence[Unit]
+    keeper: Keeper | None
+
+    @classmethod
+    def opened(cls, plan: Plan, setting: Setting, stack: ExitStack, progress: Progress) -> Records:
+        """Open the journal, if there is an output file, until the stack is closed."""
+        config, identity = plan.config, identity_of(plan, setting.batch_size)
+        check_identity(identity)
+        journal, known = None, list[Unit]()
+        if config.output is not None:
+            journal = Journal(config.output, identity, resume=config.resume, rank=setting.rank)
+            stack.enter_context(journal)
+            for path in journal.damaged:
+                progress.note(f"{path}: its end is incomplete; what was in it is computed again")
+            known = shared_units([unit for unit in journal.units if not unit.failed])
+        most = config.save_adversarials
+        keeper = None if most is None else Keeper(most, known_verdicts(known, plan.task.name))
+        return cls(journal, known, keeper)
+
+
+def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
+    """Return what must be equal for outcomes to belong to one run."""
+    where = environment(plan.device, plan.config.precision)
+    return {
+        "batch_size": batch_size,
+        "config_sha256": plan.config.sha256(),
+        "attacks": [attack.label for attack in plan.attacks],  # the battery's file may have changed since
+        "data_sha256": plan.samples.sha256(),
+        "weights_sha256": plan.weights.sha256 if plan.weights else None,
+        "model": plan.source.fingerprint(),
+        "packages": where.packages,
+        "device": where.device,
+        **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
+    }
