@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -182,3 +183,33 @@ def test_the_models_of_a_sweep_are_dealt(command: list[str], tmp_path: Path) -> 
     for report in ("net.py-make.json", "net.py-no_bn.json"):
         one, two = (read_report(tmp_path / name / report) for name in ("one", "two"))
         assert one.variants[0].outcomes == two.variants[0].outcomes
+
+
+@pytest.mark.slow
+def test_the_networks_of_an_experiment_are_dealt(tmp_path: Path) -> None:
+    model, data = write_model(tmp_path), write_data(tmp_path)
+    options = [
+        "reproduce",
+        "cifar10",
+        "--model",
+        model,
+        "--data",
+        data,
+        "--epochs",
+        "1",
+        "--seeds",
+        "2",
+        "--bn",
+        "sample",
+    ]
+    options += ["--bn", "stein", "--part", "standard", "--attack", "fgsm", "--mean", "0.5", "--std", "0.2"]
+    found = []
+    for size in (1, 2):
+        output = tmp_path / f"{size}.json"
+        ends = ended(start(size, *options, "--output", str(output)))
+        assert {code for code, _, _ in ends} <= {0, 3}
+        assert len({code for code, _, _ in ends}) == 1
+        document = json.loads(output.read_text())
+        found.append([(cell["bn"], cell["stats"], cell["seed"], cell["weights_sha256"]) for cell in document["cells"]])
+        found[-1] += [document["rows"]]
+    assert found[0] == found[1]
