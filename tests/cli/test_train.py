@@ -79,12 +79,6 @@ def test_each_mistake_is_one_line_and_exit_code_2(net: str, tmp_path: Path, extr
     assert not list(tmp_path.glob("w*"))
 
 
-def test_of_several_processes_one_says_what_is_wrong(net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    result = invoke(*short(net, tmp_path / "w.safetensors"), "--bn", "stien")
-    assert (result.exit_code, result.output) == (2, "")
-
-
 def test_without_model_or_output_it_says_what_is_missing(net: str) -> None:
     assert "no output given. Name the file to write" in invoke("train", net).stderr
     assert "no model given. Name one" in invoke("train", "--output", "w.safetensors").stderr

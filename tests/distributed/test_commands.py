@@ -169,6 +169,15 @@ def test_a_schedulers_signal_ends_one_process_like_an_interrupt(
 
 
 @pytest.mark.slow
+def test_what_is_wrong_in_all_processes_is_said_once(command: list[str], tmp_path: Path) -> None:
+    wrong = ["train", command[1], "--bn", "stien", "--output", str(tmp_path / "w.safetensors")]
+    found = ended(start(2, *wrong))
+    assert [code for code, _, _ in found] == [2, 2]
+    assert found[0][2] == "stein-bench: unknown estimator 'stien'. Did you mean 'stein'? See stein-bench list bn."
+    assert found[1][2] == ""
+
+
+@pytest.mark.slow
 def test_the_models_of_a_sweep_are_dealt(command: list[str], tmp_path: Path) -> None:
     models = [command[1], command[1].replace(":make", ":no_bn"), f"{tmp_path / 'net.py'}:missing"]
     options = [*command[2:], "--attack", "fgsm", "--limit", "20"]
