@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from stein_bench.exit_codes import FAILED, USAGE
+from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 
 
 class SteinBenchError(Exception):
@@ -18,6 +18,12 @@ class UsageError(SteinBenchError):
     """Wrong usage, configuration or input (exit code 2)."""
 
     exit_code = USAGE
+
+
+class InterruptedRunError(SteinBenchError):
+    """The user, or a scheduler, has interrupted the command (exit code 130)."""
+
+    exit_code = INTERRUPTED
 
 
 class RunError(SteinBenchError):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stein_bench.errors import SteinBenchError, UsageError
-from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.errors import InterruptedRunError, UsageError
+from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import launched
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from stein_bench.progress import Progress
     from stein_bench.sweep.run import Sweep
     from stein_bench.sweep.settings import Asked
-
-
-class InterruptedDryRunError(SteinBenchError):
-    """The user pressed Ctrl-C."""
-
-    exit_code = INTERRUPTED
 
 
 def show_costs(asked: Asked) -> int:
@@ -37,7 +31,7 @@ def show_costs(asked: Asked) -> int:
     try:
         return _sweep(asked) if asked.is_sweep else _single(asked)
     except KeyboardInterrupt:
-        raise InterruptedDryRunError("interrupted.") from None
+        raise InterruptedRunError("interrupted.") from None
 
 
 def _single(asked: Asked) -> int:

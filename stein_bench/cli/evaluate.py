@@ -31,8 +31,8 @@ from stein_bench.cli.options import (
 )
 from stein_bench.cli.outputs import check_output
 from stein_bench.cli.processes import in_every_process
-from stein_bench.errors import SteinBenchError
-from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.errors import InterruptedRunError
+from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
@@ -334,12 +334,6 @@ def _evaluate(settings: RunConfig) -> Report:
                 return run_evaluation(settings, command=command, progress=progress)
         except KeyboardInterrupt:
             raise InterruptedRunError(_after_interrupt(settings)) from None
-
-
-class InterruptedRunError(SteinBenchError):
-    """The user pressed Ctrl-C."""
-
-    exit_code = INTERRUPTED
 
 
 def _after_interrupt(settings: RunConfig) -> str:

@@ -26,8 +26,8 @@ from stein_bench.cli.options import (
 )
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
-from stein_bench.errors import SteinBenchError, UsageError
-from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.errors import InterruptedRunError, UsageError
+from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
@@ -180,12 +180,6 @@ def reproduce(
     return FAILED if document.dishonest() else DONE
 
 
-class InterruptedExperimentError(SteinBenchError):
-    """The user pressed Ctrl-C."""
-
-    exit_code = INTERRUPTED
-
-
 def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
     from stein_bench.render.progress import terminal_progress
 
@@ -197,7 +191,7 @@ def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
                 return run_experiment(experiment, folder, command=command, progress=progress)
         except KeyboardInterrupt:
-            raise InterruptedExperimentError(
+            raise InterruptedRunError(
                 f"interrupted; finished cells are in {folder}: the same command continues from there."
             ) from None
 

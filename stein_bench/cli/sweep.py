@@ -13,8 +13,8 @@ import typer
 
 from stein_bench.cli.folders import board_of, find_reports
 from stein_bench.cli.outputs import check_overwriting
-from stein_bench.errors import SteinBenchError
-from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED
+from stein_bench.errors import InterruptedRunError
+from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from stein_bench.sweep.listfile import Entry
     from stein_bench.sweep.run import Sweep
     from stein_bench.sweep.settings import Asked
-
-
-class InterruptedSweepError(SteinBenchError):
-    """The user pressed Ctrl-C."""
-
-    exit_code = INTERRUPTED
 
 
 def evaluate_sweep(asked: Asked) -> int:
@@ -94,7 +88,7 @@ def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> boo
             command = shlex.join(["stein-bench", *sys.argv[1:]])
             result = run_sweep(sweep, finished, items=items, command=command, progress=progress)
     except KeyboardInterrupt:
-        raise InterruptedSweepError(
+        raise InterruptedRunError(
             f"interrupted; finished reports and batches are in {folder}: add --resume to continue."
         ) from None
     return all(exchanged(result.honest))

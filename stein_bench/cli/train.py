@@ -12,7 +12,6 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.completion import completing, recipe_names
-from stein_bench.cli.evaluate import InterruptedRunError
 from stein_bench.cli.files import check_outputs, check_picture
 from stein_bench.cli.options import (
     OUT,
@@ -31,6 +30,7 @@ from stein_bench.cli.options import (
     workers_option,
 )
 from stein_bench.cli.processes import in_every_process
+from stein_bench.errors import InterruptedRunError
 from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
