@@ -16,8 +16,20 @@ _UTF8 = ("utf-8", "surrogatepass")
 """File names may hold any bytes, which Python shows as lone surrogates; so encoded, bytes sort as the texts do."""
 
 
+class _Compared(Sequence[str]):
+    """Texts that are equal to any sequence of the same texts."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
 @dataclass(frozen=True, eq=False)
-class Texts(Sequence[str]):
+class Texts(_Compared):
     """A sequence of texts, made when they are asked for; slices and selections share the bytes.
 
     Attributes:
@@ -82,14 +94,6 @@ class Texts(Sequence[str]):
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
-            return NotImplemented
-        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
     def __reduce__(self) -> tuple[object, ...]:
         whole = self.compact()  # another process needs no more
         return Texts, (whole.block, whole.bounds)
@@ -98,8 +102,8 @@ class Texts(Sequence[str]):
         return self.block[self.bounds[row] : self.bounds[row + 1]].tobytes().decode(*_UTF8)
 
 
-@dataclass(frozen=True)
-class Numbered(Sequence[str]):
+@dataclass(frozen=True, eq=False)
+class Numbered(_Compared):
     """The texts ``head/0000``, ``head/0001``, … from `start` to before `stop`."""
 
     head: str
@@ -120,11 +124,3 @@ class Numbered(Sequence[str]):
         if places.step == 1:
             return Numbered(self.head, places.start, max(places.start, places.stop))
         return tuple(f"{self.head}/{place:04d}" for place in places)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
-            return NotImplemented
-        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))

@@ -57,9 +57,7 @@ def _completed(
 
     Of an attack that was cut short, the samples of its last call are expected to go on to the end.
     """
-    if not cut:
-        return made, made, made
-    if limits is None:
+    if not cut or limits is None:
         return made, made, made
     if limits.least == limits.most:
         return limits.most, limits.most, limits.most
