@@ -18,6 +18,7 @@ from stein_bench.attacks.through import Strategy
 from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.errors import OutOfMemoryRunError
+from stein_bench.evaluation.units import UnitKey
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit, give_back
 from stein_bench.models.randomness import is_random
@@ -26,9 +27,6 @@ from stein_bench.tasks import Task
 
 GIVING_BACK = 16
 """Batches after which unused memory is given back, which takes about a millisecond."""
-
-UnitKey = tuple[str, str, int]
-"""Variant, phase and batch of a unit."""
 
 
 @dataclass(frozen=True)

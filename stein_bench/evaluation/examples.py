@@ -74,7 +74,7 @@ def known_verdicts(units: Sequence[Unit], task: str) -> dict[tuple[str, str, int
     """Return which samples each finished attack unit broke, by variant, attack and batch."""
     clean = {(unit.variant, unit.batch): unit.columns for unit in units if unit.phase == CLEAN}
     return {
-        (unit.variant, unit.phase, unit.batch): _broken(MEASURES[task], clean[unit.variant, unit.batch], unit.columns)
+        unit.key: _broken(MEASURES[task], clean[unit.variant, unit.batch], unit.columns)
         for unit in units
         if "invalid" in unit.columns
     }

@@ -18,7 +18,7 @@ from typing import IO, Any
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.frames import frame, frames, lock
 from stein_bench.evaluation.packed_units import pack_unit, unpack_unit
-from stein_bench.evaluation.units import Unit
+from stein_bench.evaluation.units import Unit, UnitKey
 
 SUFFIX = ".partial"
 MAGIC = b"stein-bench journal 2\n"
@@ -94,7 +94,7 @@ class Journal:
         self._written: set[str] = set()
         self._usable = self._size = 0
         self._stream: IO[bytes] | None = None
-        known: dict[tuple[str, str, int], Unit] = {}
+        known: dict[UnitKey, Unit] = {}
         for path in journal_paths(output):
             if not resume:
                 raise UsageError(
@@ -102,9 +102,8 @@ class Journal:
                     "or delete it to start again."
                 )
             for unit in self._read(path):
-                key = unit.variant, unit.phase, unit.batch
-                if key not in known or known[key].failed:  # a later attempt may have succeeded
-                    known[key] = unit
+                if unit.key not in known or known[unit.key].failed:  # a later attempt may have succeeded
+                    known[unit.key] = unit
         self.units = list(known.values())
 
     def check_network(self, variant: str, sha256: str) -> None:

@@ -15,7 +15,7 @@ from stein_bench.evaluation.units import Unit
 from stein_bench.preparation.plan import Plan
 from stein_bench.progress import Progress
 from stein_bench.report.adversarials import Keeper
-from stein_bench.report.provenance import environment
+from stein_bench.report.provenance import device_name, package_versions
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Records:
 
 def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
     """Return what must be equal for outcomes to belong to one run."""
-    where = environment(plan.device, plan.config.precision)
     return {
         "batch_size": batch_size,
         "config_sha256": plan.config.sha256(),
@@ -59,7 +58,7 @@ def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
         "data_sha256": plan.samples.sha256(),
         "weights_sha256": plan.weights.sha256 if plan.weights else None,
         "model": plan.source.fingerprint(),
-        "packages": where.packages,
-        "device": where.device,
+        "packages": package_versions(),
+        "device": device_name(plan.device),
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }

@@ -176,7 +176,7 @@ def _run_variant(
     if journal:
         journal.check_network(variant.label, built.sha256)
     known = [unit for unit in records.known if unit.variant == variant.label]
-    done = {(unit.variant, unit.phase, unit.batch) for unit in known}
+    done = {unit.key for unit in known}
     with opened(plan, variant, built, setting) as (built, evaluated, probabilities):
         evaluated = replace(evaluated, done=done, keeper=records.keeper)
         shown = [unit for unit in known if unit.batch in setting.own]

@@ -9,7 +9,7 @@ from typing import Any
 from stein_bench.distributed import check_same, exchanged, gathered, host, rank, world_size
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.batches import Setting
-from stein_bench.evaluation.units import Unit
+from stein_bench.evaluation.units import Unit, UnitKey
 from stein_bench.report.adversarials import Example, Keeper
 from stein_bench.report.document import Processes
 
@@ -55,11 +55,11 @@ def shared_units(units: Sequence[Unit]) -> list[Unit]:
     """Return the reused units of all processes, each once; those that all can read are not sent."""
     if world_size() == 1:
         return list(units)
-    known = exchanged({_key(unit) for unit in units})
-    before = set[tuple[str, str, int]]().union(*known[: rank()])
+    known = exchanged({unit.key for unit in units})
+    before = set[UnitKey]().union(*known[: rank()])
     everywhere = set.intersection(*known)
-    sent = exchanged([unit for unit in units if _key(unit) not in before and _key(unit) not in everywhere])
-    found = {_key(unit): unit for unit in [*units, *(unit for part in sent for unit in part)]}
+    sent = exchanged([unit for unit in units if unit.key not in before and unit.key not in everywhere])
+    found = {unit.key: unit for unit in [*units, *(unit for part in sent for unit in part)]}
     return [found[key] for key in sorted(found)]
 
 
@@ -109,7 +109,3 @@ def all_examples(keeper: Keeper, most: int, failed: Mapping[tuple[str, str], int
         if one.index < failed.get((one.variant, one.attack), one.index + 1):
             merged.offer(one)
     return merged
-
-
-def _key(unit: Unit) -> tuple[str, str, int]:
-    return unit.variant, unit.phase, unit.batch

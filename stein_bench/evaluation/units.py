@@ -14,6 +14,9 @@ from stein_bench.statistics.rates import Bits
 Columns = dict[str, NDArray[np.generic]]
 """Per-sample arrays by name."""
 
+UnitKey = tuple[str, str, int]
+"""Variant, phase and batch of a unit."""
+
 T = TypeVar("T")
 
 REPLAY = "replay "
@@ -60,6 +63,11 @@ class Unit:
     forward_passes: int = 0
     backward_passes: int = 0
     message: str = ""
+
+    @property
+    def key(self) -> UnitKey:
+        """Variant, phase and batch."""
+        return self.variant, self.phase, self.batch
 
     @property
     def failed(self) -> bool:

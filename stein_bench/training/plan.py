@@ -9,7 +9,6 @@ from torch import nn
 
 from stein_bench.attacks.attack import Attack, resolve_attack
 from stein_bench.data.samples import Samples
-from stein_bench.distributed import own_device
 from stein_bench.errors import UsageError
 from stein_bench.files import check_output_file
 from stein_bench.guard import forked_rng
@@ -91,7 +90,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     check_training_labels(base, samples, outputs)
     if recipe.label_smoothing and base.data.task != "classification":
         raise UsageError(f"label-smoothing is for classification; {base.data.name} is {base.data.task} data.")
-    return TrainingPlan(config, base, recipe, bn, attack, _parts(samples, recipe), outputs, own_device(base.device))
+    return TrainingPlan(config, base, recipe, bn, attack, _parts(samples, recipe), outputs, base.device)
 
 
 def with_sound_samples(plan: TrainingPlan, progress: Progress) -> TrainingPlan:
