@@ -7,6 +7,9 @@ from difflib import get_close_matches
 
 from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 
+LONGEST_REASON = 300
+"""Characters of another library's message that are shown."""
+
 
 class SteinBenchError(Exception):
     """Root of all expected errors. Its message is one line: what is wrong, where, and what to do."""
@@ -43,6 +46,14 @@ class OutOfMemoryRunError(RunError):
     def __init__(self, message: str, batch_size: int | None = None) -> None:
         super().__init__(message)
         self.batch_size = batch_size
+
+
+def reason(error: BaseException) -> str:
+    """Return type and message of an `error` from third-party code as one line of bounded length."""
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST_REASON:
+        text = text[: LONGEST_REASON - 1] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def without_prefix(message: str) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from stein_bench.errors import UsageError, suggestion
-from stein_bench.models.arguments import Argument, parse_call, written
 from stein_bench.models.callables import callable_names
-from stein_bench.models.signatures import ordered, required
-from stein_bench.models.user_code import Code, is_importable, load_file, load_module, running
+from stein_bench.parts.arguments import Argument, parse_call, written
+from stein_bench.parts.signatures import ordered, required
+from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, running
 
 _FILE = re.compile(r"(?P<home>.+?\.py):(?P<call>.*)", re.DOTALL)
 _MODULE = re.compile(r"(?P<home>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<call>[A-Za-z_]\w*(?:,.*)?)", re.DOTALL)
@@ -50,7 +50,7 @@ class UserCode:
         return f"{os.path.basename(self.home)}:{self.name}{written(bare)}"
 
     def running(self, doing: str) -> AbstractContextManager[None]:
-        """Run the user's code in the body; see `models.user_code.running`."""
+        """Run the user's code in the body; see `parts.user_code.running`."""
         return running(self.code.imports, doing, self.code.file, self.code.shown)
 
     @cached_property

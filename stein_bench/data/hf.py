@@ -21,8 +21,8 @@ from stein_bench.data.options import split_options
 from stein_bench.data.samples import MAX_CLASSES
 from stein_bench.data.soundimages import on_damage
 from stein_bench.data.texts import Numbered
-from stein_bench.errors import UsageError, unknown_name
-from stein_bench.models.interface import quiet_library, reason
+from stein_bench.errors import UsageError, reason, unknown_name
+from stein_bench.models.interface import quiet_library
 
 OPTIONS = ("split", "train", "image", "label", "config", "damaged")
 TEST_NAMES = ("test", "validation", "valid", "val")

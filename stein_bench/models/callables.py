@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from stein_bench.errors import UsageError, suggestion
-from stein_bench.models.arguments import Argument, parse_call, written
 from stein_bench.models.instances import Instance
 from stein_bench.models.interface import ModelSource, digest
-from stein_bench.models.signatures import call_arguments, loads_weights, ordered
-from stein_bench.models.source_files import loaded_sha256
-from stein_bench.models.user_code import Code, load_file, load_module, running
 from stein_bench.models.weight_downloads import explained_downloads
+from stein_bench.parts.arguments import Argument, parse_call, written
+from stein_bench.parts.signatures import call_arguments, loads_weights, ordered
+from stein_bench.parts.source_files import loaded_sha256
+from stein_bench.parts.user_code import Code, load_file, load_module, running
 
 if TYPE_CHECKING:
     from torch import nn

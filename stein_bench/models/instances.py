@@ -6,10 +6,10 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stein_bench.errors import UsageError
-from stein_bench.models.interface import digest, reason
-from stein_bench.models.source_files import loaded_sha256
-from stein_bench.models.user_code import Code, running
+from stein_bench.errors import UsageError, reason
+from stein_bench.models.interface import digest
+from stein_bench.parts.source_files import loaded_sha256
+from stein_bench.parts.user_code import Code, running
 
 if TYPE_CHECKING:
     from torch import nn

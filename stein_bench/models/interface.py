@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 IMAGENET = "imagenet-1k"
-LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -132,14 +131,6 @@ def digest(*parts: str) -> str:
         data = part.encode()
         whole.update(b"%d:" % len(data) + data)
     return whole.hexdigest()
-
-
-def reason(error: BaseException) -> str:
-    """Return type and message of an `error` from third-party code as one line of bounded length."""
-    text = " ".join(str(error).split())
-    if len(text) > LONGEST_REASON:
-        text = text[: LONGEST_REASON - 1] + "…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, reason
 from stein_bench.models.archives import DESCRIBED, ArchiveKind, archive_kind, program_as_model
-from stein_bench.models.interface import digest, reason
+from stein_bench.models.interface import digest
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stein_bench.errors import RunError, UsageError
-from stein_bench.models.interface import quiet_library, reason
+from stein_bench.errors import RunError, UsageError, reason
+from stein_bench.models.interface import quiet_library
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from stein_bench.models.torchvision_segmentation import (
     torchvision_segmentation_names,
 )
 from stein_bench.models.transformers_models import find_transformers
-from stein_bench.models.user_code import is_importable
+from stein_bench.parts.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from stein_bench.errors import UsageError
-from stein_bench.models.arguments import CALL
+from stein_bench.parts.arguments import CALL
 
 NOTEBOOK = ".ipynb"
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stein_bench.errors import RunError, SteinBenchError, UsageError, unknown_name
+from stein_bench.errors import RunError, SteinBenchError, UsageError, reason, unknown_name
 from stein_bench.models.hub import FOLDER_ID, hub_files, not_cached
-from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library, reason
+from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library
 
 if TYPE_CHECKING:
     from torch import nn

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stein_bench.errors import RunError, UsageError
-from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library, reason
+from stein_bench.errors import RunError, UsageError, reason
+from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, reason
 from stein_bench.models.image_processor import expressed, label_space
-from stein_bench.models.interface import PretrainedConfig, digest, quiet_library, reason
+from stein_bench.models.interface import PretrainedConfig, digest, quiet_library
 from stein_bench.models.timm_models import HUB_ID
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from stein_bench.errors import RunError, UsageError
-from stein_bench.models.interface import reason
+from stein_bench.errors import RunError, UsageError, reason
 
 _ARCHIVE = "/zipball/"
 """In the address of a repository's code, as torch.hub downloads it from GitHub."""

@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, reason
 from stein_bench.models.card import WeightsCard, card_to_json
-from stein_bench.models.interface import ModelSource, NamesClassifier, reason
+from stein_bench.models.interface import ModelSource, NamesClassifier
 from stein_bench.models.weights_file import CARD, open_weights
 from stein_bench.models.weights_names import fit_names, may_be_prefixed, misfit
 from stein_bench.models.weights_state import find_state, first_of

@@ -14,11 +14,10 @@ from typing import IO, Literal
 import safetensors
 import torch
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, reason
 from stein_bench.models.archives import program_as_model
 from stein_bench.models.card import WeightsCard, card_from_json
 from stein_bench.models.foreign_files import described, described_zip
-from stein_bench.models.interface import reason
 from stein_bench.models.safe_pickle import RefusedError, open_saved, pickled_module
 
 CARD = "stein_bench"

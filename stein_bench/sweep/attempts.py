@@ -9,11 +9,10 @@ from typing import Protocol
 import torch
 
 from stein_bench.config import RunConfig
-from stein_bench.errors import OutOfMemoryRunError, SteinBenchError
+from stein_bench.errors import OutOfMemoryRunError, SteinBenchError, reason
 from stein_bench.evaluation.journal import remove_journals
 from stein_bench.exit_codes import INTERRUPTED
 from stein_bench.memory import ran_out
-from stein_bench.models.interface import reason
 from stein_bench.progress import Progress
 from stein_bench.report.document import Report
 from stein_bench.sweep.folder import SweepFolder

@@ -13,10 +13,10 @@ from torch import nn
 
 from stein_bench import __version__
 from stein_bench.cache import cache_folder
-from stein_bench.errors import SteinBenchError
+from stein_bench.errors import SteinBenchError, reason
 from stein_bench.files import write_text
 from stein_bench.guard import forked_rng
-from stein_bench.models.interface import ModelSource, reason
+from stein_bench.models.interface import ModelSource
 from stein_bench.models.sources import PREFIXES
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.progress import Progress, phase

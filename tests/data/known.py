@@ -12,7 +12,7 @@ from stein_bench.config import RunConfig
 from stein_bench.data import open_data
 from stein_bench.data.samples import Samples
 from stein_bench.evaluation.run import run_evaluation
-from stein_bench.models.user_code import import_file
+from stein_bench.parts.user_code import import_file
 from tests.tiny import write_model
 
 COUNT, SIDE, CLASSES = 24, 8, 3

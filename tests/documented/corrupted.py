@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stein_bench.models.user_code import import_file
+from stein_bench.parts.user_code import import_file
 from tests.corrupted import write_cifarc, write_imagenetc
 
 SECTION = "data.md", "Corrupted test sets"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from stein_bench.models.user_code import import_file
+from stein_bench.parts.user_code import import_file
 
 SECTION = "data.md", "Image files"
 

@@ -11,8 +11,8 @@ import torch
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
-from stein_bench.models.user_code import import_file
 from stein_bench.models.weights import read_weights
+from stein_bench.parts.user_code import import_file
 from stein_bench.preparation import plan as planning
 from stein_bench.render.report.table import _notes
 from tests.tiny import write_data

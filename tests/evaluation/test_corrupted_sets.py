@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from stein_bench.models.user_code import import_file
+from stein_bench.parts.user_code import import_file
 from stein_bench.report.document import read_report, report_schema
 from stein_bench.statistics.rates import wilson
 from tests.corrupted import write_cifarc

@@ -16,8 +16,8 @@ from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.models.sources import find_model
-from stein_bench.models.user_code import import_file
 from stein_bench.models.weights import read_weights
+from stein_bench.parts.user_code import import_file
 from stein_bench.progress import Silent
 from stein_bench.training.checkpoint import checkpoint_path
 from stein_bench.training.config import TrainConfig, make_train_config

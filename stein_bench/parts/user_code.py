@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from stein_bench.errors import SteinBenchError, UsageError
-from stein_bench.models.imports import UNIQUE, Imports
-from stein_bench.models.interface import reason
-from stein_bench.models.source_files import code_sha256, imports_own_folder, package_folders, package_root
+from stein_bench.errors import SteinBenchError, UsageError, reason
+from stein_bench.parts.imports import UNIQUE, Imports
+from stein_bench.parts.source_files import code_sha256, imports_own_folder, package_folders, package_root
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from stein_bench.models.source_files import loaded_sha256
 from stein_bench.models.sources import find_model
+from stein_bench.parts.source_files import loaded_sha256
 
 
 def test_code_elsewhere_on_the_path_is_part_of_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stein_bench.errors import UsageError
-from stein_bench.models.arguments import parse_call, written
 from stein_bench.models.sources import find_model
+from stein_bench.parts.arguments import parse_call, written
 
 NET = """
 import torch

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from stein_bench.models.source_files import INSTALLED
+from stein_bench.parts.source_files import INSTALLED
 
 UNIQUE = "stein_bench_user_"
 """Start of the names under which users' files are in `sys.modules`."""

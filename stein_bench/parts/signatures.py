@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from stein_bench.errors import UsageError, suggestion
-from stein_bench.models.arguments import Argument
+from stein_bench.parts.arguments import Argument
 
 CHANNELS = ("in_channels", "in_chans")
 
