@@ -142,13 +142,22 @@ def parse_attack_spec(text: str) -> AttackSpec:
         )
     if colon and not rest.strip():
         raise UsageError(f"attack {text!r} ends after the colon. Write for example {name}:eps=8/255.")
+    return AttackSpec(name, parse_parameters(rest, text) if colon else {})
+
+
+def parse_parameters(text: str, whole: str) -> dict[str, ParameterValue]:
+    """Parse ``key=value,…``, the parameters in the spec `whole` of an attack.
+
+    Raises:
+        UsageError: the text does not follow the grammar, or gives a parameter twice.
+    """
     params: dict[str, ParameterValue] = {}
-    for part in rest.split(",") if colon else ():
-        key, value = _parse_pair(part, text)
+    for part in text.split(","):
+        key, value = _parse_pair(part, whole)
         if key in params:
-            raise UsageError(f"attack {text!r} gives {key!r} twice.")
+            raise UsageError(f"attack {whole!r} gives {key!r} twice.")
         params[key] = value
-    return AttackSpec(name, params)
+    return params
 
 
 def _parse_pair(part: str, whole: str) -> tuple[str, ParameterValue]:

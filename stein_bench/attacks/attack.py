@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
+from stein_bench.attacks.containment import run_own
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
 from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
 from stein_bench.attacks.refill import Found, Watch
@@ -149,6 +150,12 @@ class Attack:
             arguments = self._library_arguments()
             found = run_library(self.info, arguments, model, inputs, labels, classes=classes, seeds=list(seeds))
             return Found(found)
+        if self.info.own is not None:
+            model, task = _two_class(model, task)
+            own = self.info.own
+            return Found(
+                run_own(own, model, inputs, labels, eps=self.eps, norm=self.norm, params=self.params, seeds=seeds)
+            )
         call = replace(
             self.native_call(model, task, classes, inputs.shape[1:], batch_dependent, strategy), random=random
         )

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
+from stein_bench.attacks.brought import OwnAttack
 from stein_bench.specs import Norm, ParameterValue
 
-Access = Literal["white-box", "score", "decision", "transfer", "none"]
+Access = Literal["white-box", "score", "decision", "transfer", "none", "unknown"]
+
+Backend = Literal["native", "torchattacks", "own"]
 
 LINF_EPS = 8 / 255
 """The usual Linf budget on 8-bit images (Croce et al., RobustBench, 2021)."""
@@ -34,8 +37,8 @@ class AttackInfo:
         summary: one line with the source.
         norms: norms it supports, its default first; a corruption has none.
         default_eps: budget if the spec gives none; for L0 the number of changed pixels.
-        access: the attacker's access: gradients (``white-box``), scores, decisions, another model (``transfer``), or
-            nothing (``none``).
+        access: the attacker's access: gradients (``white-box``), scores, decisions, another model (``transfer``),
+            nothing (``none``), or one that a brought attack does not tell (``unknown``).
         eps_name: its parameter for the budget; None if it does not respect one: then a success counts only if the
             perturbation lies within eps.
         params: parameters with defaults (native attacks only; those of torchattacks are read from the class).
@@ -45,6 +48,7 @@ class AttackInfo:
         unavailable: empty, or why it cannot run.
         seeded_as: empty, or the attack whose random numbers it takes, so that a search which both make breaks the same
             samples.
+        own: what the user brings, None for attacks of the catalog.
     """
 
     name: str
@@ -59,6 +63,7 @@ class AttackInfo:
     minimal: bool = False
     unavailable: str = ""
     seeded_as: str = ""
+    own: OwnAttack | None = field(default=None, compare=False, repr=False)
 
     @property
     def method(self) -> str:
@@ -66,8 +71,10 @@ class AttackInfo:
         return self.name.removeprefix(TRANSFER)
 
     @property
-    def backend(self) -> Literal["native", "torchattacks"]:
-        """The implementation: stein-bench itself or the torchattacks library."""
+    def backend(self) -> Backend:
+        """The implementation: stein-bench itself, the torchattacks library, or what the user brings."""
+        if self.own is not None:
+            return "own"
         return "torchattacks" if self.method.startswith("torchattacks.") else "native"
 
     @property

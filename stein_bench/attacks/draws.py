@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stein_bench.guard import forked_rng
+from stein_bench.report.metric_columns import is_metric
 from stein_bench.seeds import derive_seed
 from stein_bench.tasks import Task, finite_rows
 
@@ -80,7 +81,8 @@ def _drawn(
         found.append(task.outcomes(logits, labels))
         finite.append(finite_rows(logits))
     columns = found[0]
-    if "score" in columns:
-        columns = {**columns, "score": torch.stack([one["score"] for one in found]).mean(dim=0)}
+    averaged = [name for name in columns if name == "score" or is_metric(name)]
+    means = {name: torch.stack([one[name].float() for one in found]).mean(dim=0) for name in averaged}
+    columns = {**columns, **means}
     right = torch.stack([one["correct"] for one in found], dim=1)
     return right, columns, torch.stack(finite).all(dim=0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
+from stein_bench.attacks.finding import find_brought
 from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
@@ -72,6 +73,10 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
     Raises:
         UsageError: the attack is unknown or cannot run, or the spec contradicts or repeats itself.
     """
+    if isinstance(spec, str) and (brought := find_brought(spec)) is not None:
+        info, own = brought
+        given, renamed = _own_names(info, own)
+        return Spelled(spec, info, AttackSpec(info.name, given), _note(own, Meaning(info), renamed))
     spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
     found = meaning(spec.name)
     if found.info.unavailable:
@@ -104,7 +109,8 @@ def _plain(name: str, value: ParameterValue) -> ParameterValue:
 def _own_names(info: AttackInfo, spec: AttackSpec) -> tuple[dict[str, ParameterValue], dict[str, str]]:
     """Return the parameters of `spec` under the attack's own names, and the names that were replaced."""
     budget = ("eps", "norm", info.eps_name or "eps") if info.norms else ()
-    own = tuple(dict.fromkeys((*budget, *_defaults(info))))
+    names = _defaults(info) if info.own is None else info.own.names
+    own = tuple(dict.fromkeys((*budget, *names)))
     given: dict[str, ParameterValue] = {}
     written: dict[str, str] = {}
     renamed: dict[str, str] = {}
@@ -202,6 +208,8 @@ def params_of(
     Raises:
         UsageError: one is unknown or has a wrong value.
     """
+    if info.own is not None:
+        return info.own.params(given)
     known = _defaults(info)
     for name, value in given.items():
         if name not in known:

@@ -69,12 +69,14 @@ class Situation(NamedTuple):
 
 
 def bounds(attack: Attack, situation: Situation) -> Bounds | None:
-    """Return the passes per sample at least and at most; None for attacks of torchattacks that are not known here.
+    """Return the passes per sample at least and at most; None for attacks of others that are not known here.
 
     Under batch statistics a batch ends early only as a whole; its samples all have the same number.
     """
     if attack.info.is_corruption:
         return _exactly(Passes(int(attack.params["seeds"]), 0))
+    if attack.info.own is not None:
+        return None
     if attack.info.backend == "torchattacks":
         return _of_library(attack)
     call = call_of(attack, situation)

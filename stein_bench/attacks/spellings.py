@@ -17,6 +17,7 @@ from stein_bench.attacks.batteries import battery_names
 from stein_bench.attacks.catalog import CATALOG, ITERATED, NATIVE, NOISE
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.errors import UsageError, did_you_mean
+from stein_bench.parts.installed import names as installed_names
 from stein_bench.specs import ParameterValue, norm_name
 
 LISTED = "See stein-bench list attacks."
@@ -97,6 +98,11 @@ def meaning(name: str) -> Meaning:
     return found
 
 
+def means_something(name: str) -> bool:
+    """Return whether `name` is a name of the catalog, or another spelling of one."""
+    return name.lower() in {key.lower() for key in CATALOG} or _other_spelling(name.lower()) is not None
+
+
 def _other_spelling(name: str) -> Meaning | None:
     prefix, body = re.fullmatch(r"(transfer[._-])?(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     of_library = body.startswith(LIBRARY)
@@ -154,6 +160,9 @@ def _unknown(name: str) -> UsageError:
         return UsageError(f"{name!r} is a battery, not an attack: give it with --battery {name.lower()}.")
     bases = [_squashed(base) for base, _ in _readings(name.lower(), {})]
     near = next((SEVERAL[base] for base in bases if base in SEVERAL), None) or _nearest(name.lower(), bases)
+    near = near or tuple(get_close_matches(name, installed_names("attack"), n=3))
+    if name.endswith(".py"):
+        return UsageError(f"attack {name!r} names a file only: write {name}:NAME, the attack in it.")
     return UsageError(f"unknown attack {name!r}.{did_you_mean(near)} {LISTED}")
 
 

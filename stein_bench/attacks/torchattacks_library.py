@@ -115,14 +115,14 @@ def run_library(
     # FAB flattens gradients with `view`, which fails on channels-last inputs.
     images = inputs.contiguous(memory_format=torch.contiguous_format)
     with library_guard(seed), torch.enable_grad():
-        attack = construct(info, params, _Connected(model), classes=classes, seed=seed)
+        attack = construct(info, params, Connected(model), classes=classes, seed=seed)
         adv_inputs: Tensor = attack(images, labels).detach()
     if info.method == "torchattacks.DeepFool":
         adv_inputs = (adv_inputs + OVER_THE_BOUNDARY * (adv_inputs - inputs)).clamp(0, 1)
     return adv_inputs.clamp(0, 1) if info.method in LEAVING_THE_BOX else _without_rounding(adv_inputs)
 
 
-class _Connected(nn.Module):
+class Connected(nn.Module):
     """A model whose outputs have a gradient, zero where the model hides it: without one the library raises an error."""
 
     def __init__(self, model: nn.Module) -> None:

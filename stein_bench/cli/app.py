@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stein_bench import __version__
 from stein_bench.errors import SteinBenchError, without_prefix
 from stein_bench.exit_codes import INTERRUPTED
+from stein_bench.version import __version__
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
 READER_LEFT = 141

@@ -17,6 +17,7 @@ class Listing(StrEnum):
     attacks = "attacks"
     data = "data"
     bn = "bn"
+    metrics = "metrics"
     batteries = "batteries"
     recipes = "recipes"
 
@@ -28,7 +29,9 @@ def list_(
         str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
     ] = None,
 ) -> None:
-    """List models, attacks, data sets, BN estimators, attack batteries or training recipes.
+    """List models, attacks, data sets, BN estimators, metrics, attack batteries or training recipes.
+
+    Those of installed packages are among them; one that cannot be used says why.
 
     Examples: `stein-bench list attacks`, `stein-bench list models resnet`
     """

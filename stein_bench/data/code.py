@@ -10,11 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 from stein_bench.errors import UsageError, suggestion
 from stein_bench.models.callables import callable_names
 from stein_bench.parts.arguments import Argument, parse_call, written
+from stein_bench.parts.brought import Part, given
+from stein_bench.parts.imports import Imports
+from stein_bench.parts.installed import installed
 from stein_bench.parts.signatures import ordered, required
 from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, running
 
@@ -26,14 +30,20 @@ _MODULE = re.compile(r"(?P<home>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<call>[A-Za-
 class UserCode:
     """The callable `name` of a Python file or a module, `home`, found from the `folder`.
 
-    Unpickling it imports the file or module.
+    Unpickling it imports the file or module. `part` is what an installed package brings, None for code that the user
+    names.
     """
+
+    verb: ClassVar[str] = "returned"
+    give: ClassVar[str] = "return"
+    """What errors say that the callable did, and what to do."""
 
     home: str
     name: str
     arguments: Mapping[str, Argument]
     folder: Path
     code: Code
+    part: Part | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _imported, (self.home, self.name, dict(self.arguments), self.folder)
@@ -104,6 +114,83 @@ class UserCode:
             return inspect.signature(self.named).parameters
         except (TypeError, ValueError):  # some built-in callables have no signature
             return {}
+
+
+@dataclass(frozen=True, eq=False)
+class BroughtCode(UserCode):
+    """Data, or what returns data, of an installed package (`home` is empty, `name` that of the entry point)."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _installed, (self.name, dict(self.arguments))
+
+    @property
+    def spec(self) -> str:
+        return self.name
+
+    @property
+    def short(self) -> str:
+        return f"{self.name}{written(self.arguments)}"
+
+    @cached_property
+    def named(self) -> Any:
+        """What the package brings."""
+        assert self.part is not None
+        return self.part.found
+
+
+@dataclass(frozen=True, eq=False)
+class GivenData(UserCode):
+    """A data set, arrays or a loader that was given as a Python object, `value`, under the name ``python:NAME``.
+
+    In another process it is a name without the object, which is sent by itself if it can be.
+    """
+
+    value: Any = None
+    verb: ClassVar[str] = "is"
+    give: ClassVar[str] = "give"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _without_value, (self.name,)
+
+    @property
+    def spec(self) -> str:
+        return f"python:{self.name}"
+
+    @property
+    def short(self) -> str:
+        return self.name
+
+    split_argument = None
+
+    def returned(self, split: str) -> Any:
+        """Return the object, whatever the split."""
+        del split
+        if self.value is None:
+            raise UsageError(f"data {self.spec} was a Python object that cannot be sent to other processes: workers=0.")
+        return self.value
+
+
+def find_brought_data(spec: str) -> UserCode | None:
+    """Return ``NAME[,key=value,…]``, data of an installed package, or the Python object given as ``python:NAME``.
+
+    Raises UsageError if it cannot be imported, or the object was not given in this process.
+    """
+    if spec.startswith("python:"):
+        part = given("data", spec)
+        if part is None:
+            raise UsageError(f"data {spec!r} was a Python object: give the object again, with stein_bench.evaluate.")
+        return GivenData("", spec.removeprefix("python:"), {}, Path.cwd(), part.code, value=part.found)
+    name, arguments = parse_call(spec, spec)
+    return None if installed("data").get(name) is None else _installed(name, arguments)
+
+
+def _installed(name: str, arguments: Mapping[str, Argument]) -> UserCode:
+    part = installed("data")[name].load()
+    return BroughtCode("", name, arguments, Path.cwd(), part.code, part)
+
+
+def _without_value(name: str) -> UserCode:
+    return GivenData("", name, {}, Path.cwd(), Code(ModuleType(name), None, name, Imports(()), ""))
 
 
 def find_code(spec: str) -> UserCode | None:

@@ -28,6 +28,7 @@ from stein_bench.data.torchvision_data import TORCHVISION_OPENERS
 from stein_bench.data.userdata import open_user_data
 from stein_bench.data.wds import open_wds
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.parts.installed import names as installed_names
 
 
 class DataSource(Protocol):
@@ -96,7 +97,8 @@ def open_data(spec: str) -> DataSource:
             raise UsageError(f"unknown data set {spec!r}: write {how.format(spec)}")
         is_folder = spec != "" and _path(spec).is_dir()
         hint = f"For a folder write its kind first, e.g. imagefolder:{spec}. " if is_folder else ""
-        raise unknown_name("data set", kind, _OPENERS, listed=f"{hint}See `stein-bench list data`.")
+        known = [*_OPENERS, *installed_names("data")]
+        raise unknown_name("data set", kind, known, listed=f"{hint}See `stein-bench list data`.")
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Subset, TensorDataset
 
-from stein_bench.data.code import UserCode, find_code
+from stein_bench.data.code import UserCode, find_brought_data, find_code
 from stein_bench.data.items import label_of, split_item, to_tensor
 from stein_bench.data.layouts import sizes
 from stein_bench.data.listed import Pairs, class_names, listed_labels
@@ -125,11 +125,11 @@ class UserData:
 
 
 def open_user_data(spec: str) -> UserData | None:
-    """Return the source that a user's code named by `spec` gives, or None if `spec` names no code.
+    """Return the source that a user's code or an installed package gives, or None if `spec` names neither.
 
     Calls it. Raises UsageError for anything wrong with it, or with what it returns.
     """
-    code = find_code(spec)
+    code = find_code(spec) or find_brought_data(spec)
     return None if code is None else UserData(code, sets_of(code, "test"))
 
 

@@ -96,24 +96,27 @@ def _as_set(code: UserCode, split: str, returned: Any) -> UserSet:
 
 def _as_dataset(code: UserCode, returned: Any) -> tuple[Any, tuple[str, ...]]:
     """Return a map-style data set, and notes."""
-    told = f"{code.spec} returned"
+    told = f"{code.spec} {code.verb}"
     if isinstance(returned, DataLoader):
+        about = f"{code.short} {code.verb} a DataLoader"
         return _of_loader(code, returned), (
-            f"{code.short} returned a DataLoader: its data set is read in its own order, and batches are stein-bench's",
+            f"{about}: its data set is read in its own order, and batches are stein-bench's",
         )
     if isinstance(returned, IterableDataset):
-        raise UsageError(f"{told} an IterableDataset, which has no order to come back to; return list(dataset)")
+        raise UsageError(f"{told} an IterableDataset, which has no order to come back to; {code.give} list(dataset)")
     if isinstance(returned, Mapping):
         return _of_arrays(told, *(_only(returned, keys, told) for keys in (IMAGE_KEYS, LABEL_KEYS))), ()
     if isinstance(returned, tuple):
         if len(returned) == 2 and all(isinstance(part, np.ndarray | Tensor | list) for part in returned):
             return _of_arrays(told, *returned), ()
         if any(isinstance(part, Dataset | DataLoader) for part in returned):
-            raise UsageError(f'{told} several data sets; return {{"train": …, "test": …}}, which says which is which')
-        raise UsageError(f"{told} a tuple of {len(returned)}; return (images, labels), a data set or a dictionary")
+            raise UsageError(
+                f'{told} several data sets; {code.give} {{"train": …, "test": …}}, which says which is which'
+            )
+        raise UsageError(f"{told} a tuple of {len(returned)}; {code.give} (images, labels), a data set or a dictionary")
     if isinstance(returned, str | bytes) or not (hasattr(returned, "__getitem__") and hasattr(returned, "__len__")):
         raise UsageError(
-            f"{told} a {type(returned).__name__}; return a map-style data set (torch.utils.data.Dataset with "
+            f"{told} a {type(returned).__name__}; {code.give} a map-style data set (torch.utils.data.Dataset with "
             '__len__ and __getitem__), (images, labels), or {"train": …, "test": …}'
         )
     return returned, ()
@@ -123,7 +126,7 @@ def _of_loader(code: UserCode, loader: DataLoader[Any]) -> Any:
     plain = isinstance(loader.sampler, SequentialSampler) and loader.collate_fn is default_collate
     if isinstance(loader.dataset, IterableDataset) or not plain:
         raise UsageError(
-            f"{code.spec} returned a DataLoader that shuffles, selects or changes samples; return its data set"
+            f"{code.spec} {code.verb} a DataLoader that shuffles, selects or changes samples; {code.give} its data set"
         )
     return loader.dataset
 

@@ -79,7 +79,7 @@ def _pairs(attacks: Sequence[Attack], robust: Mapping[str, Outcome]) -> Iterator
         white_box = [other for other in rivals if other.info.access == "white-box" and other.info.respects_eps]
         if weaker.info.name in ONE_STEP and iterated:
             yield "iterated-vs-one-step", weaker, _strongest(iterated, robust), MASKED
-        if weaker.info.access != "white-box" and white_box:
+        if weaker.info.access not in ("white-box", "unknown") and white_box:
             advice = f"{MASKED}, and trust the lower figure"
             yield "white-box-vs-black-box", weaker, _strongest(white_box, robust), advice
         larger = [other for other in attacks if _same_but_larger(weaker, other)]

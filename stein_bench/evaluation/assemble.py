@@ -27,6 +27,7 @@ from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
 from stein_bench.measures.distances import distance_statistics, spread
 from stein_bench.measures.groups import group_results
+from stein_bench.measures.own import own_figures, under_attack
 from stein_bench.measures.sites import site_results
 from stein_bench.measures.unsearched import unsearched_result
 from stein_bench.normalization.inspection import inspect_batchnorm
@@ -92,6 +93,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
                 replays.get(attack.label),
                 samples,
                 run_of.get(attack.label),
+                phases[CLEAN],
             )
             for attack in attacks
         ],
@@ -169,6 +171,7 @@ def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, samples: Samples
         ci95=(rate.low, rate.high),
         expected_accuracy=clean.expected(),
         metrics=clean.metrics() or None,
+        own_metrics=own_figures([phase.columns], samples.cluster),
         **_parts([clean], samples),
         assumes_independence=batch_dependent,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
@@ -239,12 +242,15 @@ def _attack_result(
     replay: Replay | None,
     samples: Samples,
     same_run_as: str | None,
+    clean_phase: Phase,
 ) -> AttackResult:
-    rate = success = metrics = None
+    rate = success = metrics = own_metrics = None
     invalid = over_budget = 0
     linf = l2 = distances = unsearched = None
     if robust is not None:
         rate, success, metrics = robust.accuracy(), clean.success_rate(robust), robust.metrics() or None
+        own = under_attack(clean_phase.columns, phase.columns, _no_success(phase))
+        own_metrics = own_figures([own], samples.cluster)
         invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
         linf, l2 = (_spread(phase, name, robust.worse_than(clean)) for name in ("linf", "l2"))
         if DISTANCE in phase.columns and isinstance(clean, RightOrWrong):
@@ -264,6 +270,7 @@ def _attack_result(
         ci95=None if rate is None else (rate.low, rate.high),
         expected_accuracy=None if robust is None else robust.expected(),
         metrics=metrics,
+        own_metrics=own_metrics,
         **_parts([] if robust is None else [robust], samples),
         assumes_independence=batch_dependent,
         attack_success_rate=success,
@@ -296,6 +303,7 @@ def _corruption_result(
         accuracy=None if mean is None else mean.value,
         ci95=None if mean is None else (mean.low, mean.high),
         metrics=(measure.mean_metrics(found) or None) if found else None,
+        own_metrics=own_figures(draws(phase.columns), samples.cluster) if found else None,
         **_parts(found, samples),
         assumes_independence=batch_dependent,
         accuracies=[_ratio(outcome) for outcome in found],

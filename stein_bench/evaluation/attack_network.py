@@ -24,6 +24,7 @@ from stein_bench.host import download
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities
 from stein_bench.report.document import AttackNetworkInfo
+from stein_bench.report.metric_columns import is_metric
 from stein_bench.statistics.rates import Bits
 from stein_bench.tasks import Task
 
@@ -207,7 +208,7 @@ def disagreements(
     """
     with model_untouched(model):
         found = download(task.outcomes(model(finite_or_clean(adv_inputs, inputs)), labels))
-    names = ("correct",) if "correct" in verified else tuple(verified)
+    names = ("correct",) if "correct" in verified else tuple(name for name in verified if not is_metric(name))
     differs = np.zeros(len(inputs), np.bool_)
     for name in names:
         differs |= (found[name] != verified[name]).reshape(len(inputs), -1).any(axis=1)

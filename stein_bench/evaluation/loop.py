@@ -84,7 +84,7 @@ def _attack_phase(evaluated: Evaluated, together: Sequence[Attack], kept: Kept) 
         return _phase(replace(evaluated, keeper=None), labels, partial(corruption_columns, evaluated, attack))
     if setting.refill and attack.refills(setting.task) and evaluated.independent:
         return refilled_phase(evaluated, together)
-    whole = attack.info.backend == "torchattacks"  # draws its random numbers for the whole batch
+    whole = attack.info.backend != "native"  # others draw their random numbers for the whole batch
     compute = partial(_attack_columns, evaluated, together, kept)
     return _phase(evaluated, labels, compute, seeded_by=attack.run_label, whole=whole)
 

@@ -26,6 +26,7 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
+from stein_bench.normalization.names import estimator_identity
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.precision import in_float32
 from stein_bench.preparation.training_split import with_training_split
@@ -189,7 +190,7 @@ def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: n
     versions = package_versions()
     matters: dict[str, Any] = {
         "model": [plan.source.spec, plan.source.fingerprint(), str(network), state_sha256(network)],
-        "bn": bn,
+        "bn": estimator_identity(bn),
         "data": data_sha256,
         "shape": plan.samples.shape,
         "scaling": [plan.scaling.mean, plan.scaling.std],

@@ -16,7 +16,7 @@ from stein_bench.attacks.draws import predicted
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.verify import Verdicts, verify
-from stein_bench.errors import OutOfMemoryRunError, RunError
+from stein_bench.errors import OutOfMemoryRunError, RunError, SteinBenchError
 from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
@@ -177,7 +177,7 @@ def with_searches(columns: dict[str, Columns], attack: Attack, found: Found) -> 
 
 def message_of(error: Exception) -> str:
     """Return an error of an attack or a model in one line."""
-    if isinstance(error, WholeBatchError):
+    if isinstance(error, WholeBatchError | SteinBenchError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 

@@ -12,6 +12,7 @@ from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal
 from stein_bench.evaluation.sharing import check_identity, shared_units
 from stein_bench.evaluation.units import Unit
+from stein_bench.preparation.parts import brought_parts
 from stein_bench.preparation.plan import Plan
 from stein_bench.progress import Progress
 from stein_bench.report.adversarials import Keeper
@@ -51,6 +52,7 @@ class Records:
 
 def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
     """Return what must be equal for outcomes to belong to one run."""
+    parts = [part.model_dump() for part in brought_parts(plan)]
     return {
         "batch_size": batch_size,
         "config_sha256": plan.config.sha256(),
@@ -60,5 +62,6 @@ def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
         "model": plan.source.fingerprint(),
         "packages": package_versions(),
         "device": device_name(plan.device),
+        **({"parts": parts} if parts else {}),
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }

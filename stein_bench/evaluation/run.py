@@ -34,6 +34,7 @@ from stein_bench.evaluation.surrogate import with_surrogate
 from stein_bench.evaluation.units import Unit
 from stein_bench.guard import repeatable_backends
 from stein_bench.normalization.survey import survey
+from stein_bench.preparation.parts import brought_parts
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.random_models import draws_note
 from stein_bench.preparation.variants import Variant
@@ -110,6 +111,7 @@ def run_evaluation(
             attack_network=plan.attack_network,
             batch_size=batch_size if config.batch_size == "auto" else None,
             processes=shared,
+            parts=brought_parts(plan) or None,
         ),
         model=_model_info(plan, run.blank, setting.classes, results),
         data=_data_info(plan),

@@ -13,6 +13,7 @@ from stein_bench.distributed import exchanged, rank, world_size
 from stein_bench.evaluation.attack_choice import with_attack_network
 from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.journal import interrupted_batch_size
+from stein_bench.evaluation.measured import measured
 from stein_bench.evaluation.sharing import check_processes
 from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate_notes
 from stein_bench.memory import MemoryLimit
@@ -68,7 +69,7 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
         progress.note(f"--batch-size auto: batches of {batch_size}")
     plan = with_attack_network(plan, blank, batch_size, progress)
     setting = Setting(
-        plan.samples, plan.task, classes, batch_size, plan.workers, config.seed, plan.device,
+        plan.samples, measured(plan.task, plan.metrics), classes, batch_size, plan.workers, config.seed, plan.device,
         refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,

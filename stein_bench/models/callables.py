@@ -16,6 +16,8 @@ from stein_bench.models.instances import Instance
 from stein_bench.models.interface import ModelSource, digest
 from stein_bench.models.weight_downloads import explained_downloads
 from stein_bench.parts.arguments import Argument, parse_call, written
+from stein_bench.parts.brought import Part, given
+from stein_bench.parts.installed import find_installed
 from stein_bench.parts.signatures import call_arguments, loads_weights, ordered
 from stein_bench.parts.source_files import loaded_sha256
 from stein_bench.parts.user_code import Code, load_file, load_module, running
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class UserModel:
-    """A user's callable that returns a network, with the `arguments` that the user gives."""
+    """A user's callable that returns a network, with the `arguments` that the user gives.
+
+    `part` is what an installed package brings; None for code that the user names.
+    """
 
     spec: str
     name: str
@@ -34,6 +39,7 @@ class UserModel:
     code: Code
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     pretrained: None = None
+    part: Part | None = None
 
     def build(self, *, num_classes: int | None, in_channels: int = 3, pretrained: bool = False) -> nn.Module:
         """Call the user's callable with the user's arguments and those of ours that its signature accepts.
@@ -97,19 +103,48 @@ def find_in_code(code: Code, call: str, where: str, shown: str, short: str) -> M
     Raises:
         UsageError: there is no such callable or network, or it does not take the arguments.
     """
+    attribute, arguments = parse_call(call, f"{where}:{call}")
+    found = _found(code.module, attribute, shown)
+    return _source(found, arguments, f"{where}:{attribute}", f"{short}.{attribute}", code)
+
+
+def find_brought_model(spec: str) -> ModelSource | None:
+    """Return the source of ``NAME[,key=value,…]``, a model that an installed package brings; None if none does.
+
+    Raises:
+        UsageError: it cannot be imported, is no callable or network, or does not take the arguments.
+    """
+    name, arguments = parse_call(spec, spec)
+    part = find_installed("model", name)
+    return None if part is None else _source(part.found, arguments, name, name, part.code, part)
+
+
+def given_model(spec: str) -> ModelSource:
+    """Return the source of a network that was given as a Python object, see `parts.brought.given_under`.
+
+    Raises:
+        UsageError: none was given under this name in this process.
+    """
+    part = given("model", spec)
+    if part is None:
+        raise UsageError(f"model {spec!r} was a Python object: give the object again, with stein_bench.evaluate.")
+    return Instance(spec, part.short.removeprefix("python:"), part.found, part.code)
+
+
+def _source(
+    found: Any, arguments: Mapping[str, Argument], spec: str, name: str, code: Code, part: Part | None = None
+) -> ModelSource:
     from torch import nn
 
-    attribute, given = parse_call(call, f"{where}:{call}")
-    found = _found(code.module, attribute, shown)
     if isinstance(found, nn.Module):
-        if given:
-            raise UsageError(f"{where}:{attribute} is a network and takes no arguments; name what builds it.")
-        return Instance(f"{where}:{attribute}", f"{short}.{attribute}", found, code)
+        if arguments:
+            raise UsageError(f"{spec} is a network and takes no arguments; name what builds it.")
+        return Instance(spec, name, found, code, part=part)
     if not callable(found):
-        raise UsageError(f"{where}:{attribute} is {_article(type(found).__name__)}, which cannot be called.")
-    given = ordered(found, given, f"{where}:{attribute}")
-    text = written(given)
-    return UserModel(f"{where}:{attribute}{text}", f"{short}.{attribute}{text}", found, code, given)
+        raise UsageError(f"{spec} is {_article(type(found).__name__)}, which cannot be called.")
+    arguments = ordered(found, arguments, spec)
+    text = written(arguments)
+    return UserModel(f"{spec}{text}", f"{name}{text}", found, code, arguments, part=part)
 
 
 def _found(module: ModuleType, attribute: str, shown: str) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, reason
 from stein_bench.models.interface import digest
+from stein_bench.parts.brought import Part
 from stein_bench.parts.source_files import loaded_sha256
 from stein_bench.parts.user_code import Code, running
 
@@ -25,6 +26,7 @@ class Instance:
     code: Code
     pretrained: None = None
     own_weights: bool = True
+    part: Part | None = None
 
     @property
     def origin_of_weights(self) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.models.archives import program_as_model
-from stein_bench.models.callables import find_in_file, find_in_module
+from stein_bench.models.callables import find_brought_model, find_in_file, find_in_module, given_model
 from stein_bench.models.exported import find_exported
 from stein_bench.models.interface import ModelSource, NamesClassifier, PretrainedConfig
 from stein_bench.models.paper import find_paper_model
@@ -22,6 +22,7 @@ from stein_bench.models.torchvision_segmentation import (
     torchvision_segmentation_names,
 )
 from stein_bench.models.transformers_models import find_transformers
+from stein_bench.parts.installed import names as installed_names
 from stein_bench.parts.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
@@ -49,7 +50,7 @@ def find_model(spec: str) -> ModelSource:
     if _is_module_name(prefix) and ("." in prefix or is_importable(prefix, Path.cwd())):
         check_call(rest, spec, prefix)
         return find_in_module(prefix, rest)
-    known = [f"{name}:" for name in PREFIXES]
+    known = [f"{name}:" for name in PREFIXES if name != "python"]
     forms = f"{', '.join(known)} and your own FILE.py:CALLABLE or package.module:CALLABLE."
     raise UsageError(f"unknown kind of model {prefix!r} in {spec!r}. Known: {forms}")
 
@@ -63,10 +64,14 @@ def _find_bare(name: str) -> ModelSource:
     if "/" in name:
         _check_path(name)
         raise UsageError(f"{name!r} is not a model name. For the Hugging Face hub, write hf-hub:{name}")
-    found = find_timm_model(name) or find_torchvision_segmentation(name) or find_torchvision_model(name)
+    found: ModelSource | None = find_timm_model(name)
+    found = found or find_torchvision_segmentation(name) or find_torchvision_model(name) or find_brought_model(name)
     if found is None:
         _check_path(name)
-        known = [*timm_model_names(tagged="." in name), *torchvision_model_names(), *torchvision_segmentation_names()]
+        known = [
+            *timm_model_names(tagged="." in name), *torchvision_model_names(), *torchvision_segmentation_names(),
+            *installed_names("model"),
+        ]  # fmt: skip
         raise unknown_name("model", name, known, hint=HINT)
     return found
 
@@ -109,6 +114,7 @@ PREFIXES: dict[str, Callable[[str], ModelSource]] = {
     "paper": find_paper_model,
     "seghead": find_backbone_with_head,
     "hub": find_torch_hub_model,
+    "python": lambda rest: given_model(f"python:{rest}"),
     "jit": find_torchscript,
     "pt2": find_exported,
     "transformers": find_transformers,

@@ -7,17 +7,18 @@ stay the same objects, so optimizers, hooks and shared modules keep working.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.normalization.compensation import function_preserved
 from stein_bench.normalization.layers import STATS, SteinNorm, stein_layers
-from stein_bench.normalization.names import parse_estimator
+from stein_bench.normalization.names import EstimatorName, parse_estimator
+from stein_bench.normalization.own import give_estimator
 from stein_bench.normalization.survey import SkippedLayer, check_compensable, stein_classes, survey
 
 
@@ -51,7 +52,7 @@ class ConversionSummary:
 
 def convert_batchnorm(
     model: nn.Module,
-    estimator: str = "stein",
+    estimator: str | Callable[..., tuple[Tensor, Tensor]] = "stein",
     *,
     stats: str = "running",
     preserve_function: bool = False,
@@ -61,7 +62,8 @@ def convert_batchnorm(
 
     Args:
         model: any module, including a single layer.
-        estimator: an estimator name, such as ``stein`` or ``ridge:0.3``.
+        estimator: an estimator name, such as ``stein`` or ``ridge:0.3``, or a function of your own of (mean, variance,
+            count) that returns the shrunk two; a gradient in its attribute ``pull_back`` replaces autograd's.
         stats: the statistics source in evaluation, ``running`` or ``batch``.
         preserve_function: let γ and β absorb the change of statistics, so that evaluation with running statistics
             computes the same function as before, up to rounding; a starting point for fine-tuning.
@@ -74,7 +76,11 @@ def convert_batchnorm(
         UsageError: `estimator`, `stats` or `count` is invalid, or γ or β of a layer cannot absorb the change;
             the model is then unchanged.
     """
-    name = parse_estimator(estimator)
+    if not isinstance(estimator, str):
+        own = give_estimator(estimator)
+        name = EstimatorName(own.spec, own=own)
+    else:
+        name = parse_estimator(estimator)
     _check_arguments(stats, count)
     convertible, skipped = survey(model)
     if preserve_function:

@@ -124,6 +124,8 @@ def estimator(name: str | EstimatorName) -> Estimator:
         UsageError: the name is unknown, or its λ is invalid.
     """
     parsed = parse_estimator(name) if isinstance(name, str) else name
+    if parsed.own is not None:
+        return parsed.own
     function = ESTIMATORS[parsed.family]
     return function if parsed.strength is None else partial(function, strength=parsed.strength)
 

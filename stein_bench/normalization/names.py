@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.normalization.own import OwnEstimator, find_own
+from stein_bench.parts.installed import names as installed_names
 
 ESTIMATOR_SUMMARIES: dict[str, str] = {
     "sample": "sample mean and variance: plain batch normalization",
@@ -39,11 +41,13 @@ _WITH_STRENGTH = ("ridge", "lasso")
 class EstimatorName:
     """A parsed estimator name; `str()` gives its canonical spelling, such as ``stein`` or ``ridge:0.3``.
 
-    `family` is a key of `ESTIMATOR_SUMMARIES`; `strength` is λ ≥ 0 of ridge and lasso, else None.
+    `family` is a key of `ESTIMATOR_SUMMARIES`, or how an estimator is named that somebody brings, `own`; `strength` is
+    λ ≥ 0 of ridge and lasso, else None.
     """
 
     family: str
     strength: float | None = None
+    own: OwnEstimator | None = None
 
     def __str__(self) -> str:
         if self.strength is None:
@@ -53,19 +57,29 @@ class EstimatorName:
 
 
 def parse_estimator(text: str) -> EstimatorName:
-    """Parse an estimator name, such as ``stein``, ``ridge`` (λ = 1e-3) or ``ridge:0.3``.
+    """Parse an estimator name, such as ``stein``, ``ridge`` (λ = 1e-3), ``ridge:0.3`` or ``FILE.py:NAME``.
 
     Raises:
-        UsageError: the name is unknown, λ is not a finite number ≥ 0, or the estimator takes no λ.
+        UsageError: the name is unknown, λ is not a finite number ≥ 0, the estimator takes no λ, or one that somebody
+            brings cannot be imported or used.
     """
     family, colon, strength = text.partition(":")
     if family not in ESTIMATOR_SUMMARIES:
-        raise unknown_name("estimator", text, ESTIMATOR_SUMMARIES, listed="See stein-bench list bn.")
+        if (own := find_own(text)) is not None:
+            return EstimatorName(own.spec, own=own)
+        known = (*ESTIMATOR_SUMMARIES, *installed_names("estimator"))
+        raise unknown_name("estimator", text, known, listed="See stein-bench list bn; your own is FILE.py:NAME.")
     if family not in _WITH_STRENGTH:
         if colon:
             raise UsageError(f"estimator {family!r} takes no strength: write {family!r}, not {text!r}")
         return EstimatorName(family)
     return EstimatorName(family, _strength(text, strength) if colon else DEFAULT_STRENGTH)
+
+
+def estimator_identity(bn: str) -> str:
+    """Return what determines an estimator: its canonical name, and the hash of its source if somebody brings it."""
+    parsed = parse_estimator(bn)
+    return str(parsed) if parsed.own is None else f"{parsed} {parsed.own.sha256}"
 
 
 def _strength(text: str, written: str) -> float:

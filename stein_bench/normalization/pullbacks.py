@@ -1,7 +1,8 @@
 """Gradients of the estimators, hand-written where autograd is too slow.
 
 On vectors of a few hundred channels, recording and differentiating the thirty small operations of `stein` takes
-longer than the elementwise pass over a small layer. The other estimators use autograd.
+longer than the elementwise pass over a small layer. The other estimators use autograd, unless somebody's own brings a
+gradient as its attribute ``pull_back``.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def pull_back(
     estimator: Estimator, mean: Tensor, variance: Tensor, count: Count, mean_grad: Tensor, variance_grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the gradients of the sample moments, given those of the estimates; all of shape ``(C,)``."""
-    written_out = PULLBACKS.get(estimator)
+    written_out = PULLBACKS.get(estimator) or getattr(estimator, "pull_back", None)
     if written_out is not None:
         return written_out(mean, variance, count, mean_grad, variance_grad)
     with torch.enable_grad():

@@ -109,7 +109,7 @@ def load_module(name: str, folder: Path) -> Code:
         raise UsageError(f"no module {name!r}, neither in the current directory nor installed.")
     origin: str | None = getattr(module, "__file__", None)  # built-in modules have none
     file = Path(origin) if origin else None
-    sha256 = code_sha256(file, (_root(file, name),)) if file else ""
+    sha256 = code_sha256(file, (module_root(file, name),)) if file else ""
     return Code(module, file, file.name if file else name, imports, sha256)
 
 
@@ -170,7 +170,7 @@ def _origin(name: str, folder: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _root(file: Path, module_name: str) -> Path:
+def module_root(file: Path, module_name: str) -> Path:
     """Return the folder that the module's dotted name is relative to."""
     depth = len(module_name.split(".")) - (file.name != "__init__.py")
     return file.absolute().parents[depth]

@@ -32,6 +32,7 @@ from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.labels import checked_outputs
+from stein_bench.preparation.metrics import OwnMetric, find_metrics, try_metrics
 from stein_bench.preparation.programs import check_program, check_program_options
 from stein_bench.preparation.variants import Variant, choose_variants
 from stein_bench.preparation.weights_kind import decide_classes, weights_kind
@@ -54,6 +55,7 @@ class Plan:
         task, device: the task, which defines loss and success, and the device of the run.
         attack_network: how the network that attacks use differs from the evaluated one; None if it is the same.
         probabilities: how the outputs of the network are probabilities; None if they are logits.
+        metrics: those that the user brings.
         notes: what the report says about the network and the surrogate besides what source and weights say.
         training, training_notes: what the built-in training uses, once it is read, and what the report says about it.
     """
@@ -74,6 +76,7 @@ class Plan:
     attack_network: AttackNetworkInfo | None = None
     probabilities: Probabilities | None = None
     notes: tuple[str, ...] = ()
+    metrics: tuple[OwnMetric, ...] = ()
     training: Samples | None = None
     training_notes: tuple[str, ...] = ()
 
@@ -158,7 +161,7 @@ def prepare(config: RunConfig) -> Plan:
         _check_preserving(kind in ("pretrained", "own"), weights, variants)
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
-        TASKS[data.task], device,
+        TASKS[data.task], device, metrics=find_metrics(config.metric),
     )  # fmt: skip
 
 
@@ -170,6 +173,7 @@ def check_without_model(config: RunConfig) -> None:
     """
     _, _, weights, _ = _without_model(config)
     choose_variants(config, weights)
+    find_metrics(config.metric)
     if config.surrogate is not None:
         find_model(config.surrogate)
 
@@ -239,6 +243,9 @@ def check_model(plan: Plan, network: nn.Module) -> int:
     if plan.weights_kind == "fit":
         check_training_labels(plan, plan.training_samples(), outputs)
     check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
+    if plan.metrics:
+        two = [0, min(1, len(plan.samples) - 1)]  # as many as `trial_outputs` has
+        try_metrics(plan.metrics, logits, plan.samples.batch(two)[1].to(logits.device))
     return outputs
 
 

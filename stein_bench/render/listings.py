@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.errors import UsageError
+from stein_bench.render.installed import installed_rows
 
 Row = Sequence[str]
 
@@ -43,18 +44,23 @@ def _models() -> tuple[Row, Iterable[Row]]:
     from stein_bench.models.torchvision_models import torchvision_model_names
     from stein_bench.models.torchvision_segmentation import torchvision_segmentation_names
 
-    timm = timm_model_names()
+    timm, torchvision = timm_model_names(), (*torchvision_model_names(), *torchvision_segmentation_names())
+    brought = installed_rows("model", {*timm, *torchvision})
     return ("model",), [
+        *((f"{name}  ({' '.join(description.split())})",) for name, description in brought),
         *((f"paper:{name}",) for name in PAPER_MODELS),
         *((f"timm:{name}",) for name in timm),
-        *((f"torchvision:{name}",) for name in (*torchvision_model_names(), *torchvision_segmentation_names())),
+        *((f"torchvision:{name}",) for name in torchvision),
     ]
 
 
 def _attacks() -> tuple[Row, Iterable[Row]]:
     from stein_bench.attacks.catalog import CATALOG
+    from stein_bench.attacks.finding import find_brought
+    from stein_bench.attacks.spellings import means_something
 
     rows = [(info.name, f"{info.summary}\n{_supports(info)}") for info in CATALOG.values()]
+    rows += installed_rows("attack", means_something, find_brought)
     return ("attack", "description; norms, access, tasks"), rows
 
 
@@ -88,13 +94,25 @@ def _recipes() -> tuple[Row, Iterable[Row]]:
 def _data() -> tuple[Row, Iterable[Row]]:
     from stein_bench.data.catalog import DATA_SUMMARIES
 
-    return ("data", "description"), list(DATA_SUMMARIES.items())
+    kinds = {name.partition(":")[0].partition("[")[0] for name in DATA_SUMMARIES}
+    return ("data", "description"), [*DATA_SUMMARIES.items(), *installed_rows("data", kinds)]
 
 
 def _bn() -> tuple[Row, Iterable[Row]]:
     from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
+    from stein_bench.normalization.own import find_own
 
-    return ("bn", "description"), list(ESTIMATOR_SUMMARIES.items())
+    brought = installed_rows("estimator", ESTIMATOR_SUMMARIES, find_own)
+    return ("bn", "description"), [*ESTIMATOR_SUMMARIES.items(), *brought]
+
+
+def _metrics() -> tuple[Row, Iterable[Row]]:
+    rows = list(installed_rows("metric"))
+    if not rows:
+        raise UsageError(
+            "no installed package brings a metric. Your own is --metric FILE.py:NAME, a function of logits and labels."
+        )
+    return ("metric", "description"), rows
 
 
 _LISTINGS = {
@@ -102,6 +120,7 @@ _LISTINGS = {
     "attacks": _attacks,
     "data": _data,
     "bn": _bn,
+    "metrics": _metrics,
     "batteries": _batteries,
     "recipes": _recipes,
 }

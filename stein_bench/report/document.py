@@ -51,6 +51,17 @@ class AttackNetworkInfo(Part):
         return ", ".join([self.precision, *(word for word, so in told.items() if so)])
 
 
+class BroughtPart(Part):
+    """A part of the run that somebody brought: an attack, an estimator, a metric, a model or data."""
+
+    kind: Literal["attack", "data", "estimator", "metric", "model"]
+    name: str
+    sha256: str = Field(description="of its source files, as far as they belong to no other installed package")
+    origin: str | None = Field(
+        default=None, exclude_if=is_none, description="package, version and object of an installed one"
+    )
+
+
 class Run(Part):
     """Provenance of the report."""
 
@@ -72,6 +83,9 @@ class Run(Part):
         description="what --batch-size auto chose; omitted otherwise",
     )
     processes: Processes | None = Field(default=None, exclude_if=is_none, description="omitted if there was one")
+    parts: list[BroughtPart] | None = Field(
+        default=None, exclude_if=is_none, description="parts that somebody brought; omitted without any"
+    )
     retried_from: int | None = Field(
         default=None,
         exclude_if=is_none,

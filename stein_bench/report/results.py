@@ -64,6 +64,16 @@ Metrics = Annotated[
 ]
 
 
+OwnMetrics = Annotated[
+    dict[str, Figure] | None,
+    Field(
+        exclude_if=is_none,
+        description="means over the samples of the metrics that the user brings, under an attack of its adversarial "
+        "inputs (the clean one where that is invalid or over budget); omitted without such metrics",
+    ),
+]
+
+
 def headline(share: float, ci95: tuple[float, float] | None, metrics: Mapping[str, Figure] | None) -> Figure:
     """Return the figure used for comparisons: the mIoU if there is one, else the accuracy."""
     return (metrics or {}).get("miou") or Figure(value=share, ci95=ci95)
@@ -129,6 +139,7 @@ class Clean(Part):
     ci95: Interval
     expected_accuracy: Expected = None
     metrics: Metrics = None
+    own_metrics: OwnMetrics = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool = Field(
@@ -206,7 +217,7 @@ class AttackResult(Part):
     """One attack on one variant. Shares are null if the attack failed."""
 
     name: str
-    backend: Literal["native", "torchattacks"]
+    backend: Literal["native", "torchattacks", "own"]
     norm: Literal["Linf", "L2", "L1", "L0"]
     eps: float
     params: dict[str, bool | int | float | str]
@@ -220,6 +231,7 @@ class AttackResult(Part):
     ci95: Interval | None
     expected_accuracy: Expected = None
     metrics: Metrics = None
+    own_metrics: OwnMetrics = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool
@@ -268,6 +280,7 @@ class CorruptionResult(Part):
     accuracy: Share | None = Field(description="share correct on the corrupted input, mean over the draws")
     ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as additional samples")
     metrics: Metrics = None
+    own_metrics: OwnMetrics = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from stein_bench import __version__
 from stein_bench.cache import cache_folder
 from stein_bench.errors import SteinBenchError, reason
 from stein_bench.files import write_text
@@ -20,6 +19,7 @@ from stein_bench.models.interface import ModelSource
 from stein_bench.models.sources import PREFIXES
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.progress import Progress, phase
+from stein_bench.version import __version__
 
 
 def with_batchnorm(library: str, names: Sequence[str], progress: Progress) -> list[str]:

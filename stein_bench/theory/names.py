@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from stein_bench.errors import unknown_name
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
+from stein_bench.normalization.own import find_own
 
 Target = Literal["mean", "variance"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -40,7 +41,7 @@ def risk_estimator(text: str) -> str:
     """
     if text in EXTRA_ESTIMATORS:
         return text
-    if text.partition(":")[0] not in ESTIMATOR_SUMMARIES:
+    if text.partition(":")[0] not in ESTIMATOR_SUMMARIES and find_own(text) is None:
         raise unknown_name("estimator", text, risk_estimators())
     return str(parse_estimator(text))
 

@@ -14,6 +14,7 @@ from stein_bench.render.report.groups import group_grids, group_notes, group_val
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
+from stein_bench.render.report.own_metrics import own_metric_cells, own_metric_notes
 from stein_bench.render.report.table import about
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.document import Report
@@ -51,9 +52,12 @@ def _markdown(report: Report) -> Iterator[str]:
     for grid in group_grids(report, intervals=True, everything=False):
         yield from (markdown_text(f"{grid.title}; {grid.detail}"), "")
         yield from (*markdown_table(grid.headers, grid.rows, right=range(1, len(grid.headers))), "")
+    headers, own = own_metric_cells(report)
+    if own:
+        yield from (*markdown_table(headers, own, right=range(2, len(headers))), "")
     notes = (
         *legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report),
-        *unsearched_notes(report), *expected_notes(report), *adaptive_notes(report),
+        *unsearched_notes(report), *expected_notes(report), *adaptive_notes(report), *own_metric_notes(report),
     )  # fmt: skip
     yield from (f"- {markdown_text(line)}" for line in notes)
     bad = [check for check in report.diagnostics if check.status != "pass"]

@@ -36,6 +36,7 @@ from stein_bench.render.report.outcomes import (
     row_texts,
     shrinkage_series,
 )
+from stein_bench.render.report.own_metrics import OWN_METRICS, own_metric_cells
 from stein_bench.render.report.table import about
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.adversarials import Gallery
@@ -118,6 +119,7 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "metrics": _metrics(report),
+        "own_metrics": _own_metrics(report),
         "groups": group_grids(report, intervals=True, everything=True),
         "effects": [_effects(variant) for variant in report.variants if variant.effects],
         "effects_reading": READING.format(what=measure(report)),
@@ -196,6 +198,11 @@ def _metrics(report: Report) -> dict[str, Any] | None:
     if not sites:
         headers, rows = [headers[0], headers[1], *headers[3:]], [[*row[:2], *row[3:]] for row in rows]
     return {"headers": headers, "rows": rows} if names or sites else None
+
+
+def _own_metrics(report: Report) -> dict[str, Any] | None:
+    headers, rows = own_metric_cells(report)
+    return {"headers": headers, "rows": rows, "note": OWN_METRICS} if rows else None
 
 
 def _percent(figure: Figure | None) -> str:

@@ -23,6 +23,7 @@ from stein_bench.render.report.groups import group_notes, group_tables
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import SIGNS, Marked, legend_of
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, scaling_note
+from stein_bench.render.report.own_metrics import own_metric_notes, own_metric_tables
 from stein_bench.render.report.preset import preset_notes
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.attack_names import distinctions, noise_strength, titles
@@ -52,10 +53,13 @@ def report_table(report: Report) -> RenderableType:
     notes = [
         *(("!", f"check failed: {_check(check)}", "red") for check in failed),
         *(("!", line, "bold red") for line in report.dishonest()),
-        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report))),
+        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report), *own_metric_notes(report))),
     ]
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
-    more = [Padding(table, (0, 0, 1, 0)) for table in (*metric_tables(report), *group_tables(report))]
+    more = [
+        Padding(table, (0, 0, 1, 0))
+        for table in (*metric_tables(report), *own_metric_tables(report), *group_tables(report))
+    ]
     rows = Padding(_rows(report, marked), (1, 0))
     return Group(*first, _heading(report), rows, *more, *effects, conclusion, marked_notes(notes))
 

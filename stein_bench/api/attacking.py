@@ -1,0 +1,209 @@
+"""`stein_bench.attack`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from stein_bench.api.objects import Objects
+from stein_bench.api.untouched import untouched
+from stein_bench.attacks.adaptive import ADAPTIVE
+from stein_bench.attacks.attack import Attack, attack_seeds, resolve_attacks
+from stein_bench.attacks.finding import spec_of_library
+from stein_bench.attacks.geometry import per_sample
+from stein_bench.attacks.suitability import check_attacks, check_tasks
+from stein_bench.attacks.verify import verify
+from stein_bench.errors import RunError, UsageError
+from stein_bench.guard import model_untouched, repeatable_backends
+from stein_bench.memory import MemoryLimit
+from stein_bench.models.preprocessing import Preprocessed
+from stein_bench.models.probabilities import BehindProbabilities, recognized
+from stein_bench.normalization.layers import stein_layers
+from stein_bench.progress import phase
+from stein_bench.render.progress import terminal_progress
+from stein_bench.specs import norm_name
+from stein_bench.tasks import TASKS, Task, finite_rows, is_single_logit
+
+
+def attack(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    attack: str | Callable[..., Any] = "autoattack",
+    *,
+    eps: float | None = None,
+    norm: str | None = None,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    surrogate: nn.Module | None = None,
+    batch_size: int = 100,
+    seed: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Return verified adversarial inputs for a batch: one call, as in torchattacks and foolbox.
+
+    Every returned input is finite, in [0, 1] and within the budget, whatever the attack claims; where it found none
+    that is, it is the clean input. The model, its flags and buffers, and all random number generators are left as they
+    were.
+
+    Args:
+        model: maps inputs in [0, 1] (after `mean` and `std`, if given) to logits (n, K).
+        inputs: (n, C, …) float32 in [0, 1], on any device.
+        labels: (n,) int64, the true classes; (n, H, W) for a class per pixel.
+        attack: a spec such as ``"pgd:steps=20"`` (`stein-bench list attacks`), a callable of your own, or an attack
+            object of torchattacks, foolbox or adversarial-library.
+        eps, norm: the budget, unless the spec has one; by default the attack's own.
+        mean, std: input scaling of the model, one value or one per channel.
+        surrogate: for ``"transfer."`` attacks the network that they are crafted on, with the same input scaling.
+        batch_size: most samples per pass; no verdict of a native attack depends on it. A model that uses batch
+            statistics gets all inputs as one batch.
+        seed: of everything random; each position in the batch has its own random numbers.
+        progress: whether to show progress on stderr.
+
+    Returns:
+        Adversarial inputs like `inputs`, on the same device.
+
+    Raises:
+        UsageError: an argument is wrong, or the attack does not fit the model.
+        RunError: the attack failed or returned inputs that are not finite, leave [0, 1] or exceed its budget.
+
+    Examples:
+        >>> import torch, stein_bench
+        >>> model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        >>> images, labels = torch.full((2, 3, 8, 8), 0.5), torch.tensor([0, 1])
+        >>> images[[0, 1], labels] += 0.02  # the class is the brightest channel
+        >>> adversarial = stein_bench.attack(model, images, labels, "pgd", eps=4 / 255)
+        >>> (model(adversarial).argmax(1) != labels).tolist()
+        [True, True]
+        >>> bool((adversarial - images).abs().max() <= 4 / 255 + 1e-6)
+        True
+    """
+    with untouched(seed, inputs.device.type if isinstance(inputs, Tensor) else "cpu"), ExitStack() as stack:
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits.")
+        _check_inputs(inputs, labels)
+        chosen = _resolved(attack, eps, norm)
+        stack.enter_context(repeatable_backends())
+        stack.enter_context(model_untouched(model))
+        device = next((p.device for p in (*model.parameters(), *model.buffers())), inputs.device)
+        images, targets = inputs.detach().to(device), labels.to(device)
+        wrapped = Preprocessed(model, _values(mean), _values(std), dense=targets.ndim > 1).to(device).eval()
+        task, classes = _task(wrapped, images, targets)
+        check_tasks([chosen], task.name)
+        check_attacks([chosen], model, classes, images.ndim - 1)
+        if chosen.info.is_transfer:
+            chosen = _crafted(chosen, surrogate, _values(mean), _values(std), device, stack)
+        shown = stack.enter_context(terminal_progress(quiet=not progress))
+        whole = _depends_on_batch(model)
+        parts = (
+            [slice(0, len(images))] if whole else [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+        )
+        found = []
+        with phase(shown, f"attack {chosen.name}", len(images)):
+            for part in parts:
+                ids = [str(number) for number in range(len(images))[part]]
+                seeds = attack_seeds(seed, chosen, ids)
+                found.append(_attacked(chosen, wrapped, images[part], targets[part], task, classes, seeds, whole))
+                shown.advance(len(ids))
+    return torch.cat(found).to(inputs.device)
+
+
+def _attacked(
+    chosen: Attack, model: Preprocessed, inputs: Tensor, labels: Tensor, task: Task, classes: int,
+    seeds: list[int], whole: bool,
+) -> Tensor:  # fmt: skip
+    """Return the verified adversarial inputs of one batch."""
+    probabilities = recognized(model, inputs[:2])
+    attacked: nn.Module = model if probabilities is None else BehindProbabilities(model, probabilities)
+    target = chosen.surrogate if chosen.surrogate is not None else attacked
+
+    def part(rows: slice) -> Tensor:
+        return chosen.run(
+            target, inputs[rows], labels[rows], task, classes=classes, seeds=seeds[rows], batch_dependent=whole
+        )
+
+    fixed = whole or chosen.info.backend != "native"
+    with model_untouched(target):
+        limit = MemoryLimit(len(seeds), fixed=fixed)
+        candidates = part(slice(None)) if fixed else torch.cat(limit.in_parts(len(seeds), part))
+    verdicts = verify(
+        model, inputs, candidates, labels, task,
+        norm=chosen.norm, eps=chosen.eps, respects_eps=chosen.info.respects_eps,
+    )  # fmt: skip
+    if count := int(verdicts.invalid.sum()):
+        raise RunError(
+            f"attack {chosen.name} is untrustworthy: {count} of {len(inputs)} adversarial inputs are outside the "
+            "ε-ball or [0, 1], not finite, or give outputs that are not finite."
+        )
+    void = torch.from_numpy(verdicts.void).to(inputs.device)
+    return torch.where(per_sample(void, inputs), inputs, candidates)
+
+
+def _resolved(attack: Any, eps: float | None, norm: str | None) -> Attack:
+    specs = Objects().each("attack", [attack], spec_of_library) or ()
+    named = None if norm is None else norm_name(str(norm))
+    if norm is not None and named is None:
+        raise UsageError(f"norm {norm!r} is none of Linf, L2, L1, L0.")
+    found = resolve_attacks(specs, None if eps is None else (float(eps),), norm=named)[0]
+    if eps is not None and found.eps != float(eps):
+        raise UsageError(f"attack {attack!r} names a budget of its own: leave out eps={eps:g}.")
+    if found.info.is_corruption:
+        raise UsageError(f"{found.name} is random noise, not an attack: use stein_bench.evaluate.")
+    if found.name == ADAPTIVE:
+        raise UsageError("the adaptive attack needs a whole evaluation: stein_bench.evaluate(…, adaptive=True).")
+    return found
+
+
+def _check_inputs(inputs: Any, labels: Any) -> None:
+    for name, value in (("inputs", inputs), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise UsageError(f"{name} must be a tensor, not a {type(value).__name__}.")
+    if inputs.dtype != torch.float32:
+        raise UsageError(f"inputs are {inputs.dtype}: give float32 in [0, 1], e.g. inputs.float() / 255 for 8 bits.")
+    if inputs.ndim < 2 or len(inputs) == 0 or len(inputs) != len(labels):
+        raise UsageError(f"inputs of shape {tuple(inputs.shape)} and labels of shape {tuple(labels.shape)} do not fit.")
+    if labels.dtype != torch.int64:
+        raise UsageError(f"labels are {labels.dtype}: give int64 classes, e.g. labels.long().")
+    if not bool(finite_rows(inputs).all()) or inputs.min() < 0 or inputs.max() > 1:
+        raise UsageError(
+            f"inputs are between {inputs.min():.4g} and {inputs.max():.4g}: they must be finite and in [0, 1]; leave "
+            "scaling to the model, or give mean and std."
+        )
+
+
+def _task(model: Preprocessed, inputs: Tensor, labels: Tensor) -> tuple[Task, int]:
+    """Return the task that fits labels and outputs, and the number of classes."""
+    with torch.no_grad():
+        outputs = model(inputs[:2])
+    dense = labels.ndim > 1
+    two = not dense and is_single_logit(outputs)
+    task = TASKS["segmentation" if dense else "binary" if two else "classification"]
+    largest = int(labels[labels != 255].max()) if dense else int(labels.max())
+    if int(labels.min()) < 0:
+        raise UsageError(f"labels go down to {int(labels.min())}: classes are numbered from 0.")
+    return task, task.check(outputs, len(inputs[:2]), largest + 1)
+
+
+def _crafted(
+    chosen: Attack, surrogate: nn.Module | None, mean: Sequence[float], std: Sequence[float], device: torch.device,
+    stack: ExitStack,
+) -> Attack:  # fmt: skip
+    if surrogate is None:
+        raise UsageError(f"attack {chosen.name} is crafted on another network: give it as surrogate.")
+    stack.enter_context(model_untouched(surrogate))
+    return chosen.crafted_on(Preprocessed(surrogate, mean, std).to(device).eval(), type(surrogate).__name__, "")
+
+
+def _depends_on_batch(model: nn.Module) -> bool:
+    """Return whether a prediction depends on the batch: BN layers that use its statistics."""
+    plain = any(isinstance(layer, _BatchNorm) and layer.running_mean is None for layer in model.modules())
+    return plain or any(layer.stats == "batch" for _, layer in stein_layers(model))
+
+
+def _values(values: float | Sequence[float]) -> tuple[float, ...]:
+    return (float(values),) if isinstance(values, int | float) else tuple(map(float, values))

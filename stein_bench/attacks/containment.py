@@ -1,0 +1,166 @@
+"""Runs an attack that somebody brings on one batch, and checks what it returns and what it leaves behind.
+
+Whatever it does to the model is undone, so that nothing of it reaches the verification of its results.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stein_bench.attacks.brought import SOURCE, Budget, OwnAttack
+from stein_bench.errors import RunError, SteinBenchError
+from stein_bench.guard import forked_rng
+from stein_bench.memory import ran_out
+from stein_bench.seeds import derive_seed
+from stein_bench.specs import ParameterValue
+
+
+def run_own(
+    own: OwnAttack,
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str,
+    params: Mapping[str, ParameterValue],
+    seeds: Sequence[int],
+) -> Tensor:
+    """Return the candidate adversarial inputs, of the shape of `inputs`.
+
+    Args:
+        own: the attack.
+        model: in eval mode with frozen parameters; maps [0, 1] to logits.
+        inputs, labels: the batch; the attack gets copies.
+        eps, norm, params: budget and parameters.
+        seeds: one per sample; the attack gets one for the batch, which also seeds the global random numbers.
+
+    Raises:
+        RunError: it raised an exception, returned something else than inputs of that shape and type, changed its
+            inputs or the model, left it in train mode, or reseeded the global random numbers.
+    """
+    name, seed = own.part.short, derive_seed(*seeds) % 2**31
+    given, targets = inputs.clone(), labels.clone()
+    plain = {key: value for key, value in params.items() if key != SOURCE}
+    with _unchanged(model, name), forked_rng(seed), _noticed_reseeding(name, seed), torch.enable_grad():
+        found = _called(own, name, lambda: own.call(model, given, targets, Budget(eps, norm, seed), plain))
+    if not torch.equal(given, inputs) or not torch.equal(targets, labels):
+        what = "inputs" if torch.equal(targets, labels) else "labels"
+        raise RunError(f"attack {name} changes its {what} in place: let it work on a copy ({what}.clone()).")
+    return _checked(found, inputs, name)
+
+
+def _called(own: OwnAttack, name: str, call: Callable[[], Any]) -> Any:
+    """Call the attack; its errors become a `RunError` with the line, except for memory that runs out."""
+    out_of_memory: Exception | None = None
+    found = None
+    try:
+        with own.part.running(f"attack {name}"), redirect_stdout(sys.stderr):
+            try:
+                found = call()
+            except Exception as error:
+                if not ran_out(error):
+                    raise
+                out_of_memory = error
+    except SteinBenchError as error:
+        raise RunError(str(error)) from error
+    if out_of_memory is not None:
+        raise out_of_memory
+    return found
+
+
+def _checked(found: Any, inputs: Tensor, name: str) -> Tensor:
+    if not isinstance(found, Tensor):
+        raise RunError(f"attack {name} returned a {type(found).__name__}, not a tensor of adversarial inputs.")
+    for what, of in (("shape", tuple), ("dtype", str), ("device", str)):
+        is_, should = (of(getattr(one, what)) for one in (found, inputs))
+        if is_ != should:
+            raise RunError(f"attack {name} returned {what} {is_} for inputs of {what} {should}.")
+    return found.detach()
+
+
+@contextmanager
+def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
+    """Run the body and restore the model: its flags, parameters, submodules and hooks.
+
+    Raises:
+        RunError: one of them had changed; not if the body raises another error.
+    """
+    modules = [(module, dict(module._modules), _hooks(module)) for module in model.modules()]
+    flags = {module: module.training for module, _, _ in modules if hasattr(module, "training")}
+    parameters = [(key, parameter, parameter.detach().clone()) for key, parameter in model.named_parameters()]
+    problem = ""
+    try:
+        yield
+        if any(module.training and not flags[module] for module in flags):
+            problem = "leaves the model in train mode: end with model.eval()"
+    finally:
+        for module, children, hooks in modules:
+            if dict(module._modules) != children:
+                problem = problem or f"leaves other layers in the model ({type(module).__name__})"
+                module._modules.clear()
+                module._modules.update(children)
+            for kept, before in zip(_hook_dicts(module), hooks, strict=True):
+                if dict(kept) != before:
+                    problem = problem or "leaves hooks on the model: remove them at the end"
+                    kept.clear()
+                    kept.update(before)
+        for module, flag in flags.items():
+            module.training = flag
+        with torch.no_grad():
+            for key, parameter, value in parameters:
+                if not torch.equal(parameter, value) and not parameter.isnan().any().logical_and(value.isnan().any()):
+                    problem = problem or f"changes the model's parameters ({key})"
+                    parameter.copy_(value)
+    if problem:
+        raise RunError(f"attack {name} {problem}.")
+
+
+def _hook_dicts(module: nn.Module) -> tuple[Any, ...]:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
+
+
+def _hooks(module: nn.Module) -> tuple[dict[Any, Any], ...]:
+    return tuple(dict(kept) for kept in _hook_dicts(module))
+
+
+@contextmanager
+def _noticed_reseeding(name: str, seed: int) -> Iterator[None]:
+    """Run the body, and raise a `RunError` if it reseeded the global random numbers with another seed than its own.
+
+    With a seed of its own choice an attack draws the same numbers for every batch and every run.
+    """
+    calls: list[str] = []
+
+    def watched(module: Any, what: str) -> Callable[..., Any]:
+        original = module.seed
+
+        def reseed(*arguments: Any, **named: Any) -> Any:
+            if (*arguments, *named.values()) != (seed,):
+                calls.append(what)
+            return original(*arguments, **named)
+
+        return reseed
+
+    before = np.random.seed, random.seed
+    np.random.seed, random.seed = watched(np.random, "np.random.seed"), watched(random, "random.seed")
+    try:
+        yield
+    finally:
+        np.random.seed, random.seed = before
+    if torch.initial_seed() != seed:
+        calls.append("torch.manual_seed")
+    if calls:
+        raise RunError(
+            f"attack {name} reseeds the global random numbers ({calls[0]}), so that all batches and runs would get the "
+            "same ones: use the seed that it is given."
+        )

@@ -1,0 +1,141 @@
+"""Estimators that other people bring: a function of (mean, variance, count), found by its name and tried once.
+
+This module does not import torch until such an estimator is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from stein_bench.errors import UsageError
+from stein_bench.parts.brought import Part, find_part, give
+from stein_bench.parts.installed import find_installed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KIND = "estimator"
+TRIED_CHANNELS = (8, 1)
+"""Numbers of channels with which an estimator is tried."""
+_COUNTS = (64.0, 1.0, math.inf)
+_AGREE = 1e-4
+"""Relative difference up to which a hand-written gradient agrees with autograd's, in float64."""
+
+
+@dataclass(frozen=True)
+class OwnEstimator:
+    """An estimator that somebody brings.
+
+    Called with sample means and biased sample variances (C,) and the number of elements per channel (a number or a 0-d
+    tensor, infinity if unknown), it returns the two estimates (C,). Two are equal if name and source are.
+
+    Attributes:
+        spec: how it is named.
+        sha256: the hash of its source.
+        part: its object.
+    """
+
+    spec: str
+    sha256: str
+    part: Part = field(compare=False, repr=False)
+
+    def __call__(self, mean: Tensor, variance: Tensor, count: Any) -> tuple[Tensor, Tensor]:
+        """Return the estimates.
+
+        Raises:
+            UsageError: the function returns something else than two tensors of that shape.
+        """
+        found = self.part.found(mean, variance, count)
+        shapes = [getattr(one, "shape", None) for one in found] if isinstance(found, tuple | list) else []
+        if shapes != [mean.shape, variance.shape]:
+            told = ", ".join(str(shape and tuple(shape)) for shape in shapes) or f"a {type(found).__name__}"
+            raise UsageError(
+                f"estimator {self.spec} returned {told}; expected mean and variance, each of shape {tuple(mean.shape)}."
+            )
+        return found[0], found[1]
+
+    @property
+    def pull_back(self) -> Callable[..., tuple[Tensor, Tensor]] | None:
+        """Its hand-written gradient, the attribute ``pull_back``; None if autograd gives it.
+
+        A function of (mean, variance, count, mean_grad, variance_grad) that returns the gradients of mean and variance.
+        """
+        return getattr(self.part.found, "pull_back", None)
+
+    def __deepcopy__(self, _: Any) -> OwnEstimator:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return find_own, (self.spec,)
+
+
+def find_own(spec: str) -> OwnEstimator | None:
+    """Return the estimator that somebody brings under that name, tried; None if nobody does.
+
+    Raises:
+        UsageError: it cannot be imported, or it is no estimator.
+    """
+    found = find_part(KIND, spec)
+    if found is None:
+        part = find_installed(KIND, spec)
+        return None if part is None else _tried(part)
+    if found[1]:
+        raise UsageError(f"estimator {spec!r}: an estimator of your own takes no arguments; write {found[0].spec}.")
+    return _tried(found[0])
+
+
+def give_estimator(function: Callable[..., Any]) -> OwnEstimator:
+    """Make a Python function known as an estimator, tried, so that the returned one's spec means it in this process.
+
+    Raises:
+        UsageError: it is no estimator.
+    """
+    return _tried(give(KIND, function))
+
+
+@lru_cache(maxsize=256)
+def _tried(part: Part) -> OwnEstimator:
+    """Return the estimator after a trial: shapes, finite values, no negative variance, and its gradients."""
+    import torch
+
+    own = OwnEstimator(part.spec, part.sha256, part)
+    if not callable(part.found):
+        raise UsageError(f"estimator {part.spec} is no function of (mean, variance, count).")
+    generator = torch.Generator().manual_seed(0)
+    for channels in TRIED_CHANNELS:
+        mean = torch.randn(channels, generator=generator, dtype=torch.float64)
+        variance = torch.rand(channels, generator=generator, dtype=torch.float64) + 0.5
+        for count in (*_COUNTS, torch.tensor(64.0, dtype=torch.float64)):
+            _check(own, mean.requires_grad_(), variance.requires_grad_(), count, generator)
+    return own
+
+
+def _check(own: OwnEstimator, mean: Tensor, variance: Tensor, count: Any, generator: Any) -> None:
+    import torch
+
+    with torch.enable_grad(), own.part.running(f"estimator {own.spec}"):
+        found = own(mean, variance, count)
+    given_ = f"with {len(mean)} channels and count {float(count):g}"
+    for what, values in zip(("mean", "variance"), found, strict=True):
+        if not values.isfinite().all():
+            raise UsageError(f"estimator {own.spec}: the {what} is not finite {given_}.")
+        if not values.is_floating_point():
+            raise UsageError(f"estimator {own.spec}: the {what} is of type {values.dtype}, not of floating point.")
+    if (found[1] < 0).any():
+        raise UsageError(f"estimator {own.spec}: a variance is negative {given_}.")
+    if own.pull_back is None:
+        return
+    grads = tuple(torch.randn(len(mean), generator=generator, dtype=torch.float64) for _ in range(2))
+    derived = torch.autograd.grad(found, (mean, variance), grads, allow_unused=True, materialize_grads=True)
+    with own.part.running(f"the pull_back of estimator {own.spec}"):
+        written = own.pull_back(mean.detach(), variance.detach(), count, *grads)
+    for what, one, other in zip(("mean", "variance"), written, derived, strict=True):
+        if one.shape != other.shape or not torch.allclose(one.double(), other, rtol=_AGREE, atol=_AGREE):
+            raise UsageError(
+                f"estimator {own.spec}: the gradient of the {what} by its pull_back differs from that of autograd "
+                f"{given_}."
+            )

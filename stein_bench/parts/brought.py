@@ -1,0 +1,234 @@
+"""Parts that other people bring: named by a file or module, installed by a package, or given as a Python object.
+
+The kinds are those of `GROUPS`. A part is what such a name means, with the hash of its source.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from stein_bench.errors import UsageError, suggestion
+from stein_bench.parts.imports import Imports
+from stein_bench.parts.source_files import INSTALLED, code_sha256
+from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, module_root, running
+
+GROUPS: Mapping[str, str] = {
+    "attack": "stein_bench.attacks",
+    "data": "stein_bench.data",
+    "model": "stein_bench.models",
+    "estimator": "stein_bench.estimators",
+    "metric": "stein_bench.metrics",
+}
+"""Kind of a part → the group of entry points in which installed packages name theirs."""
+
+_CALL = r"(?P<name>[^\W\d]\w*)(?:[:,](?P<rest>.*))?"
+_IN_MODULE = re.compile(rf"(?P<home>[^\W\d]\w*(?:\.[^\W\d]\w*)*):{_CALL}", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part that somebody brings.
+
+    Attributes:
+        kind: a key of `GROUPS`.
+        spec: how the user names it: ``FILE.py:NAME``, ``package.module:NAME``, or its name in an installed package.
+        short: the same without folders, for reports.
+        found: the object that this names.
+        code: its code.
+        origin: the distribution and the object of an installed part, otherwise ``""``.
+    """
+
+    kind: str
+    spec: str
+    short: str
+    found: Any = field(repr=False)
+    code: Code = field(repr=False)
+    origin: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of its source, see `user_code.load_file`."""
+        return self.code.sha256
+
+    @contextmanager
+    def running(self, doing: str) -> Iterator[None]:
+        """Run its code in the body; errors become a `UsageError` that says what was being done and on which line."""
+        with running(self.code.imports, doing, self.code.file, self.code.shown):
+            yield
+
+
+@dataclass(frozen=True)
+class Named:
+    """A spec, taken apart.
+
+    Attributes:
+        home: the file or module.
+        name: the object in it.
+        rest: what follows after a colon or comma, ``""`` if nothing.
+    """
+
+    home: str
+    name: str
+    rest: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the home is a file."""
+        return self.home.endswith(".py")
+
+    @property
+    def spec(self) -> str:
+        """The spec without what follows."""
+        return f"{os.path.normpath(self.home) if self.is_file else self.home}:{self.name}"
+
+
+def split_named(spec: str) -> Named | None:
+    """Return the parts of ``FILE.py:NAME`` or ``package.module:NAME``, perhaps with arguments; None for other specs.
+
+    Of several readings of a path one whose file exists is taken. A module without a dot must be importable.
+    """
+    places = [(spec[: at.start() + 3], spec[at.end() :]) for at in re.finditer(r"\.py:", spec)]
+    calls = [(home, re.fullmatch(_CALL, call, re.DOTALL)) for home, call in places]
+    readings = [Named(home, match["name"], match["rest"] or "") for home, match in calls if match]
+    if readings:
+        existing = [one for one in readings if Path(os.path.expanduser(one.home)).is_file()]
+        return (existing or readings)[0]
+    match = _IN_MODULE.fullmatch(spec)
+    if match is None:
+        return None
+    if "." not in match["home"] and not is_importable(match["home"], Path.cwd()):
+        return None
+    return Named(match["home"], match["name"], match["rest"] or "")
+
+
+def find_part(kind: str, spec: str) -> tuple[Part, str] | None:
+    """Return the part that `spec` names in Python, a file or a module, and what follows its name; None if none.
+
+    Raises:
+        UsageError: there is no such file, module or name, or importing it fails.
+    """
+    match = _IN_MODULE.fullmatch(spec)
+    if match is not None and (known := given(kind, f"{match['home']}:{match['name']}")) is not None:
+        return known, match["rest"] or ""
+    named = split_named(spec)
+    return None if named is None else (load_named(kind, named), named.rest)
+
+
+def load_named(kind: str, named: Named) -> Part:
+    """Import the file or module and return the part that it defines under that name.
+
+    Raises:
+        UsageError: there is no such file, module or name, or importing it fails.
+    """
+    shown = os.path.normpath(named.home)
+    if named.is_file:
+        file = Path(os.path.expanduser(named.home)).absolute()
+        code, short = load_file(file, shown), f"{file.name}:{named.name}"
+    else:
+        code, short = load_module(named.home, Path.cwd()), f"{named.home}:{named.name}"
+    return Part(
+        kind, named.spec, short, attribute(code.module, named.name, shown if named.is_file else named.home), code
+    )
+
+
+def attribute(module: ModuleType, name: str, shown: str) -> Any:
+    """Return what a `module`, which errors call `shown`, has under that `name`.
+
+    Raises:
+        UsageError: it has nothing of that name; the message has the nearest ones, or all that it defines.
+    """
+    if hasattr(module, name):
+        return getattr(module, name)
+    public = {key: value for key, value in vars(module).items() if not key.startswith("_") and callable(value)}
+    own = [key for key, value in public.items() if getattr(value, "__module__", None) == module.__name__]
+    near = suggestion(name, public) or (f" It defines {', '.join(own)}." if own else "")
+    raise UsageError(f"{shown} has no {name!r}.{near}")
+
+
+_GIVEN: dict[tuple[str, str], Part] = {}
+
+
+def python_spec(found: Any) -> str:
+    """Return how a Python object is named, ``module:name``, or ``package:name`` in an installed package.
+
+    An object without a name has that of its class.
+    """
+    bare = _bare(found)
+    home = str(getattr(bare, "__module__", None) or "__main__")
+    name = re.sub(r"\W+", "", bare.__name__) or "unnamed"
+    return f"{home.partition('.')[0] if _is_installed(sys.modules.get(home)) else home}:{name}"
+
+
+def _is_installed(module: ModuleType | None) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and any(part in INSTALLED for part in Path(file).parts)
+
+
+def give(kind: str, found: Any, spec: str | None = None) -> Part:
+    """Make a Python object known in this process, so that `spec` means it; a later object replaces an earlier one.
+
+    Args:
+        kind: a key of `GROUPS`.
+        found: the object.
+        spec: by default its `python_spec`.
+    """
+    spec = spec or python_spec(found)
+    module = sys.modules.get(getattr(_bare(found), "__module__", "")) or ModuleType("__main__")
+    part = Part(kind, spec, spec, found, Code(module, None, spec, Imports(()), _source_sha256(found, module)))
+    _GIVEN[kind, spec] = part
+    return part
+
+
+def given(kind: str, spec: str) -> Part | None:
+    """Return the Python object that was given under that `spec`, or None."""
+    return _GIVEN.get((kind, spec))
+
+
+def _bare(found: Any) -> Any:
+    """Return what has the object's name and source: a function behind `functools.partial` or decorators, or a class."""
+    if isinstance(found, functools.partial):
+        return _bare(found.func)
+    found = inspect.unwrap(found) if callable(found) else found
+    return found if hasattr(found, "__name__") else type(found)
+
+
+def _source_sha256(found: Any, module: ModuleType) -> str:
+    """Return the hash of an object's source: of its whole module and what that imports, if the module has it.
+
+    Otherwise (a notebook's cell, a function made by another) it is that of its own source text; then of its bytecode.
+    What `functools.partial` adds is part of it.
+    """
+    bound = f"{found.args!r} {sorted(found.keywords.items())!r}" if isinstance(found, functools.partial) else ""
+    source = _source(_bare(found), module)
+    if re.fullmatch("[0-9a-f]{64}", source) and not bound:
+        return source  # that of the same module, named on the command line
+    return hashlib.sha256(f"{source}{bound}".encode()).hexdigest()
+
+
+def _source(bare: Any, module: ModuleType) -> str:
+    file, name = getattr(module, "__file__", None), getattr(bare, "__name__", "")
+    if isinstance(file, str) and module.__name__ != "__main__" and getattr(module, name, None) is bare:
+        path = Path(file)
+        if path.suffix == ".py" and path.is_file() and not _is_installed(module):  # those are large
+            return code_sha256(path, (module_root(path, module.__name__),))
+    try:
+        return inspect.getsource(bare)
+    except (OSError, TypeError):
+        code = getattr(bare, "__code__", None)
+        return repr(bare) if code is None else repr((code.co_code, code.co_names, _plain(code.co_consts)))
+
+
+def _plain(constants: Sequence[Any]) -> list[Any]:
+    """Return constants of bytecode without addresses: nested code as its own bytecode."""
+    return [(c.co_code, c.co_names, _plain(c.co_consts)) if hasattr(c, "co_code") else c for c in constants]
