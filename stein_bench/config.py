@@ -25,7 +25,7 @@ Format = Literal["table", "json"]
 DRAWS = 10
 """Default number of predictions behind every verdict on a random model."""
 
-WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"})
+WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill"})
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
 
@@ -143,6 +143,7 @@ class RunConfig(Settings):
     output: str | None = None
     resume: bool = False
     save_adversarials: int | None = Field(default=None, ge=1)
+    log: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     draws: int | None = Field(default=None, ge=1, le=1000)
     quiet: bool = False
 
@@ -186,12 +187,13 @@ class RunConfig(Settings):
             return norm_name(str(value)) or value
         return value
 
-    @field_validator("bn", "stats", "attack", mode="before")
+    @field_validator("bn", "stats", "attack", "log", mode="before")
     @classmethod
     def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
         if isinstance(values, list | tuple):
-            if not values and not (info.field_name == "attack" and info.data.get("battery")):
+            empty = info.field_name == "log" or (info.field_name == "attack" and info.data.get("battery"))
+            if not values and not empty:
                 raise ValueError("needs at least one value")
             repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)
             if repeated is not None:

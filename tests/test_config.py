@@ -54,6 +54,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
+        "log": ["wandb", "tensorboard:dir=tb"],
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
     assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
@@ -205,6 +206,7 @@ WRONG = [
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
     ("save-adversarials", 0, "greater than or equal to 1"),
+    ("log", ["wandb", "wandb"], "'wandb' is given twice"),
     ("draws", 0, "greater than or equal to 1"),
     ("quiet", [True], "valid boolean"),
 ]
@@ -289,6 +291,7 @@ OTHER = {
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
+    "log": ["wandb"],
 }  # fmt: skip
 
 
@@ -297,7 +300,7 @@ def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     same = {name for name, value in OTHER.items() if make_config({"model": "m", name: value}).sha256() == base}
     assert set(OTHER) == set(RunConfig.model_fields)
     assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
-    assert {"format", "output", "resume", "save-adversarials", "quiet", "workers", "refill"} == WITHOUT_EFFECT
+    assert {"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill"} == WITHOUT_EFFECT
 
 
 def test_settings_that_came_later_leave_the_hash_of_runs_without_them_as_it_was():

@@ -35,11 +35,13 @@ def show_costs(asked: Asked) -> int:
 
 
 def _single(asked: Asked) -> int:
-    from stein_bench.cli.outputs import check_output
+    from stein_bench.evaluation.outputs import check_output
     from stein_bench.render.progress import terminal_progress
+    from stein_bench.trackers.choice import parse_trackers
 
     settings = asked.single()
     check_output(settings, asked.file)
+    parse_trackers(settings.log)
     with terminal_progress(quiet=settings.quiet) as progress:
         run = _estimated(settings, progress)
     if settings.format == "json":
@@ -57,10 +59,12 @@ def _sweep(asked: Asked) -> int:
     from stein_bench.cli.sweep import plan_sweep
     from stein_bench.render.progress import terminal_progress
     from stein_bench.sweep.settings import output_folder
+    from stein_bench.trackers.choice import parse_trackers
 
     asked.shard()
     folder, entries = output_folder(asked), asked.entries()
     common = asked.config(entries[0], None, own=False)
+    parse_trackers(common.log)
     with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
         runs = _of_models(plan_sweep(asked, entries, folder, progress), progress, resume=common.resume)
     if common.format == "json":

@@ -21,6 +21,7 @@ from stein_bench.cli.options import (
     format_option,
     image_size_option,
     limit_option,
+    log_option,
     mean_option,
     precision_option,
     quiet_option,
@@ -31,6 +32,7 @@ from stein_bench.cli.options import (
 )
 from stein_bench.cli.outputs import check_output
 from stein_bench.cli.processes import in_every_process
+from stein_bench.cli.trackers import log_from_main
 from stein_bench.errors import InterruptedRunError
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
@@ -252,6 +254,7 @@ def evaluate(
             rich_help_panel=OUT,
         ),
     ] = None,
+    log: Annotated[list[str] | None, log_option()] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -305,6 +308,7 @@ def evaluate(
     """
     options = {key: value for key, value in locals().items() if key not in ("config", "dry_run")}
     from stein_bench.sweep.settings import read_asked
+    from stein_bench.trackers.choice import parse_trackers
 
     asked = read_asked(options, config)
     if dry_run:
@@ -317,9 +321,11 @@ def evaluate(
         return evaluate_sweep(asked)
     settings = asked.single()
     check_output(settings, config)
+    trackers = parse_trackers(settings.log)
     report = _evaluate(settings)
     _write(report, settings)
-    return FAILED if report.dishonest() else DONE
+    logged = log_from_main(report, trackers, quiet=settings.quiet)
+    return DONE if logged and not report.dishonest() else FAILED
 
 
 def _evaluate(settings: RunConfig) -> Report:

@@ -85,6 +85,17 @@ def format_option(help: str = "What goes to stdout. Default: table.", panel: str
     return typer.Option(metavar="table|json", help=help, rich_help_panel=panel)
 
 
+def log_option(panel: str | None = OUT) -> Any:
+    """Return the option for experiment trackers."""
+    return typer.Option(
+        metavar="NAME[:KEY=VALUE,...]",
+        help="Log the results to wandb, mlflow or tensorboard, a run per variant; repeat for several. Nothing leaves "
+        "the machine unless asked for, as with wandb:mode=online or mlflow:uri=….",
+        autocompletion=completing(lambda: ("wandb", "mlflow", "tensorboard")),
+        rich_help_panel=panel,
+    )
+
+
 def quiet_option(panel: str | None = OUT) -> Any:
     """Return the option that silences progress."""
     return typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=panel)

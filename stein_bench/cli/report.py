@@ -11,8 +11,11 @@ from typer.core import TyperCommand
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs
 from stein_bench.cli.folders import names_of
+from stein_bench.cli.options import log_option
 from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
+from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,6 +64,7 @@ def report_(
             show_default=False,
         ),
     ] = None,
+    log: Annotated[list[str] | None, log_option(None)] = None,
 ) -> int:
     """Show reports from evaluate as an HTML page, as files for other programs, or as a table.
 
@@ -72,23 +76,28 @@ def report_(
     - `stein-bench report report.json --html report.html`
     - `stein-bench report runs/*.json --html all.html --csv all.csv`
     - `stein-bench report report.json --plot curve curve.svg --plot gallery gallery.png`
+    - `stein-bench report report.json --log wandb:project=robust`
 
-    Exit codes: 0 done, 2 wrong usage or input.
+    Exit codes: 0 done, 2 wrong usage or input, 3 a tracker of --log failed.
     """
-    drawings = _drawings(plot or [])
+    from stein_bench.trackers.choice import parse_trackers
+
+    drawings, trackers = _drawings(plot or []), parse_trackers(log or ())
     outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit}
     check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, reports)
     if (document := reproduction_among(reports)) is not None:
+        if trackers:
+            raise UsageError("--log takes reports from evaluate; a document written by reproduce has no such runs.")
         return _show_reproduction(document, outputs, drawings)
     sources = _read(reports, with_galleries=html is not None or any(kind == "gallery" for kind, _ in drawings))
     _write(sources, outputs)
     _draw(sources, drawings)
-    if not drawings and not any(outputs.values()):
+    if not (drawings or trackers or any(outputs.values())):
         from stein_bench.render.report.table import print_report
 
         for source in sources:
             print_report(source.report)
-    return 0
+    return DONE if log_reports([source.report for source in sources], trackers) else FAILED
 
 
 def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], drawings: list[tuple[str, str]]) -> int:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from stein_bench.cli.folders import board_of, find_reports
-from stein_bench.cli.outputs import check_overwriting
+from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import InterruptedRunError
+from stein_bench.evaluation.outputs import check_overwriting
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
 
@@ -31,19 +32,27 @@ def evaluate_sweep(asked: Asked) -> int:
     Raises:
         UsageError: something is wrong for every model alike, in the list of models, or with the folder.
     """
+    from stein_bench.distributed import from_main
     from stein_bench.render.progress import terminal_progress
+    from stein_bench.report.document import read_report
     from stein_bench.sweep.settings import output_folder
+    from stein_bench.trackers.choice import parse_trackers
 
     asked.shard()  # what is wrong about it is said first
     folder = output_folder(asked)
     entries = asked.entries()
     common = asked.config(entries[0], None, own=False)
+    trackers = parse_trackers(common.log)
     with terminal_progress(quiet=common.quiet or not speaks()) as progress, redirect_stdout(sys.stderr):
         sweep = plan_sweep(asked, entries, folder, progress)
+        found = sweep.folder.finished(sweep.own, resume=common.resume) if trackers else {}
         honest = _run(sweep, folder, progress, resume=common.resume)
+    logged = True
     if speaks():
         _print_board(folder, common)
-    return DONE if honest else FAILED
+        new = (item.output for item in sweep.own if item.name not in found and item.output.exists())
+        logged = not trackers or log_reports(map(read_report, new), trackers, quiet=common.quiet)
+    return DONE if honest and from_main(logged) else FAILED
 
 
 def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: Progress) -> Sweep:

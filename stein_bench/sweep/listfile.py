@@ -11,7 +11,7 @@ from typing import Any
 from stein_bench.config import OPTION_NAMES, RunConfig, hyphenate
 from stein_bench.errors import UsageError, unknown_name
 
-NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "quiet"})
+NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet"})
 """Options of the whole sweep."""
 REPEATABLE = ("bn", "stats", "attack")
 NAME = "name"
