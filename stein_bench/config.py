@@ -123,6 +123,7 @@ class RunConfig(Settings):
     surrogate_weights_key: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     adaptive: bool = Field(default=False, exclude_if=operator.not_)
+    metric: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     eps: tuple[float, ...] | None = None
     norm: Norm | None = None
     limit: int | None = Field(default=None, ge=1)
@@ -187,12 +188,12 @@ class RunConfig(Settings):
             return norm_name(str(value)) or value
         return value
 
-    @field_validator("bn", "stats", "attack", "log", mode="before")
+    @field_validator("bn", "stats", "attack", "metric", "log", mode="before")
     @classmethod
     def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
         if isinstance(values, list | tuple):
-            empty = info.field_name == "log" or (info.field_name == "attack" and info.data.get("battery"))
+            empty = info.field_name in ("metric", "log") or (info.field_name == "attack" and info.data.get("battery"))
             if not values and not empty:
                 raise ValueError("needs at least one value")
             repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)

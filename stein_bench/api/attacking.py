@@ -24,6 +24,7 @@ from stein_bench.memory import MemoryLimit
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, recognized
 from stein_bench.normalization.layers import stein_layers
+from stein_bench.parts.brought import forgotten
 from stein_bench.progress import phase
 from stein_bench.render.progress import terminal_progress
 from stein_bench.specs import norm_name
@@ -83,7 +84,11 @@ def attack(
         >>> bool((adversarial - images).abs().max() <= 4 / 255 + 1e-6)
         True
     """
-    with untouched(seed, inputs.device.type if isinstance(inputs, Tensor) else "cpu"), ExitStack() as stack:
+    with (
+        forgotten(),
+        untouched(seed, inputs.device.type if isinstance(inputs, Tensor) else "cpu"),
+        ExitStack() as stack,
+    ):
         if not isinstance(model, nn.Module):
             raise UsageError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits.")
         _check_inputs(inputs, labels)

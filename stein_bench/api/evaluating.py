@@ -18,9 +18,13 @@ from stein_bench.attacks.finding import spec_of_library
 from stein_bench.config import OPTION_NAMES, RunConfig, make_config
 from stein_bench.errors import RunError, UsageError, unknown_name
 from stein_bench.evaluation.journal import remove_journals
+from stein_bench.evaluation.outputs import check_output
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.parts.brought import forgotten
 from stein_bench.progress import Progress
 from stein_bench.render.progress import terminal_progress
+from stein_bench.trackers.choice import Tracker, parse_trackers
+from stein_bench.trackers.log import log_report
 
 _ARGUMENTS = {"attacks": "attack", "metrics": "metric"}
 """Arguments whose name differs from that of the option."""
@@ -36,7 +40,7 @@ class UntrustworthyReportError(RunError):
     def __init__(self, report: Report) -> None:
         problems = report.dishonest()
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{problems[0]}{more}. The report is the error's attribute `report`.")
+        super().__init__(f"{problems[0].rstrip('.')}{more}. The report is the error's attribute `report`.")
         self.report = report
 
 
@@ -89,7 +93,7 @@ def evaluate(
         progress: whether to show progress on stderr, or an observer of your own.
         strict: whether results that cannot be trusted raise an error; otherwise ``report.dishonest()`` has them.
         **options: all other options of ``stein-bench evaluate``, with underscores: ``battery``, ``controls``,
-            ``adaptive``, ``preserve_function``, ``surrogate`` (a network or a name), ``precision``, …
+            ``adaptive``, ``preserve_function``, ``surrogate`` (a network or a name), ``precision``, ``log``, …
 
     Returns:
         The report, the same that the command writes.
@@ -113,40 +117,51 @@ def evaluate(
         >>> int(report.outcomes(attack="pgd").sum()) <= int(report.outcomes().sum())
         True
     """
-    objects = Objects()
-    asked: dict[str, Any] = {
-        "model": objects.model(model, "model"),
-        "data": objects.data(data),
-        "attack": objects.each("attack", attacks, spec_of_library),
-        "bn": objects.each("estimator", bn, lambda _: None),
-        "metric": objects.each("metric", metrics, lambda _: None),
-        "device": _device(device, model),
-        "stats": stats, "eps": _numbers(eps), "norm": norm, "mean": _numbers(mean), "std": _numbers(std),
-        "weights": None if weights is None else str(weights), "limit": limit, "batch_size": batch_size, "seed": seed,
-        "output": None if output is None else str(output),
-        **{name: value for name, value in options.items() if name != "surrogate"},
-    }  # fmt: skip
-    if options.get("surrogate") is not None:
-        asked["surrogate"] = objects.model(options["surrogate"], "surrogate")
     for name in options:
         if name.replace("_", "-") not in OPTION_NAMES:
             raise unknown_name("argument", name, [option.replace("-", "_") for option in OPTION_NAMES])
-    with untouched(seed or 0, str(asked["device"] or "auto")), ExitStack() as stack:
-        config = make_config(asked)
+    kind = _device(device, model)
+    with ExitStack() as stack:
+        stack.enter_context(forgotten())
+        stack.enter_context(untouched(seed or 0, kind or "auto"))
+        objects, surrogate = Objects(), options.pop("surrogate", None)
+        config = make_config(
+            {
+                "model": objects.model(model, "model"),
+                "data": objects.data(data),
+                "attack": objects.each("attack", attacks, spec_of_library),
+                "bn": objects.each("estimator", bn),
+                "metric": objects.each("metric", metrics),
+                "surrogate": None if surrogate is None else objects.model(surrogate, "surrogate"),
+                "device": kind,
+                "stats": stats or objects.stats(model),
+                "eps": _numbers(eps), "norm": norm, "mean": _numbers(mean), "std": _numbers(std),
+                "weights": _text(weights), "limit": limit, "batch_size": batch_size, "seed": seed,
+                "output": _text(output), **options,
+            }
+        )  # fmt: skip
+        check_output(config, None)
+        trackers = parse_trackers(config.log)
         shown = progress
         if isinstance(shown, bool):
             shown = stack.enter_context(terminal_progress(quiet=not shown))
         report = Report.of(run_evaluation(config, command="stein_bench.evaluate", progress=shown))
-    return _finished(report, config, strict=strict)
+    return _finished(report, config, trackers, strict=strict)
 
 
-def _finished(report: Report, config: RunConfig, *, strict: bool) -> Report:
+def _finished(report: Report, config: RunConfig, trackers: Sequence[Tracker], *, strict: bool) -> Report:
     if config.output is not None:
         report.save(config.output)
         remove_journals(config.output)
+    for tracker in trackers:
+        log_report(report, tracker)
     if strict and report.dishonest():
         raise UntrustworthyReportError(report)
     return report
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _numbers(values: Any) -> Any:

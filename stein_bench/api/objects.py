@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from stein_bench.errors import UsageError
+from stein_bench.normalization.layers import stein_layers
 from stein_bench.parts.brought import give, python_spec
 
 
@@ -40,7 +41,20 @@ class Objects:
         named = type(data).__name__ if isinstance(data, Dataset) or hasattr(data, "__getitem__") else "data"
         return self._give("data", data, f"python:{'arrays' if isinstance(data, tuple) else named}")
 
-    def each(self, kind: str, given: Any, spec_of: Callable[[Any], str | None]) -> tuple[str, ...] | None:
+    def stats(self, model: Any) -> str | None:
+        """Return the source of BN statistics of a network's Stein layers; None for plain BN and names.
+
+        Estimators of the user's own in those layers become known as well.
+        """
+        layers = [layer for _, layer in stein_layers(model)] if isinstance(model, nn.Module) else []
+        for layer in layers:
+            if (own := layer.own_estimator) is not None:
+                give("estimator", own.part.found, own.spec)
+        return layers[0].stats if layers else None
+
+    def each(
+        self, kind: str, given: Any, spec_of: Callable[[Any], str | None] = lambda _: None
+    ) -> tuple[str, ...] | None:
         """Return the specs of attacks, estimators or metrics, given one by one or in a list; None if there are none.
 
         Args:

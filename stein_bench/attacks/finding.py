@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache
 from typing import Any
 
 from stein_bench.attacks.attackinfo import AttackInfo
@@ -37,7 +36,6 @@ def _by_name(spec: str) -> tuple[Part, str] | None:
     return None if part is None else (part, rest)
 
 
-@lru_cache(maxsize=256)
 def _info(part: Part) -> AttackInfo:
     """Return the entry of a part, as what it is: an attack of foolbox or torchattacks, a class, or a callable."""
     from stein_bench.attacks.own import of_callable, of_class

@@ -30,10 +30,10 @@ from stein_bench.cli.options import (
     weights_key_option,
     workers_option,
 )
-from stein_bench.cli.outputs import check_output
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.trackers import log_from_main
 from stein_bench.errors import InterruptedRunError
+from stein_bench.evaluation.outputs import check_output
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import speaks
 
@@ -141,6 +141,15 @@ def evaluate(
     ] = None,
     surrogate_weights_key: Annotated[
         str | None, weights_key_option("As --weights-key, for the file of --surrogate-weights.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="Your own metric, a function of logits and labels to a value per sample; repeat for several.",
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
     ] = None,
     eps: Annotated[
         str | None,

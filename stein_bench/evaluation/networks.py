@@ -27,6 +27,7 @@ from stein_bench.models.weights import (
 )
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
 from stein_bench.normalization.names import estimator_identity
+from stein_bench.preparation.own_bn import own_bn
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.precision import in_float32
 from stein_bench.preparation.training_split import with_training_split
@@ -83,6 +84,8 @@ def build_network(plan: Plan, bn: str, progress: Progress, *, fitting: bool = Tr
     network = build_untrained(plan)
     if plan.weights_kind == "fit":
         return _converted_before(network, bn, partial(_fit_or_load_once, plan, bn, progress, fitting=fitting))
+    if plan.weights_kind == "own" and own_bn(plan.source) == bn:
+        return _converted_before(network, bn, lambda _: None)
     if plan.weights_kind == "own":
         return _converted_after(network, bn, plan.config.preserve_function)
     if plan.weights is None:

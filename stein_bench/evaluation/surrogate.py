@@ -92,7 +92,7 @@ def _surrogate_plan(plan: Plan) -> Plan:
         weights_kind=kind,
         weights=weights,
         scaling=decide_scaling(config, source, weights, channels),
-        variants=choose_variants(config, weights),
+        variants=choose_variants(config, weights, source),
         notes=(),
     )
 

@@ -24,6 +24,7 @@ from stein_bench.normalization.estimators import estimator as estimator_function
 from stein_bench.normalization.functional import ProcessGroup, elements_per_channel, normalize_batch
 from stein_bench.normalization.fused import normalize_batch_fast
 from stein_bench.normalization.names import EstimatorName, parse_estimator
+from stein_bench.normalization.own import OwnEstimator
 from stein_bench.normalization.synchronized import group_to_synchronize
 
 STATS = ("running", "batch")
@@ -78,6 +79,11 @@ class SteinNorm(_BatchNorm):
     @estimator.setter
     def estimator(self, name: str | EstimatorName) -> None:
         self._estimator = parse_estimator(name) if isinstance(name, str) else name
+
+    @property
+    def own_estimator(self) -> OwnEstimator | None:
+        """The estimator if somebody brings it, None if stein-bench does."""
+        return self._estimator.own
 
     @property
     def stats(self) -> str:

@@ -68,7 +68,7 @@ def parse_estimator(text: str) -> EstimatorName:
         if (own := find_own(text)) is not None:
             return EstimatorName(own.spec, own=own)
         known = (*ESTIMATOR_SUMMARIES, *installed_names("estimator"))
-        raise unknown_name("estimator", text, known, listed="See stein-bench list bn; your own is FILE.py:NAME.")
+        raise unknown_name("estimator", text, known, listed="See stein-bench list bn. Your own is FILE.py:NAME.")
     if family not in _WITH_STRENGTH:
         if colon:
             raise UsageError(f"estimator {family!r} takes no strength: write {family!r}, not {text!r}")

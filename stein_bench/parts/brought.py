@@ -190,6 +190,17 @@ def give(kind: str, found: Any, spec: str | None = None) -> Part:
     return part
 
 
+@contextmanager
+def forgotten() -> Iterator[None]:
+    """Run the body; what was given in it is no longer known afterwards, and what it replaced is."""
+    before = dict(_GIVEN)
+    try:
+        yield
+    finally:
+        _GIVEN.clear()
+        _GIVEN.update(before)
+
+
 def given(kind: str, spec: str) -> Part | None:
     """Return the Python object that was given under that `spec`, or None."""
     return _GIVEN.get((kind, spec))

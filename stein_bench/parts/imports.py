@@ -44,6 +44,9 @@ class Imports:
         Modules from these folders stay loaded. They are set aside while the code of other folders runs, which may have
         modules of the same names, and forgotten once one of their files has changed.
         """
+        if not (self.first or self.last or self.package):
+            yield  # of objects and installed packages, which import as the program does
+            return
         hidden = _hide_others(self)
         own = _still_valid(self)
         before = set(sys.modules)

@@ -154,7 +154,7 @@ def prepare(config: RunConfig) -> Plan:
     samples = data.samples("test", resize).first(config.limit)
     if weights is not None:
         weights = under_own_names(weights, source, len(data.classes), samples.shape[0], config.seed)
-    variants = choose_variants(config, weights)
+    variants = choose_variants(config, weights, source)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
     if config.preserve_function:

@@ -13,6 +13,7 @@ from stein_bench.guard import forked_rng
 from stein_bench.models.callables import UserModel
 from stein_bench.models.weights_state import first_of
 from stein_bench.normalization.layers import stein_layers
+from stein_bench.preparation.own_bn import own_bn
 from stein_bench.preparation.plan import Plan, decide_task, trial_outputs
 from stein_bench.preparation.precision import in_float32, precision_note
 
@@ -67,7 +68,8 @@ def _build(plan: Plan, seed: int | None = None) -> tuple[nn.Module, tuple[str, .
         if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
             # Lazy layers draw their weights at the first input.
             trial_outputs(network.eval(), plan, torch.device("cpu"))
-    if next(stein_layers(network), None) is not None:
+    known = plan.weights is None and own_bn(plan.source) is not None
+    if not known and next(stein_layers(network), None) is not None:
         raise UsageError(
             f"{plan.source.name} already has Stein layers, so its results would be reported under another BN's name: "
             "let it return plain BN layers and name the estimator with --bn."

@@ -8,8 +8,10 @@ from typing import Literal
 
 from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
+from stein_bench.models.interface import ModelSource
 from stein_bench.models.weights import Weights
 from stein_bench.normalization.names import parse_estimator, published_source
+from stein_bench.preparation.own_bn import own_bn
 
 STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
 NO_CONTROL = (
@@ -32,8 +34,14 @@ class Variant:
         return f"{self.bn}/{self.stats}"
 
 
-def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant, ...]:
+def choose_variants(
+    config: RunConfig, weights: Weights | None, source: ModelSource | None = None
+) -> tuple[Variant, ...]:
     """Return the variants to evaluate: those requested, in their order, then the controls.
+
+    Args:
+        config, weights: the run's configuration and the file of weights, if there is one.
+        source: the model, whose networks may come with BN layers of their own; None before it is known.
 
     Raises:
         UsageError: an estimator is unknown, named twice or does not fit the weights, or `--controls` cannot be met.
@@ -42,11 +50,13 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
     if len(set(names)) < len(names):
         raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
     trained_with = _trained_with(weights, names)
+    about = f"in {config.weights}"
+    if weights is None and source is not None and (bn := own_bn(source)) is not None:
+        trained_with, about = bn, f"of {source.spec}"
     others = [name for name in names if name != trained_with]
     if trained_with != "sample" and others:
         raise UsageError(
-            f"the weights in {config.weights} were trained with --bn {trained_with}; "
-            f"--bn {others[0]} cannot be applied to them."
+            f"the weights {about} were trained with --bn {trained_with}; --bn {others[0]} cannot be applied to them."
         )
     names = names or [trained_with]
     sources = {bn: config.stats if config.preset is None else (published_source(bn),) for bn in names}
@@ -56,9 +66,7 @@ def choose_variants(config: RunConfig, weights: Weights | None) -> tuple[Variant
         pass  # as in the published code, which has no control
     elif config.controls:
         if trained_with != "sample":
-            raise UsageError(
-                f"--controls needs plain-BN weights to compare with; those in {config.weights} are not plain BN."
-            )
+            raise UsageError(f"--controls needs plain-BN weights to compare with; those {about} are not plain BN.")
         wanted = [Variant(bn, stats, control=True) for bn in ("sample", *names) for stats in STATS]
     elif trained_with == "sample" and any(v.bn != "sample" and v.stats == "batch" for v in asked):
         wanted = [Variant("sample", "batch", control=True)]
