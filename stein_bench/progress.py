@@ -54,7 +54,7 @@ def show_left(progress: Progress, left: Left | None) -> None:
     Displays with a method ``left`` have: see `render.progress`.
     """
     shown = getattr(progress, "left", None)
-    if shown is not None:
+    if callable(shown):
         shown(left)
 
 

@@ -163,9 +163,11 @@ class _Signature:
 
 def _parameters(part: Part, called: Any) -> dict[str, inspect.Parameter]:
     try:
-        return dict(inspect.signature(called).parameters)
+        return dict(inspect.signature(called, eval_str=True).parameters)
     except (TypeError, ValueError):
         raise UsageError(f"attack {part.spec} has no signature that could be read: wrap it in a function.") from None
+    except Exception:  # noqa: BLE001 - an annotation names what is imported for type checkers only
+        return dict(inspect.signature(called).parameters)
 
 
 _OF_ADVERSARIAL_LIBRARY = ("targeted", "callback", "starting_points", "penalty")

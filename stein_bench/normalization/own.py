@@ -51,7 +51,8 @@ class OwnEstimator:
         found = self.part.found(mean, variance, count)
         shapes = [getattr(one, "shape", None) for one in found] if isinstance(found, tuple | list) else []
         if shapes != [mean.shape, variance.shape]:
-            told = ", ".join(str(shape and tuple(shape)) for shape in shapes) or f"a {type(found).__name__}"
+            listed = [str(None if shape is None else tuple(shape)) for shape in shapes]
+            told = ", ".join(listed) or f"a {type(found).__name__}"
             raise UsageError(
                 f"estimator {self.spec} returned {told}; expected mean and variance, each of shape {tuple(mean.shape)}."
             )

@@ -1,0 +1,165 @@
+"""Parts of an installed package: found by their entry points, listed, used by name; broken ones disturb nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from stein_bench.errors import UsageError
+from stein_bench.parts import installed as module
+from stein_bench.parts.installed import find_installed, installed
+
+PACKAGE = Path(__file__).parents[1] / "plugin_package"
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory) -> Path:
+    """Return the interpreter of a new environment with the package, which sees the packages of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    interpreter = folder / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(subprocess.run([interpreter, "-c", code], capture_output=True, text=True, check=True).stdout.strip())
+    here = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    lines = [f"import site; site.addsitedir({folder!r})\n" for folder in sorted(here)]
+    (site / "this_environment.pth").write_text("".join(lines))
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+         "--disable-pip-version-check", "--target", site, PACKAGE],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return interpreter
+
+
+def run(python: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "STEIN_BENCH_CACHE": str(folder / "cache"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [python, "-m", "stein_bench", *words], capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
+
+
+def run_all(python: Path, commands: list[list[str]], folder: Path) -> list[tuple[int, str, str]]:
+    """Return exit code, stdout and stderr of several commands, run in one process, because torch is slow to import."""
+    code = (
+        "import json, sys\n"
+        "from typer.testing import CliRunner\n"
+        "from stein_bench.cli.commands import app\n"
+        "found = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]\n"
+        "print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in found]))\n"
+    )
+    environment = {**os.environ, "STEIN_BENCH_CACHE": str(folder / "cache"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [python, "-c", code, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        check=True,
+    )
+    return json.loads(found.stdout)
+
+
+def words_of(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_its_parts_are_listed_and_broken_ones_say_why(python, tmp_path):
+    lists = ["attacks", "models", "data", "bn", "metrics"]
+    found = run_all(python, [["list", "attacks"], *(["list", what, "acme"] for what in lists[1:])], tmp_path)
+    assert [code for code, _, _ in found] == [0] * 5
+    attacks, models, data, bn, metrics = (words_of(out) for _, out, _ in found)
+    assert "acme-noise Random corners of the ε-ball, the worst of a few acme-robust 1.2, acme_robust:noise" in attacks
+    assert "acme-broken broken: ModuleNotFoundError: No module named 'a_package_that_is_not_there'" in attacks
+    assert "pgd hidden by the attack of that name which stein-bench has" in attacks
+    assert "square" in attacks
+    assert "acme-net (A convolution with BN acme-robust 1.2, acme_robust:Net)" in models
+    assert "acme-stripes Stripes in two directions" in data
+    assert "acme-half Half of the mean, the sample variance" in bn
+    assert "acme-margin Logit of the label minus the largest other" in metrics
+
+
+def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(python, tmp_path):
+    found = run(
+        python, "evaluate", "acme-net,width=4", "--data", "acme-stripes", "--attack", "acme-noise:draws=3,eps=4/255",
+        "--attack", "pgd:steps=2", "--bn", "sample", "--bn", "acme-half", "--metric", "acme-margin",
+        "--output", "report.json", "-q", folder=tmp_path,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["model"]["source"] == "acme-net,width=4"
+    assert report["data"]["samples"] == 40
+    assert [variant["bn"] for variant in report["variants"]] == ["sample", "acme-half"]
+    attack = report["variants"][0]["attacks"][0]
+    assert (attack["name"], attack["backend"], attack["params"]["draws"]) == ("acme-noise", "own", 3)
+    assert set(report["variants"][0]["clean"]["own_metrics"]) == {"acme-margin"}
+    origins = {part["kind"]: part["origin"] for part in report["run"]["parts"]}
+    assert origins == {
+        "model": "acme-robust 1.2, acme_robust:Net", "data": "acme-robust 1.2, acme_robust:stripes",
+        "estimator": "acme-robust 1.2, acme_robust:half", "attack": "acme-robust 1.2, acme_robust:noise",
+        "metric": "acme-robust 1.2, acme_robust:margin",
+    }  # fmt: skip
+
+
+WRONG = [
+    (["--attack", "acme-broken"], "attack 'acme-broken' of acme-robust 1.2, acme_robust.broken:attack cannot be"),
+    (["--attack", "acme-nois"], "unknown attack 'acme-nois'. Did you mean 'acme-noise'"),
+    (["--attack", "acme-noise:drws=3"], "unknown parameter of acme-noise: 'drws'. Did you mean 'draws'"),
+    (["--bn", "acme-hlf"], "unknown estimator 'acme-hlf'. Did you mean 'acme-half'"),
+    (["--metric", "acme-mrgin"], "unknown metric 'acme-mrgin'. Did you mean 'acme-margin'"),
+    (["--data", "acme-strips"], "unknown data set 'acme-strips'. Did you mean 'acme-stripes'"),
+]
+
+
+def test_a_wrong_name_or_a_broken_part_is_one_line_and_exit_code_2(python, tmp_path):
+    commands = [["evaluate", "acme-net", "--data", "acme-stripes", *words] for words, _ in WRONG]
+    for (code, _, err), (_, message) in zip(run_all(python, commands, tmp_path), WRONG, strict=True):
+        assert code == 2
+        assert err.startswith(f"stein-bench: {message}")
+        assert err.count("\n") == 1
+
+
+def test_from_python_its_parts_have_their_names_as_well(python, tmp_path):
+    code = (
+        "import stein_bench\n"
+        "r = stein_bench.evaluate('acme-net', 'acme-stripes', 'acme-noise', weights='none', progress=False)\n"
+        "print(r.variants[0].attacks[0].name, r.model.name)\n"
+    )
+    found = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert found.stdout == "acme-noise acme-net\n", found.stderr
+
+
+def entries(*values: tuple[str, str]):
+    return lambda group: [EntryPoint(name, value, group) for name, value in values]
+
+
+@pytest.fixture
+def _uncached():
+    installed.cache_clear()
+    yield
+    installed.cache_clear()
+
+
+@pytest.mark.usefixtures("_uncached")
+def test_a_name_that_two_packages_bring_cannot_be_used(monkeypatch):
+    monkeypatch.setattr(module, "entry_points", entries(("mine", "math:sqrt"), ("mine", "math:exp")))
+    with pytest.raises(UsageError, match=r"both an unknown package, math:exp and .* bring one of this name; uninstall"):
+        find_installed("attack", "mine")
+    assert "bring one of this name" in installed("attack")["mine"].clash
+
+
+@pytest.mark.usefixtures("_uncached")
+@pytest.mark.parametrize("value", ["no_such_module:mine", "math:no_such_object", "tests.parts.exits:mine"])
+def test_whatever_an_import_does_is_an_error_of_that_part_alone(value, monkeypatch):
+    monkeypatch.setattr(module, "entry_points", entries(("mine", value), ("root", "math:sqrt")))
+    with pytest.raises(UsageError, match=f"attack 'mine' of an unknown package, {value} cannot be imported: "):
+        find_installed("attack", "mine")
+    assert find_installed("attack", "root").found(4.0) == 2.0
+    assert find_installed("attack", "others") is None
