@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -92,6 +93,8 @@ def attack(
         if not isinstance(model, nn.Module):
             raise UsageError(f"model is a {type(model).__name__}: give a torch.nn.Module that returns logits.")
         _check_inputs(inputs, labels)
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UsageError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
         chosen = _resolved(attack, eps, norm)
         stack.enter_context(repeatable_backends())
         stack.enter_context(model_untouched(model))
@@ -104,49 +107,76 @@ def attack(
         if chosen.info.is_transfer:
             chosen = _crafted(chosen, surrogate, _values(mean), _values(std), device, stack)
         shown = stack.enter_context(terminal_progress(quiet=not progress))
-        whole = _depends_on_batch(model)
-        parts = (
-            [slice(0, len(images))] if whole else [slice(i, i + batch_size) for i in range(0, len(images), batch_size)]
+        search = _Search(
+            chosen, _attacked_model(chosen, wrapped, images), wrapped, task, classes, _depends_on_batch(model)
         )
+        size = len(images) if search.whole else batch_size
         found = []
         with phase(shown, f"attack {chosen.name}", len(images)):
-            for part in parts:
-                ids = [str(number) for number in range(len(images))[part]]
-                seeds = attack_seeds(seed, chosen, ids)
-                found.append(_attacked(chosen, wrapped, images[part], targets[part], task, classes, seeds, whole))
+            for first in range(0, len(images), size):
+                rows = slice(first, min(first + size, len(images)))
+                ids = [str(number) for number in range(rows.start, rows.stop)]
+                found.append(search.verified(images[rows], targets[rows], attack_seeds(seed, chosen, ids)))
                 shown.advance(len(ids))
     return torch.cat(found).to(inputs.device)
 
 
-def _attacked(
-    chosen: Attack, model: Preprocessed, inputs: Tensor, labels: Tensor, task: Task, classes: int,
-    seeds: list[int], whole: bool,
-) -> Tensor:  # fmt: skip
-    """Return the verified adversarial inputs of one batch."""
+@dataclass(frozen=True)
+class _Search:
+    """An attack on a model.
+
+    Attributes:
+        attack: the attack.
+        target: the model that it attacks: `model` itself, the logits behind its probabilities, or a surrogate.
+        model: the model that verifies.
+        task, classes: the task, and the number of classes.
+        whole: whether predictions depend on the batch, so that it is not split.
+    """
+
+    attack: Attack
+    target: nn.Module
+    model: Preprocessed
+    task: Task
+    classes: int
+    whole: bool
+
+    def verified(self, inputs: Tensor, labels: Tensor, seeds: list[int]) -> Tensor:
+        """Return the verified adversarial inputs of one batch; clean ones where there are none within the budget.
+
+        Raises:
+            RunError: the attack failed, or one is invalid.
+        """
+        attack = self.attack
+
+        def part(rows: slice) -> Tensor:
+            return attack.run(
+                self.target, inputs[rows], labels[rows], self.task,
+                classes=self.classes, seeds=seeds[rows], batch_dependent=self.whole,
+            )  # fmt: skip
+
+        with model_untouched(self.target):
+            if self.whole or attack.info.backend != "native":  # others draw their random numbers for the whole batch
+                candidates = part(slice(None))
+            else:
+                candidates = torch.cat(MemoryLimit(len(seeds)).in_parts(len(seeds), part))
+        verdicts = verify(
+            self.model, inputs, candidates, labels, self.task,
+            norm=attack.norm, eps=attack.eps, respects_eps=attack.info.respects_eps,
+        )  # fmt: skip
+        if count := int(verdicts.invalid.sum()):
+            raise RunError(
+                f"attack {attack.name} is untrustworthy: {count} of {len(inputs)} adversarial inputs are outside the "
+                "ε-ball or [0, 1], not finite, or give outputs that are not finite."
+            )
+        void = torch.from_numpy(verdicts.void).to(inputs.device)
+        return torch.where(per_sample(void, inputs), inputs, candidates)
+
+
+def _attacked_model(attack: Attack, model: Preprocessed, inputs: Tensor) -> nn.Module:
+    if attack.surrogate is not None:
+        return attack.surrogate
     probabilities = recognized(model, inputs[:2])
-    attacked: nn.Module = model if probabilities is None else BehindProbabilities(model, probabilities)
-    target = chosen.surrogate if chosen.surrogate is not None else attacked
-
-    def part(rows: slice) -> Tensor:
-        return chosen.run(
-            target, inputs[rows], labels[rows], task, classes=classes, seeds=seeds[rows], batch_dependent=whole
-        )
-
-    fixed = whole or chosen.info.backend != "native"
-    with model_untouched(target):
-        limit = MemoryLimit(len(seeds), fixed=fixed)
-        candidates = part(slice(None)) if fixed else torch.cat(limit.in_parts(len(seeds), part))
-    verdicts = verify(
-        model, inputs, candidates, labels, task,
-        norm=chosen.norm, eps=chosen.eps, respects_eps=chosen.info.respects_eps,
-    )  # fmt: skip
-    if count := int(verdicts.invalid.sum()):
-        raise RunError(
-            f"attack {chosen.name} is untrustworthy: {count} of {len(inputs)} adversarial inputs are outside the "
-            "ε-ball or [0, 1], not finite, or give outputs that are not finite."
-        )
-    void = torch.from_numpy(verdicts.void).to(inputs.device)
-    return torch.where(per_sample(void, inputs), inputs, candidates)
+    return model if probabilities is None else BehindProbabilities(model, probabilities)
 
 
 def _resolved(attack: Any, eps: float | None, norm: str | None) -> Attack:

@@ -94,8 +94,9 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
     Raises:
         RunError: one of them had changed; not if the body raises another error.
     """
-    modules = [(module, dict(module._modules), _hooks(module)) for module in model.modules()]
-    flags = {module: module.training for module, _, _ in modules if hasattr(module, "training")}
+    modules = [(module, [dict(kept) for kept in _registries(module)]) for module in model.modules()]
+    flags = {module: module.training for module, _ in modules if hasattr(module, "training")}
+    methods = {module: vars(module).get("forward") for module, _ in modules}
     parameters = [(key, parameter, parameter.detach().clone()) for key, parameter in model.named_parameters()]
     problem = ""
     try:
@@ -103,34 +104,50 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
         if any(module.training and not flags[module] for module in flags):
             problem = "leaves the model in train mode: end with model.eval()"
     finally:
-        for module, children, hooks in modules:
-            if dict(module._modules) != children:
-                problem = problem or f"leaves other layers in the model ({type(module).__name__})"
-                module._modules.clear()
-                module._modules.update(children)
-            for kept, before in zip(_hook_dicts(module), hooks, strict=True):
-                if dict(kept) != before:
-                    problem = problem or "leaves hooks on the model: remove them at the end"
+        for module, registries in modules:
+            for what, kept, before in zip(_REGISTRIES, _registries(module), registries, strict=True):
+                if not _same_objects(kept, before):
+                    problem = problem or f"leaves other {what} in the model ({type(module).__name__})"
                     kept.clear()
                     kept.update(before)
+            if vars(module).get("forward") is not methods[module]:
+                problem = problem or f"leaves another forward method in the model ({type(module).__name__})"
+                vars(module).pop("forward")
+                vars(module).update({} if methods[module] is None else {"forward": methods[module]})
         for module, flag in flags.items():
             module.training = flag
         with torch.no_grad():
             for key, parameter, value in parameters:
-                if not torch.equal(parameter, value) and not parameter.isnan().any().logical_and(value.isnan().any()):
+                if not _equal(parameter, value):
                     problem = problem or f"changes the model's parameters ({key})"
                     parameter.copy_(value)
     if problem:
         raise RunError(f"attack {name} {problem}.")
 
 
-def _hook_dicts(module: nn.Module) -> tuple[Any, ...]:
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return tuple(getattr(module, kind) for kind in kinds if hasattr(module, kind))
+_REGISTRIES = {
+    "layers": "_modules",
+    "parameters": "_parameters",
+    "hooks": "_forward_hooks",
+    "hooks before layers": "_forward_pre_hooks",
+    "hooks of gradients": "_backward_hooks",
+    "hooks before gradients": "_backward_pre_hooks",
+}
+"""What is registered with a module, and where."""
 
 
-def _hooks(module: nn.Module) -> tuple[dict[Any, Any], ...]:
-    return tuple(dict(kept) for kept in _hook_dicts(module))
+def _registries(module: nn.Module) -> list[dict[str, Any]]:
+    return [getattr(module, attribute) for attribute in _REGISTRIES.values()]
+
+
+def _same_objects(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    """Return whether two dictionaries hold the same objects (equality of tensors would be elementwise)."""
+    return one.keys() == other.keys() and all(value is other[key] for key, value in one.items())
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors are equal; NaN equals NaN."""
+    return torch.equal(one, other) or bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 @contextmanager

@@ -13,14 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-from stein_bench.errors import UsageError, suggestion
-from stein_bench.models.callables import callable_names
+from stein_bench.errors import UsageError
 from stein_bench.parts.arguments import Argument, parse_call, written
 from stein_bench.parts.brought import Part, given
 from stein_bench.parts.imports import Imports
 from stein_bench.parts.installed import installed
 from stein_bench.parts.signatures import ordered, required
-from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, running
+from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, named_object, running
 
 _FILE = re.compile(r"(?P<home>.+?\.py):(?P<call>.*)", re.DOTALL)
 _MODULE = re.compile(r"(?P<home>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<call>[A-Za-z_]\w*(?:,.*)?)", re.DOTALL)
@@ -68,12 +67,7 @@ class UserCode:
         """What the module calls `name`; UsageError if nothing, or a network."""
         from torch import nn
 
-        module = self.code.module
-        if not hasattr(module, self.name):
-            own = callable_names(module, own=True)
-            near = suggestion(self.name, callable_names(module)) or (f" It defines {', '.join(own)}." if own else "")
-            raise UsageError(f"{self.home} has no {self.name!r}.{near}")
-        found = getattr(module, self.name)
+        found = named_object(self.code.module, self.name, self.home)
         if isinstance(found, nn.Module) or (inspect.isclass(found) and issubclass(found, nn.Module)):
             raise UsageError(f"{self.spec} is a network; name a function or class that returns data")
         return found

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from stein_bench.errors import UsageError, suggestion
+from stein_bench.errors import UsageError
 from stein_bench.models.instances import Instance
 from stein_bench.models.interface import ModelSource, digest
 from stein_bench.models.weight_downloads import explained_downloads
@@ -20,7 +17,7 @@ from stein_bench.parts.brought import Part, given
 from stein_bench.parts.installed import find_installed
 from stein_bench.parts.signatures import call_arguments, loads_weights, ordered
 from stein_bench.parts.source_files import loaded_sha256
-from stein_bench.parts.user_code import Code, load_file, load_module, running
+from stein_bench.parts.user_code import Code, load_file, load_module, named_object, running
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,7 +101,7 @@ def find_in_code(code: Code, call: str, where: str, shown: str, short: str) -> M
         UsageError: there is no such callable or network, or it does not take the arguments.
     """
     attribute, arguments = parse_call(call, f"{where}:{call}")
-    found = _found(code.module, attribute, shown)
+    found = named_object(code.module, attribute, shown)
     return _source(found, arguments, f"{where}:{attribute}", f"{short}.{attribute}", code)
 
 
@@ -145,26 +142,6 @@ def _source(
     arguments = ordered(found, arguments, spec)
     text = written(arguments)
     return UserModel(f"{spec}{text}", f"{name}{text}", found, code, arguments, part=part)
-
-
-def _found(module: ModuleType, attribute: str, shown: str) -> Any:
-    if not hasattr(module, attribute):
-        own = callable_names(module, own=True)
-        near = suggestion(attribute, callable_names(module))
-        near = near or (f" It defines {', '.join(own)}." if own else "")
-        raise UsageError(f"{shown} has no {attribute!r}.{near}")
-    return getattr(module, attribute)
-
-
-def callable_names(module: ModuleType, *, own: bool = False) -> list[str]:
-    """Return the names of the module's public functions and classes, without the imported ones if `own`."""
-    return [
-        name
-        for name, value in vars(module).items()
-        if not name.startswith("_")
-        and (inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial))
-        and (not own or getattr(value, "__module__", None) == module.__name__)
-    ]
 
 
 def _article(noun: str) -> str:

@@ -12,10 +12,10 @@ import re
 from pathlib import Path
 
 from stein_bench.errors import UsageError, suggestion
-from stein_bench.models.callables import callable_names, find_in_code
+from stein_bench.models.callables import find_in_code
 from stein_bench.models.interface import ModelSource
 from stein_bench.parts.arguments import CALL, parse_call
-from stein_bench.parts.user_code import is_importable, load_file
+from stein_bench.parts.user_code import callable_names, is_importable, load_file
 
 HUBCONF = "hubconf.py"
 _REPOSITORY = re.compile(r"(?P<owner>[\w.-]+)/(?P<repo>[\w.-]+)(?::(?P<branch>[^:]+))?")

@@ -18,10 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stein_bench.errors import UsageError, suggestion
 from stein_bench.parts.imports import Imports
 from stein_bench.parts.source_files import INSTALLED, code_sha256
-from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, module_root, running
+from stein_bench.parts.user_code import Code, is_importable, load_file, load_module, module_root, named_object, running
 
 GROUPS: Mapping[str, str] = {
     "attack": "stein_bench.attacks",
@@ -138,22 +137,8 @@ def load_named(kind: str, named: Named) -> Part:
     else:
         code, short = load_module(named.home, Path.cwd()), f"{named.home}:{named.name}"
     return Part(
-        kind, named.spec, short, attribute(code.module, named.name, shown if named.is_file else named.home), code
+        kind, named.spec, short, named_object(code.module, named.name, shown if named.is_file else named.home), code
     )
-
-
-def attribute(module: ModuleType, name: str, shown: str) -> Any:
-    """Return what a `module`, which errors call `shown`, has under that `name`.
-
-    Raises:
-        UsageError: it has nothing of that name; the message has the nearest ones, or all that it defines.
-    """
-    if hasattr(module, name):
-        return getattr(module, name)
-    public = {key: value for key, value in vars(module).items() if not key.startswith("_") and callable(value)}
-    own = [key for key, value in public.items() if getattr(value, "__module__", None) == module.__name__]
-    near = suggestion(name, public) or (f" It defines {', '.join(own)}." if own else "")
-    raise UsageError(f"{shown} has no {name!r}.{near}")
 
 
 _GIVEN: dict[tuple[str, str], Part] = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 import traceback
@@ -13,8 +15,9 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from stein_bench.errors import SteinBenchError, UsageError, reason
+from stein_bench.errors import SteinBenchError, UsageError, reason, suggestion
 from stein_bench.parts.imports import UNIQUE, Imports
 from stein_bench.parts.source_files import code_sha256, imports_own_folder, package_folders, package_root
 
@@ -111,6 +114,30 @@ def load_module(name: str, folder: Path) -> Code:
     file = Path(origin) if origin else None
     sha256 = code_sha256(file, (module_root(file, name),)) if file else ""
     return Code(module, file, file.name if file else name, imports, sha256)
+
+
+def named_object(module: ModuleType, name: str, shown: str) -> Any:
+    """Return what a `module`, which errors call `shown`, has under that `name`.
+
+    Raises:
+        UsageError: it has nothing of that name; the message has the nearest ones, or all callables that it defines.
+    """
+    if hasattr(module, name):
+        return getattr(module, name)
+    own = callable_names(module, own=True)
+    near = suggestion(name, callable_names(module)) or (f" It defines {', '.join(own)}." if own else "")
+    raise UsageError(f"{shown} has no {name!r}.{near}")
+
+
+def callable_names(module: ModuleType, *, own: bool = False) -> list[str]:
+    """Return the names of the module's public functions and classes, without the imported ones if `own`."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isroutine(value) or inspect.isclass(value) or isinstance(value, functools.partial))
+        and (not own or getattr(value, "__module__", None) == module.__name__)
+    ]
 
 
 def is_importable(name: str, folder: Path) -> bool:

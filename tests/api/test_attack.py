@@ -173,6 +173,7 @@ def test_an_attack_that_cheats_or_fails_is_an_error_and_the_model_is_restored():
         ({"attack": "segpgd"}, "supports segmentation"),
         ({"norm": "L9"}, "norm 'L9' is none of"),
         ({"eps": 8}, "above 1"),
+        ({"batch_size": 0}, "batch_size must be a whole number of at least 1, not 0"),
         ({"std": 0.0}, "std has a value that is not above 0"),
         ({"model": print}, "give a torch.nn.Module"),
     ],

@@ -268,6 +268,17 @@ def hooks(model, inputs, labels):
     return inputs
 
 
+def other_parameters(model, inputs, labels):
+    inner = next(m for m in model.modules() if isinstance(m, nn.Linear))
+    inner.weight = nn.Parameter(torch.zeros(3, 48))
+    return inputs
+
+
+def other_forward(model, inputs, labels):
+    model.forward = lambda inputs: torch.zeros(len(inputs), 3)
+    return inputs
+
+
 def half_way(model, inputs, labels):
     model.train()
     raise ValueError("half-way\nthere")
@@ -289,7 +300,9 @@ VIOLATIONS = [
     (parameters, r"changes the model's parameters \(0.weight\)"),
     (parameters_by_an_optimizer, r"changes the model's parameters \(3.weight\)|\(0.weight\)"),
     (layers, r"leaves other layers in the model"),
-    (hooks, "leaves hooks on the model"),
+    (other_parameters, r"leaves other parameters in the model \(Linear\)"),
+    (other_forward, r"leaves another forward method in the model"),
+    (hooks, "leaves other hooks in the model"),
     (half_way, "half_way failed: ValueError: half-way there"),
 ]
 
