@@ -14,13 +14,14 @@ from stein_bench.cli.folders import names_of
 from stein_bench.cli.options import log_option
 from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
 from stein_bench.cli.trackers import log_reports
-from stein_bench.errors import UsageError, unknown_name
+from stein_bench.errors import RunError, UsageError, unknown_name
 from stein_bench.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from stein_bench.render.report.page import Source
+    from stein_bench.report.document import Report
     from stein_bench.reproduction.document import Reproduction
 
 PLOTS = ("curve", "bars", "gallery")
@@ -64,6 +65,13 @@ def report_(
             show_default=False,
         ),
     ] = None,
+    model_card: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write the results into the metadata of this Hugging Face model card (README.md), new or existing.",
+        ),
+    ] = None,
     log: Annotated[list[str] | None, log_option(None)] = None,
 ) -> int:
     """Show reports from evaluate as an HTML page, as files for other programs, or as a table.
@@ -76,14 +84,15 @@ def report_(
     - `stein-bench report report.json --html report.html`
     - `stein-bench report runs/*.json --html all.html --csv all.csv`
     - `stein-bench report report.json --plot curve curve.svg --plot gallery gallery.png`
+    - `stein-bench report report.json --model-card README.md`
     - `stein-bench report report.json --log wandb:project=robust`
 
-    Exit codes: 0 done, 2 wrong usage or input, 3 a tracker of --log failed.
+    Exit codes: 0 done, 2 wrong usage or input, 3 a tracker of --log failed, or no result is fit for a model card.
     """
     from stein_bench.trackers.choice import parse_trackers
 
     drawings, trackers = _drawings(plot or []), parse_trackers(log or ())
-    outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit}
+    outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit, "--model-card": model_card}
     check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, reports)
     if (document := reproduction_among(reports)) is not None:
         if trackers:
@@ -101,7 +110,7 @@ def report_(
 
 
 def _show_reproduction(document: Reproduction, outputs: dict[str, str | None], drawings: list[tuple[str, str]]) -> int:
-    if drawings or outputs["--junit"] is not None:
+    if drawings or outputs["--junit"] is not None or outputs["--model-card"] is not None:
         raise UsageError(
             "a document written by reproduce supports --html, --markdown and --csv only; use reproduce --plot."
         )
@@ -159,6 +168,27 @@ def _write(sources: list[Source], outputs: dict[str, str | None]) -> None:
     for option, make in (("--markdown", report_markdown), ("--csv", report_csv), ("--junit", report_junit)):
         if (path := outputs[option]) is not None:
             write_text(path, make(named))
+    if (path := outputs["--model-card"]) is not None:
+        _write_card(path, [source.report for source in sources])
+
+
+def _write_card(path: str, reports: list[Report]) -> None:
+    from stein_bench.files import write_text
+    from stein_bench.render.report.card import card_index, model_card
+
+    try:
+        existing = Path(path).read_bytes().decode("utf-8") if Path(path).exists() else None
+    except UnicodeDecodeError:
+        raise UsageError(f"--model-card {path}: it is not UTF-8 text.") from None
+    index = card_index(reports)
+    for line in index.left_out:
+        typer.echo(f"stein-bench: left out of {path}: {line}", err=True)
+    if not index.models:
+        raise RunError(f"--model-card {path}: no result can be trusted, so nothing was written.")
+    try:
+        write_text(path, model_card(existing, index.models))
+    except UsageError as error:
+        raise UsageError(f"--model-card {path}: {error}") from None
 
 
 def _draw(sources: list[Source], drawings: list[tuple[str, str]]) -> None:
