@@ -32,6 +32,10 @@ LIGHT = (
     "stein_bench.sweep.contents",
     "stein_bench.sweep.settings",
     "stein_bench.sweep.identity",
+    "stein_bench.pytest_plugin",
+    "stein_bench.trackers.choice",
+    "stein_bench.trackers.runs",
+    "stein_bench.render.report.card",
 )
 
 

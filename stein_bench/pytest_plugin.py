@@ -1,0 +1,156 @@
+"""The gate in a test suite: the fixture `stein_bench_gate`, which pytest finds by itself.
+
+pytest imports this in every run, whatever is tested: it imports nothing but pytest until the fixture is used.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from stein_bench.comparison.gate_result import GateResult
+    from stein_bench.comparison.policy import Policy
+    from stein_bench.report.document import Report
+
+UPDATE = "--stein-bench-update-baseline"
+WRITTEN = "stein-bench baseline"
+"""Name of the property of a test that says which baseline it wrote; unlike a global it survives pytest-xdist."""
+WIDTH = 100
+
+AnyPath = str | os.PathLike[str]
+
+
+class Gate:
+    """Judges reports within one test; see `__call__`."""
+
+    def __init__(self, node: Any, *, update: bool) -> None:
+        self._node = node
+        self._update = update
+
+    def __call__(
+        self,
+        report: AnyPath | Report,
+        baseline: AnyPath | Report,
+        policy: AnyPath | Mapping[str, Any] | Policy | None = None,
+    ) -> GateResult:
+        """Return the verdict if the gate passed; otherwise the test fails with what `stein-bench gate` prints.
+
+        Args:
+            report: the report to judge, or its path.
+            baseline: the report to compare with, or its path.
+            policy: its path, its keys and values as in the file, or a `Policy`; None for the defaults.
+
+        With ``--stein-bench-update-baseline`` the report is written to the path `baseline`, and the verdict is that of
+        the report against itself.
+        """
+        from stein_bench.errors import SteinBenchError
+
+        try:
+            return self._updated(report, baseline, policy) if self._update else _passed(report, baseline, policy)
+        except SteinBenchError as error:
+            pytest.fail(f"stein-bench: {error}", pytrace=False)
+
+    def _updated(self, report: Any, baseline: Any, policy: Any) -> GateResult:
+        from stein_bench.comparison.gate import gate
+        from stein_bench.errors import UsageError
+        from stein_bench.files import write_text
+
+        if not isinstance(baseline, str | os.PathLike):
+            raise UsageError(f"{UPDATE} needs the path of the baseline, not a report.")
+        new = _report(report)
+        result = gate(new, new, _policy(policy))
+        if result.verdict == "refused":
+            raise UsageError(f"the report cannot be a baseline: {'; '.join(result.messages('error'))}")
+        path = Path(baseline)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, new.to_json())
+        self._node.user_properties.append((WRITTEN, str(path)))
+        return result
+
+
+@pytest.fixture
+def stein_bench_gate(request: pytest.FixtureRequest) -> Gate:
+    """Fail the test if a report is worse than its baseline: `stein_bench_gate(report, baseline, policy=None)`."""
+    return Gate(request.node, update=bool(request.config.getoption(UPDATE)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes baselines."""
+    parser.getgroup("stein-bench").addoption(
+        UPDATE,
+        action="store_true",
+        default=False,
+        help="Write the reports given to stein_bench_gate as new baselines instead of judging them.",
+    )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which baselines were written."""
+    written = list(dict.fromkeys(_written(terminalreporter.stats)))
+    if written:
+        terminalreporter.section("stein-bench")
+        for path in written:
+            terminalreporter.write_line(f"baseline written, nothing judged: {path}")
+
+
+def _written(stats: Mapping[str, list[Any]]) -> Iterator[str]:
+    for reports in stats.values():
+        for report in reports:
+            yield from (value for name, value in getattr(report, "user_properties", ()) if name == WRITTEN)
+
+
+def _passed(report: Any, baseline: Any, policy: Any) -> GateResult:
+    from stein_bench.comparison.gate import gate
+    from stein_bench.errors import UsageError
+
+    if isinstance(baseline, str | os.PathLike) and not Path(baseline).exists():
+        raise UsageError(f"there is no baseline {baseline}: pytest {UPDATE} writes it, to be committed with the tests.")
+    result = gate(_report(report), _report(baseline), _policy(policy))
+    if result.verdict != "passed":
+        pytest.fail(_text(result), pytrace=False)
+    return result
+
+
+def _report(given: Any) -> Report:
+    from stein_bench.errors import UsageError
+    from stein_bench.report.document import Report, read_report
+
+    if isinstance(given, Report):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return read_report(Path(given))
+    raise UsageError(f"expected a report or its path, not {type(given).__name__}.")
+
+
+def _policy(given: Any) -> Policy | None:
+    from pydantic import ValidationError
+
+    from stein_bench.comparison.policy import Policy, read_policy
+    from stein_bench.config import error_message
+    from stein_bench.errors import UsageError
+
+    if given is None or isinstance(given, Policy):
+        return given
+    if isinstance(given, str | os.PathLike):
+        return read_policy(Path(given))
+    try:
+        return Policy.model_validate(given)
+    except ValidationError as error:
+        raise UsageError(f"the policy: {error_message(error)}") from None
+
+
+def _text(result: GateResult) -> str:
+    """Return what `stein-bench gate` prints."""
+    from rich.console import Console
+
+    from stein_bench.render.comparison.gate import print_gate
+
+    stream = io.StringIO()
+    print_gate(result, Console(file=stream, width=WIDTH, no_color=True, force_terminal=False))
+    return "\n".join(line.rstrip() for line in stream.getvalue().strip().splitlines())
