@@ -178,6 +178,22 @@ def test_what_is_wrong_in_all_processes_is_said_once(command: list[str], tmp_pat
 
 
 @pytest.mark.slow
+def test_the_first_process_logs_and_a_tracker_that_fails_ends_all_with_its_exit_code(
+    command: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    more = ["--attack", "fgsm", "--batch-size", "15"]
+    found = ended(start(2, *command, *more, "--log", f"tensorboard:dir={tmp_path / 'tb'}"))
+    assert len(list(tmp_path.glob("tb/*/*/events*"))) == 1
+    (tmp_path / "file").write_text("no folder")
+    failed = ended(start(2, *command, *more, "--log", f"tensorboard:dir={tmp_path / 'file'}"))
+    assert [code for code, _, _ in failed] == [3, 3]
+    assert failed[0][1].splitlines()[0] == found[0][1].splitlines()[0]
+    assert "stein-bench: --log tensorboard failed: NotADirectoryError" in failed[0][2]
+    assert failed[1][1:] == ("", "")
+
+
+@pytest.mark.slow
 def test_the_models_of_a_sweep_are_dealt(command: list[str], tmp_path: Path) -> None:
     models = [command[1], command[1].replace(":make", ":no_bn"), f"{tmp_path / 'net.py'}:missing"]
     options = [*command[2:], "--attack", "fgsm", "--limit", "20"]
