@@ -56,16 +56,18 @@ class MapStore:
         return (self.native[0], *self.resize.sides) if self.resize else self.native
 
     def load(self, indices: Sequence[int]) -> Tensor:
-        return torch.stack([self._sample(index) for index in indices]) if indices else torch.zeros((0, *self.shape))
+        with self.source.code.running(f"reading {self.source.code.spec}"):  # once, for it takes as long as a sample
+            return torch.stack([self._sample(index) for index in indices]) if indices else torch.zeros((0, *self.shape))
 
     def survey(self, count: int) -> None:
         """Read samples that were not read yet; UsageError if one is wrong or changes from one reading to the next."""
-        for index in range(len(self._records), count):
-            stored = self._stored(index)
-            if index < TWICE and not _equal(stored, self._stored(index)):
-                raise self._changing(index)
-            self._sized(index, stored)
-            self._records.append(self._record(stored))
+        with self.source.code.running(f"reading {self.source.code.spec}"):
+            for index in range(len(self._records), count):
+                stored = self._stored(index)
+                if index < TWICE and not _equal(stored, self._stored(index)):
+                    raise self._changing(index)
+                self._sized(index, stored)
+                self._records.append(self._record(stored))
 
     def update_hash(self, digest: hashlib._Hash, count: int) -> None:
         """Hash the values before they are resized: from files or from tensors, the same values have the same hash."""

@@ -140,7 +140,8 @@ def _labels(data: UserSet) -> tuple[np.ndarray, tuple[str, ...]]:
         label_of(extreme, f"{data.code.spec} ({data.split})")
     if listed is not None and all(_label(data, index) == listed[index] for index in _probes(listed)):
         return listed, ()
-    read = np.array([_label(data, index) for index in range(len(data))], dtype=np.int64)
+    with data.code.running(f"reading {data.code.spec}"):  # once, for it takes longer than a label
+        read = np.array([_label(data, index) for index in range(len(data))], dtype=np.int64)
     return read, ("labels were found by reading every sample; a list of them as `targets` would spare that",)
 
 

@@ -120,7 +120,7 @@ def _about(plan: Plan, variant: Variant, built: Built) -> dict[str, Any]:
     """Return the identity of a variant and how its network was built."""
     summary = built.summary
     return {
-        "bn": variant.bn,
+        "bn": variant.shown,
         "stats": variant.stats,
         "control": variant.control,
         "converted_layers": len(summary.converted) if summary else 0,

@@ -26,7 +26,7 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
-from stein_bench.normalization.names import estimator_identity
+from stein_bench.normalization.names import estimator_identity, shown_estimator
 from stein_bench.preparation.own_bn import own_bn
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.precision import in_float32
@@ -73,7 +73,8 @@ def build_network(plan: Plan, bn: str, progress: Progress, *, fitting: bool = Tr
         NotFittedError: it would have to be trained, and is not to be (`fitting`).
     """
     # None: weights of Stein layers without a card, evaluated with the single estimator that the user names
-    trained_with_bn = plan.weights is not None and plan.weights.trained_with in (bn, None)
+    trained_with = None if plan.weights is None else plan.weights.trained_with
+    trained_with_bn = trained_with is None or shown_estimator(trained_with) == shown_estimator(bn)
     if plan.weights_kind == "pretrained":
         with forked_rng(plan.config.seed):
             network = plan.source.build(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,6 +75,12 @@ def parse_estimator(text: str) -> EstimatorName:
             raise UsageError(f"estimator {family!r} takes no strength: write {family!r}, not {text!r}")
         return EstimatorName(family)
     return EstimatorName(family, _strength(text, strength) if colon else DEFAULT_STRENGTH)
+
+
+def shown_estimator(bn: str) -> str:
+    """Return an estimator's name as reports show it: without the folders of its file, if it comes from one."""
+    home, point, name = bn.rpartition(".py:")
+    return f"{os.path.basename(home)}{point}{name}" if point else bn
 
 
 def estimator_identity(bn: str) -> str:

@@ -22,6 +22,10 @@ UNIQUE = "stein_bench_user_"
 _OWN_PACKAGE = Path(__file__).parents[1]
 
 
+_AVAILABLE: list[Imports] = []
+"""Those in whose context code is running, the innermost last."""
+
+
 @dataclass(frozen=True)
 class Imports:
     """The folders that a user's code imports from.
@@ -44,8 +48,8 @@ class Imports:
         Modules from these folders stay loaded. They are set aside while the code of other folders runs, which may have
         modules of the same names, and forgotten once one of their files has changed.
         """
-        if not (self.first or self.last or self.package):
-            yield  # of objects and installed packages, which import as the program does
+        if not (self.first or self.last or self.package) or _AVAILABLE[-1:] == [self]:
+            yield  # objects and installed packages import as the program does; and this may be a call within a call
             return
         hidden = _hide_others(self)
         own = _still_valid(self)
@@ -58,9 +62,11 @@ class Imports:
         # bytecode is matched by the second in which its source was changed: too coarse for a file just edited
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()  # to find files written since the last import
+        _AVAILABLE.append(self)
         try:
             yield
         finally:
+            _AVAILABLE.pop()
             sys.path[:], sys.meta_path[:], sys.dont_write_bytecode = path, finders, bytecode
             _keep(self, before)
             for name, module in hidden.items():

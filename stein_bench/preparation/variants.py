@@ -10,7 +10,7 @@ from stein_bench.config import RunConfig
 from stein_bench.errors import UsageError
 from stein_bench.models.interface import ModelSource
 from stein_bench.models.weights import Weights
-from stein_bench.normalization.names import parse_estimator, published_source
+from stein_bench.normalization.names import parse_estimator, published_source, shown_estimator
 from stein_bench.preparation.own_bn import own_bn
 
 STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
@@ -29,9 +29,14 @@ class Variant:
     control: bool = False
 
     @property
+    def shown(self) -> str:
+        """The estimator's name in reports, see `shown_estimator`."""
+        return shown_estimator(self.bn)
+
+    @property
     def label(self) -> str:
         """Identity of the variant within a run, e.g. ``stein/running``."""
-        return f"{self.bn}/{self.stats}"
+        return f"{self.shown}/{self.stats}"
 
 
 def choose_variants(
@@ -47,13 +52,13 @@ def choose_variants(
         UsageError: an estimator is unknown, named twice or does not fit the weights, or `--controls` cannot be met.
     """
     names = [str(parse_estimator(name)) for name in config.bn or ()]
-    if len(set(names)) < len(names):
+    if len(set(map(shown_estimator, names))) < len(names):
         raise UsageError(f"--bn names the same estimator twice: {', '.join(names)}.")
     trained_with = _trained_with(weights, names)
     about = f"in {config.weights}"
     if weights is None and source is not None and (bn := own_bn(source)) is not None:
         trained_with, about = bn, f"of {source.spec}"
-    others = [name for name in names if name != trained_with]
+    others = [name for name in names if shown_estimator(name) != shown_estimator(trained_with)]
     if trained_with != "sample" and others:
         raise UsageError(
             f"the weights {about} were trained with --bn {trained_with}; --bn {others[0]} cannot be applied to them."

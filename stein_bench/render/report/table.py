@@ -13,7 +13,7 @@ from rich.text import Text
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.contrasts import contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
-from stein_bench.normalization.names import USING_COUNT
+from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
@@ -195,10 +195,12 @@ def _notes(report: Report) -> Iterator[str]:
         else:
             yield f"{bn}: converted after training, which changes the function; the weights were not trained with it"
     for bn in dict.fromkeys(v.bn for v in report.variants if v.layers_of_unknown_count and v.stats == "running"):
-        if bn.partition(":")[0] in USING_COUNT:
+        family = bn.partition(":")[0]
+        if family in USING_COUNT or family not in ESTIMATOR_SUMMARIES:
+            effect = f", so {USING_COUNT[family]}" if family in USING_COUNT else ""
             yield (
-                f"{bn}: the weights do not record the elements per channel N of training; N is treated as infinite, so "
-                f"{USING_COUNT[bn.partition(':')[0]]}"
+                f"{bn}: the weights do not record the elements per channel N of training; N is treated as infinite"
+                f"{effect}"
             )
     draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
