@@ -81,7 +81,8 @@ converted = stein_bench.evaluate(net, data, "pgd", bn=["sample", "stein", denois
 print(converted.summary())
 
 # %% [markdown]
-# The conversion alone, for a training loop of your own: in place, with a summary of what was converted.
+# For a training loop of your own, convert the network first, in place. `stein_bench.evaluate` takes a network with
+# Stein layers as it is: they know their estimator and the number of elements that they were trained with.
 
 # %%
 _, summary = stein_bench.convert_batchnorm(net, denoised)

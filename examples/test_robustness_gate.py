@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A regression gate in pytest
 #
-# A test that fails when a network has become less robust than its baseline. The baseline is a report that you commit
-# beside the test, `report.save("baseline.json")`; here it is made on the spot, so that the file runs as it is.
+# Tests that fail when a network has become less robust than its baseline. The baseline is a report that you commit
+# beside the tests, `report.save("baseline.json")`; here it is made on the spot, so that the file runs as it is.
 #
 # Run it with `pytest examples/test_robustness_gate.py`.
 
@@ -56,19 +56,21 @@ def baseline(tmp_path_factory):
 # %% [markdown]
 # The policy has the keys of `configs/gate.yaml`: how far an accuracy may fall, and floors that hold whatever the
 # baseline. A fall counts only if a paired test on the same samples shows it.
+#
+# pytest has the fixture `stein_bench_gate` where stein-bench is installed. A test that it fails shows the gate's table,
+# and `pytest --stein-bench-update-baseline` writes the report as the new baseline.
 
 # %%
 policy = {"tolerance": 0.02, "rules": [{"accuracy": "clean", "minimum": 0.9}]}
 
 
-def test_an_unchanged_network_passes(baseline):
-    verdict = stein_bench.gate(evaluated(trained(epochs=3)), baseline, policy)
-    assert verdict.passed, verdict.summary()
+def test_an_unchanged_network_passes(stein_bench_gate, baseline):
+    stein_bench_gate(evaluated(trained(epochs=3)), baseline, policy)
 
 
 # %% [markdown]
-# The network of a single epoch is worse, and the gate finds out. Run pytest with `-rP` to see what it says; with
-# `assert verdict.passed, verdict.summary()` a failing test shows the same.
+# The network of a single epoch is worse. `stein_bench.gate` returns the verdict, for a test or a script that decides by
+# itself; run pytest with `-rP` to see it.
 
 
 # %%
