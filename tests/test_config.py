@@ -54,7 +54,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
-        "log": ["wandb", "tensorboard:dir=tb"],
+        "log": ["wandb", "tensorboard:dir=tb"], "metric": ["mine.py:margin"],
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
     assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
@@ -201,6 +201,7 @@ WRONG = [
     ("preserve-function", "maybe", "valid boolean"),
     ("controls", "maybe", "valid boolean"),
     ("adaptive", "maybe", "valid boolean"),
+    ("metric", ["m.py:a", "m.py:a"], "is given twice"),
     ("refill", "maybe", "valid boolean"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
@@ -291,7 +292,7 @@ OTHER = {
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
-    "log": ["wandb"],
+    "log": ["wandb"], "metric": ["mine.py:margin"],
 }  # fmt: skip
 
 

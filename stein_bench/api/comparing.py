@@ -24,6 +24,10 @@ from stein_bench.report.document import Report, read_report
 class Pairs(Shown, document.PairTable):
     """Variants of two reports, or of one, compared sample by sample: `rows` has differences, intervals and p."""
 
+    def __repr__(self) -> str:
+        significant = sum(row.difference is not None and row.difference.significant for row in self.rows)
+        return f"<Pairs: {len(self.rows)} comparisons, {significant} significant>"
+
     def _printed(self, console: Console) -> None:
         from stein_bench.render.comparison.compare import print_compare
 
@@ -33,6 +37,9 @@ class Pairs(Shown, document.PairTable):
 class Board(Shown, document.Leaderboard):
     """Variants of three or more reports, sorted by worst-case accuracy; `rows` has them."""
 
+    def __repr__(self) -> str:
+        return f"<Board: {len(self.rows)} variants of {len(self.sources)} reports>"
+
     def _printed(self, console: Console) -> None:
         from stein_bench.render.comparison.compare import print_compare
 
@@ -41,6 +48,11 @@ class Board(Shown, document.Leaderboard):
 
 class Verdict(Shown, gate_result.GateResult):
     """The verdict of the gate: ``passed``, ``failed`` or ``refused``, with all comparisons and findings."""
+
+    def __repr__(self) -> str:
+        from stein_bench.render.comparison.gate_wording import one_line
+
+        return f"<Verdict: {one_line(self)}>"
 
     @property
     def passed(self) -> bool:

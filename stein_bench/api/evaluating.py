@@ -26,8 +26,8 @@ from stein_bench.render.progress import terminal_progress
 from stein_bench.trackers.choice import Tracker, parse_trackers
 from stein_bench.trackers.log import log_report
 
-_ARGUMENTS = {"attacks": "attack", "metrics": "metric"}
-"""Arguments whose name differs from that of the option."""
+_FOR_COMMANDS = ("format", "quiet")
+"""Options of what the command prints."""
 
 
 class UntrustworthyReportError(RunError):
@@ -93,7 +93,8 @@ def evaluate(
         progress: whether to show progress on stderr, or an observer of your own.
         strict: whether results that cannot be trusted raise an error; otherwise ``report.dishonest()`` has them.
         **options: all other options of ``stein-bench evaluate``, with underscores: ``battery``, ``controls``,
-            ``adaptive``, ``preserve_function``, ``surrogate`` (a network or a name), ``precision``, ``log``, …
+            ``adaptive``, ``preserve_function``, ``surrogate`` (a network or a name), ``precision``, ``log``,
+            ``workers`` (default 0: processes that read ahead need ``if __name__ == "__main__":`` in a script), …
 
     Returns:
         The report, the same that the command writes.
@@ -117,9 +118,10 @@ def evaluate(
         >>> int(report.outcomes(attack="pgd").sum()) <= int(report.outcomes().sum())
         True
     """
+    known = [option.replace("-", "_") for option in OPTION_NAMES if option not in _FOR_COMMANDS]
     for name in options:
-        if name.replace("_", "-") not in OPTION_NAMES:
-            raise unknown_name("argument", name, [option.replace("-", "_") for option in OPTION_NAMES])
+        if name not in known:
+            raise unknown_name("argument", name, known)
     kind = _device(device, model)
     with ExitStack() as stack:
         stack.enter_context(forgotten())
@@ -137,7 +139,7 @@ def evaluate(
                 "stats": stats or objects.stats(model),
                 "eps": _numbers(eps), "norm": norm, "mean": _numbers(mean), "std": _numbers(std),
                 "weights": _text(weights), "limit": limit, "batch_size": batch_size, "seed": seed,
-                "output": _text(output), **options,
+                "output": _text(output), "workers": _workers(kind), **options,
             }
         )  # fmt: skip
         check_output(config, None)
@@ -169,6 +171,15 @@ def _numbers(values: Any) -> Any:
     if values is None or isinstance(values, str | int | float):
         return values
     return tuple(value if isinstance(value, str) else float(value) for value in values)
+
+
+def _workers(device: str | None) -> int | None:
+    """Return no processes that read ahead: in a script without ``if __name__ == "__main__":`` they would run it again.
+
+    None on a CPU, where there are none anyway.
+    """
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return 0 if accelerated and device != "cpu" else None
 
 
 def _device(device: str | torch.device | None, model: Any) -> str | None:

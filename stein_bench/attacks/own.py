@@ -6,10 +6,11 @@ has; all other parameters of its signature can be set in a spec. `containment` r
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import LINF_EPS, USUAL_EPS, Access, AttackInfo
 from stein_bench.attacks.brought import Budget, OwnAttack
 from stein_bench.errors import UsageError
-from stein_bench.parts.brought import Part
+from stein_bench.parts.brought import Part, plain_settings
 from stein_bench.specs import Norm, ParameterValue, norm_name
 
 NORMS: tuple[Norm, ...] = ("Linf", "L2", "L1", "L0")
@@ -82,8 +83,12 @@ def of_callable(part: Part) -> AttackInfo:
             "returns adversarial inputs; eps, norm and seed follow by name if it takes them."
         )
     rest = {name: p for name, p in parameters.items() if p not in three}
-    signature = _Signature.of(part, rest)
-    own = OwnAttack(part, functools.partial(_call, part.found, signature), *signature.settable)
+    signature, settings = _Signature.of(part, rest), plain_settings(part.found)
+    defaults, optional, required, anything = signature.settable
+    call = functools.partial(_call, part.found, signature)
+    if settings:
+        call = functools.partial(_call_object, part.found, signature, frozenset(settings))
+    own = OwnAttack(part, call, {**settings, **defaults}, optional, required, anything)
     return entry(own, signature.norms, signature.eps_name, signature.eps, minimal=signature.eps_name is None)
 
 
@@ -103,6 +108,24 @@ def of_class(part: Part) -> AttackInfo:
 
     own = OwnAttack(part, call, *settable)
     return entry(own, signature.norms, signature.eps_name, signature.eps, minimal=signature.eps_name is None)
+
+
+def _call_object(
+    attack: Any,
+    signature: _Signature,
+    settings: Set[str],
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    budget: Budget,
+    params: Mapping[str, ParameterValue],
+) -> Any:
+    """Call a copy of an object, whose attributes among the parameters are set before."""
+    attack = copy.copy(attack)
+    for name in settings & params.keys():
+        setattr(attack, name, params[name])
+    rest = {name: value for name, value in params.items() if name not in settings}
+    return _call(attack, signature, model, inputs, labels, budget, rest)
 
 
 def _call(
@@ -142,6 +165,8 @@ class _Signature:
         """Read it from the parameters that follow the first three."""
         anything = any(p.kind is p.VAR_KEYWORD for p in rest.values())
         eps_name = next((name for name in BUDGETS if name in rest), "eps" if anything else None)
+        if _module(part).startswith("adv_lib") and _name(part) in _WITHOUT_BUDGET:
+            eps_name = None
         default = rest[eps_name].default if eps_name is not None and eps_name in rest else None
         norm = rest.get("norm")
         return cls(
@@ -170,8 +195,10 @@ def _parameters(part: Part, called: Any) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(called).parameters)
 
 
-_OF_ADVERSARIAL_LIBRARY = ("targeted", "callback", "starting_points", "penalty")
-"""Parameters of its functions that are no numbers, or ask for another question."""
+_OF_ADVERSARIAL_LIBRARY = ("targeted", "callback", "starting_points", "penalty", "distance", "ε", "eps")
+"""Parameters of its functions that are no numbers, ask another question, or have another meaning than elsewhere."""
+_WITHOUT_BUDGET = ("tr", "fab")
+"""Its functions whose ``eps`` or ``ε`` is no budget: a tolerance, the radius of restarts."""
 
 
 def _settable(
@@ -191,12 +218,18 @@ def _module(part: Part) -> str:
     return str(getattr(bare, "__module__", "") or "")
 
 
+def _name(part: Part) -> str:
+    bare = part.found.func if isinstance(part.found, functools.partial) else part.found
+    return str(getattr(bare, "__name__", ""))
+
+
 def _of_adversarial_library(part: Part) -> tuple[Norm, ...]:
     """Return the norms of a function of adversarial-library that takes none, by its name: mostly L2."""
-    bare = part.found.func if isinstance(part.found, functools.partial) else part.found
-    name = str(getattr(bare, "__name__", ""))
+    name = _name(part)
     if "linf" in name:
         return ("Linf",)
+    if name == "alma":  # which minimizes its `distance`, by default L2
+        return ("L2",)
     return ("L0",) if name in ("sigma_zero", "vfga") else ("L2", "Linf", "L1", "L0")
 
 

@@ -15,7 +15,7 @@ from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.own import NORMS, entry
 from stein_bench.attacks.torchattacks_library import Connected, library_defaults, takes
 from stein_bench.errors import UsageError
-from stein_bench.parts.brought import Part
+from stein_bench.parts.brought import Part, plain_settings
 from stein_bench.specs import AttackSpec, Norm, ParameterValue
 
 _STATE = ("attack", "attack_mode", "targeted", "model_name", "eps", "norm", "device", "model")
@@ -139,8 +139,4 @@ def _constructor(kind: Any) -> dict[str, ParameterValue]:
 
 def _settings(attack: Any) -> dict[str, ParameterValue]:
     """Return the plain settings of an attack object."""
-    return {
-        name: value
-        for name, value in vars(attack).items()
-        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in _STATE
-    }
+    return {name: value for name, value in plain_settings(attack).items() if name not in _STATE}

@@ -170,7 +170,9 @@ def give(kind: str, found: Any, spec: str | None = None) -> Part:
     """
     spec = spec or python_spec(found)
     module = sys.modules.get(getattr(_bare(found), "__module__", "")) or ModuleType("__main__")
-    part = Part(kind, spec, spec, found, Code(module, None, spec, Imports(()), _source_sha256(found, module)))
+    state = "" if kind in ("model", "data") else _state(found)  # those have hashes of their weights and samples
+    sha256 = _source_sha256(found, module, state)
+    part = Part(kind, spec, spec, found, Code(module, None, spec, Imports(()), sha256))
     _GIVEN[kind, spec] = part
     return part
 
@@ -199,17 +201,52 @@ def _bare(found: Any) -> Any:
     return found if hasattr(found, "__name__") else type(found)
 
 
-def _source_sha256(found: Any, module: ModuleType) -> str:
-    """Return the hash of an object's source: of its whole module and what that imports, if the module has it.
+def plain_settings(found: Any) -> dict[str, bool | int | float | str]:
+    """Return the public attributes of an object that are numbers, words or truth values.
 
-    Otherwise (a notebook's cell, a function made by another) it is that of its own source text; then of its bytecode.
-    What `functools.partial` adds is part of it.
+    Functions and classes have none.
     """
-    bound = f"{found.args!r} {sorted(found.keywords.items())!r}" if isinstance(found, functools.partial) else ""
+    if inspect.isroutine(found) or inspect.isclass(found) or isinstance(found, functools.partial):
+        return {}
+    attributes = getattr(found, "__dict__", {})
+    return {
+        name: value
+        for name, value in attributes.items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_")
+    }
+
+
+def _source_sha256(found: Any, module: ModuleType, state: str) -> str:
+    """Return the hash of an object's source and `state`.
+
+    The source is that of its whole module and what that imports, if the module has it. Otherwise (a notebook's cell, a
+    function made by another) it is its own source text; then its bytecode.
+    """
     source = _source(_bare(found), module)
-    if re.fullmatch("[0-9a-f]{64}", source) and not bound:
+    if re.fullmatch("[0-9a-f]{64}", source) and not state:
         return source  # that of the same module, named on the command line
-    return hashlib.sha256(f"{source}{bound}".encode()).hexdigest()
+    return hashlib.sha256(f"{source}{state}".encode()).hexdigest()
+
+
+def _state(found: Any) -> str:
+    """Return what determines an object besides its source; empty for a function alone.
+
+    That is what `functools.partial` adds, attributes of an object, and values that a function has from around it, as
+    far as they are numbers, words or truth values.
+    """
+    if isinstance(found, functools.partial):
+        added = {str(number): value for number, value in enumerate(found.args)} | found.keywords
+        return _listed(added) + _state(found.func)
+    if inspect.ismethod(found):
+        return _state(found.__self__) + _state(found.__func__)
+    if inspect.isfunction(found):
+        return _listed(inspect.getclosurevars(found).nonlocals) if found.__closure__ else ""
+    return _listed(plain_settings(found))
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    plain = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
+    return repr(sorted(plain.items())) if plain else ""
 
 
 def _source(bare: Any, module: ModuleType) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 from stein_bench.errors import SteinBenchError, reason
 from stein_bench.parts.brought import Part
@@ -12,14 +11,15 @@ from stein_bench.parts.installed import installed
 
 
 def installed_rows(
-    kind: str, hidden: Callable[[str], bool] | Collection[str] = (), check: Callable[[str], Any] | None = None
+    kind: str, hidden: Callable[[str], bool] | Collection[str] = (), check: Callable[[str], str] | None = None
 ) -> Iterator[tuple[str, str]]:
     """Yield name and description of every installed part of a kind; those that cannot be used say why.
 
     Args:
         kind: see `parts.brought.GROUPS`.
         hidden: names that the program itself has, which come first, or a function that knows them.
-        check: is called with the name of a part that could be imported, and raises if it cannot be used.
+        check: is called with the name of a part that could be imported; it returns more lines on it, each with its line
+            break, or raises if it cannot be used.
     """
     for name, one in installed(kind).items():
         if hidden(name) if callable(hidden) else name in hidden:
@@ -27,13 +27,12 @@ def installed_rows(
             continue
         try:
             part = one.load()
-            if check is not None:
-                check(name)
+            more = "" if check is None else check(name)
         except SteinBenchError as error:
             told = error if error.__cause__ is None else reason(error.__cause__)
             yield name, f"broken: {told}\n  {one.origin}"
         else:
-            yield name, f"{_summary(part)}\n  {one.origin}"
+            yield name, f"{_summary(part)}\n{more}  {one.origin}"
 
 
 def _summary(part: Part) -> str:

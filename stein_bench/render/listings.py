@@ -60,7 +60,12 @@ def _attacks() -> tuple[Row, Iterable[Row]]:
     from stein_bench.attacks.spellings import means_something
 
     rows = [(info.name, f"{info.summary}\n{_supports(info)}") for info in CATALOG.values()]
-    rows += installed_rows("attack", means_something, find_brought)
+
+    def supports(name: str) -> str:
+        found = find_brought(name)
+        return "" if found is None else f"{_supports(found[0])}\n"
+
+    rows += installed_rows("attack", means_something, supports)
     return ("attack", "description; norms, access, tasks"), rows
 
 
@@ -102,7 +107,11 @@ def _bn() -> tuple[Row, Iterable[Row]]:
     from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
     from stein_bench.normalization.own import find_own
 
-    brought = installed_rows("estimator", ESTIMATOR_SUMMARIES, find_own)
+    def tried(name: str) -> str:
+        find_own(name)
+        return ""
+
+    brought = installed_rows("estimator", ESTIMATOR_SUMMARIES, tried)
     return ("bn", "description"), [*ESTIMATOR_SUMMARIES.items(), *brought]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stein_bench.config import RunConfig, make_config
+from stein_bench.normalization.names import parse_estimator, shown_estimator
 from stein_bench.reproduction.experiment import Experiment, ExperimentPart
 from stein_bench.training.config import TrainConfig, make_train_config
 
@@ -38,7 +39,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Training:
-    """A network to train: one BN, one seed, one recipe. Parts with the same training share it."""
+    """A network to train: one BN (as reports name it), one seed, one recipe. Parts with the same training share it."""
 
     bn: str
     seed: int
@@ -88,7 +89,7 @@ def _of_network(
     network = training(experiment, part, bn, seed, folder)
     for stats in experiment.sources(bn):
         settings = evaluation_settings(experiment, part, bn, stats, seed)
-        name = f"{part.name}-{bn}-{stats}-seed{seed}"
+        name = f"{part.name}-{network.bn}-{stats}-seed{seed}"
         path = folder.file(name, {**settings, "trained": network.path.name}, ".json")
         config = make_config({**settings, "weights": str(network.path), "output": str(path), "resume": True})
         yield Evaluation(part, stats, network, path, config)
@@ -103,9 +104,11 @@ def training(experiment: Experiment, part: ExperimentPart, bn: str, seed: int, f
         "recipe": part.recipe,
         **{key.replace("-", "_"): value for key, value in part.train.items()},
     }
-    path = folder.file(f"weights-{bn}-seed{seed}", settings, ".safetensors")
+    shown, own = shown_estimator(bn), parse_estimator(bn).own
+    source = {} if own is None else {"estimator": own.sha256}  # edited, it is another network
+    path = folder.file(f"weights-{shown}-seed{seed}", {**settings, **source}, ".safetensors")
     config = make_train_config({**settings, "output": str(path), "resume": True})
-    return Training(bn, seed, part.recipe, path, config)
+    return Training(shown, seed, part.recipe, path, config)
 
 
 def evaluation_settings(

@@ -47,7 +47,7 @@ def test_two_reports_are_compared_as_the_command_does(before, after, tmp_path):
     clean = in_memory.rows[0]
     lost = int((before.outcomes() & ~after.outcomes()).sum())
     assert (clean.accuracy, clean.difference.lost) == ("clean", lost)
-    assert "1st %" in in_memory.summary()
+    assert "Sequential 2" in in_memory.summary()
     assert "<pre" in in_memory._repr_html_()
 
 
@@ -90,3 +90,9 @@ def test_a_policy_may_be_a_file(before, tmp_path):
 def test_wrong_arguments_get_one_line(call, message, before):
     with pytest.raises(UsageError, match=message):
         call(before)
+
+
+def test_in_a_console_they_are_short(before, after):
+    assert repr(stein_bench.compare(before, after)) == "<Pairs: 2 comparisons, 2 significant>"
+    assert repr(stein_bench.compare(before, after, before)) == "<Board: 3 variants of 3 reports>"
+    assert repr(stein_bench.gate(before, before)).startswith("<Verdict: passed: ")

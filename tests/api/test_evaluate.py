@@ -252,6 +252,7 @@ def test_results_that_cannot_be_trusted_raise_an_error_that_has_the_report():
     ("options", "message"),
     [
         ({"limt": 3}, "unknown argument 'limt'. Did you mean 'limit'"),
+        ({"format": "json"}, "unknown argument 'format'"),
         ({"limit": 0}, r"^limit: input should be greater than or equal to 1"),
         ({"norm": "L7"}, "^norm: "),
         ({"bn": "stien"}, "unknown estimator 'stien'. Did you mean 'stein'"),

@@ -362,6 +362,31 @@ def test_a_class_is_constructed_with_the_parameters_and_called():
     assert brought(Stepper).params["size"] == 0.5
 
 
+def test_what_determines_an_object_besides_its_source_is_part_of_its_identity():
+    class Stepper:
+        def __init__(self, size, mask=None):
+            self.size, self.mask, self._cache = size, mask, 3
+
+        def __call__(self, model, inputs, labels, eps):
+            return (inputs + self.size * eps).clamp(0, 1)
+
+    def made(size):
+        def step(model, inputs, labels, eps):
+            return (inputs + size * eps).clamp(0, 1)
+
+        return step
+
+    first, second = Stepper(0.25), Stepper(0.5, torch.ones(3))
+    assert brought(first).label != brought(second).label
+    assert brought(first).label == brought(Stepper(0.25)).label
+    assert brought(first).params.keys() == {"size", "source"}
+    assert float((run(first, "eps=0.1,size=1.0") - INPUTS).max()) == pytest.approx(0.1)
+    assert first.size == 0.25
+    assert brought(made(1)).label != brought(made(2)).label
+    assert brought(made(1)).label == brought(made(1)).label
+    assert brought(first.__call__).label != brought(second.__call__).label
+
+
 def test_what_partial_binds_is_a_parameter():
     attack = brought(functools.partial(stepped, kind="x", steps=9))
     assert (attack.params["kind"], attack.params["steps"]) == ("x", 9)
@@ -456,12 +481,19 @@ def test_functions_in_the_style_of_adversarial_library_get_numeric_norms_and_gre
     def ddn(model, inputs, labels, targeted: bool = False, steps: int = 100, γ: float = 0.05):
         return inputs
 
-    for function in (fmn, pgd_linf, ddn):
+    def tr(model, inputs, labels, norm: float = 2.0, targeted: bool = False, eps: float = 0.001):
+        calls.append(norm)
+        return inputs
+
+    for function in (fmn, pgd_linf, ddn, tr):
         function.__module__ = module.__name__
     run(fmn, "norm=L2,steps=3")
     run(functools.partial(fmn, norm=float("inf")))
     run(pgd_linf, "eps=0.2")
     assert calls == [(2.0, False, 3), (float("inf"), False, 10), 0.2]
+    run(tr, "eps=0.3,norm=L2")
+    assert calls.pop() == 2.0
+    assert not brought(tr).info.respects_eps  # its eps is a tolerance
     assert brought(ddn).norm == "L2"
     assert brought(pgd_linf).info.norms == ("Linf",)
     with pytest.raises(UsageError, match=r"unknown parameter of .*'targeted'"):

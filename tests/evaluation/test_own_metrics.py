@@ -162,6 +162,20 @@ def test_table_page_markdown_show_them_and_say_what_they_mean(tmp_path):
         assert "own metrics are means over the samples" in " ".join(text.split())
 
 
+def test_the_csv_file_has_a_row_for_each_metric_and_outcome():
+    import csv
+    import io
+
+    from stein_bench.render.report.files import report_csv
+
+    report = evaluated(margin, ["fgsm", "noise-gaussian"])
+    rows = [row for row in csv.DictReader(io.StringIO(report_csv([("r", report)]))) if row["measure"] == "margin"]
+    variant = report.variants[0]
+    results = [variant.clean, *variant.attacks, *variant.corruptions]
+    assert [float(row["value"]) for row in rows] == [one.own_metrics["margin"].value for one in results]
+    assert [row["accuracy"] for row in rows] == ["clean", variant.attacks[0].label, variant.corruptions[0].label]
+
+
 def test_a_figure_is_null_if_a_value_is_not_finite_and_clusters_widen_the_interval():
     name = column_name("top5")
     assert metric_name(name) == "top5"

@@ -76,7 +76,8 @@ def test_its_parts_are_listed_and_broken_ones_say_why(python, tmp_path):
     found = run_all(python, [["list", "attacks"], *(["list", what, "acme"] for what in lists[1:])], tmp_path)
     assert [code for code, _, _ in found] == [0] * 5
     attacks, models, data, bn, metrics = (words_of(out) for _, out, _ in found)
-    assert "acme-noise Random corners of the ε-ball, the worst of a few acme-robust 1.2, acme_robust:noise" in attacks
+    expected = "Linf, L2, L1, L0; unknown; classification, segmentation, binary acme-robust 1.2, acme_robust:noise"
+    assert f"acme-noise Random corners of the ε-ball, the worst of a few {expected}" in attacks
     assert "acme-broken broken: ModuleNotFoundError: No module named 'a_package_that_is_not_there'" in attacks
     assert "pgd hidden by the attack of that name which stein-bench has" in attacks
     assert "square" in attacks

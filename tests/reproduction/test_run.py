@@ -88,6 +88,21 @@ def test_a_changed_setting_makes_a_new_cell(experiment_path: Path) -> None:
     assert changed.stderr.count(": found") == 0
 
 
+def test_an_edited_estimator_of_ones_own_makes_new_cells(experiment_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(experiment_path.parent)
+    (experiment_path.parent / "lib").mkdir()
+    file = experiment_path.parent / "lib" / "mine.py"
+    words = ("--seeds", "1", "--bn", "sample", "--bn", "lib/mine.py:mine")
+    code = "def mine(mean, variance, count):\n    return mean * {}, variance\n"
+    file.write_text(code.format(0.5))
+    first = reproduce(experiment_path, *words)
+    assert first.exit_code == 0, first.output
+    assert "mine.py:mine/running" in first.stdout
+    assert reproduce(experiment_path, *words).stderr.count(": found") == 6
+    file.write_text(code.format(0.25))
+    assert ": found" not in reproduce(experiment_path, *words).stderr  # code that is loaded counts for all cells
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = loop.run_evaluation, []

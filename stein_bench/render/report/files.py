@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.conclusion import conclude
+from stein_bench.comparison.pairing import variant_name
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
@@ -14,7 +15,7 @@ from stein_bench.render.report.groups import group_grids, group_notes, group_val
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
-from stein_bench.render.report.own_metrics import own_metric_cells, own_metric_notes
+from stein_bench.render.report.own_metrics import own_metric_cells, own_metric_notes, own_metric_values
 from stein_bench.render.report.table import about
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.document import Report
@@ -71,16 +72,26 @@ def _markdown(report: Report) -> Iterator[str]:
 def report_csv(reports: Sequence[Named]) -> str:
     """Return the results of the reports as CSV, a row each, in full precision; missing values are empty.
 
-    If a report has results by group, there is another column, ``group``, and a row for each group of each outcome.
+    Metrics of the user's own have rows of their own. If a report has results by group, there is another column,
+    ``group``, and a row for each group of each outcome.
 
     Raises:
         UsageError: packed outcomes are damaged.
     """
     rows = [list(_values(name, report, row)) for name, report in reports for row in result_rows(report)]
+    rows += [list(row) for name, report in reports for row in _own_values(name, report)]
     groups = [list(row) for name, report in reports for row in _group_values(name, report)]
     if not groups:
         return csv_text(CSV_COLUMNS, rows)
     return csv_text((*CSV_COLUMNS, "group"), [*([*row, ""] for row in rows), *groups])
+
+
+def _own_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:
+    """Yield a row for each of the user's own metrics in each outcome; its measure is the metric's name."""
+    for variant, key, metric, figure in own_metric_values(report):
+        lead = (name, report.model.name, report.data.name, variant_name(variant), variant.control, key, metric)
+        low, high = figure.ci95 or ("", "")
+        yield (*lead, "" if figure.value is None else figure.value, low, high, "ok", *([""] * 5))
 
 
 def _group_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:

@@ -30,6 +30,15 @@ def own_metric_cells(report: Report) -> tuple[list[str], list[list[str]]]:
     return ["BN, statistics", "outcome", *names], rows
 
 
+def own_metric_values(report: Report) -> Iterator[tuple[VariantResult, str, str, Figure]]:
+    """Yield variant, outcome (``clean`` or a label), metric and figure of every such metric."""
+    for variant in report.variants:
+        results = [(CLEAN, variant.clean.own_metrics), *((a.label, a.own_metrics) for a in variant.attacks)]
+        results += [(c.label, c.own_metrics) for c in variant.corruptions]
+        for key, figures in results:
+            yield from ((variant, key, metric, figure) for metric, figure in (figures or {}).items())
+
+
 def own_metric_tables(report: Report) -> list[RenderableType]:
     """Return the table of the metrics that the user brings, if there are any."""
     headers, rows = own_metric_cells(report)

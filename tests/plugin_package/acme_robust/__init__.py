@@ -38,8 +38,12 @@ class Net(nn.Sequential):
 
     def __init__(self, num_classes=2, in_channels=1, width=8):
         super().__init__(
-            nn.Conv2d(in_channels, width, 3), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes),
+            nn.Conv2d(in_channels, width, 3),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(width, num_classes),
         )
 
 
