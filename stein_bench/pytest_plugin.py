@@ -5,7 +5,6 @@ pytest imports this in every run, whatever is tested: it imports nothing but pyt
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from stein_bench.comparison.gate_result import GateResult
+    from stein_bench.api.comparing import Verdict
     from stein_bench.comparison.policy import Policy
     from stein_bench.report.document import Report
 
 UPDATE = "--stein-bench-update-baseline"
 WRITTEN = "stein-bench baseline"
 """Name of the property of a test that says which baseline it wrote; unlike a global it survives pytest-xdist."""
-WIDTH = 100
 
 AnyPath = str | os.PathLike[str]
 
@@ -38,7 +36,7 @@ class Gate:
         report: AnyPath | Report,
         baseline: AnyPath | Report,
         policy: AnyPath | Mapping[str, Any] | Policy | None = None,
-    ) -> GateResult:
+    ) -> Verdict:
         """Return the verdict if the gate passed; otherwise the test fails with what `stein-bench gate` prints.
 
         Args:
@@ -56,15 +54,15 @@ class Gate:
         except SteinBenchError as error:
             pytest.fail(f"stein-bench: {error}", pytrace=False)
 
-    def _updated(self, report: Any, baseline: Any, policy: Any) -> GateResult:
-        from stein_bench.comparison.gate import gate
+    def _updated(self, report: Any, baseline: Any, policy: Any) -> Verdict:
+        from stein_bench.api.comparing import gate, report_of
         from stein_bench.errors import UsageError
         from stein_bench.files import write_text
 
         if not isinstance(baseline, str | os.PathLike):
             raise UsageError(f"{UPDATE} needs the path of the baseline, not a report.")
-        new = _report(report)
-        result = gate(new, new, _policy(policy))
+        new = report_of(report)
+        result = gate(new, new, policy)
         if result.verdict == "refused":
             raise UsageError(f"the report cannot be a baseline: {'; '.join(result.messages('error'))}")
         path = Path(baseline)
@@ -105,52 +103,13 @@ def _written(stats: Mapping[str, list[Any]]) -> Iterator[str]:
             yield from (value for name, value in getattr(report, "user_properties", ()) if name == WRITTEN)
 
 
-def _passed(report: Any, baseline: Any, policy: Any) -> GateResult:
-    from stein_bench.comparison.gate import gate
+def _passed(report: Any, baseline: Any, policy: Any) -> Verdict:
+    from stein_bench.api.comparing import gate
     from stein_bench.errors import UsageError
 
     if isinstance(baseline, str | os.PathLike) and not Path(baseline).exists():
         raise UsageError(f"there is no baseline {baseline}: pytest {UPDATE} writes it, to be committed with the tests.")
-    result = gate(_report(report), _report(baseline), _policy(policy))
-    if result.verdict != "passed":
-        pytest.fail(_text(result), pytrace=False)
-    return result
-
-
-def _report(given: Any) -> Report:
-    from stein_bench.errors import UsageError
-    from stein_bench.report.document import Report, read_report
-
-    if isinstance(given, Report):
-        return given
-    if isinstance(given, str | os.PathLike):
-        return read_report(Path(given))
-    raise UsageError(f"expected a report or its path, not {type(given).__name__}.")
-
-
-def _policy(given: Any) -> Policy | None:
-    from pydantic import ValidationError
-
-    from stein_bench.comparison.policy import Policy, read_policy
-    from stein_bench.config import error_message
-    from stein_bench.errors import UsageError
-
-    if given is None or isinstance(given, Policy):
-        return given
-    if isinstance(given, str | os.PathLike):
-        return read_policy(Path(given))
-    try:
-        return Policy.model_validate(given)
-    except ValidationError as error:
-        raise UsageError(f"the policy: {error_message(error)}") from None
-
-
-def _text(result: GateResult) -> str:
-    """Return what `stein-bench gate` prints."""
-    from rich.console import Console
-
-    from stein_bench.render.comparison.gate import print_gate
-
-    stream = io.StringIO()
-    print_gate(result, Console(file=stream, width=WIDTH, no_color=True, force_terminal=False))
-    return "\n".join(line.rstrip() for line in stream.getvalue().strip().splitlines())
+    verdict = gate(report, baseline, policy)
+    if not verdict.passed:
+        pytest.fail(verdict.summary(), pytrace=False)
+    return verdict

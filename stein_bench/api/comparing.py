@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Verdict(Shown, gate_result.GateResult):
         print_gate(self, console)
 
 
-def compare(*reports: Report | str | Path) -> Pairs | Board:
+def compare(*reports: Report | str | PathLike[str]) -> Pairs | Board:
     """Compare reports sample by sample: ``stein-bench compare`` from Python.
 
     Args:
@@ -78,9 +79,10 @@ def compare(*reports: Report | str | Path) -> Pairs | Board:
     Raises:
         UsageError: there is nothing to compare, or a file is missing or no report.
     """
-    read = [_read(report) for report in reports]
+    read = [report_of(report) for report in reports]
+    named = zip(reports, read, strict=True)
     names = _distinct(
-        [Path(r).stem if isinstance(r, str | Path) else one.model.name for r, one in zip(reports, read, strict=True)]
+        [Path(one).stem if isinstance(one, str | PathLike) else report.model.name for one, report in named]
     )
     found = _compare([Named(name, report) for name, report in zip(names, read, strict=True)])
     if isinstance(found, document.PairTable):
@@ -89,9 +91,9 @@ def compare(*reports: Report | str | Path) -> Pairs | Board:
 
 
 def gate(
-    report: Report | str | Path,
-    baseline: Report | str | Path,
-    policy: Policy | Mapping[str, Any] | str | Path | None = None,
+    report: Report | str | PathLike[str],
+    baseline: Report | str | PathLike[str],
+    policy: Policy | Mapping[str, Any] | str | PathLike[str] | None = None,
 ) -> Verdict:
     """Judge whether a model has become less robust than in a baseline: ``stein-bench gate`` from Python.
 
@@ -106,26 +108,28 @@ def gate(
     Raises:
         UsageError: the policy is wrong, or a file is missing or no report.
     """
-    return Verdict.model_construct(**dict(_gate(_read(report), _read(baseline), _policy(policy))))
+    return Verdict.model_construct(**dict(_gate(report_of(report), report_of(baseline), policy_of(policy))))
 
 
-def _policy(policy: Policy | Mapping[str, Any] | str | Path | None) -> Policy | None:
+def policy_of(policy: Policy | Mapping[str, Any] | str | PathLike[str] | None) -> Policy | None:
+    """Return a policy given in any of the forms that `gate` takes; None for the defaults."""
     if policy is None or isinstance(policy, Policy):
         return policy
-    if isinstance(policy, str | Path):
-        return read_policy(policy)
+    if isinstance(policy, str | PathLike):
+        return read_policy(Path(policy))
     try:
         return Policy.model_validate(dict(policy))
     except ValidationError as error:
         raise UsageError(f"policy: {error_message(error)}") from None
 
 
-def _read(report: Report | str | Path) -> Report:
+def report_of(report: Report | str | PathLike[str]) -> Report:
+    """Return a report, or the one at that path."""
     if isinstance(report, Report):
         return report
-    if not isinstance(report, str | Path):
+    if not isinstance(report, str | PathLike):
         raise UsageError(f"a {type(report).__name__} is no report: give a Report, or the path of one.")
-    return read_report(report)
+    return read_report(Path(report))
 
 
 def _distinct(names: list[str]) -> list[str]:
