@@ -159,7 +159,9 @@ def test_table_page_markdown_show_them_and_say_what_they_mean(tmp_path):
     value = f"{report.variants[0].clean.own_metrics['margin'].value:.4g}"
     for text in (report.summary(), html_page([Source("r", report, None, "")]), report_markdown([("r", report)])):
         assert value in text
-        assert "own metrics are means over the samples" in " ".join(text.split())
+        assert "own metrics are means over the samples" in " ".join(text.split()).lower()
+    page = html_page([Source("r", report, None, "")])
+    assert f"{report.run.parts[0].name}, SHA-256 {report.run.parts[0].sha256}" in page
 
 
 def test_the_csv_file_has_a_row_for_each_metric_and_outcome():

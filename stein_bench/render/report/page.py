@@ -202,7 +202,7 @@ def _metrics(report: Report) -> dict[str, Any] | None:
 
 def _own_metrics(report: Report) -> dict[str, Any] | None:
     headers, rows = own_metric_cells(report)
-    return {"headers": headers, "rows": rows, "note": OWN_METRICS} if rows else None
+    return {"headers": headers, "rows": rows, "note": f"{OWN_METRICS[:1].upper()}{OWN_METRICS[1:]}."} if rows else None
 
 
 def _percent(figure: Figure | None) -> str:
@@ -267,6 +267,9 @@ def _provenance(report: Report) -> Iterator[tuple[str, str]]:
             f"weights {variant.weights.kind}, SHA-256 {variant.weights.sha256 or UNKNOWN}",
         )
     yield "data", f"{report.data.name}, {report.data.split}, SHA-256 {report.data.sha256}"
+    for part in run.parts or ():
+        origin = f", {part.origin}" if part.origin else ""
+        yield f"{part.kind} of the user's own", f"{part.name}{origin}, SHA-256 {part.sha256}"
     yield "configuration", f"SHA-256 {run.config_sha256}"
     yield (
         "machine",
