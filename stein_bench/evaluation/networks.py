@@ -26,7 +26,7 @@ from stein_bench.models.weights import (
     state_sha256,
 )
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
-from stein_bench.normalization.names import estimator_identity, shown_estimator
+from stein_bench.normalization.names import estimator_identity, own_sha256, shown_estimator
 from stein_bench.preparation.own_bn import own_bn
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.precision import in_float32
@@ -173,6 +173,7 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *,
         data=plan.data.name,
         recipe=recipe.document(),
         seed=plan.config.seed,
+        estimator_sha256=own_sha256(bn),
     )
     _save(path, network, card, progress)
 

@@ -17,7 +17,8 @@ class WeightsCard:
 
     `model` is the model's spec, `bn` its BN estimator; `mean` and `std` are its preprocessing, `input_shape` its
     (C, *spatial) input; `data` names the training data, `recipe` contains the training settings, `seed` is the
-    training seed. `format` is the card's version.
+    training seed. `estimator_sha256` is the hash of the source of an estimator that the user brought, None for others.
+    `format` is the card's version.
     """
 
     model: str
@@ -29,12 +30,16 @@ class WeightsCard:
     data: str
     recipe: dict[str, Any]
     seed: int
+    estimator_sha256: str | None = None
     format: int = FORMAT
 
 
 def card_to_json(card: WeightsCard) -> str:
     """Return the card as JSON text."""
-    return json.dumps(asdict(card), sort_keys=True)
+    content = asdict(card)
+    if card.estimator_sha256 is None:
+        del content["estimator_sha256"]  # so that earlier versions read the card
+    return json.dumps(content, sort_keys=True)
 
 
 def card_from_json(text: str, where: str) -> WeightsCard:
@@ -48,7 +53,7 @@ def card_from_json(text: str, where: str) -> WeightsCard:
     if found.get("format") != FORMAT:
         written = found.get("format")
         raise UsageError(f"{where}: its stein_bench card has format {written!r}, this version reads {FORMAT}.")
-    known = {field.name for field in fields(WeightsCard)}
+    known = {field.name for field in fields(WeightsCard)} & {*found, *_NEEDED}
     for name in sorted(known):
         if not _fits(name, found.get(name)):
             raise UsageError(f"{where}: its stein_bench card has a missing or wrong {name!r}.")
@@ -56,8 +61,11 @@ def card_from_json(text: str, where: str) -> WeightsCard:
     return WeightsCard(**{name: values[name] for name in known})
 
 
+_NEEDED = {field.name for field in fields(WeightsCard)} - {"estimator_sha256"}
+
+
 def _fits(name: str, value: object) -> bool:
-    if name in ("model", "bn", "data"):
+    if name in ("model", "bn", "data", "estimator_sha256"):
         return isinstance(value, str)
     if name == "recipe":
         return isinstance(value, dict)

@@ -83,10 +83,16 @@ def shown_estimator(bn: str) -> str:
     return f"{os.path.basename(home)}{point}{name}" if point else bn
 
 
+def own_sha256(bn: str) -> str | None:
+    """Return the hash of the source of an estimator that somebody brings; None for one of stein-bench."""
+    own = parse_estimator(bn).own
+    return None if own is None else own.sha256
+
+
 def estimator_identity(bn: str) -> str:
     """Return what determines an estimator: its canonical name, and the hash of its source if somebody brings it."""
-    parsed = parse_estimator(bn)
-    return str(parsed) if parsed.own is None else f"{parsed} {parsed.own.sha256}"
+    sha256 = own_sha256(bn)
+    return str(parse_estimator(bn)) if sha256 is None else f"{shown_estimator(bn)} {sha256}"
 
 
 def _strength(text: str, written: str) -> float:

@@ -26,6 +26,7 @@ from stein_bench.models.probabilities import BehindProbabilities, Probabilities,
 from stein_bench.models.sources import ModelSource, find_model
 from stein_bench.models.weights import Weights
 from stein_bench.normalization.convert import has_batchnorm
+from stein_bench.normalization.names import own_sha256
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.advice import advice
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
@@ -157,12 +158,25 @@ def prepare(config: RunConfig) -> Plan:
     variants = choose_variants(config, weights, source)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
+    notes = _about_estimators(weights, variants)
     if config.preserve_function:
         _check_preserving(kind in ("pretrained", "own"), weights, variants)
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
-        TASKS[data.task], device, metrics=find_metrics(config.metric),
+        TASKS[data.task], device, notes=notes, metrics=find_metrics(config.metric),
     )  # fmt: skip
+
+
+def _about_estimators(weights: Weights | None, variants: Sequence[Variant]) -> tuple[str, ...]:
+    """Return that an estimator which somebody brings has changed since the weights were trained with it."""
+    card = None if weights is None else weights.card
+    if card is None or card.estimator_sha256 is None:
+        return ()
+    changed = [v.shown for v in variants if own_sha256(v.bn) not in (None, card.estimator_sha256)]
+    return tuple(
+        f"{bn} has been edited since these weights were trained with it; they are evaluated with what it is now"
+        for bn in dict.fromkeys(changed)
+    )
 
 
 def check_without_model(config: RunConfig) -> None:

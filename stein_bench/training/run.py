@@ -15,6 +15,7 @@ from stein_bench.distributed import check_same, is_main, process_group, wait_for
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
 from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
+from stein_bench.normalization.names import estimator_identity, own_sha256
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.provenance import environment, package_versions
 from stein_bench.training.card import StartedFrom, TrainedData, TrainingCard, card_path, read_training_card
@@ -92,7 +93,7 @@ def _identity(plan: TrainingPlan, network: nn.Module) -> dict[str, Any]:
     matters = {
         "model": [base.source.spec, base.source.fingerprint()],
         "initial weights": state_sha256(network),
-        "bn": plan.bn,
+        "bn": estimator_identity(plan.bn),
         "data": plan.data.samples.sha256(),
         "scaling": [base.scaling.mean, base.scaling.std],
         "recipe": plan.recipe.document(),
@@ -225,6 +226,7 @@ def _write(plan: TrainingPlan, network: nn.Module, card: TrainingCard) -> Traini
     inner = WeightsCard(
         model=card.model, bn=card.bn, num_classes=plan.base.num_classes or plan.outputs, mean=plan.base.scaling.mean,
         std=plan.base.scaling.std, input_shape=card.data.shape, data=card.data.name, recipe=recipe, seed=card.seed,
+        estimator_sha256=own_sha256(plan.bn),
     )  # fmt: skip
     output = Path(plan.config.output).expanduser()
     card = card.model_copy(update={"weights_sha256": save_weights(output, network, inner)})

@@ -96,6 +96,14 @@ def test_weights_trained_with_an_own_estimator_are_evaluated_with_it(folder):
     assert found.exit_code == 0, found.output
     variant = json.loads((folder / "r.json").read_text())["variants"][0]
     assert (variant["bn"], variant["conversion"]) == ("mine.py:half", "before-training")
+    assert "notes" not in json.loads((folder / "r.json").read_text())["model"]
+    (folder / "mine.py").write_text("def half(mean, variance, count):\n    return mean / 4, variance\n")
+    edited = CliRunner().invoke(
+        app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "--output", "edited.json", "-q"]
+    )
+    assert edited.exit_code == 0, edited.output
+    (note,) = json.loads((folder / "edited.json").read_text())["model"]["notes"]
+    assert note.startswith("mine.py:half has been edited since these weights were trained with it")
     (folder / "mine.py").unlink()
     gone = CliRunner().invoke(app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "-q"])
     assert gone.exit_code == 2
