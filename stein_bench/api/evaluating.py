@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,9 @@ def evaluate(
         )  # fmt: skip
         check_output(config, None)
         trackers = parse_trackers(config.log)
+        stack.enter_context(
+            redirect_stdout(sys.stderr)
+        )  # what a network prints comes with the progress, as for commands
         shown = progress
         if isinstance(shown, bool):
             shown = stack.enter_context(terminal_progress(quiet=not shown))

@@ -48,6 +48,11 @@ class UserCode:
         return _imported, (self.home, self.name, dict(self.arguments), self.folder)
 
     @property
+    def in_ids(self) -> str:
+        """What ids of samples begin with."""
+        return self.name
+
+    @property
     def spec(self) -> str:
         """The file or module and the callable, for errors."""
         return f"{self.home}:{self.name}"
@@ -153,6 +158,11 @@ class GivenData(UserCode):
     @property
     def short(self) -> str:
         return self.name
+
+    @property
+    def in_ids(self) -> str:
+        """The same for arrays, a data set and a loader, which may hold the same samples."""
+        return "python"
 
     split_argument = None
 

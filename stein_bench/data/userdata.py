@@ -85,7 +85,7 @@ class UserData:
             )
         data, (labels, note) = self._set(split), self._labels(split)
         store = MapStore(data, labels, self._probed[0], resize, _in_memory(data.dataset))
-        ids = Numbered(f"{self.code.name}/{split}", 0, len(data))
+        ids = Numbered(f"{self.code.in_ids}/{split}", 0, len(data))
         remarks = (*data.notes, *self._given_split(), *note)
         return Samples(self.name, split, self.classes, labels, ids, store, self.label_space, self.task, remarks=remarks)
 
