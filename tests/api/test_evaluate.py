@@ -298,7 +298,11 @@ def test_an_output_is_the_report_and_no_journal_is_left(tmp_path):
 
 def test_what_a_network_prints_does_not_go_to_stdout(capsys):
     model = network()
-    model.register_forward_hook(lambda *_: sys.stdout.write("seen"))
+
+    def tell(*_):
+        sys.stdout.write("seen")
+
+    model.register_forward_hook(tell)
     ask(model, limit=6)
     out, err = capsys.readouterr()
     assert out == ""
