@@ -177,8 +177,12 @@ def _weak(report: Report) -> str:
     ]
     if strong:
         return ""
-    show = "shows" if len(names) == 1 else "show"
-    return f"no iterated white-box attack was run, and {', '.join(names)} alone {show} little"
+    own = dict.fromkeys(a.name for variant in report.variants for a in variant.attacks if a.backend == "own")
+    weak = [name for name in names if name not in own]
+    told = [f"{', '.join(weak)} alone {'shows' if len(weak) == 1 else 'show'} little"] if weak else []
+    told += [f"the strength of {', '.join(own)} is not known here"] if own else []
+    known = "known to be strong " if own else ""
+    return f"no iterated white-box attack {known}was run, and {', and '.join(told)}"
 
 
 def _level(report: Report) -> str:

@@ -205,3 +205,12 @@ def test_with_controls_no_cell_is_picked_out():
         "In the worst case, compared with plain BN under the same statistics, "
         "significantly higher: stein/running (+12.5 points); significantly lower: stein/batch (−30.0 points)."
     )
+
+
+def test_how_strong_an_attack_of_the_users_own_is_cannot_be_known():
+    found = variant(clean=CLEAN, attacks={FGSM: bits(50, 400), "mine.py:mine": bits(200, 400)})
+    attacks = [a.model_copy(update={"backend": "own"}) if ":" in a.name else a for a in found.attacks]
+    assert sentence(replaced(found, attacks=attacks)).endswith(
+        "no iterated white-box attack known to be strong was run, and fgsm alone shows little, and the strength of "
+        "mine.py:mine is not known here."
+    )
