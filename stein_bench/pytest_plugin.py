@@ -52,7 +52,8 @@ class Gate:
         try:
             return self._updated(report, baseline, policy) if self._update else _passed(report, baseline, policy)
         except SteinBenchError as error:
-            pytest.fail(f"stein-bench: {error}", pytrace=False)
+            message = f"stein-bench: {error}"
+        pytest.fail(message, pytrace=False)
 
     def _updated(self, report: Any, baseline: Any, policy: Any) -> Verdict:
         from stein_bench.api.comparing import gate, report_of

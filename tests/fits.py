@@ -75,6 +75,8 @@ def _is_described(module: nn.Module) -> bool:
     """Whether the class and the attributes of a module tell what it computes."""
     own = vars(module)
     changed = "forward" in own or any(own[name] for name in own if name.endswith("_hooks"))
+    if getattr(module, "own_estimator", None) is not None:
+        return False
     return type(module).__module__.startswith(INSTALLED) and not changed
 
 

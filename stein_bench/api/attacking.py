@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,23 +14,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from stein_bench.api.objects import Objects
 from stein_bench.api.untouched import untouched
+from stein_bench.api.values import numbers, whole_number
 from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.attacks.attack import Attack, attack_seeds, resolve_attacks
 from stein_bench.attacks.finding import spec_of_library
 from stein_bench.attacks.geometry import per_sample
 from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.attacks.verify import verify
-from stein_bench.errors import RunError, UsageError
+from stein_bench.errors import RunError, UsageError, reason
 from stein_bench.guard import model_untouched, repeatable_backends
 from stein_bench.memory import MemoryLimit
 from stein_bench.models.preprocessing import Preprocessed
-from stein_bench.models.probabilities import BehindProbabilities, recognized
+from stein_bench.models.probabilities import BehindProbabilities, recognized, temperature
 from stein_bench.normalization.layers import stein_layers
 from stein_bench.parts.brought import forgotten
 from stein_bench.progress import phase
 from stein_bench.render.progress import terminal_progress
-from stein_bench.specs import norm_name
-from stein_bench.tasks import TASKS, Task, finite_rows, is_single_logit
+from stein_bench.specs import norm_name, parse_number, parse_numbers
+from stein_bench.tasks import IGNORE, TASKS, Task, finite_rows, is_single_logit
 
 
 def attack(
@@ -38,7 +40,7 @@ def attack(
     labels: Tensor,
     attack: str | Callable[..., Any] = "autoattack",
     *,
-    eps: float | None = None,
+    eps: float | str | None = None,
     norm: str | None = None,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
@@ -95,9 +97,10 @@ def attack(
         _check_inputs(inputs, labels)
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
-        chosen = _resolved(attack, eps, norm)
+        chosen, seed = _resolved(attack, eps, norm), whole_number(seed, "seed")
         stack.enter_context(repeatable_backends())
         stack.enter_context(model_untouched(model))
+        model = _in_float32(model)
         device = next((p.device for p in (*model.parameters(), *model.buffers())), inputs.device)
         images, targets = inputs.detach().to(device), labels.to(device)
         wrapped = Preprocessed(model, _values(mean), _values(std), dense=targets.ndim > 1).to(device).eval()
@@ -172,14 +175,31 @@ class _Search:
         return torch.where(per_sample(void, inputs), inputs, candidates)
 
 
+MOST_FOR_TEMPERATURE = 100
+"""So many inputs tell how far the logits behind probabilities are to be scaled."""
+
+
+@torch.no_grad()
 def _attacked_model(attack: Attack, model: Preprocessed, inputs: Tensor) -> nn.Module:
     if attack.surrogate is not None:
         return attack.surrogate
     probabilities = recognized(model, inputs[:2])
-    return model if probabilities is None else BehindProbabilities(model, probabilities)
+    if probabilities is None:
+        return model
+    found = temperature(BehindProbabilities(model, probabilities)(inputs[:MOST_FOR_TEMPERATURE]))
+    return BehindProbabilities(model, replace(probabilities, temperature=found))
 
 
-def _resolved(attack: Any, eps: float | None, norm: str | None) -> Attack:
+def _in_float32(model: nn.Module) -> nn.Module:
+    """Return the model, of one in another precision a copy: attacks need float32."""
+    if all(p.dtype == torch.float32 for p in model.parameters() if p.is_floating_point()):
+        return model
+    return copy.deepcopy(model).float().eval()
+
+
+def _resolved(attack: Any, eps: float | str | None, norm: str | None) -> Attack:
+    if eps is not None:
+        eps = float(parse_number(str(eps), "eps"))
     specs = Objects().each("attack", [attack], spec_of_library) or ()
     named = None if norm is None else norm_name(str(norm))
     if norm is not None and named is None:
@@ -200,7 +220,7 @@ def _check_inputs(inputs: Any, labels: Any) -> None:
             raise UsageError(f"{name} must be a tensor, not a {type(value).__name__}.")
     if inputs.dtype != torch.float32:
         raise UsageError(f"inputs are {inputs.dtype}: give float32 in [0, 1], e.g. inputs.float() / 255 for 8 bits.")
-    if inputs.ndim < 2 or len(inputs) == 0 or len(inputs) != len(labels):
+    if inputs.ndim < 2 or len(inputs) == 0 or labels.ndim == 0 or len(inputs) != len(labels):
         raise UsageError(f"inputs of shape {tuple(inputs.shape)} and labels of shape {tuple(labels.shape)} do not fit.")
     if labels.dtype != torch.int64:
         raise UsageError(f"labels are {labels.dtype}: give int64 classes, e.g. labels.long().")
@@ -213,12 +233,19 @@ def _check_inputs(inputs: Any, labels: Any) -> None:
 
 def _task(model: Preprocessed, inputs: Tensor, labels: Tensor) -> tuple[Task, int]:
     """Return the task that fits labels and outputs, and the number of classes."""
-    with torch.no_grad():
-        outputs = model(inputs[:2])
+    try:
+        with torch.no_grad():
+            outputs = model(inputs[:2])
+    except (RuntimeError, ValueError, TypeError) as error:
+        shape = tuple(inputs.shape[1:])
+        raise UsageError(f"the model rejects inputs of shape {shape}: {reason(error)}.") from error
     dense = labels.ndim > 1
     two = not dense and is_single_logit(outputs)
     task = TASKS["segmentation" if dense else "binary" if two else "classification"]
-    largest = int(labels[labels != 255].max()) if dense else int(labels.max())
+    counted = labels[labels != IGNORE] if dense else labels
+    if not counted.numel():
+        raise UsageError("no pixel of labels has a class.")
+    largest = int(counted.max())
     if int(labels.min()) < 0:
         raise UsageError(f"labels go down to {int(labels.min())}: classes are numbered from 0.")
     return task, task.check(outputs, len(inputs[:2]), largest + 1)
@@ -228,8 +255,10 @@ def _crafted(
     chosen: Attack, surrogate: nn.Module | None, mean: Sequence[float], std: Sequence[float], device: torch.device,
     stack: ExitStack,
 ) -> Attack:  # fmt: skip
-    if surrogate is None:
-        raise UsageError(f"attack {chosen.name} is crafted on another network: give it as surrogate.")
+    if not isinstance(surrogate, nn.Module):
+        raise UsageError(
+            f"attack {chosen.name} is crafted on another network: give it as surrogate, a torch.nn.Module."
+        )
     stack.enter_context(model_untouched(surrogate))
     return chosen.crafted_on(Preprocessed(surrogate, mean, std).to(device).eval(), type(surrogate).__name__, "")
 
@@ -240,5 +269,7 @@ def _depends_on_batch(model: nn.Module) -> bool:
     return plain or any(layer.stats == "batch" for _, layer in stein_layers(model))
 
 
-def _values(values: float | Sequence[float]) -> tuple[float, ...]:
-    return (float(values),) if isinstance(values, int | float) else tuple(map(float, values))
+def _values(values: Any) -> tuple[float, ...]:
+    """Return mean or std as a tuple, whatever they come in."""
+    found = parse_numbers(values, "mean or std") if isinstance(values, str) else numbers(values)
+    return found if isinstance(found, tuple) else (float(found),)

@@ -117,6 +117,8 @@ def policy_of(policy: Policy | Mapping[str, Any] | str | PathLike[str] | None) -
         return policy
     if isinstance(policy, str | PathLike):
         return read_policy(Path(policy))
+    if not isinstance(policy, Mapping):
+        raise UsageError(f"a {type(policy).__name__} is no policy: give a mapping, a Policy, or a YAML file.")
     try:
         return Policy.model_validate(dict(policy))
     except ValidationError as error:

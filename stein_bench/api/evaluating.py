@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, redirect_stdout
 from itertools import chain
@@ -15,8 +17,10 @@ from torch import nn
 from stein_bench.api.objects import Objects
 from stein_bench.api.report import Report
 from stein_bench.api.untouched import untouched
+from stein_bench.api.values import numbers, whole_number
 from stein_bench.attacks.finding import spec_of_library
 from stein_bench.config import OPTION_NAMES, RunConfig, make_config
+from stein_bench.distributed import alone
 from stein_bench.errors import RunError, UsageError, unknown_name
 from stein_bench.evaluation.journal import remove_journals
 from stein_bench.evaluation.outputs import check_output
@@ -27,8 +31,9 @@ from stein_bench.render.progress import terminal_progress
 from stein_bench.trackers.choice import Tracker, parse_trackers
 from stein_bench.trackers.log import log_report
 
-_FOR_COMMANDS = ("format", "quiet")
-"""Options of what the command prints."""
+_OTHERWISE = ("format", "quiet", "attack", "metric")
+"""Options of what the command prints, and those that have another name here."""
+_ARGUMENTS = ("attacks", "metrics", "progress", "strict")
 
 
 class UntrustworthyReportError(RunError):
@@ -43,6 +48,9 @@ class UntrustworthyReportError(RunError):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         super().__init__(f"{problems[0].rstrip('.')}{more}. The report is the error's attribute `report`.")
         self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.report,)
 
 
 def evaluate(
@@ -119,12 +127,15 @@ def evaluate(
         >>> int(report.outcomes(attack="pgd").sum()) <= int(report.outcomes().sum())
         True
     """
-    known = [option.replace("-", "_") for option in OPTION_NAMES if option not in _FOR_COMMANDS]
+    known = [option.replace("-", "_") for option in OPTION_NAMES if option not in _OTHERWISE]
     for name in options:
         if name not in known:
-            raise unknown_name("argument", name, known)
-    kind = _device(device, model)
+            raise unknown_name("argument", name, [*known, *_ARGUMENTS])
+    kind, seed = _device(device, model), None if seed is None else whole_number(seed, "seed")
+    if not isinstance(progress, bool) and not hasattr(progress, "advance"):
+        raise UsageError(f"progress must be True, False or an observer with the methods of Progress, not {progress!r}.")
     with ExitStack() as stack:
+        stack.enter_context(alone())  # each process of a distributed program that calls this evaluates for itself
         stack.enter_context(forgotten())
         stack.enter_context(untouched(seed or 0, kind or "auto"))
         objects, surrogate = Objects(), options.pop("surrogate", None)
@@ -138,7 +149,7 @@ def evaluate(
                 "surrogate": None if surrogate is None else objects.model(surrogate, "surrogate"),
                 "device": kind,
                 "stats": stats or objects.stats(model),
-                "eps": _numbers(eps), "norm": norm, "mean": _numbers(mean), "std": _numbers(std),
+                "eps": numbers(eps), "norm": norm, "mean": numbers(mean), "std": numbers(std),
                 "weights": _text(weights), "limit": limit, "batch_size": batch_size, "seed": seed,
                 "output": _text(output), "workers": _workers(kind), **options,
             }
@@ -152,29 +163,28 @@ def evaluate(
         if isinstance(shown, bool):
             shown = stack.enter_context(terminal_progress(quiet=not shown))
         report = Report.of(run_evaluation(config, command="stein_bench.evaluate", progress=shown))
-    return _finished(report, config, trackers, strict=strict)
-
-
-def _finished(report: Report, config: RunConfig, trackers: Sequence[Tracker], *, strict: bool) -> Report:
-    if config.output is not None:
-        report.save(config.output)
-        remove_journals(config.output)
-    for tracker in trackers:
-        log_report(report, tracker)
+        _keep(report, config, trackers)
     if strict and report.dishonest():
         raise UntrustworthyReportError(report)
     return report
 
 
-def _text(path: str | Path | None) -> str | None:
-    return None if path is None else str(path)
+def _keep(report: Report, config: RunConfig, trackers: Sequence[Tracker]) -> None:
+    """Write and log the report; a tracker that fails costs a warning, not the report."""
+    if config.output is not None:
+        report.save(config.output)
+        remove_journals(config.output)
+    for tracker in trackers:
+        try:
+            log_report(report, tracker)
+        except RunError as error:
+            warnings.warn(str(error), stacklevel=3)
 
 
-def _numbers(values: Any) -> Any:
-    """Return numbers as a tuple, whatever sequence, array or tensor they come in; text and None as they are."""
-    if values is None or isinstance(values, str | int | float):
-        return values
-    return tuple(value if isinstance(value, str) else float(value) for value in values)
+def _text(path: Any) -> str | None:
+    if path is None or isinstance(path, str | os.PathLike):
+        return None if path is None else str(path)
+    raise UsageError(f"a {type(path).__name__} is no path: weights and output are names of files, or words.")
 
 
 def _workers(device: str | None) -> int | None:
@@ -199,7 +209,11 @@ def _device(device: str | torch.device | None, model: Any) -> str | None:
         return None if first is None else first.device.type
     if isinstance(device, str) and ":" not in device:
         return device
-    found = torch.device(device)
-    if found.index is not None and found.type == "cuda" and found.index != torch.cuda.current_device():
+    try:
+        found = torch.device(device)
+        current = torch.cuda.current_device() if found.type == "cuda" and torch.cuda.is_available() else None
+    except (RuntimeError, TypeError):
+        raise UsageError(f"device {device!r} is none: give 'cpu', 'cuda' or 'mps'.") from None
+    if found.index is not None and current is not None and found.index != current:
         raise UsageError(f"device {found}: choose the GPU with torch.cuda.set_device({found.index}), and give 'cuda'.")
     return found.type

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -32,25 +33,44 @@ class Objects:
                 f"{argument} is a {type(model).__name__}: give a torch.nn.Module that maps inputs in [0, 1] to logits, "
                 "or the name of a model."
             )
+        if isinstance(model, torch.jit.ScriptModule):
+            raise UsageError(f"{argument} is a TorchScript program: save it with torch.jit.save, and give 'jit:FILE'.")
+        self._know_estimators(model, argument)
         return self._give("model", model, f"python:{type(model).__name__}")
 
     def data(self, data: Any) -> str:
         """Return the spec of data: its name, or ``python:CLASS`` for a data set, a loader or arrays."""
         if isinstance(data, str):
             return data
+        if data is None:
+            raise UsageError("data is None: give a data set, a loader, (inputs, labels), or a name.")
         named = type(data).__name__ if isinstance(data, Dataset) or hasattr(data, "__getitem__") else "data"
         return self._give("data", data, f"python:{'arrays' if isinstance(data, tuple) else named}")
 
     def stats(self, model: Any) -> str | None:
         """Return the source of BN statistics of a network's Stein layers; None for plain BN and names.
 
-        Estimators of the user's own in those layers become known as well.
+        Raises:
+            UsageError: its layers have different ones.
         """
         layers = [layer for _, layer in stein_layers(model)] if isinstance(model, nn.Module) else []
-        for layer in layers:
-            if (own := layer.own_estimator) is not None:
-                give("estimator", own.part.found, own.spec)
-        return layers[0].stats if layers else None
+        sources = list(dict.fromkeys(layer.stats for layer in layers))
+        if len(sources) > 1:
+            raise UsageError("the model's Stein layers use different statistics (running and batch): give stats.")
+        return sources[0] if sources else None
+
+    def _know_estimators(self, model: nn.Module, argument: str) -> None:
+        """Make the user's own estimators in a network's layers known under the names that they have there."""
+        for _, layer in stein_layers(model):
+            own = layer.own_estimator
+            if own is None:
+                continue
+            if self._known.setdefault(("estimator", own.spec), own.part.found) is not own.part.found:
+                raise UsageError(
+                    f"{argument} has layers of two different estimators that are both called {own.spec}: name one of "
+                    "the functions differently."
+                )
+            give("estimator", own.part.found, own.spec)
 
     def each(
         self, kind: str, given: Any, spec_of: Callable[[Any], str | None] = lambda _: None

@@ -56,7 +56,10 @@ class Report(Shown, document.Report):
         """
         from stein_bench.files import write_text
 
-        write_text(path, self.to_json())
+        try:
+            write_text(path, self.to_json())
+        except OSError as error:
+            raise UsageError(f"cannot write the report {str(path)!r}: {error.strerror or error}.") from None
 
     @property
     def conclusion(self) -> str:
@@ -122,7 +125,8 @@ class Report(Shown, document.Report):
 
         Columns: ``variant``, ``bn``, ``stats``, ``control``, ``outcome`` (``clean``, ``worst-case`` or a label),
         ``title``, ``attack``, ``norm``, ``eps``, ``value``, ``low``, ``high`` (95 %), ``status``, ``difference`` and
-        ``p_adjusted`` (against plain BN under the same statistics source), and one for each of your own metrics.
+        ``p_adjusted`` (against plain BN under the same statistics source), and ``metric_NAME`` for each of your own
+        metrics.
 
         Raises:
             UsageError: pandas is not installed.
@@ -176,7 +180,7 @@ class Report(Shown, document.Report):
                 "value": None if row.figure is None else row.figure.value, "low": low, "high": high,
                 "status": row.status, "difference": difference and difference.value,
                 "p_adjusted": difference and difference.p_adjusted,
-                **{name: figure.value for name, figure in (own or {}).items()},
+                **{f"metric_{name}": figure.value for name, figure in (own or {}).items()},
             }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from stein_bench.errors import UsageError
 from stein_bench.guard import forked_rng
 
 _VARIABLE = "CUBLAS_WORKSPACE_CONFIG"
+_COMMAND = re.compile(r"(`[^`]*`|stein-bench [a-z]+ [^,;)]*)")
 _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 
 
@@ -49,11 +50,16 @@ def untouched(seed: int, device: str) -> Iterator[None]:
 
 
 def in_python(message: str) -> str:
-    """Return a message with arguments in place of options.
+    """Return a message with arguments in place of options; commands in it stay as they are.
 
     >>> in_python("--batch-size: must be a whole number. Leave out --bn stein, or give --image-size.")
     "batch_size: must be a whole number. Leave out bn='stein', or give image_size."
     """
+    parts = _COMMAND.split(message)
+    return "".join(part if number % 2 else _with_arguments(part) for number, part in enumerate(parts))
+
+
+def _with_arguments(message: str) -> str:
     valued = re.sub(
         r"(?<![\w-])--(bn|stats|weights|device|battery|norm|attack|precision|surrogate|preset) ([\w./:=-]*\w)",
         lambda found: f"{found[1]}={found[2]!r}",

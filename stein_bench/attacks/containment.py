@@ -5,6 +5,7 @@ Whatever it does to the model is undone, so that nothing of it reaches the verif
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,7 +51,10 @@ def run_own(
     name, seed = own.part.short, derive_seed(*seeds) % 2**31
     given, targets = inputs.clone(), labels.clone()
     plain = {key: value for key, value in params.items() if key != SOURCE}
-    with _unchanged(model, name), forked_rng(seed), _noticed_reseeding(name, seed), torch.enable_grad():
+    with (
+        _unchanged(model, name), _surroundings(name), forked_rng(seed), _noticed_reseeding(name, seed),
+        torch.enable_grad(),
+    ):  # fmt: skip
         found = _called(own, name, lambda: own.call(model, given, targets, Budget(eps, norm, seed), plain))
     if not torch.equal(given, inputs) or not torch.equal(targets, labels):
         what = "inputs" if torch.equal(targets, labels) else "labels"
@@ -84,6 +88,8 @@ def _checked(found: Any, inputs: Tensor, name: str) -> Tensor:
         is_, should = (of(getattr(one, what)) for one in (found, inputs))
         if is_ != should:
             raise RunError(f"attack {name} returned {what} {is_} for inputs of {what} {should}.")
+    if found.layout != torch.strided:
+        raise RunError(f"attack {name} returned a tensor of layout {found.layout}, not a dense one.")
     return found.detach()
 
 
@@ -98,6 +104,7 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
     flags = {module: module.training for module, _ in modules if hasattr(module, "training")}
     methods = {module: vars(module).get("forward") for module, _ in modules}
     parameters = [(key, parameter, parameter.detach().clone()) for key, parameter in model.named_parameters()]
+    settings = {module: _settings(module) for module, _ in modules}
     problem = ""
     try:
         yield
@@ -116,13 +123,56 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
                 vars(module).update({} if methods[module] is None else {"forward": methods[module]})
         for module, flag in flags.items():
             module.training = flag
+        for module, before in settings.items():
+            changed = [key for key, value in _settings(module).items() if before.get(key, _ABSENT) != value]
+            changed += [key for key in before if key not in vars(module)]
+            if changed and type(module).__module__.startswith(("torch.", "stein_bench.normalization")):
+                problem = problem or f"changes {changed[0]} of a layer of the model ({type(module).__name__})"
+            for key in changed:  # of layers of the user's own in silence: they may count or remember something
+                vars(module).pop(key, None)
+            vars(module).update({key: before[key] for key in changed if key in before})
         with torch.no_grad():
             for key, parameter, value in parameters:
-                if not _equal(parameter, value):
+                if (parameter.dtype, parameter.shape, parameter.device) != (value.dtype, value.shape, value.device):
+                    problem = problem or f"changes the type or shape of the model's parameters ({key})"
+                    parameter.data = value
+                elif not _equal(parameter, value):
                     problem = problem or f"changes the model's parameters ({key})"
                     parameter.copy_(value)
     if problem:
         raise RunError(f"attack {name} {problem}.")
+
+
+_ABSENT = object()
+_OF_WRAPPERS = ("training", "forward_passes", "backward_passes")
+"""Attributes that change as an attack works."""
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """Return the attributes of a module that are numbers, words or truth values."""
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | None) and key not in _OF_WRAPPERS
+    }
+
+
+@contextmanager
+def _surroundings(name: str) -> Iterator[None]:
+    """Run the body and restore torch's default dtype and the working directory.
+
+    Raises:
+        RunError: the default dtype had changed.
+    """
+    dtype, folder = torch.get_default_dtype(), os.getcwd()
+    try:
+        yield
+    finally:
+        changed = torch.get_default_dtype() != dtype
+        torch.set_default_dtype(dtype)
+        os.chdir(folder)
+    if changed:
+        raise RunError(f"attack {name} changes torch's default dtype.")
 
 
 _REGISTRIES = {

@@ -10,8 +10,8 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, get_origin
 
 from torch import Tensor, nn
@@ -73,7 +73,7 @@ def of_callable(part: Part) -> AttackInfo:
         raise UsageError(
             f"attack {part.spec} is a {type(part.found).__name__}, not a callable (model, inputs, labels, …)."
         )
-    parameters = _parameters(part, part.found)
+    parameters = _parameters(part, part.found.forward if isinstance(part.found, nn.Module) else part.found)
     positional = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     three = tuple(positional[:3])
     spread = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
@@ -84,27 +84,38 @@ def of_callable(part: Part) -> AttackInfo:
         )
     rest = {name: p for name, p in parameters.items() if p not in three}
     signature, settings = _Signature.of(part, rest), plain_settings(part.found)
+    settings.pop("training", None)
+    signature = signature.with_attributes(settings)
+    held = [name for name in ("eps", "norm") if settings.pop(name, None) is not None]
     defaults, optional, required, anything = signature.settable
     call = functools.partial(_call, part.found, signature)
-    if settings:
-        call = functools.partial(_call_object, part.found, signature, frozenset(settings))
+    if settings or held:
+        call = functools.partial(_call_object, part.found, signature, frozenset(settings), tuple(held))
     own = OwnAttack(part, call, {**settings, **defaults}, optional, required, anything)
     return entry(own, signature.norms, signature.eps_name, signature.eps, minimal=signature.eps_name is None)
 
 
 def of_class(part: Part) -> AttackInfo:
     """Return the entry of a class: constructed with the parameters of the spec, its instances are attacks."""
-    settable = _settable(part, _parameters(part, part.found))
-    method = next((vars(base)["__call__"] for base in inspect.getmro(part.found) if "__call__" in vars(base)), None)
+    constructor = _parameters(part, part.found)
+    held = {name: p for name, p in constructor.items() if name in ("eps", "norm")}
+    settable = _settable(part, {name: p for name, p in constructor.items() if name not in held})
+    called = "forward" if issubclass(part.found, nn.Module) else "__call__"
+    method = next((vars(base)[called] for base in inspect.getmro(part.found) if called in vars(base)), None)
     if method is None:
         raise UsageError(f"attack {part.spec}: objects of the class cannot be called as (model, inputs, labels, …).")
     taken = dict(list(_parameters(part, method).items())[1:])  # without self
     signature = _Signature.of(part, dict(list(taken.items())[3:]))
+    defaults = {name: p.default for name, p in held.items() if isinstance(p.default, _PLAIN)}
+    signature = signature.with_attributes({**dict.fromkeys(held.keys() & {"eps"}, _default_eps("")), **defaults})
+    numeric = isinstance(defaults.get("norm"), int | float)
 
     def call(
         model: nn.Module, inputs: Tensor, labels: Tensor, budget: Budget, params: Mapping[str, ParameterValue]
     ) -> Any:
-        return _call(part.found(**params), signature, model, inputs, labels, budget, {})
+        known: dict[str, Any] = {"eps": budget.eps, "norm": ORDERS[budget.norm] if numeric else budget.norm}
+        made = part.found(**{name: known[name] for name in held}, **params)
+        return _call(made, signature, model, inputs, labels, budget, {})
 
     own = OwnAttack(part, call, *settable)
     return entry(own, signature.norms, signature.eps_name, signature.eps, minimal=signature.eps_name is None)
@@ -114,14 +125,22 @@ def _call_object(
     attack: Any,
     signature: _Signature,
     settings: Set[str],
+    held: Sequence[str],
     model: nn.Module,
     inputs: Tensor,
     labels: Tensor,
     budget: Budget,
     params: Mapping[str, ParameterValue],
 ) -> Any:
-    """Call a copy of an object, whose attributes among the parameters are set before."""
+    """Call a copy of an object, whose attributes among the parameters are set before.
+
+    `held`: attributes that are its budget, ``eps`` and ``norm``.
+    """
     attack = copy.copy(attack)
+    for name in held:
+        numeric = isinstance(getattr(attack, name), int | float)
+        norm: str | float = ORDERS[budget.norm] if numeric else budget.norm
+        setattr(attack, name, budget.eps if name == "eps" else norm)
     for name in settings & params.keys():
         setattr(attack, name, params[name])
     rest = {name: value for name, value in params.items() if name not in settings}
@@ -151,6 +170,7 @@ class _Signature:
         takes: those of ``norm`` and ``seed`` that it takes.
         numeric: whether it takes the norm as a number.
         settable: see `_settable`.
+        held: whether the budget is an attribute of the object, or an argument of its class, instead.
     """
 
     eps_name: str | None
@@ -159,6 +179,7 @@ class _Signature:
     takes: tuple[str, ...]
     numeric: bool
     settable: tuple[Mapping[str, ParameterValue], tuple[str, ...], tuple[str, ...], bool]
+    held: bool = False
 
     @classmethod
     def of(cls, part: Part, rest: Mapping[str, inspect.Parameter]) -> _Signature:
@@ -178,12 +199,24 @@ class _Signature:
             _settable(part, {name: p for name, p in rest.items() if name not in (eps_name, *_GIVEN)}),
         )
 
+    def with_attributes(self, settings: Mapping[str, ParameterValue]) -> _Signature:
+        """Return the same for an object whose attributes ``eps`` and ``norm`` are its budget.
+
+        An object that takes ``eps`` by name is given it that way.
+        """
+        found, eps, norm = self, settings.get("eps"), settings.get("norm")
+        if self.eps_name is None and isinstance(eps, int | float) and not isinstance(eps, bool):
+            found = replace(found, eps_name="eps", eps=float(eps), held=True)
+        if norm is not None and (named := norm_name(str(norm))) is not None:
+            found = replace(found, norms=(named, *(one for one in found.norms if one != named)))
+        return found
+
     def arguments(self, budget: Budget) -> dict[str, Any]:
         """Return the arguments that it takes by name."""
         norm: str | float = ORDERS[budget.norm] if self.numeric else budget.norm
         known: dict[str, Any] = {"norm": norm, "seed": budget.seed}
         found = {name: known[name] for name in self.takes}
-        return found if self.eps_name is None else {self.eps_name: budget.eps, **found}
+        return found if self.eps_name is None or self.held else {self.eps_name: budget.eps, **found}
 
 
 def _parameters(part: Part, called: Any) -> dict[str, inspect.Parameter]:
@@ -235,6 +268,7 @@ def _of_adversarial_library(part: Part) -> tuple[Norm, ...]:
 
 def _is_numeric(part: Part, norm: inspect.Parameter | None) -> bool:
     annotated = norm is not None and norm.annotation in (float, int, "float", "int")
+    annotated = annotated or (norm is not None and isinstance(norm.default, int | float))
     return annotated or _module(part).startswith("adv_lib")
 
 

@@ -22,6 +22,10 @@ _STATE = ("attack", "attack_mode", "targeted", "model_name", "eps", "norm", "dev
 _OF_ORDER: dict[float, Norm] = {float("inf"): "Linf", 2.0: "L2", 1.0: "L1", 0.0: "L0"}
 
 
+_HELD_AS = {"rho": "thr_decr", "resc_schedule": "rescale_schedule", "max_iterations": "max_patches"}
+"""Parameters that torchattacks' objects hold under another name."""
+
+
 def of_torchattacks(part: Part) -> AttackInfo:
     """Return the entry of an attack object or class that descends from torchattacks' base class.
 
@@ -66,6 +70,9 @@ def spec_of_torchattacks(attack: Any) -> str | None:
     """Return the spec of torchattacks' own attack with the settings of an object; None if it is not in the catalog.
 
     Then the object is the catalog's attack, under the same name and with the same results.
+
+    Raises:
+        UsageError: it does not tell one of its settings.
     """
     info = CATALOG.get(f"torchattacks.{type(attack).__name__}")
     if info is None or type(attack).__module__.partition(".")[0] != "torchattacks" or info.unavailable:
@@ -73,9 +80,13 @@ def spec_of_torchattacks(attack: Any) -> str | None:
     if attack.targeted or attack.normalization_used is not None:
         return None
     names = [*library_defaults(info), *([info.eps_name] if info.eps_name else [])]
-    if not all(isinstance(getattr(attack, name, None), bool | int | float | str) for name in names):
-        return None
-    params = {name: getattr(attack, name) for name in names}
+    held = {name: getattr(attack, _HELD_AS.get(name, name), None) for name in names}
+    params = {name: value for name, value in held.items() if isinstance(value, bool | int | float | str)}
+    if missing := [name for name in names if name not in params]:
+        raise UsageError(
+            f"the object of {info.name} does not tell its {' and '.join(missing)}: name the attack instead, as in "
+            f"'{info.name}:{missing[0]}={library_defaults(info)[missing[0]]}'."
+        )
     if takes(info, "norm"):
         params["norm"] = attack.norm
     return str(AttackSpec(info.name, params))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from stein_bench.errors import RunError
 from stein_bench.preparation.metrics import OwnMetric
 from stein_bench.report.metric_columns import column_name
 from stein_bench.tasks import Task
@@ -16,6 +17,7 @@ class MeasuredTask:
 
     def __init__(self, task: Task, metrics: Sequence[OwnMetric]) -> None:
         self._task, self._metrics = task, tuple(metrics)
+        self._names: dict[OwnMetric, tuple[str, ...]] = {}
         self.name = task.name
         self.loss, self.correct, self.quality, self.check = task.loss, task.correct, task.quality, task.check
 
@@ -24,6 +26,12 @@ class MeasuredTask:
         columns = self._task.outcomes(logits, labels)
         for metric in self._metrics:
             values = metric.values(logits, labels)
+            names = self._names.setdefault(metric, tuple(values))
+            if tuple(values) != names:
+                raise RunError(
+                    f"metric {metric.part.short} gives {', '.join(values)} for one batch and {', '.join(names)} for "
+                    "another: its names must not change."
+                )
             columns |= {column_name(name): value for name, value in values.items()}
         return columns
 

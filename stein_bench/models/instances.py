@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError, reason
 from stein_bench.models.interface import digest
-from stein_bench.parts.brought import Part
+from stein_bench.parts.brought import Part, described, source_text
 from stein_bench.parts.source_files import loaded_sha256
 from stein_bench.parts.user_code import Code, running
 
@@ -59,4 +59,21 @@ class Instance:
         """Return the hash of the code, as for a callable, and of the network's state."""
         from stein_bench.models.weights import state_sha256
 
-        return digest("user instance", self.code.sha256, loaded_sha256(), state_sha256(self.network))
+        settings = _settings_of(self.network)
+        return digest("user instance", self.code.sha256, loaded_sha256(), state_sha256(self.network), *settings)
+
+
+def _settings_of(network: nn.Module) -> list[str]:
+    """Return what determines a network besides its state: the plain attributes of its modules, and their own code."""
+    plain = (bool, int, float, str, tuple, list, type(None))
+    found: list[str] = []
+    classes: dict[type, None] = {}
+    for name, module in network.named_modules():
+        classes[type(module)] = None
+        attributes = {
+            key: value for key, value in vars(module).items() if key != "training" and isinstance(value, plain)
+        }
+        found.append(f"{name} {type(module).__qualname__} {described(attributes)}")
+    installed = ("torch.", "torchvision.", "timm.", "stein_bench.")
+    own = [kind for kind in classes if not f"{kind.__module__}.".startswith(installed)]
+    return [*found, *(source_text(kind) for kind in own)]

@@ -18,7 +18,7 @@ from stein_bench.errors import UsageError, unknown_name
 from stein_bench.normalization.compensation import function_preserved
 from stein_bench.normalization.layers import STATS, SteinNorm, stein_layers
 from stein_bench.normalization.names import EstimatorName, parse_estimator
-from stein_bench.normalization.own import give_estimator
+from stein_bench.normalization.own import own_estimator
 from stein_bench.normalization.survey import SkippedLayer, check_compensable, stein_classes, survey
 
 
@@ -77,7 +77,7 @@ def convert_batchnorm(
             the model is then unchanged.
     """
     if not isinstance(estimator, str):
-        own = give_estimator(estimator)
+        own = own_estimator(estimator)
         name = EstimatorName(own.spec, own=own)
     else:
         name = parse_estimator(estimator)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from stein_bench.errors import UsageError
-from stein_bench.parts.brought import Part, find_part, give
+from stein_bench.errors import RunError, SteinBenchError, UsageError, reason
+from stein_bench.memory import ran_out
+from stein_bench.parts.brought import Part, find_part, made_part, python_spec
 from stein_bench.parts.installed import find_installed
 
 if TYPE_CHECKING:
@@ -46,17 +47,32 @@ class OwnEstimator:
         """Return the estimates.
 
         Raises:
-            UsageError: the function returns something else than two tensors of that shape.
+            RunError: the function raises an error.
+            UsageError: it returns something else than two tensors of that shape.
         """
+        try:
+            return self.estimates(mean, variance, count)
+        except Exception as error:
+            if ran_out(error) or isinstance(error, SteinBenchError):
+                raise
+            raise RunError(f"estimator {self.spec} failed: {reason(error)}") from error
+
+    def estimates(self, mean: Tensor, variance: Tensor, count: Any) -> tuple[Tensor, Tensor]:
+        """Return the estimates; errors of the function are its own."""
         found = self.part.found(mean, variance, count)
-        shapes = [getattr(one, "shape", None) for one in found] if isinstance(found, tuple | list) else []
+        import torch
+
+        tensors = found if isinstance(found, tuple | list) else ()
+        shapes = [one.shape if isinstance(one, torch.Tensor) else None for one in tensors]
         if shapes != [mean.shape, variance.shape]:
-            listed = [str(None if shape is None else tuple(shape)) for shape in shapes]
+            listed = [
+                type(one).__name__ if s is None else str(tuple(s)) for one, s in zip(tensors, shapes, strict=True)
+            ]
             told = ", ".join(listed) or f"a {type(found).__name__}"
             raise UsageError(
                 f"estimator {self.spec} returned {told}; expected mean and variance, each of shape {tuple(mean.shape)}."
             )
-        return found[0], found[1]
+        return found[0].to(mean.dtype), found[1].to(mean.dtype)
 
     @property
     def pull_back(self) -> Callable[..., tuple[Tensor, Tensor]] | None:
@@ -70,7 +86,9 @@ class OwnEstimator:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return find_own, (self.spec,)
+        if self.part.origin or self.part.code.imports.first:  # from a package, a file or a module
+            return _found_again, (self.spec, self.sha256)
+        return _rebuilt, (self.spec, self.sha256, self.part.found)
 
 
 def find_own(spec: str) -> OwnEstimator | None:
@@ -88,13 +106,26 @@ def find_own(spec: str) -> OwnEstimator | None:
     return _tried(found[0])
 
 
-def give_estimator(function: Callable[..., Any]) -> OwnEstimator:
-    """Make a Python function known as an estimator, tried, so that the returned one's spec means it in this process.
+def own_estimator(function: Callable[..., Any]) -> OwnEstimator:
+    """Return a Python function as an estimator, tried.
 
     Raises:
         UsageError: it is no estimator.
     """
-    return _tried(give(KIND, function))
+    return _tried(made_part(KIND, function, python_spec(function)))
+
+
+def _found_again(spec: str, sha256: str) -> OwnEstimator:
+    """Return the estimator of a stored layer, found by its name in this process."""
+    own = find_own(spec)
+    if own is None or own.sha256 != sha256:
+        told = "is not to be found here" if own is None else "has been edited since"
+        raise UsageError(f"estimator {spec} of the stored layers {told}.")
+    return own
+
+
+def _rebuilt(spec: str, sha256: str, function: Callable[..., Any]) -> OwnEstimator:
+    return OwnEstimator(spec, sha256, made_part(KIND, function, spec))
 
 
 _TRIED: dict[str, OwnEstimator] = {}
@@ -125,7 +156,7 @@ def _check(own: OwnEstimator, mean: Tensor, variance: Tensor, count: Any, genera
     import torch
 
     with torch.enable_grad(), own.part.running(f"estimator {own.spec}"):
-        found = own(mean, variance, count)
+        found = own.estimates(mean, variance, count)
     given_ = f"with {len(mean)} channels and count {float(count):g}"
     for what, values in zip(("mean", "variance"), found, strict=True):
         if not values.isfinite().all():

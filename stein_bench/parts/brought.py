@@ -169,12 +169,20 @@ def give(kind: str, found: Any, spec: str | None = None) -> Part:
         spec: by default its `python_spec`.
     """
     spec = spec or python_spec(found)
-    module = sys.modules.get(getattr(_bare(found), "__module__", "")) or ModuleType("__main__")
-    state = "" if kind in ("model", "data") else _state(found)  # those have hashes of their weights and samples
-    sha256 = _source_sha256(found, module, state)
-    part = Part(kind, spec, spec, found, Code(module, None, spec, Imports(()), sha256))
+    part = made_part(kind, found, spec)
     _GIVEN[kind, spec] = part
     return part
+
+
+def made_part(kind: str, found: Any, spec: str) -> Part:
+    """Return a Python object as a part of that `spec`, without making it known."""
+    bare = _bare(found)
+    module = sys.modules.get(getattr(bare, "__module__", "")) or ModuleType("__main__")
+    state = "" if kind in ("model", "data") else _state(found)  # those have hashes of their weights and samples
+    sha256 = _source_sha256(found, module, state)
+    code = getattr(bare, "__code__", None)
+    file = None if code is None else Path(code.co_filename)
+    return Part(kind, spec, spec, found, Code(module, file, file.name if file else spec, Imports(()), sha256))
 
 
 @contextmanager
@@ -228,25 +236,69 @@ def _source_sha256(found: Any, module: ModuleType, state: str) -> str:
     return hashlib.sha256(f"{source}{state}".encode()).hexdigest()
 
 
-def _state(found: Any) -> str:
-    """Return what determines an object besides its source; empty for a function alone.
+_DEPTH = 4
+"""So deep are the attributes of attributes followed that tell what determines an object."""
 
-    That is what `functools.partial` adds, attributes of an object, and values that a function has from around it, as
-    far as they are numbers, words or truth values.
+
+def _state(found: Any, depth: int = 0) -> str:
+    """Return what determines an object besides its source; empty for a function or class of a module.
+
+    That is what `functools.partial` adds, the attributes of an object, and what a function has from around it: values
+    that it captures, and defaults of one that is made within another or has no name.
     """
     if isinstance(found, functools.partial):
         added = {str(number): value for number, value in enumerate(found.args)} | found.keywords
-        return _listed(added) + _state(found.func)
+        return described(added, depth) + _state(found.func, depth)
     if inspect.ismethod(found):
-        return _state(found.__self__) + _state(found.__func__)
+        return _state(found.__self__, depth) + _state(found.__func__, depth)
     if inspect.isfunction(found):
-        return _listed(inspect.getclosurevars(found).nonlocals) if found.__closure__ else ""
-    return _listed(plain_settings(found))
+        return _state_of_function(found, depth)
+    if inspect.isroutine(found) or inspect.isclass(found):
+        return ""
+    attributes = getattr(found, "__dict__", {})
+    return described(attributes, depth) if attributes else ""
 
 
-def _listed(values: Mapping[str, Any]) -> str:
-    plain = {name: value for name, value in values.items() if isinstance(value, bool | int | float | str)}
-    return repr(sorted(plain.items())) if plain else ""
+def _state_of_function(function: Any, depth: int) -> str:
+    state = ""
+    while function is not None:
+        around = dict(inspect.getclosurevars(function).nonlocals) if function.__closure__ else {}
+        around.pop(getattr(getattr(function, "__wrapped__", None), "__name__", ""), None)
+        wrapped = getattr(function, "__wrapped__", None)
+        around = {name: value for name, value in around.items() if value is not wrapped}
+        if function.__qualname__ != function.__name__ or function.__name__ == "<lambda>":
+            defaults = {"defaults": function.__defaults__, "keywords": function.__kwdefaults__}
+            around |= {name: value for name, value in defaults.items() if value}
+        state += described(around, depth) if around else ""
+        function = wrapped
+    return state
+
+
+def described(value: Any, depth: int = 0) -> str:
+    """Return text that is equal for equal values, in every process: numbers, text, arrays, and what consists of them.
+
+    Of other objects it has class and attributes, of functions the name; networks, and what is deeper than a few levels,
+    are told by their class alone.
+    """
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value)
+    kind = type(value).__qualname__
+    if depth >= _DEPTH:
+        return kind
+    if isinstance(value, Mapping):
+        return kind + str(sorted((str(key), described(one, depth + 1)) for key, one in value.items()))
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [described(one, depth + 1) for one in value]
+        return kind + str(sorted(parts) if isinstance(value, set | frozenset) else parts)
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor
+        value = value.detach().cpu().numpy()
+    if hasattr(value, "tobytes") and hasattr(value, "shape"):
+        return f"{value.shape} {value.dtype} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if inspect.isroutine(value) or inspect.isclass(value):
+        return f"{getattr(value, '__qualname__', kind)}{_state(value, depth + 1)}"
+    if hasattr(value, "state_dict") and hasattr(value, "forward"):
+        return kind
+    return kind + described(getattr(value, "__dict__", {}), depth + 1)
 
 
 def _source(bare: Any, module: ModuleType) -> str:
@@ -255,11 +307,22 @@ def _source(bare: Any, module: ModuleType) -> str:
         path = Path(file)
         if path.suffix == ".py" and path.is_file() and not _is_installed(module):  # those are large
             return code_sha256(path, (module_root(path, module.__name__),))
+    return source_text(bare)
+
+
+def source_text(bare: Any) -> str:
+    """Return the source of a function or class; if it cannot be read, its bytecode."""
     try:
         return inspect.getsource(bare)
     except (OSError, TypeError):
-        code = getattr(bare, "__code__", None)
-        return repr(bare) if code is None else repr((code.co_code, code.co_names, _plain(code.co_consts)))
+        pass
+    code = getattr(bare, "__code__", None)
+    if code is not None:
+        return repr((code.co_code, code.co_names, _plain(code.co_consts)))
+    if inspect.isclass(bare):
+        functions = {name: one for name, one in vars(bare).items() if inspect.isfunction(one)}
+        return bare.__qualname__ + repr({name: source_text(one) for name, one in functions.items()})
+    return str(getattr(bare, "__qualname__", type(bare).__qualname__))
 
 
 def _plain(constants: Sequence[Any]) -> list[Any]:

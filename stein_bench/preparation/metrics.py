@@ -38,7 +38,7 @@ class OwnMetric:
         finite = finite_rows(logits)
         try:
             with self.part.running(f"metric {self.part.short}"), torch.no_grad():
-                found = self.part.found(logits, labels)
+                found = self.part.found(logits.clone(), labels.clone())  # which it may change
         except SteinBenchError as error:
             raise RunError(str(error)) from error
         columns = dict(found) if isinstance(found, Mapping) else {self.name: found}

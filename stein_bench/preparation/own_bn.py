@@ -18,14 +18,19 @@ def own_bn(source: ModelSource | None) -> str | None:
     """
     if not isinstance(source, Instance):
         return None
-    kinds = [
-        layer.estimator if isinstance(layer, SteinNorm) else "sample"
-        for layer in source.network.modules()
-        if isinstance(layer, _BatchNorm)
-    ]
-    found = list(dict.fromkeys(kinds)) or ["sample"]
+    layers = [layer for layer in source.network.modules() if isinstance(layer, _BatchNorm)]
+    found = {_identity(layer): layer.estimator if isinstance(layer, SteinNorm) else "sample" for layer in layers}
     if len(found) > 1:
         raise UsageError(
-            f"{source.spec} has BN layers of different estimators ({', '.join(found)}); a report has one per variant."
+            f"{source.spec} has BN layers of different estimators ({', '.join(found.values())}); a report has one per "
+            "variant."
         )
-    return found[0]
+    return next(iter(found.values()), "sample")
+
+
+def _identity(layer: _BatchNorm) -> object:
+    """Return what tells estimators apart: the name, and the function of one that somebody brings."""
+    if not isinstance(layer, SteinNorm):
+        return "sample"
+    own = layer.own_estimator
+    return layer.estimator if own is None else (own.spec, own.sha256, id(own.part.found))

@@ -101,10 +101,12 @@ def _text(value: object) -> str:
 def _metrics(variant: VariantResult) -> Numbers:
     clean, names = variant.clean, titles(variant.attacks)
     yield from _outcome("clean", "", clean.accuracy, clean.ci95, clean.metrics, clean.expected_accuracy)
+    yield from _figures("clean", "", clean.own_metrics)
     for attack in variant.attacks:
         if attack.status == "ok":
             what = (attack.robust_accuracy, attack.ci95, attack.metrics, attack.expected_accuracy)
             yield from _outcome("robust", names[attack.label], *what)
+            yield from _figures("attacked", names[attack.label], attack.own_metrics)
     if not _doubtful(variant):
         share, metrics = variant.worst_case_accuracy, variant.worst_case_metrics
         expected = variant.worst_case_expected_accuracy
@@ -117,6 +119,7 @@ def _metrics(variant: VariantResult) -> Numbers:
         if corruption.status == "ok":
             title = f"{corruption.name} {noise_strength(corruption.params)[1]}"
             yield from _outcome("corrupted", title, corruption.accuracy, corruption.ci95, corruption.metrics, None)
+            yield from _figures("corrupted", title, corruption.own_metrics)
 
 
 def _outcome(
@@ -126,7 +129,12 @@ def _outcome(
     figures = {"accuracy": Figure(value=share, ci95=ci95), **(metrics or {})}
     if expected is not None:
         figures["expected accuracy"] = Figure(value=expected.value, ci95=expected.ci95)
-    for measure, figure in figures.items():
+    yield from _figures(kind, title, figures)
+
+
+def _figures(kind: str, title: str, figures: Mapping[str, Figure] | None) -> Numbers:
+    """Yield figures with their intervals, by name of the measure; those without a value are left out."""
+    for measure, figure in (figures or {}).items():
         if figure.value is None:
             continue
         key = _key(kind, title, measure)

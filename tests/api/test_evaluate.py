@@ -388,3 +388,127 @@ def test_a_log_goes_to_the_tracker(tmp_path):
     pytest.importorskip("tensorboard")
     ask(limit=9, log=f"tensorboard:dir={tmp_path / 'runs'}")
     assert list((tmp_path / "runs").rglob("events.out.tfevents*"))
+
+
+def scaled(factor):
+    def est(mean, variance, count):
+        return mean, variance * factor
+
+    return est
+
+
+def test_a_networks_own_estimators_are_those_of_its_layers_whatever_else_has_their_name():
+    first, other = momentum(network(), scaled(1.0)), momentum(network(), scaled(400.0))
+    expected = accuracy(first, IMAGES)
+    for stats in (None, "running"):
+        report = ask(first, stats=stats)
+        assert np.array_equal(report.outcomes(), expected)
+    assert report.run.parts[0].sha256 != ask(other).run.parts[0].sha256
+    with pytest.raises(UsageError, match=r"were trained with bn='.*:est'; bn='.*:est_2' cannot be applied"):
+        ask(first, bn=scaled(400.0))
+    mixed = network()
+    stein_bench.convert_batchnorm(mixed, scaled(1.0))
+    mixed.append(stein_bench.convert_batchnorm(torch.nn.BatchNorm1d(3), scaled(0.5))[0])
+    with pytest.raises(UsageError, match="two different estimators that are both called"):
+        ask(mixed)
+    with pytest.raises(UsageError, match="surrogate has layers of two different estimators"):
+        ask(first, attacks="transfer.fgsm", surrogate=other)
+
+
+def test_layers_of_different_statistics_are_refused_unless_stats_are_given():
+    model = momentum(network(), "stein")
+    model.append(stein_bench.convert_batchnorm(torch.nn.BatchNorm1d(3), "stein", stats="batch")[0])
+    with pytest.raises(UsageError, match="give stats"):
+        ask(model)
+
+
+def test_a_changed_network_is_no_continuation(tmp_path):
+    class Factor(torch.nn.Module):
+        def __init__(self, k):
+            super().__init__()
+            self.inner, self.k = network(), k
+
+        def forward(self, x):
+            return self.k * self.inner(x)
+
+    class Stop(Seen):
+        def start(self, phase, total, done=0):
+            if phase.startswith("pgd"):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stein_bench.evaluate(
+            Factor(1.0), (IMAGES, LABELS), ["fgsm", "pgd"], output=tmp_path / "r.json", progress=Stop()
+        )
+    with pytest.raises(UsageError, match=r"another run|other|differs"):
+        ask(Factor(-1.0), attacks=["fgsm", "pgd"], output=tmp_path / "r.json", resume=True)
+    assert ask(Factor(1.0), attacks=["fgsm", "pgd"], output=tmp_path / "r.json", resume=True).variants
+
+
+def test_the_cache_of_trained_networks_knows_what_an_estimator_captures(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEIN_BENCH_CACHE", str(tmp_path))
+    data = {"train": brightest(60, seed=1), "test": (IMAGES, LABELS)}
+    functions = [lambda m, v, n, k=k: (m, v * k) for k in (1.0, 100.0)]
+    first, second = (ask(network(), data, bn=one, weights="fit").variants[0].weights.sha256 for one in functions)
+    assert first != second
+
+
+def test_a_metric_that_changes_its_arguments_changes_nothing_else():
+    def in_place(logits, labels):
+        logits[torch.arange(len(labels)), labels] = -torch.inf
+        labels.zero_()
+        return logits.amax(dim=1)
+
+    def plain(logits, labels):
+        return logits.gather(1, labels[:, None])[:, 0]
+
+    report = ask(metrics=[in_place, plain])
+    assert report.outcomes().mean() == ask().outcomes().mean()
+    assert report.variants[0].clean.own_metrics["plain"] == ask(metrics=plain).variants[0].clean.own_metrics["plain"]
+
+
+def test_errors_and_options_of_other_kinds_have_one_line(tmp_path):
+    import pickle
+
+    for options, message in [
+        ({"attack": "fgsm"}, "unknown argument 'attack'. Did you mean 'attacks'"),
+        ({"metric": "fgsm"}, "unknown argument 'metric'. Did you mean 'metrics'"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"eps": [[0.1]]}, "is neither a number nor a list of numbers"),
+        ({"eps": object()}, "is neither a number nor a list of numbers"),
+        ({"device": "foo:0"}, "device 'foo:0' is none"),
+        ({"device": 3}, "is none|not available"),
+        ({"progress": "yes"}, "progress must be True, False or an observer"),
+        ({"weights": network().state_dict()}, "a OrderedDict is no path"),
+    ]:
+        with pytest.raises(UsageError, match=message) as caught:
+            stein_bench.evaluate(network(), (IMAGES, LABELS), **{"progress": False, **options})
+        assert len(str(caught.value)) < 300
+    with pytest.raises(UsageError, match="data is None"):
+        stein_bench.evaluate(network(), None, progress=False)
+    scripted = torch.jit.script(network())
+    with pytest.raises(UsageError, match=r"torch.jit.save, and give 'jit:FILE'"):
+        ask(scripted)
+    assert ask(eps=np.float32(0.1), seed=np.int64(3), limit=5).run.seed == 3
+    with pytest.raises(UntrustworthyReportError) as caught:
+        ask(attacks=cheats)
+    assert pickle.loads(pickle.dumps(caught.value)).report == caught.value.report
+    with pytest.raises(UsageError, match="cannot write the report"):
+        caught.value.report.save(tmp_path)
+
+
+def test_a_tracker_that_fails_costs_a_warning_and_not_the_report(monkeypatch, tmp_path):
+    from stein_bench.api import evaluating
+
+    pytest.importorskip("tensorboard")
+
+    def failing(report, tracker):
+        random.seed(5)
+        raise RunError("the tracker is away")
+
+    monkeypatch.setattr(evaluating, "log_report", failing)
+    before = states()
+    with pytest.warns(UserWarning, match="the tracker is away"):
+        report = ask(log=f"tensorboard:dir={tmp_path}", limit=5)
+    assert report.variants
+    assert states() == before

@@ -79,12 +79,12 @@ def test_the_data_frame_has_a_row_for_every_figure_of_the_report(report):
     variant = report.variant("stein/batch")
     mine = frame[frame.variant == "stein/batch"].set_index("outcome")
     assert mine.loc["clean", "value"] == variant.clean.accuracy
-    assert mine.loc["clean", "margin"] == variant.clean.own_metrics["margin"].value
+    assert mine.loc["clean", "metric_margin"] == variant.clean.own_metrics["margin"].value
     for attack in variant.attacks:
         row = mine.loc[attack.label]
         assert (row["value"], row["low"], row["high"]) == (attack.robust_accuracy, *attack.ci95)
         assert (row["norm"], row["eps"], row["attack"]) == ("Linf", attack.eps, attack.name)
-        assert row["margin"] == attack.own_metrics["margin"].value
+        assert row["metric_margin"] == attack.own_metrics["margin"].value
     assert mine.loc["worst-case", "value"] == variant.worst_case_accuracy
     assert mine.loc[variant.corruptions[0].label, "value"] == variant.corruptions[0].accuracy
 

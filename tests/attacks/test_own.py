@@ -508,3 +508,129 @@ def test_functions_of_adversarial_library_itself():
     distances = (run(attacks.ddn, "steps=20", network) - INPUTS).flatten(1).norm(dim=1)
     assert float(distances.min()) >= 0
     assert (network(run(attacks.ddn, "steps=50", network)).argmax(1) != LABELS).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("name", ["Square", "APGD", "Pixle", "CW", "MIFGSM"])
+def test_objects_of_torchattacks_are_the_catalogs_attacks_whatever_they_call_their_settings(name):
+    import torchattacks
+
+    attack = resolve_attack(spec_of_library(getattr(torchattacks, name)(nn.Flatten())))
+    assert attack.label == resolve_attack(f"torchattacks.{name}").label
+
+
+def test_an_object_of_torchattacks_that_does_not_tell_its_settings_is_refused():
+    import torchattacks
+
+    with pytest.raises(UsageError, match=r"does not tell its noise_type and noise_sd: name the attack instead"):
+        spec_of_library(torchattacks.PGDRS(nn.Flatten()))
+    one = nn.Flatten()
+    many, same, other = (
+        torchattacks.MultiAttack([torchattacks.FGSM(one, eps=eps) for eps in budgets])
+        for budgets in ((0.1, 0.2), (0.1, 0.2), (0.1, 0.3))
+    )
+    assert brought(many).label == brought(same).label != brought(other).label
+
+
+def test_an_attribute_eps_of_an_object_and_an_argument_eps_of_a_class_are_the_budget():
+    class Held:
+        def __init__(self, eps=0.1, norm="L2"):
+            self.eps, self.norm = eps, norm
+
+        def __call__(self, model, inputs, labels):
+            calls.append((self.eps, self.norm))
+            return inputs
+
+    calls = []
+    held = Held(0.3, "Linf")
+    assert (brought(held).eps, brought(held).norm, brought(held).info.respects_eps) == (0.3, "Linf", True)
+    assert [one.eps for one in resolve_attacks([give("attack", held).spec], [0.1, 0.2])] == [0.1, 0.2]
+    run(held, "eps=0.2,norm=L2")
+    run(Held, "eps=0.4")
+    assert calls == [(0.2, "L2"), (0.4, "L2")]
+    assert (held.eps, held.norm) == (0.3, "Linf")
+    assert brought(held, "eps=0.1").label != brought(held, "eps=0.2").label
+
+
+def test_a_module_is_called_as_its_forward_method_says():
+    class Shift(nn.Module):
+        def __init__(self, size: float = 0.5):
+            super().__init__()
+            self.size = size
+
+        def forward(self, model, inputs, labels, eps):
+            return (inputs + self.size * eps).clamp(0, 1)
+
+    for attack in (Shift(), Shift):
+        assert float((run(attack, "eps=0.1,size=1.0") - INPUTS).max()) == pytest.approx(0.1)
+    assert "training" not in brought(Shift()).params
+
+
+def test_a_norm_with_a_number_for_its_default_is_given_as_a_number():
+    calls = []
+
+    def mine(model, inputs, labels, norm=2):
+        calls.append(norm)
+        return inputs
+
+    run(mine)
+    run(mine, "norm=Linf")
+    assert calls == [2.0, float("inf")]
+
+
+def double(model, inputs, labels):
+    model.double()
+    return inputs
+
+
+def default_dtype(model, inputs, labels):
+    torch.set_default_dtype(torch.float64)
+    return inputs
+
+
+def setting_of_a_layer(model, inputs, labels):
+    next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d)).eps = 1e6
+    return inputs
+
+
+def sparse(model, inputs, labels):
+    return inputs.to_sparse()
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (double, "changes the type or shape of the model's parameters"),
+        (default_dtype, "changes torch's default dtype"),
+        (setting_of_a_layer, r"changes eps of a layer of the model \(BatchNorm2d\)"),
+        (sparse, "returned a tensor of layout torch.sparse_coo"),
+    ],
+)
+def test_further_violations_are_named_and_undone(found, message):
+    network = model().eval()
+    outputs = network(INPUTS)
+    with pytest.raises(RunError, match=message):
+        run(found, network=network)
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.equal(network(INPUTS), outputs)
+
+
+def test_identity_follows_decorators_private_attributes_and_defaults_of_nameless_functions():
+    def decorated(size):
+        @torch.no_grad()
+        def step(model, inputs, labels, eps):
+            return inputs + size * eps
+
+        return step
+
+    class Private:
+        def __init__(self, size):
+            self._size, self.mask = size, torch.full((3,), size)
+
+        def __call__(self, model, inputs, labels):
+            return inputs
+
+    nameless = [lambda model, inputs, labels, k=k: inputs + k for k in (1.0, 2.0)]
+    for first, second in [(decorated(1), decorated(2)), (Private(1), Private(2)), nameless]:
+        assert brought(first).params["source"] != brought(second).params["source"]
+    assert brought(decorated(1)).params["source"] == brought(decorated(1)).params["source"]
+    assert brought(Private(1)).params["source"] == brought(Private(1)).params["source"]
