@@ -105,6 +105,9 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
     methods = {module: vars(module).get("forward") for module, _ in modules}
     parameters = [(key, parameter, parameter.detach().clone()) for key, parameter in model.named_parameters()]
     settings = {module: _settings(module) for module, _ in modules}
+    gradients = [(parameter, parameter.grad) for _, parameter, _ in parameters]
+    for parameter, _ in gradients:
+        parameter.grad = None  # a change of the model's type would reach it
     problem = ""
     try:
         yield
@@ -139,6 +142,8 @@ def _unchanged(model: nn.Module, name: str) -> Iterator[None]:
                 elif not _equal(parameter, value):
                     problem = problem or f"changes the model's parameters ({key})"
                     parameter.copy_(value)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
     if problem:
         raise RunError(f"attack {name} {problem}.")
 

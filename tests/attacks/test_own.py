@@ -608,8 +608,11 @@ def sparse(model, inputs, labels):
 def test_further_violations_are_named_and_undone(found, message):
     network = model().eval()
     outputs = network(INPUTS)
+    outputs.sum().backward()
+    gradients = [parameter.grad.clone() for parameter in network.parameters()]
     with pytest.raises(RunError, match=message):
         run(found, network=network)
+    assert all(torch.equal(p.grad, g) for p, g in zip(network.parameters(), gradients, strict=True))
     assert torch.get_default_dtype() == torch.float32
     assert torch.equal(network(INPUTS), outputs)
 
