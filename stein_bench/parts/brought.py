@@ -238,6 +238,8 @@ def _source_sha256(found: Any, module: ModuleType, state: str) -> str:
 
 _DEPTH = 4
 """So deep are the attributes of attributes followed that tell what determines an object."""
+_LONGEST = 100_000
+"""Of longer lists and mappings the length is told."""
 
 
 def _state(found: Any, depth: int = 0) -> str:
@@ -263,7 +265,6 @@ def _state_of_function(function: Any, depth: int) -> str:
     state = ""
     while function is not None:
         around = dict(inspect.getclosurevars(function).nonlocals) if function.__closure__ else {}
-        around.pop(getattr(getattr(function, "__wrapped__", None), "__name__", ""), None)
         wrapped = getattr(function, "__wrapped__", None)
         around = {name: value for name, value in around.items() if value is not wrapped}
         if function.__qualname__ != function.__name__ or function.__name__ == "<lambda>":
@@ -285,20 +286,24 @@ def described(value: Any, depth: int = 0) -> str:
     kind = type(value).__qualname__
     if depth >= _DEPTH:
         return kind
+    if isinstance(value, Mapping | list | tuple | set | frozenset) and len(value) > _LONGEST:
+        return f"{kind} of {len(value)}"
     if isinstance(value, Mapping):
         return kind + str(sorted((str(key), described(one, depth + 1)) for key, one in value.items()))
     if isinstance(value, list | tuple | set | frozenset):
         parts = [described(one, depth + 1) for one in value]
         return kind + str(sorted(parts) if isinstance(value, set | frozenset) else parts)
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a tensor
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu().double().to_dense().numpy()
     if hasattr(value, "tobytes") and hasattr(value, "shape"):
+        if value.dtype == object:
+            return kind + described(value.tolist(), depth + 1)
         return f"{value.shape} {value.dtype} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if inspect.isroutine(value) or inspect.isclass(value):
         return f"{getattr(value, '__qualname__', kind)}{_state(value, depth + 1)}"
     if hasattr(value, "state_dict") and hasattr(value, "forward"):
         return kind
-    return kind + described(getattr(value, "__dict__", {}), depth + 1)
+    return kind + described(dict(getattr(value, "__dict__", {})), depth)
 
 
 def _source(bare: Any, module: ModuleType) -> str:
