@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from stein_bench.errors import RunError, SteinBenchError, UsageError, reason
-from stein_bench.memory import ran_out
 from stein_bench.parts.brought import Part, find_part, made_part, python_spec
 from stein_bench.parts.installed import find_installed
 
@@ -53,6 +52,8 @@ class OwnEstimator:
         try:
             return self.estimates(mean, variance, count)
         except Exception as error:
+            from stein_bench.memory import ran_out
+
             if ran_out(error) or isinstance(error, SteinBenchError):
                 raise
             raise RunError(f"estimator {self.spec} failed: {reason(error)}") from error

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import random
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
+from typer.testing import CliRunner
 
 import stein_bench
 from stein_bench import RunError, UntrustworthyReportError, UsageError
+from stein_bench.cli.commands import app
 from tests.api.brightest import brightest, network
 
 IMAGES, LABELS = brightest()
@@ -188,11 +189,8 @@ def test_the_command_and_the_function_give_equal_reports_for_equal_input(mine):
              "--metric", "mine.py:margin", "--eps", "2/255,8/255", "--seed", "3", "--device", "cpu", "-q",
              "--output", "report.json"]  # fmt: skip
     words += [word for spec in attacks for word in ("--attack", spec)]
-    run = subprocess.run(
-        [sys.executable, "-m", "stein_bench", "evaluate", "mine.py:make", "--data", "mine.py:data", *words],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
+    run = CliRunner().invoke(app, ["evaluate", "mine.py:make", "--data", "mine.py:data", *words])
+    assert run.exit_code == 0, run.output
     command = stein_bench.Report.load("report.json")
     command_document, function_document = (json.loads(without_provenance(one)) for one in (command, found))
     for document in (command_document, function_document):

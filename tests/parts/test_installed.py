@@ -39,41 +39,52 @@ def python(tmp_path_factory) -> Path:
     return interpreter
 
 
-def run(python: Path, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "STEIN_BENCH_CACHE": str(folder / "cache"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [python, "-m", "stein_bench", *words], capture_output=True, text=True, cwd=folder, env=environment, check=False
-    )
+LISTS = [["list", "attacks"], *(["list", what, "acme"] for what in ("models", "data", "bn", "metrics"))]
+USED = [
+    "evaluate", "acme-net,width=4", "--data", "acme-stripes", "--attack", "acme-noise:draws=3,eps=4/255",
+    "--attack", "pgd:steps=2", "--bn", "sample", "--bn", "acme-half", "--metric", "acme-margin",
+    "--output", "report.json", "-q",
+]  # fmt: skip
+WRONG = [
+    (["--attack", "acme-broken"], "attack 'acme-broken' of acme-robust 1.2, acme_robust.broken:attack cannot be"),
+    (["--attack", "acme-nois"], "unknown attack 'acme-nois'. Did you mean 'acme-noise'"),
+    (["--attack", "acme-noise:drws=3"], "unknown parameter of acme-noise: 'drws'. Did you mean 'draws'"),
+    (["--bn", "acme-hlf"], "unknown estimator 'acme-hlf'. Did you mean 'acme-half'"),
+    (["--metric", "acme-mrgin"], "unknown metric 'acme-mrgin'. Did you mean 'acme-margin'"),
+    (["--data", "acme-strips"], "unknown data set 'acme-strips'. Did you mean 'acme-stripes'"),
+]
+CODE = """
+import json, sys
+from typer.testing import CliRunner
+from stein_bench.cli.commands import app
+found = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]
+import stein_bench
+report = stein_bench.evaluate("acme-net", "acme-stripes", "acme-noise", weights="none", progress=False)
+python = [report.variants[0].attacks[0].name, report.model.name]
+print(json.dumps([python, [(one.exit_code, one.stdout, one.stderr) for one in found]]))
+"""
 
 
-def run_all(python: Path, commands: list[list[str]], folder: Path) -> list[tuple[int, str, str]]:
-    """Return exit code, stdout and stderr of several commands, run in one process, because torch is slow to import."""
-    code = (
-        "import json, sys\n"
-        "from typer.testing import CliRunner\n"
-        "from stein_bench.cli.commands import app\n"
-        "found = [CliRunner().invoke(app, words) for words in json.loads(sys.argv[1])]\n"
-        "print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in found]))\n"
-    )
+@pytest.fixture(scope="module")
+def said(python, tmp_path_factory):
+    """Return the folder of the run, what Python said, and exit code, stdout and stderr of every command.
+
+    All run in one process, because torch is slow to import.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    commands = [*LISTS, USED, *(["evaluate", "acme-net", "--data", "acme-stripes", *words] for words, _ in WRONG)]
     environment = {**os.environ, "STEIN_BENCH_CACHE": str(folder / "cache"), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(
-        [python, "-c", code, json.dumps(commands)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment,
-        check=True,
-    )
-    return json.loads(found.stdout)
+    call = [python, "-c", CODE, json.dumps(commands)]
+    found = subprocess.run(call, capture_output=True, text=True, cwd=folder, env=environment, check=True)
+    return folder, *json.loads(found.stdout)
 
 
 def words_of(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_its_parts_are_listed_and_broken_ones_say_why(python, tmp_path):
-    lists = ["attacks", "models", "data", "bn", "metrics"]
-    found = run_all(python, [["list", "attacks"], *(["list", what, "acme"] for what in lists[1:])], tmp_path)
+def test_its_parts_are_listed_and_broken_ones_say_why(said):
+    found = said[2][: len(LISTS)]
     assert [code for code, _, _ in found] == [0] * 5
     attacks, models, data, bn, metrics = (words_of(out) for _, out, _ in found)
     expected = "Linf, L2, L1, L0; unknown; classification, segmentation, binary acme-robust 1.2, acme_robust:noise"
@@ -87,14 +98,11 @@ def test_its_parts_are_listed_and_broken_ones_say_why(python, tmp_path):
     assert "acme-margin Logit of the label minus the largest other" in metrics
 
 
-def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(python, tmp_path):
-    found = run(
-        python, "evaluate", "acme-net,width=4", "--data", "acme-stripes", "--attack", "acme-noise:draws=3,eps=4/255",
-        "--attack", "pgd:steps=2", "--bn", "sample", "--bn", "acme-half", "--metric", "acme-margin",
-        "--output", "report.json", "-q", folder=tmp_path,
-    )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    report = json.loads((tmp_path / "report.json").read_text())
+def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(said):
+    folder, python, commands = said
+    code, _, err = commands[len(LISTS)]
+    assert code == 0, err
+    report = json.loads((folder / "report.json").read_text())
     assert report["model"]["source"] == "acme-net,width=4"
     assert report["data"]["samples"] == 40
     assert [variant["bn"] for variant in report["variants"]] == ["sample", "acme-half"]
@@ -107,34 +115,14 @@ def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(python, tmp
         "estimator": "acme-robust 1.2, acme_robust:half", "attack": "acme-robust 1.2, acme_robust:noise",
         "metric": "acme-robust 1.2, acme_robust:margin",
     }  # fmt: skip
+    assert python == ["acme-noise", "acme-net"]
 
 
-WRONG = [
-    (["--attack", "acme-broken"], "attack 'acme-broken' of acme-robust 1.2, acme_robust.broken:attack cannot be"),
-    (["--attack", "acme-nois"], "unknown attack 'acme-nois'. Did you mean 'acme-noise'"),
-    (["--attack", "acme-noise:drws=3"], "unknown parameter of acme-noise: 'drws'. Did you mean 'draws'"),
-    (["--bn", "acme-hlf"], "unknown estimator 'acme-hlf'. Did you mean 'acme-half'"),
-    (["--metric", "acme-mrgin"], "unknown metric 'acme-mrgin'. Did you mean 'acme-margin'"),
-    (["--data", "acme-strips"], "unknown data set 'acme-strips'. Did you mean 'acme-stripes'"),
-]
-
-
-def test_a_wrong_name_or_a_broken_part_is_one_line_and_exit_code_2(python, tmp_path):
-    commands = [["evaluate", "acme-net", "--data", "acme-stripes", *words] for words, _ in WRONG]
-    for (code, _, err), (_, message) in zip(run_all(python, commands, tmp_path), WRONG, strict=True):
+def test_a_wrong_name_or_a_broken_part_is_one_line_and_exit_code_2(said):
+    for (code, _, err), (_, message) in zip(said[2][len(LISTS) + 1 :], WRONG, strict=True):
         assert code == 2
         assert err.startswith(f"stein-bench: {message}")
         assert err.count("\n") == 1
-
-
-def test_from_python_its_parts_have_their_names_as_well(python, tmp_path):
-    code = (
-        "import stein_bench\n"
-        "r = stein_bench.evaluate('acme-net', 'acme-stripes', 'acme-noise', weights='none', progress=False)\n"
-        "print(r.variants[0].attacks[0].name, r.model.name)\n"
-    )
-    found = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert found.stdout == "acme-noise acme-net\n", found.stderr
 
 
 def entries(*values: tuple[str, str]):
