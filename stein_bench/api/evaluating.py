@@ -156,9 +156,7 @@ def evaluate(
         )  # fmt: skip
         check_output(config, None)
         trackers = parse_trackers(config.log)
-        stack.enter_context(
-            redirect_stdout(sys.stderr)
-        )  # what a network prints comes with the progress, as for commands
+        stack.enter_context(redirect_stdout(sys.stderr))  # what a network prints, as the command does
         shown = progress
         if isinstance(shown, bool):
             shown = stack.enter_context(terminal_progress(quiet=not shown))
