@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import LINF_EPS, USUAL_EPS, Access, AttackInfo
 from stein_bench.attacks.brought import Budget, OwnAttack
 from stein_bench.errors import UsageError
-from stein_bench.parts.brought import Part, plain_settings
+from stein_bench.parts.brought import Part, plain_defaults, plain_settings, unwrapped
 from stein_bench.specs import Norm, ParameterValue, norm_name
 
 NORMS: tuple[Norm, ...] = ("Linf", "L2", "L1", "L0")
@@ -28,7 +28,6 @@ ORDERS = {"Linf": math.inf, "L2": 2.0, "L1": 1.0, "L0": 0.0}
 BUDGETS = ("eps", "epsilon", "ε")
 """Names under which callables take the budget."""
 _GIVEN = ("norm", "seed")
-_PLAIN = bool | int | float | str
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -106,14 +105,14 @@ def of_class(part: Part) -> AttackInfo:
         raise UsageError(f"attack {part.spec}: objects of the class cannot be called as (model, inputs, labels, …).")
     taken = dict(list(_parameters(part, method).items())[1:])  # without self
     signature = _Signature.of(part, dict(list(taken.items())[3:]))
-    defaults = {name: p.default for name, p in held.items() if isinstance(p.default, _PLAIN)}
+    defaults = plain_defaults(held)
     signature = signature.with_attributes({**dict.fromkeys(held.keys() & {"eps"}, _default_eps("")), **defaults})
     numeric = isinstance(defaults.get("norm"), int | float)
 
     def call(
         model: nn.Module, inputs: Tensor, labels: Tensor, budget: Budget, params: Mapping[str, ParameterValue]
     ) -> Any:
-        known: dict[str, Any] = {"eps": budget.eps, "norm": ORDERS[budget.norm] if numeric else budget.norm}
+        known: dict[str, Any] = {"eps": budget.eps, "norm": _norm(budget, numeric)}
         made = part.found(**{name: known[name] for name in held}, **params)
         return _call(made, signature, model, inputs, labels, budget, {})
 
@@ -139,8 +138,7 @@ def _call_object(
     attack = copy.copy(attack)
     for name in held:
         numeric = isinstance(getattr(attack, name), int | float)
-        norm: str | float = ORDERS[budget.norm] if numeric else budget.norm
-        setattr(attack, name, budget.eps if name == "eps" else norm)
+        setattr(attack, name, budget.eps if name == "eps" else _norm(budget, numeric))
     for name in settings & params.keys():
         setattr(attack, name, params[name])
     rest = {name: value for name, value in params.items() if name not in settings}
@@ -157,6 +155,10 @@ def _call(
     params: Mapping[str, ParameterValue],
 ) -> Any:
     return attack(model, inputs, labels, **signature.arguments(budget), **params)
+
+
+def _norm(budget: Budget, numeric: bool) -> str | float:
+    return ORDERS[budget.norm] if numeric else budget.norm
 
 
 @dataclass(frozen=True)
@@ -213,8 +215,7 @@ class _Signature:
 
     def arguments(self, budget: Budget) -> dict[str, Any]:
         """Return the arguments that it takes by name."""
-        norm: str | float = ORDERS[budget.norm] if self.numeric else budget.norm
-        known: dict[str, Any] = {"norm": norm, "seed": budget.seed}
+        known: dict[str, Any] = {"norm": _norm(budget, self.numeric), "seed": budget.seed}
         found = {name: known[name] for name in self.takes}
         return found if self.eps_name is None or self.held else {self.eps_name: budget.eps, **found}
 
@@ -240,20 +241,18 @@ def _settable(
     """Return the defaults of plain parameters, the names of other optional ones and of required ones, and openness."""
     hidden = _OF_ADVERSARIAL_LIBRARY if _module(part).startswith("adv_lib") else ()
     named = {name: p for name, p in parameters.items() if p.kind in _NAMED and name not in hidden}
-    defaults = {name: p.default for name, p in named.items() if isinstance(p.default, _PLAIN)}
+    defaults = plain_defaults(named)
     required = tuple(name for name, p in named.items() if p.default is inspect.Parameter.empty)
     optional = tuple(name for name in named if name not in defaults and name not in required)
     return defaults, optional, required, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _module(part: Part) -> str:
-    bare = part.found.func if isinstance(part.found, functools.partial) else part.found
-    return str(getattr(bare, "__module__", "") or "")
+    return str(getattr(unwrapped(part.found), "__module__", "") or "")
 
 
 def _name(part: Part) -> str:
-    bare = part.found.func if isinstance(part.found, functools.partial) else part.found
-    return str(getattr(bare, "__name__", ""))
+    return str(unwrapped(part.found).__name__)
 
 
 def _of_adversarial_library(part: Part) -> tuple[Norm, ...]:

@@ -15,13 +15,11 @@ from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.own import NORMS, entry
 from stein_bench.attacks.torchattacks_library import Connected, library_defaults, takes
 from stein_bench.errors import UsageError
-from stein_bench.parts.brought import Part, plain_settings
+from stein_bench.parts.brought import Part, plain_defaults, plain_settings
 from stein_bench.specs import AttackSpec, Norm, ParameterValue
 
 _STATE = ("attack", "attack_mode", "targeted", "model_name", "eps", "norm", "device", "model")
 _OF_ORDER: dict[float, Norm] = {float("inf"): "Linf", 2.0: "L2", 1.0: "L1", 0.0: "L0"}
-
-
 _HELD_AS = {"rho": "thr_decr", "resc_schedule": "rescale_schedule", "max_iterations": "max_patches"}
 """Parameters that torchattacks' objects hold under another name."""
 
@@ -81,7 +79,7 @@ def spec_of_torchattacks(attack: Any) -> str | None:
         return None
     names = [*library_defaults(info), *([info.eps_name] if info.eps_name else [])]
     held = {name: getattr(attack, _HELD_AS.get(name, name), None) for name in names}
-    params = {name: value for name, value in held.items() if isinstance(value, bool | int | float | str)}
+    params = {name: value for name, value in held.items() if isinstance(value, ParameterValue)}
     if missing := [name for name in names if name not in params]:
         raise UsageError(
             f"the object of {info.name} does not tell its {' and '.join(missing)}: name the attack instead, as in "
@@ -95,8 +93,7 @@ def spec_of_torchattacks(attack: Any) -> str | None:
 def _class_of_torchattacks(part: Part) -> AttackInfo:
     """Return the entry of a class: it is constructed with the model and the parameters of the spec."""
     parameters = dict(list(inspect.signature(part.found).parameters.items())[1:])  # without the model
-    known = (bool, int, float, str)
-    defaults = {n: p.default for n, p in parameters.items() if isinstance(p.default, known) and n != "eps"}
+    defaults = {name: default for name, default in plain_defaults(parameters).items() if name != "eps"}
     required = tuple(n for n, p in parameters.items() if p.default is p.empty and p.kind not in (2, 4) and n != "eps")
     budget = parameters.get("eps")
 
@@ -119,7 +116,7 @@ def of_foolbox(part: Part) -> AttackInfo:
     import foolbox
 
     is_class = inspect.isclass(part.found)
-    defaults = _constructor(part.found) if is_class else _settings(part.found)
+    defaults = plain_defaults(inspect.signature(part.found).parameters) if is_class else _settings(part.found)
     kind = part.found if is_class else type(part.found)
     minimal = issubclass(kind, foolbox.attacks.base.MinimizationAttack)
 
@@ -141,11 +138,6 @@ def _norms_of_foolbox(attack: Any) -> tuple[Norm, ...]:
     distance = getattr(attack, "distance", None)
     norm = _OF_ORDER.get(float(getattr(distance, "p", -1)))
     return NORMS if norm is None else (norm,)
-
-
-def _constructor(kind: Any) -> dict[str, ParameterValue]:
-    parameters = inspect.signature(kind).parameters
-    return {name: p.default for name, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
 
 
 def _settings(attack: Any) -> dict[str, ParameterValue]:

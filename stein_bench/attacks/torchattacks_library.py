@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.losses import MOST_TARGETS
 from stein_bench.guard import forked_rng
+from stein_bench.parts.brought import plain_defaults
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import ParameterValue
 
@@ -49,12 +50,8 @@ def library_defaults(info: AttackInfo) -> dict[str, ParameterValue]:
     sets itself: the seed, the number of classes and verbosity.
     """
     own = {"self", "model", "norm", "seed", "n_classes", "verbose", info.eps_name}
-    signature = inspect.signature(library_class(info.method).__init__)
-    return {
-        name: parameter.default
-        for name, parameter in signature.parameters.items()
-        if name not in own and isinstance(parameter.default, bool | int | float | str)
-    }
+    defaults = plain_defaults(inspect.signature(library_class(info.method).__init__).parameters)
+    return {name: default for name, default in defaults.items() if name not in own}
 
 
 def takes(info: AttackInfo, parameter: str) -> bool:

@@ -149,7 +149,7 @@ def python_spec(found: Any) -> str:
 
     An object without a name has that of its class.
     """
-    bare = _bare(found)
+    bare = unwrapped(found)
     home = str(getattr(bare, "__module__", None) or "__main__")
     name = re.sub(r"\W+", "", bare.__name__) or "unnamed"
     return f"{home.partition('.')[0] if _is_installed(sys.modules.get(home)) else home}:{name}"
@@ -176,7 +176,7 @@ def give(kind: str, found: Any, spec: str | None = None) -> Part:
 
 def made_part(kind: str, found: Any, spec: str) -> Part:
     """Return a Python object as a part of that `spec`, without making it known."""
-    bare = _bare(found)
+    bare = unwrapped(found)
     module = sys.modules.get(getattr(bare, "__module__", "")) or ModuleType("__main__")
     state = "" if kind in ("model", "data") else _state(found)  # those have hashes of their weights and samples
     sha256 = _source_sha256(found, module, state)
@@ -201,10 +201,10 @@ def given(kind: str, spec: str) -> Part | None:
     return _GIVEN.get((kind, spec))
 
 
-def _bare(found: Any) -> Any:
+def unwrapped(found: Any) -> Any:
     """Return what has the object's name and source: a function behind `functools.partial` or decorators, or a class."""
     if isinstance(found, functools.partial):
-        return _bare(found.func)
+        return unwrapped(found.func)
     found = inspect.unwrap(found) if callable(found) else found
     return found if hasattr(found, "__name__") else type(found)
 
@@ -224,13 +224,18 @@ def plain_settings(found: Any) -> dict[str, bool | int | float | str]:
     }
 
 
+def plain_defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, bool | int | float | str]:
+    """Return the parameters whose defaults are numbers, words or truth values, with these."""
+    return {name: p.default for name, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
+
+
 def _source_sha256(found: Any, module: ModuleType, state: str) -> str:
     """Return the hash of an object's source and `state`.
 
     The source is that of its whole module and what that imports, if the module has it. Otherwise (a notebook's cell, a
     function made by another) it is its own source text; then its bytecode.
     """
-    source = _source(_bare(found), module)
+    source = _source(unwrapped(found), module)
     if re.fullmatch("[0-9a-f]{64}", source) and not state:
         return source  # that of the same module, named on the command line
     return hashlib.sha256(f"{source}{state}".encode()).hexdigest()

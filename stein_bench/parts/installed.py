@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -59,14 +58,6 @@ class Installed:
         shown = path.name if path is not None else self.entry.module
         return Part(self.kind, self.name, self.name, found, Code(module, path, shown, Imports(()), sha256), self.origin)
 
-    def broken(self) -> str:
-        """Return why it cannot be imported, or ``""``."""
-        try:
-            self.load()
-        except SteinBenchError as error:
-            return str(error).rstrip(".")
-        return ""
-
 
 @lru_cache
 def installed(kind: str) -> dict[str, Installed]:
@@ -92,10 +83,9 @@ def find_installed(kind: str, name: str) -> Part | None:
     return None if one is None else one.load()
 
 
-def names(kind: str, known: Iterable[str] = ()) -> list[str]:
-    """Return the names of that kind that can be used: those of packages are hidden by `known` ones."""
-    known = set(known)
-    return [name for name in installed(kind) if name not in known]
+def names(kind: str) -> list[str]:
+    """Return the names of the installed parts of that kind."""
+    return list(installed(kind))
 
 
 def _origin(entry: EntryPoint) -> str:
