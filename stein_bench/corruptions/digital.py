@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -105,6 +106,9 @@ def _field(height: int, width: int, smoothness: float, draws: Generator) -> Floa
     return np.asarray(_blur_matrix(height, smoothness) @ field @ _blur_matrix(width, smoothness).T)
 
 
+@lru_cache(maxsize=4)
 def _blur_matrix(side: int, smoothness: float) -> Floats:
     """Return the (side, side) matrix that blurs a line which is mirrored at its ends, the last pixel repeated."""
-    return np.asarray(ndimage.gaussian_filter1d(np.eye(side), smoothness, axis=0, mode="reflect", truncate=3.0))
+    blurs = ndimage.gaussian_filter(np.eye(side), smoothness, mode="reflect", truncate=3.0, axes=(0,))
+    blurs.flags.writeable = False  # all images of a size share it
+    return np.asarray(blurs)

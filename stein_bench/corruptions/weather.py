@@ -52,7 +52,7 @@ def fog(image: Bytes, strength: Numbers, draws: Generator) -> Floats:
     height, width = image.shape[:2]
     brightest = values.max()
     plasma = plasma_fractal(max(height, width), decay, draws)[:height, :width, None]
-    return 255 * (values + amount * plasma) * brightest / (brightest + amount)
+    return np.asarray(255 * (values + amount * plasma) * brightest / (brightest + amount))
 
 
 def plasma_fractal(side: int, decay: float, draws: Generator) -> Floats:
