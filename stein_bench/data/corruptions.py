@@ -1,30 +1,17 @@
-"""Names of the common corruptions, and which of them a data spec chooses.
-
-Source: D. Hendrycks and T. Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations", ICLR 2019: 15 corruptions in four groups at severities 1 to 5, over which means are taken, and 4 more.
-"""
+"""Which of the common corruptions a data spec chooses. Their names are those of `stein_bench.corruptions.names`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from stein_bench.corruptions.names import EXTRA, SEVERITIES, STANDARD
 from stein_bench.errors import UsageError, suggestion
 
-STANDARD = (
-    "gaussian_noise", "shot_noise", "impulse_noise",
-    "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
-    "snow", "frost", "fog", "brightness",
-    "contrast", "elastic_transform", "pixelate", "jpeg_compression",
-)  # fmt: skip
-"""The 15 corruptions of the benchmark, in the paper's order: noise, blur, weather, digital."""
-
-EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-"""The four extra corruptions, which no published mean includes."""
+__all__ = ["EXTRA", "KEYWORDS", "OPTIONS", "SEVERITIES", "STANDARD", "UNATTACKED", "Choice", "choose"]
 
 OPTIONS = ("corruption", "severity")
 KEYWORDS = ("standard", "extra", "all")
-SEVERITIES = range(1, 6)
 UNATTACKED = "the images are corrupted already: 'clean' means unattacked"
 
 

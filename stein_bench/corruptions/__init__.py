@@ -1,0 +1,1 @@
+"""The common corruptions of Hendrycks and Dietterich as functions of 8-bit images."""
