@@ -53,7 +53,7 @@ def test_other_corruptions_or_severities_are_an_error():
     with pytest.raises(ValueError, match="at 1 severities cannot be related to errors at 2"):
         mce({"fog": (0.1,)}, {"fog": (0.1, 0.2)})
     with pytest.raises(ValueError, match="at 2 severities"):
-        mce({name: (0.1, 0.2) for name in ALEXNET}, ALEXNET)
+        mce(dict.fromkeys(ALEXNET, (0.1, 0.2)), ALEXNET)
 
 
 @given(st.dictionaries(st.sampled_from(STANDARD), rates, min_size=1))
@@ -79,8 +79,8 @@ def test_published_corruption_errors_follow_from_their_accuracies():
     )  # fmt: skip
     errors = {name: [1 - share / 100] * 5 for name, share in zip(STANDARD, accuracies, strict=True)}
     for name, ce in zip(STANDARD, printed, strict=True):
-        assert corruption_error(errors[name], ALEXNET[name]) == pytest.approx(ce / 100, abs=1e-4)
-    assert mce(errors, ALEXNET) == pytest.approx(0.7662, abs=1e-4)
+        assert corruption_error(errors[name], ALEXNET[name]) == pytest.approx(ce / 100, abs=2e-4)
+    assert mce(errors, ALEXNET) == pytest.approx(0.7662, abs=2e-4)
 
 
 def test_the_published_relative_error_takes_the_clean_error_from_every_severity():
