@@ -121,6 +121,8 @@ class RunConfig(Settings):
     surrogate: str | None = Field(default=None, min_length=1)
     surrogate_weights: str | None = Field(default=None, min_length=1)
     surrogate_weights_key: str | None = Field(default=None, min_length=1)
+    corruption: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    mce_baseline: str | None = Field(default=None, min_length=1)
     attack: tuple[str, ...] = ("pgd",)
     adaptive: bool = Field(default=False, exclude_if=operator.not_)
     metric: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
@@ -167,10 +169,11 @@ class RunConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _battery_alone(cls, values: Any) -> Any:
-        """Drop the default attack if there is a battery; attacks given explicitly add to it."""
-        if isinstance(values, Mapping) and values.get("battery") is not None and values.get("attack") is None:
-            return {**values, "attack": ()}
-        return values
+        """Drop the default attack if there is a battery or corruption; attacks given explicitly add to them."""
+        if not isinstance(values, Mapping) or values.get("attack") is not None:
+            return values
+        other = values.get("battery") is not None or bool(values.get("corruption"))
+        return {**values, "attack": ()} if other else values
 
     @field_validator("batch_size", "workers", mode="before")
     @classmethod
@@ -188,12 +191,13 @@ class RunConfig(Settings):
             return norm_name(str(value)) or value
         return value
 
-    @field_validator("bn", "stats", "attack", "metric", "log", mode="before")
+    @field_validator("bn", "stats", "corruption", "attack", "metric", "log", mode="before")
     @classmethod
     def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
         if isinstance(values, list | tuple):
-            empty = info.field_name in ("metric", "log") or (info.field_name == "attack" and info.data.get("battery"))
+            others = info.data.get("battery") or info.data.get("corruption")
+            empty = info.field_name in ("corruption", "metric", "log") or (info.field_name == "attack" and others)
             if not values and not empty:
                 raise ValueError("needs at least one value")
             repeated = next((item for i, item in enumerate(values) if item in values[:i]), None)

@@ -106,7 +106,7 @@ def attack(
         wrapped = Preprocessed(model, _values(mean), _values(std), dense=targets.ndim > 1).to(device).eval()
         task, classes = _task(wrapped, images, targets)
         check_tasks([chosen], task.name)
-        check_attacks([chosen], model, classes, images.ndim - 1)
+        check_attacks([chosen], model, classes, images.shape[1:])
         if chosen.info.is_transfer:
             chosen = _crafted(chosen, surrogate, _values(mean), _values(std), device, stack)
         shown = stack.enter_context(terminal_progress(quiet=not progress))
@@ -208,7 +208,7 @@ def _resolved(attack: Any, eps: float | str | None, norm: str | None) -> Attack:
     if eps is not None and found.eps != float(eps):
         raise UsageError(f"attack {attack!r} names a budget of its own: leave out eps={eps:g}.")
     if found.info.is_corruption:
-        raise UsageError(f"{found.name} is random noise, not an attack: use stein_bench.evaluate.")
+        raise UsageError(f"{found.name} is a corruption, not an attack: use stein_bench.evaluate.")
     if found.name == ADAPTIVE:
         raise UsageError("the adaptive attack needs a whole evaluation: stein_bench.evaluate(…, adaptive=True).")
     return found

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stein_bench.attacks.attackinfo import AttackInfo
@@ -19,14 +22,28 @@ from stein_bench.attacks.search import Batch
 from stein_bench.attacks.through import Strategy
 from stein_bench.attacks.torchattacks_library import construct, library_guard, run_library, takes
 from stein_bench.attacks.two_class import TwoLogits
+from stein_bench.corruptions.common import corrupted
 from stein_bench.errors import UsageError
 from stein_bench.memory import MemoryLimit
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, Norm, ParameterValue
 from stein_bench.tasks import TASKS, Task
 
 SURROGATE = ("surrogate", "surrogate_sha256")
 """Parameters that identify the model a transfer attack is crafted on; set by `Attack.crafted_on`, never by a spec."""
+
+
+SOURCE = "source"
+"""Parameter of a common corruption whose images come from a published archive; set by `Attack.published_in`."""
+
+
+class Archive(Protocol):
+    """A published archive of a data set's test images under common corruptions."""
+
+    def images(self, name: str, severity: int, indices: Sequence[int]) -> Tensor:
+        """Return the test images at those positions under one corruption, (n, C, H, W) in [0, 1], on the CPU."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Attack:
             `SURROGATE`, once it has one.
         surrogate: for a transfer attack the model it is crafted on, mapping [0, 1] to logits; else None.
         note: what a shorthand was taken as, or ``""``.
+        archive: for a common corruption the published archive that its images come from; else None.
     """
 
     spec: str
@@ -50,6 +68,7 @@ class Attack:
     params: Mapping[str, ParameterValue]
     surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
     note: str = field(default="", compare=False)
+    archive: Archive | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -87,6 +106,29 @@ class Attack:
         named = dict(zip(SURROGATE, (name, sha256), strict=True))
         return replace(self, params={**self.params, **named}, surrogate=surrogate)
 
+    def published_in(self, archive: Archive, name: str) -> Attack:
+        """Return the common corruption with images from a published archive, whose `name` joins its identity."""
+        return replace(self, params={**self.params, SOURCE: name}, archive=archive)
+
+    @property
+    def draws(self) -> int:
+        """How many times a corruption is drawn for every sample."""
+        return int(self.params.get("seeds", 1))
+
+    def corrupted(self, inputs: Tensor, indices: NDArray[np.int64], seeds: Sequence[int], number: int) -> Tensor:
+        """Return the images of one draw of a common corruption, in [0, 1], on the CPU.
+
+        Args:
+            inputs: (n, C, …) float32.
+            indices: positions of the samples in the data set.
+            seeds: one per sample, see `attack_seeds`; the draw depends on the sample's seed and `number` alone.
+            number: index of the draw.
+        """
+        severity = int(self.params[SEVERITY])
+        if self.archive is not None:
+            return self.archive.images(self.name, severity, indices.tolist())
+        return corrupted(self.name, severity, inputs.cpu(), [derive_seed(seed, "corruption", number) for seed in seeds])
+
     @property
     def name(self) -> str:
         """Its name in the catalog."""
@@ -94,10 +136,10 @@ class Attack:
 
     @property
     def strength(self) -> float:
-        """Its budget or, for a corruption, the strength of the noise."""
+        """Its budget or, for a corruption, the strength of the noise or the severity."""
         if not self.info.is_corruption:
             return self.eps
-        return float(self.params["std"] if "std" in self.params else self.params["amount"])
+        return float(next(self.params[key] for key in ("std", "amount", SEVERITY) if key in self.params))
 
     def run(
         self,
@@ -277,7 +319,9 @@ def resolve_attacks(
     """
     attacks: list[Attack] = []
     of_battery = 0  # number of attacks from the battery
-    asked = [spell_out(text) for text in (*battery, *specs)]
+    asked = [spelled for text in battery for spelled in spell_out(text).each]
+    listed = len(asked)
+    asked += [spelled for text in specs for spelled in spell_out(text).each]
     for number, spelled in enumerate(asked if norm is None else with_norm(asked, norm)):
         budgets: Sequence[float | None] = (None,) if eps is None or spelled.has_budget else eps
         for budget in budgets:
@@ -287,7 +331,7 @@ def resolve_attacks(
                 where = "in the battery already" if attack.label in labels[:of_battery] else "given twice"
                 raise UsageError(f"attack {spelled.written!r} is {where}.")
             attacks.append(attack)
-        if number < len(battery):
+        if number < listed:
             of_battery = len(attacks)
     return tuple(attacks)
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from stein_bench.attacks.brought import OwnAttack
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.specs import Norm, ParameterValue
 
 Access = Literal["white-box", "score", "decision", "transfer", "none", "unknown"]
@@ -90,8 +91,13 @@ class AttackInfo:
 
     @property
     def is_corruption(self) -> bool:
-        """Whether it is random noise: not an attack, without a budget, evaluated on the corrupted input alone."""
+        """Whether it is a corruption: not an attack, without a budget, evaluated on the corrupted input alone."""
         return not self.norms
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is one of the common corruptions, which come at severities 1 to 5; the others are random noise."""
+        return self.is_corruption and SEVERITY in self.params
 
     @property
     def respects_eps(self) -> bool:

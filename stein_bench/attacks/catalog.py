@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from stein_bench.attacks.attackinfo import L2_EPS, TRANSFER, AttackInfo
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.specs import ParameterValue
 
 ANY_LOSS = ("classification", "segmentation")
@@ -203,6 +204,38 @@ NOISE = (
 )
 
 
+COMMON_SUMMARIES = {
+    "gaussian_noise": "normal noise in every value",
+    "shot_noise": "Poisson noise, as of few photons",
+    "impulse_noise": "some values black or white",
+    "defocus_blur": "a disk, as of a lens out of focus",
+    "glass_blur": "neighboring pixels exchanged, as behind frosted glass",
+    "motion_blur": "a line in a random direction",
+    "zoom_blur": "a mean over magnifications",
+    "snow": "falling flakes over a brighter, paler image",
+    "frost": "ice over the image, with a texture of stein-bench's own instead of the published photographs",
+    "fog": "a fractal haze",
+    "brightness": "a larger HSV value",
+    "contrast": "values nearer to their mean",
+    "elastic_transform": "a smooth random displacement",
+    "pixelate": "fewer, larger pixels",
+    "jpeg_compression": "JPEG of low quality",
+    "speckle_noise": "normal noise proportional to the value",
+    "gaussian_blur": "a normal kernel",
+    "spatter": "drops of water or mud",
+    "saturate": "another saturation of colors",
+}
+"""What the common corruptions do: the 15 standard ones in the paper's order, then the 4 extra ones."""
+
+COMMON = tuple(
+    AttackInfo(
+        name, f"common corruption: {what} (Hendrycks and Dietterich 2019)",
+        norms=(), access="none", eps_name=None, params={SEVERITY: 1}, tasks=ANY_LOSS,
+    )
+    for name, what in COMMON_SUMMARIES.items()
+)  # fmt: skip
+
+
 CRAFTED_ON_A_SURROGATE = (
     *("fgsm", "pgd", "mifgsm"),
     *(f"torchattacks.{name}" for name in ("DIFGSM", "MIFGSM", "NIFGSM", "PIFGSM", "PIFGSMPP", "SINIFGSM", "TIFGSM")),
@@ -221,7 +254,7 @@ def _transfer(info: AttackInfo) -> AttackInfo:
 
 TRANSFERS = tuple(_transfer(info) for info in (*NATIVE, *TORCHATTACKS) if info.name in CRAFTED_ON_A_SURROGATE)
 
-CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFERS, *NOISE, *TORCHATTACKS)}
+CATALOG: dict[str, AttackInfo] = {info.name: info for info in (*NATIVE, *TRANSFERS, *NOISE, *COMMON, *TORCHATTACKS)}
 """Every attack by name: native ones, transfer attacks, corruptions, torchattacks."""
 
 ONE_STEP = ("fgsm", "torchattacks.FGSM", "torchattacks.FFGSM")

@@ -10,7 +10,9 @@ from stein_bench.attacks.finding import find_brought
 from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
 from stein_bench.attacks.spellings import Meaning, meaning
 from stein_bench.attacks.torchattacks_library import library_defaults
+from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.specs import AttackSpec, Norm, ParameterValue, norm_name, parse_attack_spec
 
 ALPHA_FACTOR = 2.5
@@ -61,6 +63,13 @@ class Spelled:
     def has_budget(self) -> bool:
         """Whether the spec names a budget, or the attack has none."""
         return self.info.is_corruption or bool({"eps", self.info.eps_name} & self.spec.params.keys())
+
+    @property
+    def each(self) -> tuple[Spelled, ...]:
+        """The attacks that the spec stands for: a common corruption without a severity stands for all five."""
+        if not self.info.is_common or SEVERITY in self.spec.params:
+            return (self,)
+        return tuple(self.with_params(severity=severity) for severity in SEVERITIES)
 
     def with_params(self, **extra: ParameterValue) -> Spelled:
         """Return the same with further parameters."""
@@ -260,6 +269,8 @@ def _check_values(info: AttackInfo, given: Mapping[str, ParameterValue], params:
         raise UsageError(f"std of {info.name} must be above 0, not {params['std']}.")
     if "amount" in params and not 0 < float(params["amount"]) <= 1:
         raise UsageError(f"amount of {info.name} must be above 0 and at most 1, not {params['amount']}.")
+    if info.is_common and params[SEVERITY] not in SEVERITIES:
+        raise UsageError(f"severity of {info.name} must be 1, 2, 3, 4 or 5, not {params[SEVERITY]}.")
     if "p" in given and not 0 < float(given["p"]) <= 1:
         raise UsageError(f"p of attack {info.name} must be above 0 and at most 1, not {given['p']}.")
     if "drawn" in given and not 0 <= float(params["drawn"]) <= 1:

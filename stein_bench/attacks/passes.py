@@ -74,7 +74,7 @@ def bounds(attack: Attack, situation: Situation) -> Bounds | None:
     Under batch statistics a batch ends early only as a whole; its samples all have the same number.
     """
     if attack.info.is_corruption:
-        return _exactly(Passes(int(attack.params["seeds"]), 0))
+        return _exactly(Passes(attack.draws, 0))
     if attack.info.own is not None:
         return None
     if attack.info.backend == "torchattacks":

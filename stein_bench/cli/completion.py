@@ -35,6 +35,13 @@ def recipe_names() -> list[str]:
     return recipe_names()
 
 
+def corruption_names() -> list[str]:
+    """Return what `--corruption` takes: sets of common corruptions, these, and noises."""
+    from stein_bench.attacks.catalog import CATALOG
+
+    return ["standard", "extra", "all", *(name for name, info in CATALOG.items() if info.is_corruption)]
+
+
 def attack_names() -> list[str]:
     """Return the names of the attacks that can run."""
     from stein_bench.attacks.catalog import CATALOG

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.completion import battery_names, completing
+from stein_bench.cli.completion import battery_names, completing, corruption_names
 from stein_bench.cli.options import (
     OUT,
     RUN,
@@ -124,6 +124,26 @@ def evaluate(
             metavar="NAME|FILE",
             help="List of attacks, see `list batteries`; --attack adds to it.",
             autocompletion=completing(battery_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    corruption: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:SEVERITY]",
+            help="Common corruption at one severity or several, e.g. fog:3 or fog:1+3+5; without one at all five. "
+            "standard: the 15 of CIFAR-10-C and ImageNet-C, extra: 4 more. Or a noise, see `list attacks`; repeat for "
+            "several. Not part of the worst case.",
+            autocompletion=completing(corruption_names),
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    mce_baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REPORT|alexnet",
+            help="Mean corruption error (mCE) relative to this report on the same samples; alexnet: to AlexNet's "
+            "published errors, for imagenet-c.",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -304,6 +324,8 @@ def evaluate(
     - `stein-bench evaluate resnet18 --attack PGD20 --norm L2 --eps 0.25,0.5`
     - `stein-bench evaluate resnet18 --battery standard`
     - `stein-bench evaluate resnet18 --battery standard --dry-run`
+    - `stein-bench evaluate resnet18 --battery corruptions --output report.json`
+    - `stein-bench evaluate resnet18 --corruption fog --corruption snow:3 --mce-baseline plain.json`
     - `stein-bench evaluate net.py:Defended --weights net.safetensors --attack pgd:eps=2/255 --adaptive`
     - `stein-bench evaluate resnet18 --bn sample --bn stein --preset published`
     - `stein-bench evaluate resnet18 --attack transfer.mifgsm --attack pgd --surrogate resnet10t`

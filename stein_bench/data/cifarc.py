@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from stein_bench.data.arrays import ArrayStore
-from stein_bench.data.cifar import CLASSES
+from stein_bench.data.cifar import CLASSES, Cifar
 from stein_bench.data.corruptions import SEVERITIES, Choice, choose
 from stein_bench.data.crossed import Crossed
 from stein_bench.data.layouts import sizes
@@ -187,3 +187,46 @@ def _labels(name: str, folder: Path) -> np.ndarray:
     if labels.max() < len(CLASSES["cifar10"]) < classes and len(labels) >= FEW:
         raise UsageError(f"{path}: its labels are those of CIFAR-10: write cifar10-c:{folder}")
     return labels
+
+
+@dataclass(frozen=True, eq=False)
+class CifarArchive:
+    """The published images of CIFAR's test set under common corruptions, in the order of the clean test images.
+
+    Attributes:
+        name: that of the published archive, e.g. ``CIFAR-10-C``.
+        files: corruption → its file.
+        rows: number of test images.
+        resize: as the clean images are resized.
+    """
+
+    name: str
+    files: Mapping[str, BlockFile]
+    rows: int
+    resize: Resize | None
+
+    def images(self, name: str, severity: int, indices: Sequence[int]) -> Tensor:
+        """Return the images at those positions under corruption `name`, (n, 3, H, W) in [0, 1]."""
+        start = (severity - 1) * self.rows
+        return BlockStore((self.files[name],), (start,), self.rows, self.resize).load(indices)
+
+
+def archive_of(source: Cifar, labels: np.ndarray, resize: Resize | None) -> CifarArchive | None:
+    """Return the published archive beside the files of a CIFAR data set; None if there is none.
+
+    Args:
+        source: the data set with the clean images, below a folder in which the archive is looked for.
+        labels: those of its test images.
+        resize: as they are resized.
+
+    Raises:
+        UsageError: there is an archive, but its files are damaged or belong to other images.
+    """
+    name = next(key for key, clean in CLEAN.items() if clean == source.name)
+    folder = source.root / FOLDERS[name]
+    if not folder.is_dir():
+        return None
+    found = open_cifarc(name, folder, {"corruption": "all"})
+    if not np.array_equal(found.labels[: len(labels)], labels):
+        raise UsageError(f"{folder}: its labels are not those of {source.name}'s test images; unpack the archive again")
+    return CifarArchive(FOLDERS[name], found.files, len(found.labels), resize)

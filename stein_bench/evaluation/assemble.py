@@ -25,6 +25,7 @@ from stein_bench.evaluation.units import (
 )
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
+from stein_bench.measures.common import cells_of_groups, summarize
 from stein_bench.measures.distances import distance_statistics, spread
 from stein_bench.measures.groups import group_results
 from stein_bench.measures.own import own_figures, under_attack
@@ -33,6 +34,7 @@ from stein_bench.measures.unsearched import unsearched_result
 from stein_bench.normalization.inspection import inspect_batchnorm
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.variants import Variant
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.report.packing import hash_ids
 from stein_bench.report.results import (
     AttackResult,
@@ -77,6 +79,11 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         for attack in corruptions
         if not phases[attack.label].message
     }
+    cells = cells_of_groups(clean, samples.cells) or {
+        (attack.name, int(attack.params[SEVERITY])): corrupted[attack.label][0]
+        for attack in corruptions
+        if attack.info.is_common and attack.label in corrupted
+    }
     run_of = {attack.label: together[0].label for together in by_run(attacks) for attack in together[1:]}
     worst = measure.worst_case(list(robust.values())) if robust and len(robust) == len(attacks) else None
     worst_rate = None if worst is None else worst.accuracy()
@@ -101,6 +108,11 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
             _corruption_result(attack, phases[attack.label], corrupted.get(attack.label, []), batch_dependent, samples)
             for attack in corruptions
         ],
+        common_corruptions=summarize(
+            cells,
+            None if samples.cells else clean.accuracy().value,
+            plan.baselines.get(variant.label),
+        ),
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,
         worst_case_ci95=None if worst_rate is None else (worst_rate.low, worst_rate.high),
         worst_case_expected_accuracy=None if worst is None else worst.expected(),

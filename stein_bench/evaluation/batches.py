@@ -18,6 +18,7 @@ from stein_bench.attacks.through import Strategy
 from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.errors import OutOfMemoryRunError
+from stein_bench.evaluation.corrupted_images import CorruptedImages
 from stein_bench.evaluation.units import UnitKey
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit, give_back
@@ -44,6 +45,7 @@ class Setting:
         refill: whether attacks put samples of later batches in the places of finished ones, under running statistics.
         memory: how many samples fit into memory together.
         draws: predictions behind every verdict on a random model.
+        corrupted: images under common corruptions that the variants share.
         rank, ranks: this process and the number of those that share the batches, see `own`.
         memory_ends_run: whether the run ends with `OutOfMemoryRunError` where otherwise an attack that runs out of
             memory has failed and the others go on.
@@ -60,6 +62,7 @@ class Setting:
     memory: MemoryLimit
     draws: int = DRAWS
     memory_ends_run: bool = False
+    corrupted: CorruptedImages = field(default_factory=lambda: CorruptedImages(0), compare=False, repr=False)
     rank: int = 0
     ranks: int = 1
 

@@ -22,7 +22,7 @@ from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
 from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, ENDED, Columns, numbered
 from stein_bench.guard import model_untouched
-from stein_bench.host import download
+from stein_bench.host import download, upload
 from stein_bench.memory import MemoryLimit, ran_out
 
 Computed = tuple[dict[str, Columns], int, int]
@@ -113,15 +113,22 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
 
 @torch.no_grad()
 def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Computed:
-    """Predict the batch under each draw of the noise; non-finite outputs count as wrong."""
+    """Predict the batch under each draw of the corruption; non-finite outputs count as wrong."""
     model, setting = evaluated.model, evaluated.setting
     seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, Tensor]()
-    draws = int(attack.params["seeds"])
     with model_untouched(model):
-        for number in range(draws):
-            logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
+        for number in range(attack.draws):
+            logits: Tensor = model(_corrupted(evaluated, attack, batch, seeds, number))
             columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
-    return {attack.label: download(columns)}, draws * len(batch.inputs), 0
+    return {attack.label: download(columns)}, attack.draws * len(batch.inputs), 0
+
+
+def _corrupted(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, seeds: Sequence[int], number: int) -> Tensor:
+    if not attack.info.is_common:
+        return corrupt(attack.name, attack.params, batch.inputs, seeds, number)
+    key = attack.label, number, int(batch.indices[0]), len(batch.ids)
+    found = evaluated.setting.corrupted.get(key, lambda: attack.corrupted(batch.inputs, batch.indices, seeds, number))
+    return upload(found, batch.inputs.device)
 
 
 def judged(

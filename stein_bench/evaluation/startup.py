@@ -12,6 +12,7 @@ from stein_bench.data.samples import Samples
 from stein_bench.distributed import exchanged, rank, world_size
 from stein_bench.evaluation.attack_choice import with_attack_network
 from stein_bench.evaluation.batches import Setting
+from stein_bench.evaluation.corrupted_images import BUDGET, CorruptedImages
 from stein_bench.evaluation.journal import interrupted_batch_size
 from stein_bench.evaluation.measured import measured
 from stein_bench.evaluation.sharing import check_processes
@@ -74,6 +75,7 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,
         memory_ends_run=memory_ends_run,
+        corrupted=CorruptedImages(BUDGET if len(plan.variants) > 1 else 0),
         rank=rank(),
         ranks=world_size(),
     )  # fmt: skip

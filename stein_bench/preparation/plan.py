@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from stein_bench.attacks.adaptive_choice import with_adaptive_attacks
 from stein_bench.attacks.attack import Attack, resolve_attacks
 from stein_bench.attacks.batteries import find_battery
+from stein_bench.attacks.corruption_specs import corruption_specs
 from stein_bench.attacks.refill import OPEN_BATCHES
 from stein_bench.attacks.suitability import check_attacks, check_tasks
 from stein_bench.config import RunConfig
@@ -20,6 +21,7 @@ from stein_bench.data.samples import Resize, Samples, Workers
 from stein_bench.data.sources import DataSource
 from stein_bench.distributed import own_device
 from stein_bench.errors import UsageError
+from stein_bench.measures.common import Baseline
 from stein_bench.models.interface import Scaling, TakesNotes, own_weights
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities, recognized
@@ -30,6 +32,7 @@ from stein_bench.normalization.names import own_sha256
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.advice import advice
 from stein_bench.preparation.batch_size import attack_bytes, fitting_batch_size
+from stein_bench.preparation.corrupted import find_baselines, with_sources
 from stein_bench.preparation.existing_weights import existing_weights, under_own_names
 from stein_bench.preparation.inputs import WeightsKind, decide_resize, decide_scaling
 from stein_bench.preparation.labels import checked_outputs
@@ -58,6 +61,8 @@ class Plan:
         probabilities: how the outputs of the network are probabilities; None if they are logits.
         metrics: those that the user brings.
         notes: what the report says about the network and the surrogate besides what source and weights say.
+        corruption_notes: what it says about the images of common corruptions.
+        baselines: what the mean corruption error of each variant is relative to, by label; empty without a baseline.
         training, training_notes: what the built-in training uses, once it is read, and what the report says about it.
     """
 
@@ -77,6 +82,8 @@ class Plan:
     attack_network: AttackNetworkInfo | None = None
     probabilities: Probabilities | None = None
     notes: tuple[str, ...] = ()
+    corruption_notes: tuple[str, ...] = ()
+    baselines: Mapping[str, Baseline] = field(default_factory=dict)
     metrics: tuple[OwnMetric, ...] = ()
     training: Samples | None = None
     training_notes: tuple[str, ...] = ()
@@ -101,8 +108,8 @@ class Plan:
         return (*about_model, *self.notes, *(self.weights.notes if self.weights is not None else ()))
 
     def data_notes(self) -> tuple[str, ...]:
-        """Return what is to be said about the samples, and about those of the built-in training."""
-        return (*self.samples.notes(), *self.training_notes)
+        """Return what is to be said about the samples, those of the built-in training, and the corrupted ones."""
+        return (*self.samples.notes(), *self.training_notes, *self.corruption_notes)
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it, unread."""
@@ -155,6 +162,7 @@ def prepare(config: RunConfig) -> Plan:
     samples = data.samples("test", resize).first(config.limit)
     if weights is not None:
         weights = under_own_names(weights, source, len(data.classes), samples.shape[0], config.seed)
+    corrupted = with_sources(attacks, data, samples, resize)
     variants = choose_variants(config, weights, source)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
@@ -162,8 +170,10 @@ def prepare(config: RunConfig) -> Plan:
     if config.preserve_function:
         _check_preserving(kind in ("pretrained", "own"), weights, variants)
     return Plan(
-        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
-        TASKS[data.task], device, notes=notes, metrics=find_metrics(config.metric),
+        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants,
+        corrupted.attacks, TASKS[data.task], device, notes=notes, corruption_notes=corrupted.notes,
+        baselines=find_baselines(config.mce_baseline, variants, corrupted.attacks, samples),
+        metrics=find_metrics(config.metric),
     )  # fmt: skip
 
 
@@ -209,7 +219,8 @@ def planned_attacks(config: RunConfig, battery: Sequence[str]) -> tuple[Attack, 
     Raises:
         UsageError: one is unknown or wrong, or they do not fit together.
     """
-    attacks = resolve_attacks(config.attack, config.eps, battery=battery, norm=config.norm)
+    asked = [*config.attack, *corruption_specs(config.corruption)]
+    attacks = resolve_attacks(asked, config.eps, battery=battery, norm=config.norm)
     return with_adaptive_attacks(attacks) if config.adaptive else attacks
 
 
@@ -256,7 +267,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         )
     if plan.weights_kind == "fit":
         check_training_labels(plan, plan.training_samples(), outputs)
-    check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
+    check_attacks(plan.attacks, network, outputs, plan.samples.shape)
     if plan.metrics:
         two = [0, min(1, len(plan.samples) - 1)]  # as many as `trial_outputs` has
         try_metrics(plan.metrics, logits, plan.samples.batch(two)[1].to(logits.device))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from stein_bench.specs import ParameterValue, format_eps
 
+SEVERITY = "severity"
+"""The parameter of common corruptions, 1 to 5; the strength of noises is called otherwise."""
 AUTOATTACKS = ("autoattack", "torchattacks.AutoAttack")
 NOT_FOR_RANDOM = "AutoAttack is for models that are not random: use --battery random"
 """What is said of `AUTOATTACKS` on a random model, before the run and in its report."""
@@ -63,7 +65,7 @@ def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
 
 def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
     """Return the name of the parameter for a corruption's strength, and its value for display."""
-    kind = "std" if "std" in params else "amount"
+    kind = next(key for key in ("std", "amount", SEVERITY) if key in params)
     return kind, format_eps(float(params[kind]))
 
 

@@ -270,7 +270,7 @@ class AttackResult(Part):
 
 
 class CorruptionResult(Part):
-    """One corruption on one variant, in several draws. Only the corrupted input counts."""
+    """One corruption on one variant, in one draw or several. Only the corrupted input counts."""
 
     name: str
     params: dict[str, bool | int | float | str]
@@ -289,6 +289,49 @@ class CorruptionResult(Part):
     worst_ci95: Interval | None
     forward_passes: int
     seconds: float
+
+
+class CorruptionMean(Part):
+    """One common corruption, over its severities."""
+
+    severities: list[Annotated[int, Field(ge=1, le=5)]]
+    accuracies: list[Share] = Field(description="at each of the severities; for segmentation of the labeled pixels")
+    accuracy: Share = Field(description="their mean")
+    ci95: Interval = Field(description="of the mean, for n samples: severities do not count as additional samples")
+    corruption_error: float | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="sum of its errors over that of the baseline's; omitted without a baseline",
+    )
+
+
+class MeanCorruptionError(Part):
+    """Errors under common corruptions, relative to a baseline's (Hendrycks and Dietterich 2019, section 4).
+
+    All are ratios: 1 is the baseline.
+    """
+
+    baseline: str = Field(description="AlexNet, or model and variant of the baseline's report")
+    baseline_run: str | None = Field(description="id of the baseline's report; null for AlexNet's published errors")
+    mce: float | None = Field(description="mean of the corruption errors; null if the baseline makes no error")
+    relative_mce: float | None = Field(
+        description="the same with errors minus the error on clean samples; null if that is not known, or if the "
+        "baseline's error does not rise"
+    )
+
+
+class CommonCorruptions(Part):
+    """The common corruptions of Hendrycks and Dietterich (2019), summarized over severities and corruptions."""
+
+    corruptions: dict[str, CorruptionMean]
+    accuracy: Share = Field(description="mean over all corruptions and severities")
+    ci95: Interval = Field(description="of the mean, for n samples")
+    standard: bool = Field(
+        description="whether these are the 15 standard corruptions at all five severities, as in published means"
+    )
+    mce: MeanCorruptionError | None = Field(
+        default=None, exclude_if=is_none, description="omitted without a baseline (--mce-baseline)"
+    )
 
 
 class PackedCounts(Part):
@@ -463,7 +506,14 @@ class VariantResult(Part):
     clean: Clean
     attacks: list[AttackResult]
     corruptions: list[CorruptionResult] = Field(
-        default_factory=list, description="random noise: not attacks, and not part of the worst case"
+        default_factory=list,
+        description="random noise, and common corruptions at one severity each: not attacks, and not part of the worst "
+        "case",
+    )
+    common_corruptions: CommonCorruptions | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="of those made for the run, or of which the data set consists; omitted without any",
     )
     worst_case_accuracy: Share | None = Field(
         description="share that survives every attack; null if one failed or there is none. For segmentation the share "

@@ -131,9 +131,8 @@ class _Costs:
         self._peak.reset()
         attack, title = together[0], title_of(together, self._plan.attacks)
         if attack.info.is_corruption:
-            draws = int(attack.params["seeds"])
-            line = corruption_seconds(self._evaluated, attack, self._batch).times(draws)
-            return [self._phase(attack.label, "corruption", self._all(line), Passes(draws, 0), title)]
+            line = corruption_seconds(self._evaluated, attack, self._batch).times(attack.draws)
+            return [self._phase(attack.label, "corruption", self._all(line), Passes(attack.draws, 0), title)]
         times, model = self._times_of(attack), self._evaluated.attacked_by(attack)
         tried = Tried(self._evaluated, attack, model, times.forward.line, times.both.line)
         found = estimate(tried, self._seconds)

@@ -1,4 +1,4 @@
-"""Results on a corrupted test set by corruption and severity."""
+"""Results by corruption and severity, of a corrupted test set or of common corruptions made for the run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.pairing import variant_name
-from stein_bench.render.report.metrics import MetricRow, metric_rows
+from stein_bench.render.report.common import CORRUPTIONS, common_notes, made_cells, stands_for_all
+from stein_bench.render.report.metrics import metric_rows
+from stein_bench.render.shades import Shade, shade
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
-from stein_bench.report.results import GroupResult
+from stein_bench.report.results import GroupResult, VariantResult
 from stein_bench.statistics.rates import independent_units
 
+AXES = ("corruption", "severity")
+"""What the two parts of a common corruption's cell are, e.g. of ``fog/3``."""
 WITH_INTERVALS = 3
 """With more columns of cells than this, the table leaves out the intervals, to fit 80 columns."""
 
@@ -27,13 +31,22 @@ class GroupGrid:
     """Accuracies of one variant in one outcome: a row for each corruption, a column for each severity, and means.
 
     `title` names variant and outcome; `detail` says how many samples a cell has and, if it does not have its interval,
-    how wide that is at most.
+    how wide that is at most. `shares` has the accuracy of every cell of `rows`, None where there is none.
     """
 
     title: str
     detail: str
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    shares: tuple[tuple[float | None, ...], ...]
+
+    @property
+    def shaded(self) -> list[list[tuple[str, Shade | None]]]:
+        """The cells with their colors, those without an accuracy without."""
+        return [
+            [(text, None if share is None else shade(share)) for text, share in zip(row, shares, strict=True)]
+            for row, shares in zip(self.rows, self.shares, strict=True)
+        ]
 
 
 def group_grids(report: Report, *, intervals: bool, everything: bool) -> list[GroupGrid]:
@@ -44,33 +57,65 @@ def group_grids(report: Report, *, intervals: bool, everything: bool) -> list[Gr
         intervals: whether cells have their intervals.
         everything: whether to include every outcome, not only the clean one and the worst case.
     """
-    if report.data.grouped_by is None:
-        return []
-    return [
-        _grid(f"{variant_name(variant)}, {row.outcome}", row, report.data.grouped_by, intervals=intervals)
-        for variant in report.variants
-        for row in metric_rows(variant)
-        if len(row.groups) > 1 and (everything or row.summarizes)
-    ]
+    found = []
+    for variant in report.variants:
+        name, errors = variant_name(variant), _errors(variant)
+        if report.data.grouped_by is not None:
+            found += [
+                _grid(f"{name}, {row.outcome}", row.groups, report.data.grouped_by, errors, intervals=intervals)
+                for row in metric_rows(variant)
+                if len(row.groups) > 1 and (everything or row.summarizes)
+            ]
+        if len(cells := made_cells(variant)) > 1:
+            found.append(_grid(f"{name}, corrupted", cells, AXES, errors, intervals=intervals))
+    return found
 
 
-def _grid(name: str, row: MetricRow, axes: tuple[str, str], *, intervals: bool) -> GroupGrid:
-    cells = {_place(group): found for group, found in row.groups.items()}
+def _errors(variant: VariantResult) -> Mapping[str, float]:
+    """Return the corruption errors, relative to the baseline's, and their mean as that of ``mean``."""
+    found = variant.common_corruptions
+    if found is None or found.mce is None or found.mce.mce is None:
+        return {}
+    own = {name: one.corruption_error for name, one in found.corruptions.items()}
+    return {name: error for name, error in own.items() if error is not None} | {"mean": found.mce.mce}
+
+
+def _grid(
+    name: str,
+    groups: Mapping[str, GroupResult],
+    axes: tuple[str, str],
+    errors: Mapping[str, float],
+    *,
+    intervals: bool,
+) -> GroupGrid:
+    cells = {_place(group): found for group, found in groups.items()}
     columns = sorted({column for _, column in cells})
     lines = list(dict.fromkeys(line for line, _ in cells))
     rows = [[line, *(_cell(cells.get((line, column)), intervals) for column in columns)] for line in lines]
+    shares = [[None, *(_share(cells.get((line, column))) for column in columns)] for line in lines]
     if len(lines) > 1:
-        rows.append(["mean", *(_mean(cells, column=column) for column in columns)])
+        means = [_mean(cells, column=column) for column in columns]
+        rows.append(["mean", *map(percent, means)])
+        shares.append([None, *means])
     if len(columns) > 1:
         means = [*(_mean(cells, line=line) for line in lines), _mean(cells)]
-        rows = [[*row, mean] for row, mean in zip(rows, means, strict=False)]
+        rows = [[*row, percent(mean)] for row, mean in zip(rows, means, strict=False)]
+        shares = [[*row, mean] for row, mean in zip(shares, means, strict=False)]
+    if errors:
+        rows = [[*row, percent(errors[row[0]]) if row[0] in errors else UNKNOWN] for row in rows]
+        shares = [[*row, None] for row in shares]
     counts = sorted({found.samples for found in cells.values()})
     detail = f"n = {' or '.join(map(str, counts))} in each"
     if not intervals:
         widest = max(max(found.ci95[1] - found.accuracy, found.accuracy - found.ci95[0]) for found in cells.values())
         detail += f", 95 % intervals of at most ±{100 * widest:.1f}"
-    headers = (axes[0], *columns, *(["mean"] if len(columns) > 1 else []))
-    return GroupGrid(f"{name}: accuracy % by {axes[0]} and {axes[1]}", detail, headers, tuple(map(tuple, rows)))
+    headers = (axes[0], *columns, *(["mean"] if len(columns) > 1 else []), *(["CE %"] if errors else []))
+    title = f"{name}: accuracy % by {axes[0]} and {axes[1]}"
+    return GroupGrid(title, detail, headers, tuple(map(tuple, rows)), tuple(map(tuple, shares)))
+
+
+def _share(found: GroupResult | None) -> float | None:
+    return None if found is None else found.accuracy
 
 
 def _place(group: str) -> tuple[str, str]:
@@ -84,18 +129,17 @@ def _cell(found: GroupResult | None, interval: bool) -> str:
     return f"{percent(found.accuracy)}{f' ({percent(found.ci95[0])}–{percent(found.ci95[1])})' if interval else ''}"
 
 
-def _mean(cells: Mapping[tuple[str, str], GroupResult], line: str | None = None, column: str | None = None) -> str:
-    """Write the mean of the accuracies of a line, a column, or all cells."""
-    return percent(
-        fmean(
-            found.accuracy for place, found in cells.items() if line in (None, place[0]) and column in (None, place[1])
-        )
+def _mean(cells: Mapping[tuple[str, str], GroupResult], line: str | None = None, column: str | None = None) -> float:
+    """Return the mean of the accuracies of a line, a column, or all cells."""
+    return fmean(
+        found.accuracy for place, found in cells.items() if line in (None, place[0]) and column in (None, place[1])
     )
 
 
 def group_tables(report: Report) -> list[RenderableType]:
     """Return the grids of the clean outcome and of the worst case as tables."""
-    columns = {group.rpartition("/")[2] for variant in report.variants for group in variant.clean.groups or ()}
+    cells = [cell for variant in report.variants for cell in (*(variant.clean.groups or ()), *made_cells(variant))]
+    columns = {cell.rpartition("/")[2] for cell in cells}
     grids = group_grids(report, intervals=len(columns) <= WITH_INTERVALS, everything=False)
     return [Group(Text(grid.title, style="bold"), Text(grid.detail, style="dim"), _table(grid)) for grid in grids]
 
@@ -105,18 +149,14 @@ def _table(grid: GroupGrid) -> Table:
     table.add_column(grid.headers[0], overflow="fold")
     for header in grid.headers[1:]:
         table.add_column(header, justify="right", no_wrap=True)
-    for row in grid.rows:
-        table.add_row(*row)
+    for row in grid.shaded:
+        table.add_row(*(Text(text, style=f"{found.text} on {found.fill}" if found else "") for text, found in row))
     return table
 
 
 def group_notes(report: Report) -> Iterator[str]:
     """Yield what means, intervals and tests are, if samples are versions of base images."""
-    if any(len(variant.clean.groups or ()) > 1 for variant in report.variants):
-        yield (
-            "mean: of the accuracies in its row or column, or of all corruptions and severities; not mCE, which needs "
-            "AlexNet's errors"
-        )
+    yield from common_notes(report)
     sizes = {(v.outcomes.samples, v.outcomes.cluster_size) for v in report.variants if v.outcomes.cluster_size}
     batch_dependent = any(variant.stats == "batch" for variant in report.variants)
     blocks = ", under batch statistics blocks of whole batches and base images" if batch_dependent else ""
@@ -139,3 +179,6 @@ def group_values(report: Report) -> Iterator[tuple[str, bool, str, str, GroupRes
         for row in metric_rows(variant):
             for group, found in row.groups.items():
                 yield variant_name(variant), variant.control, row.key, group, found
+        if stands_for_all(variant):
+            for group, found in made_cells(variant).items():
+                yield variant_name(variant), variant.control, CORRUPTIONS, group, found

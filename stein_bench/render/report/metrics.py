@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE
+from stein_bench.report.attack_names import SEVERITY, noise_strength
 from stein_bench.report.document import DataScaling, Report
 from stein_bench.report.results import (
     AttackResult,
@@ -67,8 +68,9 @@ def metric_rows(variant: VariantResult) -> Iterator[MetricRow]:
         name = f"{attack.name.removeprefix('torchattacks.')} {attack.norm} {format_eps(attack.eps)}"
         yield _row(attack.label, name, attack, len(variant.attacks) == 1)
     for corruption in variant.corruptions:
-        strength = corruption.params.get("std", corruption.params.get("amount", 0))
-        name = f"{corruption.name.removeprefix('noise-')}† {format_eps(float(strength))}"
+        kind, strength = noise_strength(corruption.params)
+        place = f"/{strength}†" if kind == SEVERITY else f"† {strength}"
+        name = f"{corruption.name.removeprefix('noise-')}{place}"
         yield _row(corruption.label, name, corruption, False)
     if len(variant.attacks) > 1:
         yield MetricRow(

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
+from stein_bench.render.report.common import CORRUPTIONS, rows_apart, stands_for_all
 from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
-from stein_bench.report.attack_names import noise_strength, titles
+from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import p_value, percent, signed_interval
-from stein_bench.report.results import ExpectedAccuracy, Figure, VariantResult, headline, shown
+from stein_bench.report.results import CorruptionResult, ExpectedAccuracy, Figure, VariantResult, headline, shown
 from stein_bench.specs import format_eps
 
 
@@ -75,16 +76,23 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None:
         worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
         yield WORST_CASE, "worst case", worst, "ok", variant.worst_case_expected_accuracy
-    for corruption in variant.corruptions:
+    if (summary := variant.common_corruptions) and (cells := stands_for_all(variant)):
+        mean = Figure(value=summary.accuracy, ci95=summary.ci95)
+        yield CORRUPTIONS, f"mean of {cells} corruptions (not attacks)", mean, "ok", None
+    for corruption in rows_apart(variant):
         share = corruption.accuracy
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
         yield (
             corruption.label,
-            f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} (noise, not an attack)",
+            f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]} ({_kind(corruption)})",
             figure,
             corruption.status,
             None,
         )
+
+
+def _kind(corruption: CorruptionResult) -> str:
+    return "corruption, not an attack" if SEVERITY in corruption.params else "noise, not an attack"
 
 
 def row_texts(row: ResultRow) -> tuple[str, str, str, str, str]:

@@ -17,6 +17,7 @@ from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.common import made_here, rows_apart, stands_for_all
 from stein_bench.render.report.effects import effect_tables
 from stein_bench.render.report.expected import expected_notes, with_expected
 from stein_bench.render.report.groups import group_notes, group_tables
@@ -26,7 +27,7 @@ from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, s
 from stein_bench.render.report.own_metrics import own_metric_notes, own_metric_tables
 from stein_bench.render.report.preset import preset_notes
 from stein_bench.render.report.unsearched import unsearched_notes
-from stein_bench.report.attack_names import distinctions, noise_strength, titles
+from stein_bench.report.attack_names import SEVERITY, distinctions, noise_strength, titles
 from stein_bench.report.document import Diagnostic, Report
 from stein_bench.report.number_format import percent
 from stein_bench.report.results import (
@@ -121,7 +122,10 @@ def _attack_cells(variant: VariantResult, signs: Mapping[str, str]) -> Iterator[
         name = attack.name.replace("torchattacks.", "") + more[attack.label]
         rate = with_expected(_robust(attack) + signs.get(attack.label, ""), attack.expected_accuracy)
         yield (name, attack.norm, format_eps(attack.eps), rate, _seconds(attack.seconds))
-    yield from map(_corruption_cells, variant.corruptions)
+    yield from map(_corruption_cells, rows_apart(variant))
+    if (summary := variant.common_corruptions) and (cells := stands_for_all(variant)):
+        seconds = _seconds(sum(one.seconds for one in made_here(variant)))
+        yield ("corruptions†", "mean", cells, _rate(summary.accuracy, summary.ci95, None), seconds)
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None and variant.worst_case_ci95:
         for budget in shared_budgets(variant):
             yield (
@@ -202,7 +206,8 @@ def _notes(report: Report) -> Iterator[str]:
                 f"{bn}: the weights do not record the elements per channel N of training; N is treated as infinite"
                 f"{effect}"
             )
-    draws = sorted({len(c.accuracies) for variant in report.variants for c in variant.corruptions if c.accuracies})
+    noises = [c for variant in report.variants for c in variant.corruptions if SEVERITY not in c.params]
+    draws = sorted({len(noise.accuracies) for noise in noises if noise.accuracies})
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
     if draws:
         yield (

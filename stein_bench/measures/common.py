@@ -1,0 +1,134 @@
+"""The common corruptions of one variant, summarized over severities and corruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from stein_bench.corruptions.names import SEVERITIES, STANDARD
+from stein_bench.measures.mce import ALEXNET, ALEXNET_CLEAN, corruption_error, mce, relative_mce
+from stein_bench.measures.outcome import Outcome
+from stein_bench.report.document import Report
+from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError, VariantResult
+
+Cell = tuple[str, int]
+"""A corruption and a severity."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The errors of a baseline under common corruptions.
+
+    Attributes:
+        name: AlexNet, or model and variant of its report.
+        run: id of its report; None for AlexNet.
+        errors: its top-1 errors by corruption, in the order of the severities that they are for.
+        clean: its error on the clean samples.
+    """
+
+    name: str
+    run: str | None
+    errors: Mapping[str, Mapping[int, float]]
+    clean: float
+
+
+ALEXNET_BASELINE = Baseline(
+    "AlexNet",
+    None,
+    {name: dict(zip(SEVERITIES, errors, strict=True)) for name, errors in ALEXNET.items()},
+    ALEXNET_CLEAN,
+)
+"""AlexNet's published errors on ImageNet-C."""
+
+
+def baseline_of(report: Report, variant: VariantResult) -> Baseline:
+    """Return the errors of one variant of a report; without errors if it has no common corruptions."""
+    found = variant.common_corruptions
+    errors = {
+        name: {severity: 1 - share for severity, share in zip(one.severities, one.accuracies, strict=True)}
+        for name, one in (found.corruptions if found else {}).items()
+    }
+    name = f"{report.model.name}, {variant.bn}/{variant.stats}"
+    return Baseline(name, report.run.id, errors, 1 - variant.clean.accuracy)
+
+
+def cells_of_groups(clean: Outcome, cells: Sequence[str] | None) -> dict[Cell, Outcome]:
+    """Return the outcomes of a corrupted test set by corruption and severity; empty for other data.
+
+    Args:
+        clean: the outcome of all samples, base image by base image.
+        cells: names of the cells, such as ``fog/3``; sample i is in cell i modulo their number. Base images whose cells
+            are not all there (the last one may be cut off) are left out.
+    """
+    whole = len(clean) // len(cells) if cells else 0
+    found = {}
+    for place, name in enumerate(cells or ()):
+        corruption, _, severity = name.rpartition("/")
+        if whole and severity.isdigit():
+            found[corruption, int(severity)] = clean.select(np.arange(whole) * len(cells or ()) + place)
+    return found
+
+
+def summarize(
+    cells: Mapping[Cell, Outcome], clean: float | None, baseline: Baseline | None
+) -> CommonCorruptions | None:
+    """Return the summary of the outcomes of the same samples under every corruption at every severity.
+
+    Args:
+        cells: outcomes, of at least one corruption; others that failed are left out.
+        clean: the accuracy on the clean samples; None if they were not evaluated.
+        baseline: what mCE is relative to; None for no mCE.
+
+    Returns:
+        None without outcomes.
+    """
+    if not cells:
+        return None
+    measure = type(next(iter(cells.values())))
+    corruptions = {}
+    for name in dict.fromkeys(name for name, _ in cells):
+        own = {severity: outcome for (other, severity), outcome in cells.items() if other == name}
+        mean = measure.mean_accuracy(list(own.values()))
+        shares = [_share(outcome) for outcome in own.values()]
+        base = None if baseline is None else _errors(baseline, name, list(own))
+        corruptions[name] = CorruptionMean(
+            severities=list(own), accuracies=shares, accuracy=mean.value, ci95=(mean.low, mean.high),
+            corruption_error=None if base is None else corruption_error([1 - share for share in shares], base),
+        )  # fmt: skip
+    mean = measure.mean_accuracy(list(cells.values()))
+    return CommonCorruptions(
+        corruptions=corruptions,
+        accuracy=mean.value,
+        ci95=(mean.low, mean.high),
+        standard=set(cells) == set(product(STANDARD, SEVERITIES)),
+        mce=None if baseline is None else _mce(corruptions, clean, baseline),
+    )
+
+
+def _share(outcome: Outcome) -> float:
+    right, of = outcome.right()
+    return right / of
+
+
+def _errors(baseline: Baseline, name: str, severities: Sequence[int]) -> list[float] | None:
+    found = [baseline.errors.get(name, {}).get(severity) for severity in severities]
+    return [error for error in found if error is not None] if None not in found else None
+
+
+def _mce(
+    corruptions: Mapping[str, CorruptionMean], clean: float | None, baseline: Baseline
+) -> MeanCorruptionError | None:
+    errors = {name: [1 - share for share in one.accuracies] for name, one in corruptions.items()}
+    base = {name: _errors(baseline, name, one.severities) for name, one in corruptions.items()}
+    known = {name: found for name, found in base.items() if found is not None}
+    if known.keys() != errors.keys():
+        return None
+    return MeanCorruptionError(
+        baseline=baseline.name,
+        baseline_run=baseline.run,
+        mce=mce(errors, known),
+        relative_mce=None if clean is None else relative_mce(errors, 1 - clean, known, baseline.clean),
+    )

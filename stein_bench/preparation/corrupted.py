@@ -1,0 +1,150 @@
+"""Where the images under common corruptions come from, and the baseline that errors under them are relative to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from stein_bench.attacks.attack import SOURCE, Attack
+from stein_bench.corruptions.common import OWN_TEXTURE, parameters
+from stein_bench.data.cifar import Cifar
+from stein_bench.data.cifarc import CifarArchive, archive_of
+from stein_bench.data.samples import Resize, Samples
+from stein_bench.data.sources import DataSource
+from stein_bench.errors import UsageError
+from stein_bench.measures.common import ALEXNET_BASELINE, Baseline, Cell, baseline_of
+from stein_bench.preparation.variants import Variant
+from stein_bench.report.attack_names import SEVERITY
+from stein_bench.report.document import Report, read_report
+from stein_bench.report.results import VariantResult
+
+PUBLISHED_SIDES = {"cifar": 32, "imagenet": 224}
+"""Set of published parameters → the side of the images that they are for."""
+
+
+@dataclass(frozen=True)
+class Corrupted:
+    """The attacks, common corruptions among them with their source, and what the report says about it."""
+
+    attacks: tuple[Attack, ...]
+    notes: tuple[str, ...]
+
+
+def with_sources(attacks: Sequence[Attack], data: DataSource, samples: Samples, resize: Resize | None) -> Corrupted:
+    """Let common corruptions take their images from a published archive, where one lies beside the data set.
+
+    The archive is the standard; what it lacks is made here.
+
+    Raises:
+        UsageError: the samples are corrupted already, or the archive is damaged.
+    """
+    common = [attack for attack in attacks if attack.info.is_common]
+    if not common:
+        return Corrupted(tuple(attacks), ())
+    if samples.cells is not None:
+        raise UsageError(
+            f"{data.name} is corrupted already: leave out {common[0].name} and evaluate it as it is, or corrupt the "
+            "clean test images."
+        )
+    archive = archive_of(data, samples.labels, resize) if isinstance(data, Cifar) else None
+    found = tuple(_from(archive, attack) for attack in attacks)
+    return Corrupted(found, tuple(_notes(found, archive, samples)))
+
+
+def _from(archive: CifarArchive | None, attack: Attack) -> Attack:
+    if archive is None or not attack.info.is_common or attack.name not in archive.files:
+        return attack
+    return attack.published_in(archive, archive.name)
+
+
+def _notes(attacks: Sequence[Attack], archive: CifarArchive | None, samples: Samples) -> Iterator[str]:
+    common = [attack for attack in attacks if attack.info.is_common]
+    names = list(dict.fromkeys(attack.name for attack in common if SOURCE not in attack.params))
+    if archive is not None and len(names) < len({attack.name for attack in common}):
+        yield f"common corruptions: the images of {archive.name}, the published archive"
+    if not names:
+        return
+    side = min(samples.shape[1:])
+    used = parameters(side)
+    other = "" if side == PUBLISHED_SIDES[used] else f"; the images have {side}, so published numbers do not apply"
+    lacking = "" if archive is None else f", which {archive.name} lacks"
+    yield (
+        f"{', '.join(names) + lacking if lacking else 'common corruptions'}: made by stein-bench with the published "
+        f"parameters for {PUBLISHED_SIDES[used]}×{PUBLISHED_SIDES[used]} images{other}"
+    )
+    if own := [name for name in names if name in OWN_TEXTURE]:
+        yield f"{' and '.join(own)}: a texture of stein-bench's own: not comparable with published numbers"
+
+
+def find_baselines(
+    baseline: str | None, variants: Sequence[Variant], attacks: Sequence[Attack], samples: Samples
+) -> Mapping[str, Baseline]:
+    """Return what the mean corruption error of each variant is relative to, by its label; empty without a baseline.
+
+    Args:
+        baseline: the value of ``mce-baseline``: ``alexnet`` or the file of a report on the same samples, of which a
+            variant is compared with the same one, else with plain BN under the same statistics, else with the only one.
+        variants, attacks, samples: those of the run.
+
+    Raises:
+        UsageError: there is nothing to compare, the report cannot be read, it is on other samples or lacks corruptions,
+            or the data is not what AlexNet's errors are for.
+    """
+    if baseline is None:
+        return {}
+    wanted = _wanted(attacks, samples)
+    if not wanted:
+        raise UsageError("--mce-baseline: there is no common corruption; add --battery corruptions.")
+    if baseline.lower() == "alexnet":
+        if samples.name != "imagenet-c":
+            raise UsageError(
+                "--mce-baseline alexnet: its published errors are for imagenet-c:ROOT only; give a baseline's report."
+            )
+        found = {variant.label: ALEXNET_BASELINE for variant in variants}
+    else:
+        report = read_report(baseline)
+        if report.data.sha256 != samples.sha256():
+            raise UsageError(
+                f"--mce-baseline {baseline}: it is on {report.data.samples} samples of {report.data.name}, which are "
+                f"not the {len(samples)} of {samples.name} here: give a report on the same samples."
+            )
+        found = {variant.label: baseline_of(report, _variant_of(report, variant, baseline)) for variant in variants}
+        _check_sources(report, attacks, baseline)
+    for one in found.values():
+        lacking = [f"{name}/{severity}" for name, severity in wanted if severity not in one.errors.get(name, {})]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise UsageError(f"--mce-baseline {baseline}: {one.name} has no result under {lacking[0]}{more}.")
+    return found
+
+
+def _wanted(attacks: Sequence[Attack], samples: Samples) -> list[Cell]:
+    made = [(attack.name, int(attack.params[SEVERITY])) for attack in attacks if attack.info.is_common]
+    parts = [cell.rpartition("/") for cell in samples.cells or ()]
+    return made + [(name, int(severity)) for name, _, severity in parts if severity.isdigit()]
+
+
+def _variant_of(report: Report, variant: Variant, baseline: str) -> VariantResult:
+    known = {f"{one.bn}/{one.stats}": one for one in report.variants}
+    for name in (variant.label, f"sample/{variant.stats}"):
+        if name in known:
+            return known[name]
+    if len(known) == 1:
+        return report.variants[0]
+    raise UsageError(
+        f"--mce-baseline {baseline}: it has {', '.join(known)}, but nothing to compare {variant.label} with."
+    )
+
+
+def _check_sources(report: Report, attacks: Sequence[Attack], baseline: str) -> None:
+    """Refuse a baseline with images from another source: a published archive is not what is made here."""
+    here = {attack.label: attack.params.get(SOURCE, "") for attack in attacks if attack.info.is_common}
+    for variant in report.variants:
+        for one in variant.corruptions:
+            key = f"{one.name}:{SEVERITY}={one.params.get(SEVERITY)}"
+            now = next((source for label, source in here.items() if label.startswith(key)), None)
+            if now is not None and now != one.params.get(SOURCE, ""):
+                told = [source or "stein-bench's own" for source in (one.params.get(SOURCE, ""), now)]
+                raise UsageError(
+                    f"--mce-baseline {baseline}: its images under {one.name} are {told[0]}, those here {told[1]}."
+                )

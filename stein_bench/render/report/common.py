@@ -1,0 +1,74 @@
+"""Common corruptions in a report: which rows stand for them, and what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from stein_bench.corruptions.names import STANDARD
+from stein_bench.report.attack_names import SEVERITY
+from stein_bench.report.document import Report
+from stein_bench.report.number_format import UNKNOWN, percent
+from stein_bench.report.results import CorruptionResult, GroupResult, MeanCorruptionError, VariantResult
+
+MOST_ROWS = 6
+"""With more common corruptions and severities than this, a single row stands for them; the grid has them all."""
+CORRUPTIONS = "corruptions"
+"""Key of the mean accuracy over the common corruptions that were made."""
+
+
+def made_here(variant: VariantResult) -> list[CorruptionResult]:
+    """Return the results under common corruptions of samples that are not corrupted already."""
+    return [one for one in variant.corruptions if SEVERITY in one.params]
+
+
+def rows_apart(variant: VariantResult) -> list[CorruptionResult]:
+    """Return the corruptions that have a row each: noises, failed ones, and common ones if they are few."""
+    common = [one for one in made_here(variant) if one.status == "ok"]
+    few = len(common) <= MOST_ROWS
+    return [one for one in variant.corruptions if few or one not in common]
+
+
+def stands_for_all(variant: VariantResult) -> str | None:
+    """Return what the single row for the common corruptions stands for, e.g. ``15 × 5``; None without such a row."""
+    common = [one for one in made_here(variant) if one.status == "ok"]
+    names = {one.name for one in common}
+    if len(common) <= MOST_ROWS:
+        return None
+    severities = len(common) / len(names)
+    return f"{len(names)} × {severities:.0f}" if severities.is_integer() else f"{len(common)}"
+
+
+def made_cells(variant: VariantResult) -> Mapping[str, GroupResult]:
+    """Return the results under common corruptions by cell, e.g. ``fog/3``, as those of a corrupted test set."""
+    return {
+        f"{one.name}/{one.params[SEVERITY]}": GroupResult(
+            samples=variant.outcomes.samples, accuracy=one.accuracy, ci95=one.ci95
+        )
+        for one in made_here(variant)
+        if one.accuracy is not None and one.ci95 is not None
+    }
+
+
+def common_notes(report: Report) -> Iterator[str]:
+    """Yield what the means over corruptions are, and the mean corruption errors."""
+    summaries = [variant.common_corruptions for variant in report.variants if variant.common_corruptions]
+    if any(made_here(variant) for variant in report.variants):
+        yield (
+            "common corruptions (Hendrycks and Dietterich 2019): accuracy on the corrupted input alone; not attacks, "
+            "and not part of the worst case"
+        )
+    if any(len(one.corruptions) > 1 and not one.standard for one in summaries):
+        yield f"published means are over the {len(STANDARD)} standard corruptions at all severities, not over these"
+    for variant in report.variants:
+        if variant.common_corruptions and variant.common_corruptions.mce:
+            yield f"{variant.bn}/{variant.stats}: {mce_text(variant.common_corruptions.mce)}"
+    if any(len(one.accuracies) > 1 for summary in summaries for one in summary.corruptions.values()):
+        more = "" if any(one.mce for one in summaries) else "; mCE is relative to a baseline's errors (--mce-baseline)"
+        yield f"mean: of the accuracies in its row or column, or of all corruptions and severities{more}"
+
+
+def mce_text(found: MeanCorruptionError) -> str:
+    """Return the mean corruption error in a sentence."""
+    relative = UNKNOWN if found.relative_mce is None else f"{percent(found.relative_mce)} %"
+    mce = UNKNOWN if found.mce is None else f"{percent(found.mce)} %"
+    return f"mCE {mce}, relative mCE {relative}, of the errors of {found.baseline} (100 %)"
