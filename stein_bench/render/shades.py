@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 LIGHT, DARK = (247, 251, 255), (8, 69, 148)
 """Ends of the scale, for shares 0 and 1: one hue, so that it is readable without color vision and in print."""
-TURN = 0.55
-"""From this share on the text is white: both sides of it have a contrast of at least 4.5 to 1 (WCAG 2)."""
+TURN = 0.73
+"""From this share on the text is white, so that text and cell have a contrast of at least 4.5 to 1 (WCAG 2)."""
 
 
 class Shade(NamedTuple):
