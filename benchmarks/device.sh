@@ -2,11 +2,21 @@
 # All that a CUDA device has to show, in under 8 minutes: tests, layers, attacks, memory (docs/benchmarks.md).
 #
 #   benchmarks/device.sh [--smoke] [FOLDER]
+#   benchmarks/device.sh --experiment [--smoke] DATA [FOLDER]
 #
 # Results go to $OUT if that is set, else to FOLDER, else to ./device-results. With $OUT set, FOLDER holds results of an
 # earlier run. What was measured before with the same commit, versions and settings is not measured again.
 # --smoke runs everything tiny on the CPU, to see that the script works. PYTHON is the interpreter (python3).
+#
+# --experiment runs configs/paper/cifar10-question-gpu.yaml on the arrays in the folder DATA, for 9 minutes at most: complete
+# seeds first. What is finished is kept in the results' folder, and the same command goes on from there, also with the
+# cells of an earlier run in FOLDER.
 set -euo pipefail
+
+if [ "${1:-}" = --experiment ]; then
+  shift
+  exec "$(dirname "$0")/experiment.sh" "$@"
+fi
 
 command="benchmarks/device.sh $*"
 smoke=()
