@@ -119,7 +119,9 @@ def _elastic(strength: Numbers, image: np.ndarray, draws: np.random.Generator) -
         gaussian(draws.uniform(-1, 1, (height, width)), sigma, mode="reflect", truncate=3) * size for _ in range(2)
     )
     rows, columns = np.mgrid[:height, :width]
-    channels = [map_coordinates(values[..., k], (rows + down, columns + right), order=1, mode="reflect") for k in range(3)]
+    channels = [
+        map_coordinates(values[..., k], (rows + down, columns + right), order=1, mode="reflect") for k in range(3)
+    ]
     return 255 * np.clip(np.stack(channels, -1), 0, 1)
 
 
