@@ -18,8 +18,9 @@ FARTHEST = 20
 """Distances from the edges are cut here, in pixels."""
 RELIEF = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 """The filter that lights the drops from one side."""
-STEPS = (1.0, 1.4, 2.1969)
-"""Lengths of a step to the side, of a diagonal one, and of a knight's move: OpenCV's distance in masks of 5×5."""
+STEPS = tuple(round(length * 2**16) / 2**16 for length in (1.0, 1.4, 2.1969))
+"""Lengths of a step to the side, of a diagonal one, and of a knight's move: OpenCV's distance in masks of 5×5, with its
+16 binary places."""
 TANGENT = np.tan(np.pi / 8)
 """Gradients within 22.5° of an axis are compared along it."""
 
@@ -37,7 +38,7 @@ def thickness_of_water(liquid: Bytes) -> Floats:
 
 def _mean(values: Floats) -> Floats:
     """Return the means over 3×3 pixels, mirrored at the borders."""
-    return np.asarray(ndimage.correlate(values, np.full((3, 3), 1 / 9), mode="mirror"))
+    return np.asarray(ndimage.correlate(values, np.ones((3, 3)), mode="mirror") / 9)
 
 
 def edges(image: Bytes) -> Mask:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from stein_bench.corruptions.published import Numbers
 
@@ -24,6 +24,9 @@ kept as they are, those outside are clipped and fractions are cut off."""
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in a gray value (ITU-R BT.601, as in OpenCV and Pillow)."""
+
+FEW = 50
+"""Entries of a kernel from which on Fourier transforms are faster."""
 
 
 def unit(image: Bytes) -> Floats:
@@ -58,12 +61,18 @@ def blurred(values: Floats, sigma: float) -> Floats:
 def correlated(values: Floats, kernel: Floats) -> Floats:
     """Return the correlation of (height, width, …) values with a `kernel` of odd sides, mirrored at the borders.
 
-    The sum over shifted images costs as much as the kernel has entries that are not zero.
+    A sum over shifted images for few entries that are not zero, else a product of Fourier transforms.
     """
     above, left = kernel.shape[0] // 2, kernel.shape[1] // 2
     height, width = values.shape[:2]
     padding = ((above, above), (left, left), *((0, 0),) * (values.ndim - 2))
-    wide, total = np.pad(values, padding, mode="reflect"), np.zeros_like(values)
+    wide = np.pad(values, padding, mode="reflect")
+    if np.count_nonzero(kernel) > FEW:
+        sizes = [fft.next_fast_len(side, real=True) for side in wide.shape[:2]]
+        turned = fft.rfft2(kernel[::-1, ::-1], sizes).reshape(sizes[0], -1, *(1,) * (values.ndim - 2))
+        product = fft.irfft2(fft.rfft2(wide, sizes, axes=(0, 1)) * turned, sizes, axes=(0, 1))
+        return np.asarray(product[2 * above : 2 * above + height, 2 * left : 2 * left + width])
+    total = np.zeros_like(values)
     for row, column in zip(*np.nonzero(kernel), strict=True):
         total += kernel[row, column] * wide[row : row + height, column : column + width]
     return total
