@@ -120,7 +120,10 @@ def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch)
     with model_untouched(model):
         for number in range(draws):
             logits: Tensor = model(corrupt(attack.info.name, attack.params, batch.inputs, seeds, number))
-            columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
+            found = setting.task.outcomes(logits, batch.labels)
+            if evaluated.random:  # as on the clean input, see `predicted`
+                found.pop("confidence", None)
+            columns |= numbered(found, number)
     return {attack.label: download(columns)}, draws * len(batch.inputs), 0
 
 
