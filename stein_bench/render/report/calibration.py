@@ -26,8 +26,8 @@ MOST_CORRUPTIONS = 6
 """More corruptions than this are one row, with the means of their figures; the report and the CSV have them all."""
 CALIBRATION = (
     "confidence: the probability of the predicted class; ECE: its mean distance from the accuracy, over 15 bins; even a "
-    "perfectly calibrated model would have about 'ECE if calibrated' on so few samples. Under attack these figures are "
-    "of the adversarial inputs alone, whether the clean ones were right or not"
+    "perfectly calibrated model would have about 'ECE if calibrated' on as many samples. Under attack these figures "
+    "are of the adversarial inputs alone, whether the clean ones were right or not"
 )
 """What the figures mean."""
 COLUMNS = ("confidence", "confidence_when_wrong", "overconfidence", "ece", "ece_if_calibrated")
@@ -96,7 +96,7 @@ def _of_variant(variant: VariantResult) -> Iterator[tuple[str, Calibration]]:
         yield f"mean of {len(corrupted)} corruptions", _mean([found for _, found in corrupted])
         return
     for one, found in corrupted:
-        yield f"{one.name.removeprefix('noise-')}† {noise_strength(one.params)[1]}", found
+        yield f"{one.name.removeprefix('noise-')} {noise_strength(one.params)[1]}", found
 
 
 def _mean(found: Sequence[Calibration]) -> Calibration:

@@ -61,7 +61,10 @@ def report_table(report: Report) -> RenderableType:
     more = [
         Padding(table, (0, 0, 1, 0))
         for table in (
-            *metric_tables(report), *own_metric_tables(report), *calibration_tables(report), *group_tables(report),
+            *metric_tables(report),
+            *own_metric_tables(report),
+            *calibration_tables(report),
+            *group_tables(report),
         )
     ]
     rows = Padding(_rows(report, marked), (1, 0))
