@@ -25,8 +25,8 @@ SHORT = ("accuracy", "confidence", "when\nwrong", "ECE", "ECE if\ncalibrated")
 MOST_CORRUPTIONS = 6
 """More corruptions than this are one row, with the means of their figures; the report and the CSV have them all."""
 CALIBRATION = (
-    "confidence: the probability of the predicted class; ECE: its mean distance from the accuracy, over 15 bins; even a "
-    "perfectly calibrated model would have about 'ECE if calibrated' on as many samples. Under attack these figures "
+    "confidence: the probability of the predicted class; ECE: its mean distance from the accuracy, over 15 bins; even "
+    "a perfectly calibrated model would have about 'ECE if calibrated' on as many samples. Under attack these figures "
     "are of the adversarial inputs alone, whether the clean ones were right or not"
 )
 """What the figures mean."""
