@@ -15,6 +15,7 @@ from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.measures import MEASURES, RightOrWrong
+from stein_bench.render.report.calibration import calibration_values, calibrations
 from stein_bench.render.report.outcomes import result_rows
 from stein_bench.report import document
 from stein_bench.report.attack_names import titles
@@ -125,8 +126,9 @@ class Report(Shown, document.Report):
 
         Columns: ``variant``, ``bn``, ``stats``, ``control``, ``outcome`` (``clean``, ``worst-case`` or a label),
         ``title``, ``attack``, ``norm``, ``eps``, ``value``, ``low``, ``high`` (95 %), ``status``, ``difference`` and
-        ``p_adjusted`` (against plain BN under the same statistics source), and ``metric_NAME`` for each of your own
-        metrics.
+        ``p_adjusted`` (against plain BN under the same statistics source), ``confidence``, ``confidence_when_wrong``,
+        ``overconfidence``, ``ece`` and ``ece_if_calibrated`` (as the report's ``calibration`` describes them), and
+        ``metric_NAME`` for each of your own metrics.
 
         Raises:
             UsageError: pandas is not installed.
@@ -180,6 +182,7 @@ class Report(Shown, document.Report):
                 "value": None if row.figure is None else row.figure.value, "low": low, "high": high,
                 "status": row.status, "difference": difference and difference.value,
                 "p_adjusted": difference and difference.p_adjusted,
+                **calibration_values(calibrations(variant).get(row.accuracy)),
                 **{f"metric_{name}": figure.value for name, figure in (own or {}).items()},
             }  # fmt: skip
 

@@ -58,7 +58,8 @@ def predicted(
 
     With draws the columns are those of the task, ``correct`` meaning right in more than half of the fresh draws (half
     is not enough) and ``score`` the mean over them, and two more, boolean (n, draws): ``draws``, which fresh draws are
-    right, and ``selecting``, which of the others are. Outputs are finite if those of every draw are.
+    right, and ``selecting``, which of the others are. There is no ``confidence``: that of a draw says nothing about the
+    majority. Outputs are finite if those of every draw are.
     """
     if draws is None:
         logits = model(inputs)
@@ -80,7 +81,7 @@ def _drawn(
             logits = model(inputs)
         found.append(task.outcomes(logits, labels))
         finite.append(finite_rows(logits))
-    columns = found[0]
+    columns = {name: column for name, column in found[0].items() if name != "confidence"}
     averaged = [name for name in columns if name == "score" or is_metric(name)]
     means = {name: torch.stack([one[name].float() for one in found]).mean(dim=0) for name in averaged}
     columns = {**columns, **means}

@@ -25,6 +25,7 @@ from stein_bench.evaluation.units import (
 )
 from stein_bench.measures import MEASURES, Outcome, RightOrWrong
 from stein_bench.measures.budgets import budget_results
+from stein_bench.measures.calibration import calibration, calibration_under_attack
 from stein_bench.measures.common import cells_of_groups, summarize
 from stein_bench.measures.distances import distance_statistics, spread
 from stein_bench.measures.groups import group_results
@@ -184,6 +185,7 @@ def _clean(phase: Phase, clean: Outcome, batch_dependent: bool, samples: Samples
         expected_accuracy=clean.expected(),
         metrics=clean.metrics() or None,
         own_metrics=own_figures([phase.columns], samples.cluster),
+        calibration=calibration([phase.columns]),
         **_parts([clean], samples),
         assumes_independence=batch_dependent,
         nonfinite_outputs=int((~phase.bits("finite")).sum()),
@@ -258,11 +260,12 @@ def _attack_result(
 ) -> AttackResult:
     rate = success = metrics = own_metrics = None
     invalid = over_budget = 0
-    linf = l2 = distances = unsearched = None
+    linf = l2 = distances = unsearched = calibrated = None
     if robust is not None:
         rate, success, metrics = robust.accuracy(), clean.success_rate(robust), robust.metrics() or None
         own = under_attack(clean_phase.columns, phase.columns, _no_success(phase))
         own_metrics = own_figures([own], samples.cluster)
+        calibrated = calibration_under_attack(clean_phase.columns, phase.columns, _no_success(phase))
         invalid, over_budget = int(phase.bits("invalid").sum()), int(phase.bits("over_budget").sum())
         linf, l2 = (_spread(phase, name, robust.worse_than(clean)) for name in ("linf", "l2"))
         if DISTANCE in phase.columns and isinstance(clean, RightOrWrong):
@@ -283,6 +286,7 @@ def _attack_result(
         expected_accuracy=None if robust is None else robust.expected(),
         metrics=metrics,
         own_metrics=own_metrics,
+        calibration=calibrated,
         **_parts([] if robust is None else [robust], samples),
         assumes_independence=batch_dependent,
         attack_success_rate=success,
@@ -316,6 +320,7 @@ def _corruption_result(
         ci95=None if mean is None else (mean.low, mean.high),
         metrics=(measure.mean_metrics(found) or None) if found else None,
         own_metrics=own_figures(draws(phase.columns), samples.cluster) if found else None,
+        calibration=calibration(draws(phase.columns)) if found else None,
         **_parts(found, samples),
         assumes_independence=batch_dependent,
         accuracies=[_ratio(outcome) for outcome in found],

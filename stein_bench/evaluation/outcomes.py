@@ -119,7 +119,10 @@ def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch)
     with model_untouched(model):
         for number in range(attack.draws):
             logits: Tensor = model(_corrupted(evaluated, attack, batch, seeds, number))
-            columns |= numbered(setting.task.outcomes(logits, batch.labels), number)
+            found = setting.task.outcomes(logits, batch.labels)
+            if evaluated.random:  # as on the clean input, see `predicted`
+                found.pop("confidence", None)
+            columns |= numbered(found, number)
     return {attack.label: download(columns)}, attack.draws * len(batch.inputs), 0
 
 

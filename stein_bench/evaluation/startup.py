@@ -70,7 +70,8 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
         progress.note(f"--batch-size auto: batches of {batch_size}")
     plan = with_attack_network(plan, blank, batch_size, progress)
     setting = Setting(
-        plan.samples, measured(plan.task, plan.metrics), classes, batch_size, plan.workers, config.seed, plan.device,
+        plan.samples, measured(plan.task, plan.metrics, probabilities=plan.probabilities is not None), classes,
+        batch_size, plan.workers, config.seed, plan.device,
         refill=plan.refill,
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,

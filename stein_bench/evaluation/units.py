@@ -43,12 +43,11 @@ class Unit:
         batch: number of the batch within the phase, from 0.
         indices: positions of the samples in data order.
         columns: per-sample arrays, (n,) or (n, K), with a row for each of `indices`. All contain the columns of the
-            task's outcomes (for classification ``correct``). Clean units also have ``finite``, attack units
-            ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), minimum-norm attacks `DISTANCE`, and
-            `DISAGREES` if the attack network is not the evaluated model, and `DRAWN` if a search was made on a random
-            subset. In corruption units the number of the draw is
-            appended to every name (``correct0``, ``correct1``, …), in replay units the setting is put before it
-            (``alone.correct``).
+            task's outcomes (for classification ``correct`` and ``confidence``). Clean units also have ``finite``,
+            attack units ``invalid``, ``over_budget`` (bool) and ``linf``, ``l2`` (float), minimum-norm attacks
+            `DISTANCE`, and `DISAGREES` if the attack network is not the evaluated model, and `DRAWN` if a search was
+            made on a random subset. In corruption units the number of the draw is appended to every name
+            (``correct0``, ``correct1``, …), in replay units the setting is put before it (``alone.correct``).
         seconds: wall time of this unit, verification included.
         forward_passes, backward_passes: passes through the model, counted in samples.
         message: empty, or why the unit failed (then there are no columns).
@@ -127,7 +126,8 @@ class Phase:
 def gather(units: Iterable[Unit], samples: int) -> Phase:
     """Gather the units of one phase; their order does not matter.
 
-    If a unit failed, so does the phase: it then has the unit's message and no columns.
+    If a unit failed, so does the phase: it then has the unit's message and no columns. A column that not all units have
+    is left out: it is newer than the journal that the others were resumed from.
 
     Raises:
         ValueError: the units do not cover each of the `samples` exactly once.
@@ -140,6 +140,8 @@ def gather(units: Iterable[Unit], samples: int) -> Phase:
         if not np.array_equal(np.sort(covered), np.arange(samples)):
             raise ValueError(f"units cover {covered.size} samples, expected each of {samples} once")
         for name in units[0].columns if units else ():
+            if not all(name in unit.columns for unit in units):
+                continue
             first = units[0].columns[name]
             column = np.zeros((samples, *first.shape[1:]), first.dtype)
             for unit in units:

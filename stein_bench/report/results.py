@@ -84,6 +84,46 @@ def shown(figure: Figure, expected: ExpectedAccuracy | None) -> Figure:
     return figure if expected is None else Figure(value=expected.value, ci95=expected.ci95)
 
 
+class Calibration(Part):
+    """Whether confidence, the probability that the model gives to the class it predicts, agrees with accuracy.
+
+    Every figure is of one input per sample: the clean one; under an attack the adversarial one, or the clean one where
+    that is invalid or over budget; under a corruption the corrupted one. It is the largest entry of the softmax, of a
+    single logit the larger of σ and 1-σ. Predictions with outputs that are not finite are left out.
+    """
+
+    predictions: int = Field(description="number counted: with finite outputs, under a corruption of all draws")
+    accuracy: Share = Field(
+        description="share of them that is right; under an attack it can be higher than the robust accuracy, for which "
+        "a sample has to be right on the clean input as well"
+    )
+    confidence: Share = Field(description="mean confidence")
+    confidence_when_wrong: Share | None = Field(
+        description="mean confidence of those that are wrong, null if none is; an attack that stops at the first "
+        "adversarial input does not look for confident ones"
+    )
+    overconfidence: float = Field(description="mean confidence minus accuracy, in [-1, 1]")
+    ece: Share = Field(
+        description="expected calibration error: mean absolute difference between accuracy and mean confidence in 15 "
+        "bins of confidence of equal width, weighted with their predictions; under a corruption mean over the draws"
+    )
+    ece_if_calibrated: Share = Field(
+        description="the ece to be expected of a model that is right with exactly its confidence, on so many samples: "
+        "an ece no larger is no sign of miscalibration. Takes samples as independent, so it is too low under batch "
+        "statistics and for versions of base images"
+    )
+
+
+Calibrated = Annotated[
+    Calibration | None,
+    Field(
+        exclude_if=is_none,
+        description="confidence against accuracy; omitted for segmentation and for random models, of which every "
+        "prediction is drawn several times, and if no output is finite",
+    ),
+]
+
+
 class GroupResult(Part):
     """Results on the samples of one group."""
 
@@ -140,6 +180,7 @@ class Clean(Part):
     expected_accuracy: Expected = None
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
+    calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool = Field(
@@ -232,6 +273,7 @@ class AttackResult(Part):
     expected_accuracy: Expected = None
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
+    calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool
@@ -281,6 +323,7 @@ class CorruptionResult(Part):
     ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as additional samples")
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
+    calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
     assumes_independence: bool

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from stein_bench.comparison.pairing import variant_name
 from stein_bench.report.attack_names import noise_strength, titles
 from stein_bench.report.document import Diagnostic, Report
-from stein_bench.report.results import ExpectedAccuracy, Figure, Metrics, VariantResult
+from stein_bench.report.results import Calibration, ExpectedAccuracy, Figure, Metrics, VariantResult
 from stein_bench.specs import format_eps
 
 Numbers = Iterator[tuple[str, float]]
@@ -102,11 +102,13 @@ def _metrics(variant: VariantResult) -> Numbers:
     clean, names = variant.clean, titles(variant.attacks)
     yield from _outcome("clean", "", clean.accuracy, clean.ci95, clean.metrics, clean.expected_accuracy)
     yield from _figures("clean", "", clean.own_metrics)
+    yield from _calibration("clean", "", clean.calibration)
     for attack in variant.attacks:
         if attack.status == "ok":
             what = (attack.robust_accuracy, attack.ci95, attack.metrics, attack.expected_accuracy)
             yield from _outcome("robust", names[attack.label], *what)
             yield from _figures("attacked", names[attack.label], attack.own_metrics)
+            yield from _calibration("attacked", names[attack.label], attack.calibration)
     if not _doubtful(variant):
         share, metrics = variant.worst_case_accuracy, variant.worst_case_metrics
         expected = variant.worst_case_expected_accuracy
@@ -120,6 +122,7 @@ def _metrics(variant: VariantResult) -> Numbers:
             title = f"{corruption.name} {noise_strength(corruption.params)[1]}"
             yield from _outcome("corrupted", title, corruption.accuracy, corruption.ci95, corruption.metrics, None)
             yield from _figures("corrupted", title, corruption.own_metrics)
+            yield from _calibration("corrupted", title, corruption.calibration)
 
 
 def _outcome(
@@ -141,6 +144,18 @@ def _figures(kind: str, title: str, figures: Mapping[str, Figure] | None) -> Num
         yield key, figure.value
         if figure.ci95 is not None:
             yield from zip((f"{key} low", f"{key} high"), figure.ci95, strict=True)
+
+
+def _calibration(kind: str, title: str, found: Calibration | None) -> Numbers:
+    """Yield the figures of a calibration; with spaces in their names, which a metric of the user's own cannot have."""
+    if found is not None:
+        figures = {
+            "mean confidence": found.confidence,
+            "mean confidence when wrong": found.confidence_when_wrong,
+            "calibration error": found.ece,
+            "calibration error if calibrated": found.ece_if_calibrated,
+        }
+        yield from _figures(kind, title, {name: Figure(value=value, ci95=None) for name, value in figures.items()})
 
 
 def _key(kind: str, title: str, measure: str = "accuracy") -> str:

@@ -85,6 +85,9 @@ def test_the_data_frame_has_a_row_for_every_figure_of_the_report(report):
         assert (row["value"], row["low"], row["high"]) == (attack.robust_accuracy, *attack.ci95)
         assert (row["norm"], row["eps"], row["attack"]) == ("Linf", attack.eps, attack.name)
         assert row["metric_margin"] == attack.own_metrics["margin"].value
+        assert (row["ece"], row["confidence"]) == (attack.calibration.ece, attack.calibration.confidence)
+    assert mine.loc["clean", "ece_if_calibrated"] == variant.clean.calibration.ece_if_calibrated
+    assert pandas.isna(mine.loc["worst-case", "ece"])
     assert mine.loc["worst-case", "value"] == variant.worst_case_accuracy
     assert mine.loc[variant.corruptions[0].label, "value"] == variant.corruptions[0].accuracy
 

@@ -53,6 +53,14 @@ def test_columns_with_several_values_a_sample_are_gathered_in_data_order():
     assert (column.dtype, column.tolist()) == (np.int32, counts.tolist())
 
 
+def test_a_column_that_is_newer_than_the_units_of_a_resumed_journal_is_left_out():
+    """Whichever comes first."""
+    old, new = unit([0, 1]), unit([2, 3], batch=1)
+    new.columns["confidence"] = np.array([0.5, 0.6], np.float32)
+    for units in ([old, new], [new, old]):
+        assert set(gather(units, 4).columns) == {"correct", "linf"}
+
+
 def test_draws_and_settings_are_told_apart_by_their_names():
     parts = [{"correct": np.array([number]), "score": np.array([-number])} for number in range(11)]
     columns = {name: column for number, part in enumerate(parts) for name, column in numbered(part, number).items()}

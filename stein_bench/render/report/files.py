@@ -10,6 +10,14 @@ from stein_bench.comparison.pairing import variant_name
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.calibration import (
+    COLUMNS,
+    TITLE,
+    calibration_cells,
+    calibration_notes,
+    calibration_values,
+    calibrations,
+)
 from stein_bench.render.report.expected import EXPECTED, expected_notes
 from stein_bench.render.report.groups import group_grids, group_notes, group_values
 from stein_bench.render.report.loading import loading_notes
@@ -56,9 +64,14 @@ def _markdown(report: Report) -> Iterator[str]:
     headers, own = own_metric_cells(report)
     if own:
         yield from (*markdown_table(headers, own, right=range(2, len(headers))), "")
+    headers, calibrated = calibration_cells(report)
+    if calibrated:
+        yield from (markdown_text(TITLE), "")
+        yield from (*markdown_table(headers, calibrated, right=range(2, len(headers))), "")
     notes = (
         *legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report),
         *unsearched_notes(report), *expected_notes(report), *adaptive_notes(report), *own_metric_notes(report),
+        *calibration_notes(report),
     )  # fmt: skip
     yield from (f"- {markdown_text(line)}" for line in notes)
     bad = [check for check in report.diagnostics if check.status != "pass"]
@@ -72,18 +85,31 @@ def _markdown(report: Report) -> Iterator[str]:
 def report_csv(reports: Sequence[Named]) -> str:
     """Return the results of the reports as CSV, a row each, in full precision; missing values are empty.
 
-    Metrics of the user's own have rows of their own. If a report has results by group, there is another column,
-    ``group``, and a row for each group of each outcome.
+    Metrics of the user's own have rows of their own. If a report has calibrations, there are the further columns
+    `calibration.COLUMNS`; if it has results by group, a last column, ``group``, and a row for each group of each
+    outcome.
 
     Raises:
         UsageError: packed outcomes are damaged.
     """
-    rows = [list(_values(name, report, row)) for name, report in reports for row in result_rows(report)]
+    results = [(name, report, row) for name, report in reports for row in result_rows(report)]
+    calibrated = any(calibrations(variant) for _, report in reports for variant in report.variants)
+    rows = [[*_values(*one), *(_calibration_values(*one[1:]) if calibrated else ())] for one in results]
     rows += [list(row) for name, report in reports for row in _own_values(name, report)]
-    groups = [list(row) for name, report in reports for row in _group_values(name, report)]
+    groups = [row for name, report in reports for row in _group_values(name, report)]
+    columns = (*CSV_COLUMNS, *(COLUMNS if calibrated else ()))
+    blank = [""] * len(columns)
+    rows = [[*row, *blank[len(row) :]] for row in rows]
     if not groups:
-        return csv_text(CSV_COLUMNS, rows)
-    return csv_text((*CSV_COLUMNS, "group"), [*([*row, ""] for row in rows), *groups])
+        return csv_text(columns, rows)
+    by_group = [[*row, *blank[len(row) :], group] for *row, group in groups]
+    return csv_text((*columns, "group"), [*([*row, ""] for row in rows), *by_group])
+
+
+def _calibration_values(report: Report, row: ResultRow) -> Iterator[object]:
+    found = {variant_name(variant): calibrations(variant) for variant in report.variants}
+    for value in calibration_values(found[row.variant].get(row.accuracy)).values():
+        yield "" if value is None else value
 
 
 def _own_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:

@@ -93,7 +93,7 @@ def scaling_note(scaling: DataScaling) -> str:
 
 def metric_tables(report: Report) -> list[RenderableType]:
     """Return tables of the metrics and one by site, if there are any."""
-    rows = [(_variant_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
+    rows = [(short_name(report, variant), row) for variant in report.variants for row in metric_rows(variant)]
     names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
     tables: list[RenderableType] = []
     brief = len(names) > MOST_WITH_INTERVALS
@@ -124,7 +124,8 @@ def _leading(rows: list[tuple[str, MetricRow]]) -> Iterator[tuple[str, MetricRow
         last = variant
 
 
-def _variant_name(report: Report, variant: VariantResult) -> str:
+def short_name(report: Report, variant: VariantResult) -> str:
+    """Return the name of a variant's BN; below it the statistics source, if variants differ in that."""
     name = f"{variant.bn}*" if variant.control else variant.bn
     return f"{name}\n{variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
 

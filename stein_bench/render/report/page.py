@@ -19,6 +19,7 @@ from stein_bench.render.comparison.compare import Grid, grid
 from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.calibration import CALIBRATION, calibration_cells
 from stein_bench.render.report.effects import COLUMNS, READING
 from stein_bench.render.report.expected import expected_notes
 from stein_bench.render.report.gallery import Shot, data_uri, shots
@@ -119,7 +120,8 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
         "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
         "bars": _bars(rows, report, anchor),
         "metrics": _metrics(report),
-        "own_metrics": _own_metrics(report),
+        "own_metrics": _with_note(*own_metric_cells(report), OWN_METRICS),
+        "calibration": _with_note(*calibration_cells(report), CALIBRATION),
         "groups": group_grids(report, intervals=True, everything=True),
         "effects": [_effects(variant) for variant in report.variants if variant.effects],
         "effects_reading": READING.format(what=measure(report)),
@@ -200,9 +202,8 @@ def _metrics(report: Report) -> dict[str, Any] | None:
     return {"headers": headers, "rows": rows} if names or sites else None
 
 
-def _own_metrics(report: Report) -> dict[str, Any] | None:
-    headers, rows = own_metric_cells(report)
-    return {"headers": headers, "rows": rows, "note": f"{OWN_METRICS[:1].upper()}{OWN_METRICS[1:]}."} if rows else None
+def _with_note(headers: list[str], rows: list[list[str]], note: str) -> dict[str, Any] | None:
+    return {"headers": headers, "rows": rows, "note": f"{note[:1].upper()}{note[1:]}."} if rows else None
 
 
 def _percent(figure: Figure | None) -> str:

@@ -17,6 +17,7 @@ from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, USING_COUNT
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
+from stein_bench.render.report.calibration import calibration_notes, calibration_tables
 from stein_bench.render.report.common import made_here, rows_apart, stands_for_all
 from stein_bench.render.report.effects import effect_tables
 from stein_bench.render.report.expected import expected_notes, with_expected
@@ -51,15 +52,21 @@ def report_table(report: Report) -> RenderableType:
     conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
     failed = [check for check in report.diagnostics if check.status == "fail" and not _collapsed(check)]
     legend = legend_of(report, marked, found)
+    about_figures = (*own_metric_notes(report), *calibration_notes(report))
     notes = [
         *(("!", f"check failed: {_check(check)}", "red") for check in failed),
         *(("!", line, "bold red") for line in report.dishonest()),
-        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report), *own_metric_notes(report))),
+        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report), *about_figures)),
     ]
     first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
     more = [
         Padding(table, (0, 0, 1, 0))
-        for table in (*metric_tables(report), *own_metric_tables(report), *group_tables(report))
+        for table in (
+            *metric_tables(report),
+            *own_metric_tables(report),
+            *calibration_tables(report),
+            *group_tables(report),
+        )
     ]
     rows = Padding(_rows(report, marked), (1, 0))
     return Group(*first, _heading(report), rows, *more, *effects, conclusion, marked_notes(notes))
