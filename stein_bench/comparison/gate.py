@@ -20,7 +20,7 @@ from stein_bench.comparison.gate_result import (
     Origin,
     Status,
 )
-from stein_bench.comparison.leaderboard import MAJORITIES
+from stein_bench.comparison.leaderboard import GRADED, MAJORITIES
 from stein_bench.comparison.matching import Missing, Pair, match, target_of, targets
 from stein_bench.comparison.pairing import (
     CLEAN,
@@ -316,6 +316,8 @@ def _notes(now: Report, before: Report) -> Iterable[str]:
     """Yield the differences that are no reason to refuse but may explain a change."""
     if any(v.clean.expected_accuracy is not None for report in (now, before) for v in report.variants):
         yield MAJORITIES
+    if now.data.task == "segmentation" and any(v.corruptions for report in (now, before) for v in report.variants):
+        yield GRADED
     pairs = {
         "attack network": (now.run.attacked(), before.run.attacked()),
         "precision": (now.run.environment.precision, before.run.environment.precision),

@@ -65,9 +65,10 @@ class Comparison(Part):
     versions: int | None = Field(
         default=None,
         exclude_if=is_none,
-        description="the accuracy is a mean over so many corrupted versions of each sample (draws, severities): lost and "
-        "gained count versions, newly_broken are the samples of which fewer versions are right, tests exchange whole "
-        "samples, under batch statistics whole batches, and the interval counts samples; omitted for a single one",
+        description="the accuracy is a mean over so many corrupted versions of each sample (draws, severities): lost "
+        "and gained count versions, newly_broken are the samples of which fewer versions are right, tests exchange "
+        "whole samples, under batch statistics whole batches, and the interval counts samples; omitted for a single "
+        "one",
     )
 
 
