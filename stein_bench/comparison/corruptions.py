@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stein_bench.measures import MEASURES, Outcome, RightOrWrong
+from stein_bench.measures import MEASURES, RightOrWrong
 from stein_bench.report.packing import unpack_bits
 from stein_bench.report.results import CorruptionResult, Outcomes
 from stein_bench.specs import format_eps
-from stein_bench.statistics.paired_tests import BATCHES, Paired
+from stein_bench.statistics.paired_tests import BATCHES, Paired, batch_losses
 
 CORRUPTIONS = "corruptions"
 """The mean accuracy over all common corruptions and severities; before a corruption's name, the key of its own mean."""
@@ -155,7 +155,6 @@ def versus(first: RightOrWrong, second: RightOrWrong, batch_size: int | None, ve
     return replace(result, flipped=BATCHES) if alone else result
 
 
-def worse(now: Outcome, before: Outcome, versions: int) -> NDArray[np.int64]:
+def worse(now: RightOrWrong, before: RightOrWrong, versions: int) -> NDArray[np.int64]:
     """Return the positions of the samples that got worse: with fewer of their `versions` right now than before."""
-    fewer = (now.worse_than(before).astype(np.int64) - before.worse_than(now)).reshape(-1, versions).sum(axis=1) > 0
-    return np.flatnonzero(fewer)
+    return np.flatnonzero(batch_losses(before.correct, now.correct, versions) > 0)

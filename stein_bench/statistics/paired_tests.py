@@ -214,8 +214,9 @@ def _correlation(counts: Counts, shrink: float) -> float:
 
 def batch_losses(first: Bits, second: Bits, batch_size: int) -> NDArray[np.int64]:
     """Return, for each batch of consecutive samples, how many more are correct in the first than in the second."""
-    losses = first.astype(np.int64) - second.astype(np.int64)
-    return np.add.reduceat(losses, np.arange(0, losses.size, batch_size)) if losses.size else losses
+    losses = first.astype(np.int8) - second.astype(np.int8)
+    starts = np.arange(0, losses.size, batch_size)
+    return np.add.reduceat(losses, starts, dtype=np.int64) if losses.size else losses.astype(np.int64)
 
 
 def flip_test(losses: NDArray[np.int64]) -> float:
