@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
-from stein_bench.comparison.contrasts import contrasts
+from stein_bench.comparison.contrasts import contrasts, corruption_contrasts
 from stein_bench.comparison.corruptions import averages, ranges
 from stein_bench.comparison.document import Leaderboard, PairTable
 from stein_bench.comparison.gate import gate
@@ -347,6 +347,11 @@ def test_the_variants_of_a_report_are_compared_under_corruptions_and_its_conclus
     assert (one.first, one.second, one.difference.value) == ("sample/running", "stein/running", -0.25)
     assert contrasts(both) == contrasts(report(plain, stein))
     assert conclude(both) == conclude(report(plain, stein))
+    own = {c.accuracy: (c.variant, c.difference.value, c.difference.p_adjusted) for c in corruption_contrasts(both)}
+    assert own == {
+        "corruptions": ("stein/running", -0.125, 3 * 2.0**-49), FOG: ("stein/running", -0.25, 3 * 2.0**-49),
+        SNOW: ("stein/running", 0.0, 1.0),
+    }  # fmt: skip
 
 
 def test_a_leaderboard_shows_the_means_that_most_have_and_does_not_rank_by_them():
