@@ -17,8 +17,8 @@ from stein_bench.report.document import (
     Run,
 )
 from stein_bench.report.packing import hash_ids, pack_bits
-from stein_bench.report.results import AttackResult, Clean, Outcomes, VariantResult, WeightsInfo
-from stein_bench.statistics.rates import accuracy
+from stein_bench.report.results import AttackResult, Clean, CorruptionResult, Outcomes, VariantResult, WeightsInfo
+from stein_bench.statistics.rates import accuracy, mean_accuracy
 
 WEIGHTS = WeightsInfo(kind="fit", sha256="a" * 64)
 PGD, FGSM = "pgd", "fgsm"
@@ -102,6 +102,44 @@ def variant(bn="sample", stats="running", clean=None, attacks=None, ids="digits"
         ),
     }  # fmt: skip
     return VariantResult(**{**fields, **changes})
+
+
+def corruption(label, *draws, batch_dependent=False, **changes):
+    """A corruption with these outcomes, one per draw; its name and parameters are in the label."""
+    name, _, given = label.partition(":")
+    params = dict(part.split("=", 1) for part in given.split(",")) if given else {}
+    rate = mean_accuracy(list(draws)) if draws else None
+    worst = accuracy(np.stack(draws).all(axis=0)) if draws else None
+    fields = {
+        "name": name,
+        "params": {key: NUMBERS.get(key, str)(value) for key, value in params.items()},
+        "label": label,
+        "status": "failed" if rate is None else "ok",
+        "message": "RuntimeError: no memory" if rate is None else "",
+        "accuracy": None if rate is None else rate.value,
+        "ci95": None if rate is None else (rate.low, rate.high),
+        "assumes_independence": batch_dependent,
+        "accuracies": [float(draw.mean()) for draw in draws],
+        "worst_accuracy": None if worst is None else worst.value,
+        "worst_ci95": None if worst is None else (worst.low, worst.high),
+        "forward_passes": 100,
+        "seconds": 1.0,
+    }
+    return CorruptionResult(**{**fields, **changes})
+
+
+NUMBERS = {"severity": int, "seeds": int, "std": float, "amount": float}
+
+
+def corrupted(one, found):
+    """Return a variant with corruptions: by label the outcomes of their draws, or of the only one."""
+    draws = {label: given if isinstance(given, (list, tuple)) else [given] for label, given in found.items()}
+    kept = {label: [pack_bits(draw) for draw in own] for label, own in draws.items()}
+    return replaced(
+        one,
+        corruptions=[corruption(label, *own, batch_dependent=one.stats == "batch") for label, own in draws.items()],
+        outcomes=replaced(one.outcomes, corrupted_correct={label: own for label, own in kept.items() if own}),
+    )
 
 
 def in_cells(one, *cells):

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stein_bench.comparison.document import COMPARE_VERSION, Leaderboard, PairRow, PairTable
-from stein_bench.comparison.leaderboard import Named, adjusted, difference, graded, leaderboard, notes, sources, tested
-from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
+from stein_bench.comparison.corruptions import CORRUPTIONS, Average, averages, together, versions
+from stein_bench.comparison.document import COMPARE_VERSION, CorruptionErrors, Leaderboard, PairRow, PairTable
+from stein_bench.comparison.leaderboard import (
+    Named,
+    adjusted,
+    difference,
+    graded,
+    leaderboard,
+    notes,
+    sources,
+    tested,
+    tested_average,
+)
+from stein_bench.comparison.pairing import (
+    CLEAN,
+    WORST_CASE,
+    Subject,
+    common_averages,
+    differences,
+    doubts,
+    doubts_of,
+    other_draws,
+    own_averages,
+    subjects,
+)
 from stein_bench.errors import UsageError
 from stein_bench.measures import Outcome
+from stein_bench.measures.mce import corruption_error, mce, relative_mce
 from stein_bench.report.attack_names import titles
 from stein_bench.statistics.paired_tests import Paired
 
@@ -32,7 +55,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         raise UsageError(
             f"{named[0].name} contains one variant: there is nothing to compare it with. Name another report."
         )
-    tried = _within(found[0]) if len(named) == 1 else _between(*found)
+    tried = list(_within(found[0]) if len(named) == 1 else _between(*found))
     drafts = [draft for one in tried for draft in _drafts(one)]
     return PairTable(
         compare_version=COMPARE_VERSION,
@@ -41,6 +64,7 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         rows=tuple(_finished(drafts)),
         notes=tuple(notes([subject for group in found for subject in group])),
         graded=graded([subject for group in found for subject in group]),
+        errors=tuple(errors for one in tried if (errors := _errors(one)) is not None),
     )
 
 
@@ -116,20 +140,79 @@ def _drafts(pair: _Pair) -> Iterator[_Draft]:
     if len(labels) > 1 and common:
         title = "worst case" if len(common) == len(labels) else f"worst case of {len(common)} common"
         yield _compared(first, second, WORST_CASE, title, first.worst_case(common), second.worst_case(common))
+    yield from _corrupted(first, second, doubted)
+
+
+def _corrupted(first: Subject, second: Subject, doubted: Mapping[str, str]) -> Iterator[_Draft]:
+    """Compare what both have under corruptions, and mark the rest."""
+    common = common_averages(first, second)
+    for average in common:
+        if reason := _obstacle(first, second, average, doubted):
+            yield _marked(first, second, average.key, average.title, reason)
+        else:
+            result = tested_average(first, second, average)
+            yield _drafted(first, second, average.key, average.title, result, versions(first.corrupted, average.labels))
+    keys = {average.key for average in common}
+    for one, other, side in ((first, second, "second"), (second, first, "first")):
+        theirs = {result.label for result in other.variant.corruptions}
+        alone = averages(result for result in one.variant.corruptions if result.label not in theirs)
+        for average in alone if own_averages(one) else ():
+            if average.key not in keys | {CORRUPTIONS}:
+                yield _marked(first, second, average.key, average.title, f"the {side} has no result")
+
+
+def _obstacle(first: Subject, second: Subject, average: Average, doubted: Mapping[str, str]) -> str:
+    """Return why two variants cannot be compared under these corruptions; empty if they can."""
+    reason = doubts_of(average, doubted)
+    if reason is None and other_draws(first, second, average):
+        return "other numbers of draws"
+    return reason or ""
+
+
+def _errors(pair: _Pair) -> CorruptionErrors | None:
+    """Return the second's errors under common corruptions relative to the first's; None if it has fewer than two."""
+    first, second = pair.first, pair.second
+    if first is None or second is None or differences(second, first):
+        return None
+    found = common_averages(first, second)
+    doubted = doubts(first) | doubts(second)
+    if not any(average.key == CORRUPTIONS and doubts_of(average, doubted) is None for average in found):
+        return None
+    apart = [average for average in found if average.key.startswith(f"{CORRUPTIONS}/")]
+    base, errors = (
+        {
+            average.key.partition("/")[2]: [1 - together(one.corrupted, [label]).value() for label in average.labels]
+            for average in apart
+        }
+        for one in (first, second)
+    )
+    clean = [1 - one.outcomes[CLEAN].value() for one in (second, first)]
+    return CorruptionErrors(
+        first=first.name,
+        second=second.name,
+        mce=mce(errors, base),
+        relative_mce=None if CLEAN in doubted else relative_mce(errors, clean[0], base, clean[1]),
+        corruption_errors={name: corruption_error(own, base[name]) for name, own in errors.items()},
+    )
 
 
 def _compared(first: Subject, second: Subject, key: str, title: str, one: Outcome, other: Outcome) -> _Draft:
-    result = tested(one, other, first)
+    return _drafted(first, second, key, title, tested(one, other, first))
+
+
+def _drafted(first: Subject, second: Subject, key: str, title: str, result: Paired, number: int = 1) -> _Draft:
+    """Return a row; its accuracy is a mean over a `number` of versions of each sample."""
     row = PairRow(
         first=first.name,
         second=second.name,
         accuracy=key,
         title=title,
-        samples=result.n,
+        samples=result.n // number,
         first_accuracy=result.first,
         second_accuracy=result.second,
         difference=None,
         reason="",
+        versions=None if number == 1 else number,
     )
     return _Draft(row, result, first.batch_size is not None)
 

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stein_bench.comparison.document import Difference
-from stein_bench.comparison.leaderboard import adjusted, difference, tested
-from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
+from stein_bench.comparison.leaderboard import adjusted, difference, tested, tested_average
+from stein_bench.comparison.pairing import (
+    CLEAN,
+    WORST_CASE,
+    Subject,
+    common_averages,
+    differences,
+    doubts,
+    doubts_of,
+    other_draws,
+    subjects,
+)
 from stein_bench.measures import Outcome
 from stein_bench.report.document import Report
 from stein_bench.report.results import VariantResult, headline
+from stein_bench.statistics.paired_tests import Paired
 
 PLAIN = "sample"
 """The estimator of plain BN, with which all others are compared."""
@@ -27,7 +38,7 @@ class Contrast:
 
     Attributes:
         variant, reference: their labels, e.g. ``stein/running`` and ``sample/running``.
-        accuracy: ``clean``, ``worst-case`` or the attack's label.
+        accuracy: ``clean``, ``worst-case``, the attack's label, or the key of a mean over corruptions.
         value, reference_value: the two accuracies; mIoU for segmentation.
         difference: with its interval and its p, Holm-adjusted for all contrasts of the report.
     """
@@ -48,9 +59,35 @@ def contrasts(report: Report) -> list[Contrast]:
     Raises:
         UsageError: packed outcomes are damaged.
     """
+    drafts = [(first, second, key) for first, second in _pairs(report) for key in _common(first, second)]
+    results = [tested(_bits(first, key), _bits(second, key), first) for first, second, key in drafts]
+    return _contrasts(drafts, results)
+
+
+def corruption_contrasts(report: Report) -> list[Contrast]:
+    """Return every contrast under corruptions that can be made honestly, see `corruptions.averages`.
+
+    They are adjusted for each other and not together with `contrasts`: the outcome of a report is fixed in advance, and
+    does not become harder to show by looking at more corruptions.
+
+    Raises:
+        UsageError: packed outcomes are damaged.
+    """
+    found = [
+        (first, second, average)
+        for first, second in _pairs(report)
+        for average in common_averages(first, second)
+        if doubts_of(average, doubts(first) | doubts(second)) is None and not other_draws(first, second, average)
+    ]
+    results = [tested_average(first, second, average) for first, second, average in found]
+    return _contrasts([(first, second, average.key) for first, second, average in found], results)
+
+
+def _pairs(report: Report) -> list[tuple[Subject, Subject]]:
+    """Return plain BN and another variant for each other variant that can be compared with it."""
     found = subjects(report, "the report")
     plain = {subject.variant.stats: subject for subject in found if subject.variant.bn == PLAIN}
-    pairs = [
+    return [
         (plain[subject.variant.stats], subject)
         for subject in found
         if subject.variant.bn != PLAIN
@@ -58,8 +95,9 @@ def contrasts(report: Report) -> list[Contrast]:
         and not differences(subject, plain[subject.variant.stats])
         and subject.samples
     ]
-    drafts = [(first, second, key) for first, second in pairs for key in _common(first, second)]
-    results = [tested(_bits(first, key), _bits(second, key), first) for first, second, key in drafts]
+
+
+def _contrasts(drafts: Sequence[tuple[Subject, Subject, str]], results: Sequence[Paired]) -> list[Contrast]:
     return [
         Contrast(
             variant=second.name,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stein_bench.report.results import Document, Interval, Part, Share
+from stein_bench.report.results import Document, Interval, Part, Share, is_none
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -47,13 +47,37 @@ class PairRow(Part):
 
     first: str = Field(description="variant in the first report, e.g. sample/running")
     second: str = Field(description="variant in the second report, or in the same one if there is only one")
-    accuracy: str = Field(description="clean, worst-case, an attack's label, or * for every accuracy of a variant")
+    accuracy: str = Field(
+        description="clean, worst-case, the label of an attack or a noise, corruptions for the mean over all common "
+        "corruptions, e.g. corruptions/fog for that over the severities of one, or * for every accuracy of a variant"
+    )
     title: str
     samples: int
     first_accuracy: Share | None
     second_accuracy: Share | None
     difference: Difference | None
     reason: str = Field(description="why they cannot be compared; empty if they can")
+    versions: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the accuracy is a mean over so many corrupted versions of each sample (draws, severities), which "
+        "lost and gained count; tests exchange whole samples, under batch statistics whole batches, and the interval "
+        "counts samples; omitted for a single one",
+    )
+
+
+class CorruptionErrors(Part):
+    """Errors of the second under common corruptions, relative to those of the first (Hendrycks and Dietterich 2019).
+
+    All are ratios: 1 means as many errors as the first. Null where the first makes none, or where its errors do not
+    rise.
+    """
+
+    first: str
+    second: str
+    mce: float | None = Field(description="mean corruption error: the mean over the corruptions")
+    relative_mce: float | None = Field(description="the same of the errors minus the error on clean samples")
+    corruption_errors: dict[str, float | None] = Field(description="of each corruption, over its severities")
 
 
 class PairTable(Document):
@@ -69,6 +93,11 @@ class PairTable(Document):
         exclude_if=lambda graded: not graded,
         description="true for segmentation: figures are mIoU, intervals are from the bootstrap over images, lost and "
         "gained are images whose mIoU fell and rose, p is from a permutation test over images",
+    )
+    errors: tuple[CorruptionErrors, ...] = Field(
+        default=(),
+        exclude_if=operator.not_,
+        description="of each pair that has several common corruptions in common; omitted without any",
     )
 
     @property
@@ -96,6 +125,11 @@ class BoardRow(Part):
     worst_case: Rated | None = Field(description="over the leaderboard's battery; over its own if not comparable")
     behind: Difference | None = Field(description="worst case, minus that of the first in the ranking")
     reasons: tuple[str, ...]
+    corruptions: dict[str, Rated] = Field(
+        default_factory=dict,
+        exclude_if=operator.not_,
+        description="accuracy under each of the leaderboard's corruptions, if the variant has a result for all of them",
+    )
 
 
 class FailedModel(Part):
@@ -107,7 +141,7 @@ class FailedModel(Part):
 
 
 class Column(Part):
-    """An attack with a column in the leaderboard."""
+    """An attack or a corruption with a column in the leaderboard."""
 
     label: str
     title: str
@@ -131,6 +165,11 @@ class Leaderboard(Document):
         "gained are images whose mIoU fell and rose, p is from a permutation test over images",
     )
 
+    corruptions: tuple[Column, ...] = Field(
+        default=(),
+        exclude_if=operator.not_,
+        description="those that most of the ranked variants have; they do not count in the ranking",
+    )
     failed: tuple[FailedModel, ...] = Field(
         default=(), exclude_if=operator.not_, description="models of a sweep that have no report"
     )

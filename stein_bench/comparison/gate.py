@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from stein_bench.comparison.corruptions import together, versions, versus, worse
 from stein_bench.comparison.gate_result import (
     GATE_VERSION,
     Comparison,
@@ -19,9 +20,17 @@ from stein_bench.comparison.gate_result import (
     Origin,
     Status,
 )
-from stein_bench.comparison.leaderboard import MAJORITIES
-from stein_bench.comparison.matching import Missing, Pair, match, targets
-from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, distrust, report_differences, subjects
+from stein_bench.comparison.leaderboard import GRADED, MAJORITIES
+from stein_bench.comparison.matching import Missing, Pair, match, target_of, targets
+from stein_bench.comparison.pairing import (
+    CLEAN,
+    WORST_CASE,
+    Subject,
+    distrust,
+    own_averages,
+    report_differences,
+    subjects,
+)
 from stein_bench.comparison.policy import Limits, Policy
 from stein_bench.measures import Outcome
 from stein_bench.report.attack_names import titles
@@ -92,13 +101,15 @@ def _finding(
 
 @dataclass(frozen=True)
 class _Gated:
-    """One gated accuracy with its test."""
+    """One gated accuracy with its test; `versions` of each sample are counted in it."""
 
     pair: Pair
     accuracy: str
+    title: str
     limits: Limits
     result: Paired
     newly_broken: tuple[int, ...]
+    versions: int = 1
 
 
 def _compared(pairs: Sequence[Pair], policy: Policy) -> list[Comparison]:
@@ -125,7 +136,21 @@ def _gated(pair: Pair, policy: Policy) -> Iterable[_Gated]:
         before, now = (_outcome(subject, target.accuracy, pair.labels) for subject in (pair.before, pair.now))
         lost = np.flatnonzero(now.worse_than(before))[: policy.list_samples]
         result = before.versus(now, pair.now.batch_size)
-        yield _Gated(pair, target.accuracy, limits, result, tuple(lost.tolist()))
+        yield _Gated(pair, target.accuracy, _title(pair.now, target.accuracy), limits, result, tuple(lost.tolist()))
+    yield from _gated_corruptions(pair, policy)
+
+
+def _gated_corruptions(pair: Pair, policy: Policy) -> Iterable[_Gated]:
+    now, before, batch_size = pair.now.corrupted, pair.before.corrupted, pair.now.batch_size
+    for average in pair.averages:
+        limits = policy.limits(target_of(pair.now, average))
+        if limits.ignore:
+            continue
+        number = versions(now, average.labels)
+        there, here = together(before, average.labels), together(now, average.labels)
+        lost = worse(here, there, number)[: policy.list_samples]
+        result = versus(there, here, batch_size, number)
+        yield _Gated(pair, average.key, average.title, limits, result, tuple(lost.tolist()), number)
 
 
 def _outcome(subject: Subject, accuracy: str, labels: Sequence[str]) -> Outcome:
@@ -139,8 +164,8 @@ def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: fl
     return Comparison(
         variant=subject.name,
         accuracy=gated.accuracy,
-        title=_title(subject, gated.accuracy),
-        samples=result.n,
+        title=gated.title,
+        samples=result.n // gated.versions,
         before=result.first,
         now=result.second,
         difference=result.difference,
@@ -157,6 +182,7 @@ def _comparison(gated: _Gated, drop: float | None, gain: float | None, alpha: fl
         newly_broken=gated.newly_broken,
         graded=result.graded,
         flipped=None if result.flipped == BATCHES else result.flipped,
+        versions=None if gated.versions == 1 else gated.versions,
     )
 
 
@@ -203,14 +229,17 @@ def _title(subject: Subject, accuracy: str) -> str:
 def _judged(comparison: Comparison, policy: Policy) -> Iterable[Finding]:
     shares = f"{100 * comparison.now:.1f} %, {100 * comparison.before:.1f} % before"
     what = f"{comparison.variant}, {comparison.title}: {shares}"
-    lost, gained = ("images worse", "better") if comparison.graded else ("samples newly wrong", "newly right")
-    counted = f"{comparison.lost} of {comparison.samples} {lost}, {comparison.gained} {gained}"
+    unit = "samples" if comparison.versions is None else "corrupted versions"
+    lost, gained = ("images worse", "better") if comparison.graded else (f"{unit} newly wrong", "newly right")
+    of = comparison.samples * (comparison.versions or 1)
+    counted = f"{comparison.lost} of {of} {lost}, {comparison.gained} {gained}"
     p = comparison.p_drop_adjusted
     if comparison.status == "regression":
         message = f"{what}; {counted}; adjusted p = {p:.2g}"
         yield _finding("error", "regression", message, comparison.variant, comparison.accuracy)
     elif comparison.status == "unproven":
-        untested = f"below {LEAST_BATCHES} {comparison.flipped or BATCHES} there is no test"
+        alone = BATCHES if comparison.assumes_independence else "samples"
+        untested = f"below {LEAST_BATCHES} {comparison.flipped or alone} there is no test"
         reason = f"adjusted p = {p:.2g}" if p is not None else untested
         message = f"{what}; {counted}; beyond the tolerance but not proven ({reason})"
         level: Level = "error" if policy.unproven == "fail" else "warning"
@@ -231,6 +260,12 @@ def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
     values = {a.label: _value(a.robust_accuracy, a.metrics) for a in variant.attacks}
     values[CLEAN] = _value(clean.accuracy, clean.metrics)
     values[WORST_CASE] = _value(variant.worst_case_accuracy, variant.worst_case_metrics)
+    names = {CLEAN: _title(subject, CLEAN), WORST_CASE: _title(subject, WORST_CASE)}
+    names |= {attack.label: _title(subject, attack.label) for attack in variant.attacks}
+    shares = {corruption.label: corruption.accuracy for corruption in variant.corruptions}
+    for average in own_averages(subject):
+        names[average.key] = average.title
+        values[average.key] = _mean([shares[label] for label in average.labels])
     for target in targets(subject):
         limits = policy.limits(target)
         if limits.minimum is None or limits.ignore:
@@ -239,7 +274,7 @@ def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
         yield Floor(
             variant=subject.name,
             accuracy=target.accuracy,
-            title=_title(subject, target.accuracy),
+            title=names[target.accuracy],
             minimum=limits.minimum,
             value=value,
             held=value is not None and value >= limits.minimum,
@@ -248,6 +283,11 @@ def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
 
 def _value(share: float | None, metrics: dict[str, Figure] | None) -> float | None:
     return None if share is None else headline(share, None, metrics).value
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return sum(known) / len(known) if known and len(known) == len(shares) else None
 
 
 def _held(floor: Floor) -> Iterable[Finding]:
@@ -276,6 +316,8 @@ def _notes(now: Report, before: Report) -> Iterable[str]:
     """Yield the differences that are no reason to refuse but may explain a change."""
     if any(v.clean.expected_accuracy is not None for report in (now, before) for v in report.variants):
         yield MAJORITIES
+    if now.data.task == "segmentation" and any(v.corruptions for report in (now, before) for v in report.variants):
+        yield GRADED
     pairs = {
         "attack network": (now.run.attacked(), before.run.attacked()),
         "precision": (now.run.environment.precision, before.run.environment.precision),

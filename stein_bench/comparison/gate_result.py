@@ -30,7 +30,10 @@ class Comparison(Part):
     """One accuracy of one variant, now and in the baseline, on the same samples."""
 
     variant: str = Field(description="e.g. stein/running")
-    accuracy: str = Field(description="clean, worst-case, or the attack's label")
+    accuracy: str = Field(
+        description="clean, worst-case, the label of an attack or a noise, corruptions for the mean over all common "
+        "corruptions, or e.g. corruptions/fog for that over the severities of one"
+    )
     title: str = Field(description="short form for display")
     samples: int
     before: Share = Field(description="the baseline's accuracy")
@@ -58,6 +61,14 @@ class Comparison(Part):
         exclude_if=is_none,
         description="what the test exchanges if several samples are versions of one base image: base images, under "
         "batch statistics blocks of whole batches and base images; the interval counts base images",
+    )
+    versions: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the accuracy is a mean over so many corrupted versions of each sample (draws, severities): lost "
+        "and gained count versions, newly_broken are the samples of which fewer versions are right, tests exchange "
+        "whole samples, under batch statistics whole batches, and the interval counts samples; omitted for a single "
+        "one",
     )
 
 

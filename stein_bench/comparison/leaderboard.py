@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from stein_bench.comparison.corruptions import Average, averages, together, versions, versus
 from stein_bench.comparison.document import (
     COMPARE_VERSION,
     BoardRow,
@@ -16,7 +17,16 @@ from stein_bench.comparison.document import (
     Rated,
     Source,
 )
-from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, differences, doubts, subjects
+from stein_bench.comparison.pairing import (
+    CLEAN,
+    WORST_CASE,
+    Subject,
+    differences,
+    doubts,
+    doubts_of,
+    own_averages,
+    subjects,
+)
 from stein_bench.measures import Outcome
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
@@ -63,7 +73,16 @@ def adjusted(results: Sequence[Paired | None]) -> list[float | None]:
 
 def tested(first: Outcome, second: Outcome, subject: Subject) -> Paired:
     """Compare two outcomes by the test that fits the samples of `subject`; a preset gets no tests."""
-    result = first.versus(second, subject.batch_size)
+    return _untested(first.versus(second, subject.batch_size), subject)
+
+
+def tested_average(first: Subject, second: Subject, average: Average) -> Paired:
+    """Compare two variants under corruptions that both have in equally many draws; a preset gets no tests."""
+    one, other = (together(subject.corrupted, average.labels) for subject in (first, second))
+    return _untested(versus(one, other, first.batch_size, versions(first.corrupted, average.labels)), first)
+
+
+def _untested(result: Paired, subject: Subject) -> Paired:
     return result if subject.report.run.preset is None else replace(result, p_drop=None, p_gain=None)
 
 
@@ -78,6 +97,19 @@ def difference(result: Paired, p_adjusted: float | None, batch_dependent: bool) 
         p_adjusted=p_adjusted,
         assumes_independence=batch_dependent,
     )
+
+
+VERSIONS = (
+    "accuracies under corruptions are means over versions of every sample, its draws and severities, which are not "
+    "independent of each other: −/+ count versions, tests exchange whole samples, under batch statistics whole batches "
+    "(none below 10 of them), intervals are those of a single version of each sample"
+)
+"""How accuracies are compared that are means over several versions of each sample."""
+
+GRADED = (
+    "corruptions are not compared: images of a segmentation are graded, and a mean of their mIoU has no paired test"
+)
+"""Why corruptions of a segmentation are left out."""
 
 
 MAJORITIES = (
@@ -101,6 +133,10 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         )
     if any(subject.variant.outcomes.cluster_size for subject in found):
         yield CLUSTERED
+    if any(versions(s.corrupted, average.labels) > 1 for s in found for average in own_averages(s)):
+        yield VERSIONS
+    if graded(found) and any(subject.variant.corruptions for subject in found):
+        yield GRADED
     if any(subject.variant.clean.expected_accuracy is not None for subject in found):
         yield MAJORITIES
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
@@ -162,7 +198,12 @@ def leaderboard(
         ((entry, why) for entry, why in zip(entries, reasons, strict=True) if why),
         key=lambda pair: _standing(pair[0], pair[0].subject.battery),
     )
+    corrupted = _corruptions(group)
     rows = [*_ranked_rows(ranked, battery), *(_row(e, e.subject.battery, reasons=why) for e, why in marked)]
+    rows = [
+        row.model_copy(update={"corruptions": _under_corruptions(entry, corrupted)})
+        for row, entry in zip(rows, [*ranked, *(entry for entry, _ in marked)], strict=True)
+    ]
     attacks = {attack.label: attack for entry in entries for attack in entry.subject.variant.attacks}
     return Leaderboard(
         compare_version=COMPARE_VERSION,
@@ -175,6 +216,7 @@ def leaderboard(
         notes=(*notes([entry.subject for entry in entries]), *_note_on(unfinished)),
         graded=graded([entry.subject for entry in entries]),
         failed=tuple(failed),
+        corruptions=tuple(Column(label=average.key, title=average.title) for average in corrupted),
     )
 
 
@@ -194,6 +236,28 @@ def _battery(group: Sequence[_Entry]) -> tuple[str, ...]:
     batteries = Counter(frozenset(entry.subject.battery) for entry in group)
     best = max(batteries, key=lambda battery: batteries[battery], default=frozenset[str]())
     return next((tuple(e.subject.battery) for e in group if frozenset(e.subject.battery) == best), ())
+
+
+def _corruptions(group: Sequence[_Entry]) -> list[Average]:
+    """Return the accuracies under the corruptions that most of a group have, so that all means are over the same."""
+    sets = Counter(frozenset(entry.subject.corrupted) for entry in group)
+    best = max(sets, key=lambda labels: sets[labels], default=frozenset[str]())
+    for entry in group:
+        if frozenset(entry.subject.corrupted) == best:
+            return averages(one for one in entry.subject.variant.corruptions if one.label in best)
+    return []
+
+
+def _under_corruptions(entry: _Entry, corrupted: Sequence[Average]) -> dict[str, Rated]:
+    """Return by key the accuracies for which a variant has all results, none of them doubtful."""
+    subject = entry.subject
+    return {
+        average.key: _figure(together(subject.corrupted, average.labels).headline())
+        for average in corrupted
+        if subject.samples
+        and all(label in subject.corrupted for label in average.labels)
+        and doubts_of(average, entry.own_doubts) is None
+    }
 
 
 def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> tuple[str, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from stein_bench.comparison.corruptions import Average, Draws, averages, unpacked, versions
 from stein_bench.errors import UsageError
 from stein_bench.measures import MEASURES, Outcome
 from stein_bench.report.attack_names import titles
@@ -21,11 +22,15 @@ ROUNDING = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One variant of one report with its outcomes: `CLEAN`, and every attack that has a result by label."""
+    """One variant of one report with its outcomes: `CLEAN`, and every attack that has a result by label.
+
+    `corrupted` has those under each corruption that has a result, by label; none of a segmentation.
+    """
 
     report: Report
     variant: VariantResult
     outcomes: dict[str, Outcome]
+    corrupted: Draws = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -70,10 +75,11 @@ def subjects(report: Report, what: str) -> list[Subject]:
     for variant in report.variants:
         try:
             clean, robust = MEASURES[report.data.task].unpacked(variant.outcomes)
+            corrupted = unpacked(report.data.task, variant.outcomes)
         except UsageError as error:
             raise UsageError(f"{what}, {variant_name(variant)}: {error}") from None
         attacks = {a.label: robust[a.label] for a in variant.attacks if a.label in robust}
-        found.append(Subject(report, variant, {CLEAN: clean, **attacks}))
+        found.append(Subject(report, variant, {CLEAN: clean, **attacks}, corrupted))
     return found
 
 
@@ -97,7 +103,7 @@ def _names(found: Sequence[Subject]) -> Counter[str]:
 def doubts(subject: Subject) -> dict[str, str]:
     """Return by accuracy why those of a variant are missing or cannot be trusted; the others are omitted.
 
-    The worst case is doubtful if any of the attacks is.
+    Corruptions are there by label, see `doubts_of`. The worst case is doubtful if any of the attacks is.
     """
     found = {}
     if subject.variant.clean.nonfinite_outputs:
@@ -105,16 +111,46 @@ def doubts(subject: Subject) -> dict[str, str]:
     for attack in subject.variant.attacks:
         if attack.status != "ok":
             found[attack.label] = f"{attack.status}: {attack.message}".rstrip(": ")
+    for corruption in subject.variant.corruptions:
+        if corruption.status != "ok":
+            found[corruption.label] = f"{corruption.status}: {corruption.message}".rstrip(": ")
     for key in _contradicted(subject):
         found.setdefault(key, "its accuracy contradicts its own outcomes")
-    if attacks := [key for key in found if key != CLEAN]:
-        found[WORST_CASE] = f"an attack has no valid result: {titles(subject.variant.attacks)[attacks[0]]}"
+    names = titles(subject.variant.attacks)
+    if attacks := [label for label in found if label in names]:
+        found[WORST_CASE] = f"an attack has no valid result: {names[attacks[0]]}"
     return found
+
+
+def own_averages(subject: Subject) -> list[Average]:
+    """Return the accuracies under corruptions that are compared of a variant; none of a segmentation.
+
+    Its images are graded, and a mean of their mIoU over draws or severities has no paired test here.
+    """
+    return [] if subject.report.data.task == "segmentation" else averages(subject.variant.corruptions)
+
+
+def common_averages(first: Subject, second: Subject) -> list[Average]:
+    """Return the `own_averages` that can be paired, over the corruptions that both variants have."""
+    if not own_averages(first):
+        return []
+    labels = {result.label for result in second.variant.corruptions}
+    return averages(result for result in first.variant.corruptions if result.label in labels)
+
+
+def other_draws(first: Subject, second: Subject, average: Average) -> bool:
+    """Return whether the two variants have this mean over different numbers of draws, so that they cannot be paired."""
+    return versions(first.corrupted, average.labels) != versions(second.corrupted, average.labels)
+
+
+def doubts_of(average: Average, doubted: Mapping[str, str]) -> str | None:
+    """Return why a mean over corruptions cannot be trusted, given the `doubts` about its parts; None if it can."""
+    return next((doubted[label] for label in average.labels if label in doubted), None)
 
 
 def _contradictions(subject: Subject) -> Iterable[str]:
     for key, share in _contradicted(subject).items():
-        if key in subject.outcomes:
+        if key in subject.outcomes or key in subject.corrupted:
             yield f"{subject.name}, {key}: the accuracy {share:.6g} contradicts its own outcomes"
         else:
             yield f"{subject.name}, {key}: there is an accuracy but no per-sample outcomes"
@@ -132,6 +168,22 @@ def _contradicted(subject: Subject) -> dict[str, float]:
         right, of = (0.0, 0) if outcome is None else outcome.right()
         if outcome is None or (of and abs(right / of - share) > ROUNDING):
             found[key] = share
+    return found | _contradicted_corruptions(subject)
+
+
+def _contradicted_corruptions(subject: Subject) -> dict[str, float]:
+    """Return the stored mean accuracies that the draws contradict, or that have none; graded ones are not checked."""
+    if subject.report.data.task == "segmentation":
+        return {}
+    found = {}
+    for corruption in subject.variant.corruptions:
+        draws = subject.corrupted.get(corruption.label, ())
+        share = corruption.accuracy
+        if share is None or not subject.samples:
+            continue
+        shares = [draw.value() for draw in draws]
+        if len(shares) != len(corruption.accuracies) or abs(sum(shares) / max(len(shares), 1) - share) > ROUNDING:
+            found[corruption.label] = share
     return found
 
 

@@ -8,10 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, permutation_test
 
+from stein_bench.statistics import paired_tests
 from stein_bench.statistics.paired_tests import (
     LEAST_BATCHES,
     Counts,
@@ -265,3 +266,47 @@ def test_both_flip_tests_come_from_one_distribution_also_of_many_units():
     assert flip_test(-losses) == flip_tests(losses)[1]
     assert flip_tests(np.ones(1000, np.int64)) == (2.0**-1000, 1.0)
     assert flip_tests(-np.ones(1200, np.int64))[0] == 1.0
+
+
+def built(losses, monkeypatch):
+    """The flip tests built unit by unit, however many there are."""
+    with monkeypatch.context() as patch:
+        patch.setattr(paired_tests, "_MOST_BUILT", losses.size)
+        return flip_tests(losses)
+
+
+@pytest.mark.parametrize(
+    ("units", "most", "shift"), [(50, 1, 0), (50, 3, 0.3), (400, 5, 0.5), (3000, 5, 0), (3000, 5, 0.3), (4000, 75, -5)]
+)
+def test_the_distribution_from_its_characteristic_function_is_the_one_built_unit_by_unit(
+    monkeypatch, units, most, shift
+):
+    """Also far out: the last has p = 10^-50."""
+    drawn = np.random.default_rng(0).normal(shift, most / 4 + 0.5, units)
+    losses = np.clip(np.rint(drawn), -most, most).astype(np.int64)
+    expected = built(losses, monkeypatch)
+    monkeypatch.setattr(paired_tests, "_MOST_BUILT", 0)
+    assert flip_tests(losses) == pytest.approx(expected, rel=1e-10, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained"), [(3000, 0), (1500, 1400), (1400, 1500), (2000, 1000), (2000, 2000), (1, 2999)]
+)
+def test_many_units_of_one_size_have_the_exact_test_of_their_number(lost, gained):
+    losses = 3 * np.concatenate([np.ones(lost, np.int64), -np.ones(gained, np.int64), np.zeros(500, np.int64)])
+    assert losses.size > paired_tests._MOST_BUILT
+    assert flip_tests(losses) == pytest.approx((mcnemar(lost, gained), mcnemar(gained, lost)), rel=1e-10, abs=1e-300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=10))
+def test_the_tail_is_the_share_of_all_sign_patterns(losses):
+    values, counts = np.unique(np.abs([x for x in losses if x]), return_counts=True)
+    sums = [
+        sum(abs(x) for x, kept in zip(losses, signs, strict=True) if kept)
+        for signs in itertools.product((False, True), repeat=len(losses))
+    ]
+    for reached in range(sum(map(abs, losses)) + 2):
+        expected = sum(total >= reached for total in sums) / len(sums)
+        found = paired_tests._tail(values, counts, reached) if values.size else float(reached == 0)
+        assert found == pytest.approx(expected, rel=1e-9)

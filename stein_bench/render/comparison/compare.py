@@ -12,7 +12,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stein_bench.comparison.document import ALPHA, BoardRow, Difference, Leaderboard, PairRow, PairTable, Rated
+from stein_bench.comparison.corruptions import CORRUPTIONS
+from stein_bench.comparison.document import (
+    ALPHA,
+    BoardRow,
+    Column,
+    Difference,
+    Leaderboard,
+    PairRow,
+    PairTable,
+    Rated,
+)
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed_interval
@@ -84,8 +94,26 @@ def _pairs(result: PairTable) -> Grid:
             f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}",
             _counted(result.graded, names),
             *result.notes,
+            *_errors(result, names),
         ),
     )
+
+
+def _errors(result: PairTable, names: tuple[str, str]) -> Iterator[str]:
+    """Yield what the mean corruption errors are, and one of each pair."""
+    if result.errors:
+        yield (
+            f"mCE: mean corruption error, {names[1]}'s errors under each common corruption over {names[0]}'s; relative "
+            "mCE: errors minus the clean error; below 100 % is better (Hendrycks and Dietterich 2019)"
+        )
+    for one in result.errors:
+        pair = one.first if one.first == one.second else f"{one.first}→{one.second}"
+        over = f"{len(one.corruption_errors)} corruptions"
+        yield f"{pair}: mCE {_ratio(one.mce)}, relative mCE {_ratio(one.relative_mce)} over {over}"
+
+
+def _ratio(ratio: float | None) -> str:
+    return UNKNOWN if ratio is None else f"{percent(ratio)} %"
 
 
 def _counted(graded: bool, names: tuple[str, str]) -> str:
@@ -120,10 +148,13 @@ def _board(result: Leaderboard) -> Grid:
     one_source = f", {stats.pop()} statistics" if len(stats) == 1 else ""
     battery = "1 attack" if len(result.battery) == 1 else f"{len(result.battery)} attacks"
     heading = (f"Worst case of {battery} on {result.samples} samples{one_source}",)
-    headers = ("", "report", "BN", "clean %", *(c.title for c in result.columns), "worst case %", "behind (95 %)", "p")
+    corrupted = _shown(result)
+    under = (*result.columns, *corrupted)
+    headers = ("", "report", "BN", "clean %", *(c.title for c in under), "worst case %", "behind (95 %)", "p")
     rows, reasons = [], []
     for row in result.rows:
         attacks = [_rate(row.attacks.get(column.label)) for column in result.columns]
+        attacks += [_rate(row.corruptions.get(column.label)) for column in corrupted]
         behind = ("", "") if row.behind is None else (_difference(row.behind), p_value(row.behind.p_adjusted))
         rank = MARK if row.rank is None else str(row.rank)
         worst = _interval(row.worst_case) if row.worst_case else UNKNOWN
@@ -132,7 +163,7 @@ def _board(result: Leaderboard) -> Grid:
         if row.reasons:
             reasons.append(f"{MARK} {row.source}, {variant}: not comparable: {'; '.join(row.reasons)}")
     for one in result.failed:
-        rows.append((MARK, one.name, "", *[UNKNOWN] * (1 + len(result.columns)), "failed", "", ""))
+        rows.append((MARK, one.name, "", *[UNKNOWN] * (1 + len(under)), "failed", "", ""))
         reasons.append(f"{MARK} {one.name} ({one.model}): failed: {one.reason}")
     marked = frozenset(i for i, row in enumerate(rows) if row[0] == MARK)
     worst, interval, how = (
@@ -146,13 +177,20 @@ def _board(result: Leaderboard) -> Grid:
     )
     notes = [
         *(["every figure is an mIoU over all images"] if result.graded else []),
+        *(["corruptions do not count in the worst case and the ranking"] if corrupted else []),
         f"worst case: {worst}, with its 95 % interval ({interval})",
         f"behind: paired difference from the first, in percentage points "
         f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}, "
         f"two-sided, {how}, adjusted (Holm); the first was selected on the same samples, which overstates its lead",
     ]
-    right = frozenset({0, *range(3, 4 + len(result.columns)), len(headers) - 1})
+    right = frozenset({0, *range(3, 4 + len(under)), len(headers) - 1})
     return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))
+
+
+def _shown(board: Leaderboard) -> list[Column]:
+    """Return the corruptions with a column: noises, and the mean of the common ones or, if it is one, that."""
+    several = any(column.label == CORRUPTIONS for column in board.corruptions)
+    return [column for column in board.corruptions if not (several and column.label.startswith(f"{CORRUPTIONS}/"))]
 
 
 def _share(share: float | None) -> str:
@@ -229,7 +267,7 @@ def compare_csv(result: PairTable | Leaderboard) -> str:
     """Return a comparison as CSV in full precision; missing values are empty."""
     if isinstance(result, PairTable):
         return csv_text(PAIR_COLUMNS, [list(_pair_values(row)) for row in result.rows])
-    labels = [column.label for column in result.columns]
+    labels = [column.label for column in (*result.columns, *result.corruptions)]
     headers = (*BOARD_COLUMNS, *labels, "reason")
     rows = [list(_board_values(row, labels)) for row in result.rows]
     blank = [""] * (len(headers) - 4)
@@ -249,5 +287,6 @@ def _board_values(row: BoardRow, labels: list[str]) -> Iterator[object]:
     yield from (row.rank, row.source, row.model, row.variant, row.clean.value)
     yield from (worst.value, *worst.interval) if worst else ("",) * 3
     yield from (d.value, *d.interval, d.p, d.p_adjusted) if d else ("",) * 5
-    yield from (row.attacks[label].value if label in row.attacks else "" for label in labels)
+    rated = {**row.attacks, **row.corruptions}
+    yield from (rated[label].value if label in rated else "" for label in labels)
     yield "; ".join(row.reasons)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from stein_bench.comparison.gate_result import Comparison, GateResult
-from stein_bench.comparison.leaderboard import CLUSTERED
+from stein_bench.comparison.leaderboard import CLUSTERED, VERSIONS
 from stein_bench.report.number_format import p_value
 
 _NAMES = {
@@ -27,8 +27,12 @@ DEPENDENT = (
 
 def caveats(result: GateResult) -> list[str]:
     """Return what limits the comparisons, because samples depend on each other."""
-    found = [DEPENDENT] if any(c.assumes_independence for c in result.comparisons) else []
-    return [*found, CLUSTERED] if any(c.flipped for c in result.comparisons) else found
+    told = {
+        DEPENDENT: any(c.assumes_independence for c in result.comparisons),
+        CLUSTERED: any(c.flipped for c in result.comparisons),
+        VERSIONS: any(c.versions for c in result.comparisons),
+    }
+    return [caveat for caveat, holds in told.items() if holds]
 
 
 def p_of_change(comparison: Comparison) -> str:
@@ -62,8 +66,10 @@ def _counted(kinds: Sequence[str]) -> str:
 def newly_broken(comparison: Comparison, where: str) -> str:
     """Name the samples (or images with an mIoU each) that got worse, as far as they are listed; `where` is as shown."""
     listed = ", ".join(map(str, comparison.newly_broken))
-    if comparison.lost > len(comparison.newly_broken):
+    if comparison.versions is None and comparison.lost > len(comparison.newly_broken):
         listed += ", …"
+    if comparison.versions is not None:
+        return f"fewer versions right in {where}: first samples {listed}"
     return f"worse in {where}: images {listed}" if comparison.graded else f"newly wrong in {where}: samples {listed}"
 
 
