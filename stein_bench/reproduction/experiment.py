@@ -167,9 +167,10 @@ class Experiment(Settings):
         for number, contrast in enumerate(self.contrasts, 1):
             if missing := self.lacks(contrast):
                 raise ValueError(f"contrast {number} ({contrast}): {missing}")
-        repeated = [c for i, c in enumerate(self.contrasts) if c in self.contrasts[:i]]
-        if repeated:
-            raise ValueError(f"contrast {repeated[0]} is registered twice")
+        named = [(self.part_of(c).name, *c.variants(), c.outcome, c.metric) for c in self.contrasts]
+        repeated = next((c for i, c in enumerate(self.contrasts) if named[i] in named[:i]), None)
+        if repeated is not None:
+            raise ValueError(f"contrast {repeated} is registered twice")
         return self
 
     def lacks(self, contrast: PlannedContrast) -> str:
@@ -245,7 +246,11 @@ def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
     known = tuple(hyphenate(name) for name in Experiment.model_fields)
     content = read_yaml_mapping(path, "experiment", known)
     given = {key: value for key, value in overrides.items() if value is not None}
-    changed = tuple("epochs" if key == "train" else hyphenate(key) for key in given)
+    changed = tuple(
+        "epochs" if key == "train" else hyphenate(key)
+        for key in given
+        if given[key] != content.get(hyphenate(key)) and not (key == "data" and "data" not in content)
+    )
     wanted = given.pop("part", None)
     for_parts: dict[str, Any] = {
         key: given.pop(key) for key in ("recipe", "attack", "batch_size", "limit") if key in given

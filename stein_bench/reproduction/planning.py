@@ -151,7 +151,7 @@ def look_line(until: Until, found: Contrast | None, seeds: int, next_seed: int) 
         next_seed: the one that is added.
     """
     reached = width_of(found)
-    state = "there is none" if reached is None else f"{points(reached)} points wide"
+    state = "there is none" if reached is None else f"{100 * reached:.2f} points wide"
     if reached is not None and reached < until.width:
         asked = f"judged from {FIRST_LOOK} seeds on"
     else:
@@ -160,7 +160,7 @@ def look_line(until: Until, found: Contrast | None, seeds: int, next_seed: int) 
     if found is None or not found.sd or reached is None or reached < until.width:
         return line
     expected = seeds_for_width(until.width, found.sd)
-    needed = None if expected is None else max(expected, seeds + 1)
+    needed = None if expected is None else max(expected, seeds + 1, FIRST_LOOK)
     return f"{line} (at this sd it takes about {_count(needed)}, {until.most} at most)"
 
 
@@ -183,7 +183,7 @@ def stopping_line(ended: Stopping, seeds: int) -> str:
         seeds: how many seeds it has.
     """
     asked = f"--until {points(ended.width)}"
-    reached = "has no interval" if ended.reached is None else f"has an interval {points(ended.reached)} points wide"
+    reached = "has no interval" if ended.reached is None else f"has an interval {100 * ended.reached:.2f} points wide"
     if ended.stopped_by != "width":
         cap = "no seed has a result" if ended.stopped_by == "no-result" else "the cap on seeds was reached"
         return f"{asked}: after {seeds} seeds the main contrast {reached}, not as narrow as asked: {cap}"

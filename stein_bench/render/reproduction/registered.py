@@ -9,7 +9,7 @@ from stein_bench.reproduction.document import Registered, Reproduction
 from stein_bench.reproduction.planning import power_lines, stopping_line
 from stein_bench.reproduction.summary import ACCURACY
 
-HEADING = "Pre-registered contrasts: differences in points, 95 % intervals, p adjusted over these alone"
+HEADING = "Pre-registered contrasts: differences in points (95 % interval), p adjusted over these alone"
 HEADERS = ("contrast", "seeds", "difference", "p", "adjusted p")
 
 
