@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,11 +29,15 @@ from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.errors import InterruptedRunError, UsageError
 from stein_bench.exit_codes import DONE, FAILED
-from stein_bench.launch import speaks
+from stein_bench.launch import launched, speaks
 
 if TYPE_CHECKING:
     from stein_bench.reproduction.document import Reproduction
-    from stein_bench.reproduction.experiment import Experiment
+    from stein_bench.reproduction.experiment import Read
+    from stein_bench.reproduction.planning import Until
+
+UNREGISTERED = ("bn", "part", "device")
+"""Options that leave registered contrasts as they are, or leave them out."""
 
 
 @app.command(no_args_is_help=True)
@@ -58,6 +63,27 @@ def reproduce(
         int | None, typer.Option(metavar="N", help="Training runs per BN. Default: 5.", rich_help_panel=RUN)
     ] = None,
     seed: Annotated[int | None, seed_option("The first seed. Default: 0.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTH",
+            help="Add seeds until the 95 % interval of the main contrast is narrower than WIDTH points, upper minus "
+            "lower limit, e.g. 3.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="With --until: N seeds at most. Default: 30.", rich_help_panel=RUN)
+    ] = None,
+    pilot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOCUMENT",
+            help="Earlier document whose seeds tell how much differences vary, e.g. small.json. Default: finished "
+            "cells.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="SPEC", help="Data set with a training split, see `list data`.", rich_help_panel=RUN),
@@ -134,13 +160,14 @@ def reproduce(
 
     Cells (a training run, or an evaluation of a trained network) are stored beside the document; the same command
     continues with the missing ones. The table has mean ± sd over seeds and, unless confounded, paired t intervals
-    against plain BN.
+    against plain BN. Before the first cell you read what difference the seeds can show.
 
     Examples:
 
     - `stein-bench reproduce cifar10`
     - `stein-bench reproduce cifar10 --preset published --seeds 3 --markdown table.md`
     - `stein-bench reproduce cifar10 --data npz:test.npz,train=train.npz --model paper:resnet9,width=16 --epochs 8`
+    - `stein-bench reproduce mine.yaml --pilot small.json --until 3 --max-seeds 20`
     - `stein-bench reproduce ppmi --data nifti:volumes.csv`
     - `torchrun --nproc-per-node 8 -m stein_bench reproduce cifar10`
     - `stein-bench reproduce cityscapes --data cityscapes:~/cityscapes --bn sample --bn stein --limit 100`
@@ -149,8 +176,13 @@ def reproduce(
     """
     if format not in ("table", "json"):
         raise UsageError(f"--format: {format!r} is neither table nor json.")
-    from stein_bench.reproduction.experiment import experiment_file, read_experiment
-    from stein_bench.specs import parse_numbers
+    if max_seeds is not None and until is None:
+        raise UsageError("--max-seeds is the cap of --until: give both, or --seeds alone.")
+    if until is not None and launched():
+        raise UsageError("--until adds one seed after the other: run it in one process, without torchrun.")
+    from stein_bench.reproduction.experiment import experiment_file, read_changed
+    from stein_bench.reproduction.planning import until_rule
+    from stein_bench.specs import parse_number, parse_numbers
 
     overrides = {
         "seeds": seeds, "seed": seed, "data": data, "model": model, "bn": bn and tuple(bn),
@@ -161,7 +193,14 @@ def reproduce(
         "train": None if epochs is None else {"epochs": epochs},
     }  # fmt: skip
     path = experiment_file(name, preset)
-    experiment = read_experiment(path, overrides)
+    read = read_changed(path, overrides)
+    experiment = read.experiment
+    width = None if until is None else parse_number(until, "--until")
+    rule = None if width is None else until_rule(width, max_seeds, experiment.seeds)
+    if rule is not None and read.main_is_left_out:
+        raise UsageError(
+            f"--until: the options leave out the main contrast, {read.left_out[0]}, whose interval it watches."
+        )
     target = output or f"{experiment.name}-{experiment.preset}.json"
     outputs = {
         "--output": target,
@@ -171,29 +210,43 @@ def reproduce(
         "--html": html,
         "--plot": plot,
     }
-    check_outputs(outputs, [str(path)])
+    check_outputs(outputs, [str(path), *([pilot] if pilot is not None else [])])
     check_plot_name(plot)
-    document = _run(experiment, Path(cells or f"{target}.cells"), quiet=quiet)
+    document = _run(read, Path(cells or f"{target}.cells"), rule, pilot, quiet=quiet)
     if speaks():
         write_reproduction(document, outputs)
         _print(document, format, target, quiet=quiet)
     return FAILED if document.dishonest() else DONE
 
 
-def _run(experiment: Experiment, folder: Path, *, quiet: bool) -> Reproduction:
+def _run(read: Read, folder: Path, until: Until | None, pilot: str | None, *, quiet: bool) -> Reproduction:
     from stein_bench.render.progress import terminal_progress
 
     command = shlex.join(["stein-bench", *sys.argv[1:]])
     with terminal_progress(quiet=quiet or not speaks()) as progress:
         from stein_bench.reproduction.run import run_experiment
 
+        notes = list(_registration(read))
+        for line in notes:
+            progress.note(line)
         try:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
-                return run_experiment(experiment, folder, command=command, progress=progress)
+                return run_experiment(
+                    read.experiment, folder, command=command, progress=progress, until=until, pilot=pilot, notes=notes
+                )
         except KeyboardInterrupt:
             raise InterruptedRunError(
                 f"interrupted; finished cells are in {folder}: the same command continues from there."
             ) from None
+
+
+def _registration(read: Read) -> Iterator[str]:
+    """Yield what the command line changed about registered contrasts."""
+    for contrast in read.left_out:
+        yield f"registered contrast {contrast}: left out, the options leave it no variant or outcome"
+    changed = [f"--{option}" for option in read.changed if option not in UNREGISTERED]
+    if changed and (read.experiment.contrasts or read.left_out):
+        yield f"registered contrasts are of the experiment in its file; this run changed it by {', '.join(changed)}"
 
 
 def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> None:

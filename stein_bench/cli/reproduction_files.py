@@ -65,7 +65,7 @@ def write_reproduction(document: Reproduction, outputs: Mapping[str, str | None]
 def _draw(document: Reproduction, path: str) -> None:
     from stein_bench.render.figures import save
     from stein_bench.render.reproduction.figures import figure_of_contrasts, figure_of_means, headline_rows
-    from stein_bench.render.reproduction.table import HEADLINE
+    from stein_bench.reproduction.summary import HEADLINE
 
     what = HEADLINE.get(document.data.task, "accuracy")
     rows = headline_rows(document, document.rows[0].part, what)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from stein_bench.report.document import DataInfo, Environment, document_schema, read_document
-from stein_bench.report.results import Document, Part, Sha256, Share
+from stein_bench.report.results import Document, Part, Sha256, Share, is_none
 
 KIND = "reproduction"
 VERSION = 1
@@ -70,6 +70,72 @@ class Row(Part):
     contrasts: list[Contrast]
 
 
+class Registered(Part):
+    """A contrast that the experiment's file named before the results were known; the first is the main one."""
+
+    part: str
+    bn: str
+    stats: Stats
+    outcome: str
+    title: str = Field(description="short name of the outcome")
+    metric: str
+    kind: Literal["estimator", "source"] = Field(description="as in the rows' contrasts")
+    against: str = Field(description="the variant that is subtracted, e.g. sample/running")
+    seeds: int = Field(description="that have a value of both variants")
+    mean: float | None = Field(description="null without such a seed")
+    sd: float | None
+    ci95: tuple[float, float] | None = Field(description="95 % paired t interval of this contrast alone")
+    p: Share | None
+    p_adjusted: Share | None = Field(
+        description="after Holm correction over the registered contrasts alone, those without a test included"
+    )
+    decided: bool = Field(description="whether the adjusted p is below 0.05")
+
+
+class Power(Part):
+    """What difference the seeds could show, from what was known before the first missing cell was run.
+
+    All differences are shares, as everywhere in the document, and of the main contrast.
+    """
+
+    part: str
+    bn: str
+    stats: Stats
+    outcome: str
+    metric: str
+    against: str
+    seeds: int = Field(description="that the run started with")
+    power: float = Field(description="with which a difference counts as detectable")
+    level: float = Field(description="of the two-sided paired t test")
+    effect: float | None = Field(
+        description="the smallest true difference detected, in sd of the differences; null for one seed"
+    )
+    sd: float | None = Field(description="of the differences between seeds, in the pilot; null without one")
+    sd_ci95: tuple[float, float] | None = Field(description="95 % interval of the true sd, by chi-square")
+    pilot: str | None = Field(description="where the sd is from: the file of a document, or cells; null without one")
+    pilot_seeds: int | None
+    detectable: float | None = Field(description="effect times sd")
+    detectable_ci95: tuple[float, float] | None = Field(description="effect times the limits of sd_ci95")
+    first_level: float | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="level of Holm's first step over the registered contrasts; omitted for a single contrast",
+    )
+    first_detectable: float | None = Field(
+        default=None, exclude_if=is_none, description="what is detected at that level; omitted without an sd"
+    )
+
+
+class Stopping(Part):
+    """How `--until` ended: seeds were added until the 95 % interval of the main contrast was narrow enough."""
+
+    width: float = Field(description="full width asked for, as a share")
+    reached: float | None = Field(description="full width at the end; null without an interval")
+    first_seeds: int = Field(description="seeds at the start")
+    most_seeds: int = Field(description="the cap")
+    stopped_by: Literal["width", "most-seeds", "no-result"]
+
+
 class ExperimentRun(Part):
     """Provenance of the document."""
 
@@ -100,6 +166,11 @@ class Reproduction(Document):
     seeds: list[int]
     cells: list[Cell]
     rows: list[Row]
+    registered: list[Registered] | None = Field(
+        default=None, exclude_if=is_none, description="in the order of the file; omitted without any"
+    )
+    power: Power | None = Field(default=None, exclude_if=is_none, description="omitted without a main contrast")
+    until: Stopping | None = Field(default=None, exclude_if=is_none, description="omitted if the seeds were fixed")
     collapsed: list[str] = Field(description="variants whose clean accuracy has collapsed, one line each")
     notes: list[str] = Field(description="of the experiment, on how to read its tables")
 

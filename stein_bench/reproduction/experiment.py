@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from stein_bench.comparison.pairing import CLEAN, WORST_CASE
 from stein_bench.config import Device, Precision, Settings, Stats, hyphenate, read_yaml_mapping
 from stein_bench.errors import UsageError, unknown_name, without_prefix
 from stein_bench.normalization.names import parse_estimator, published_source
@@ -16,6 +19,9 @@ FOLDER = Path(__file__).parent / "experiments"
 SYSTEMS = ("cifar10", "ppmi", "cityscapes")
 PRESETS = ("controlled", "published")
 Preset = Literal["controlled", "published"]
+PLAIN = "sample"
+OUTCOMES = (CLEAN, WORST_CASE)
+"""The outcomes that every part has, if it has an attack."""
 
 
 class ExperimentPart(Settings):
@@ -38,6 +44,57 @@ class ExperimentPart(Settings):
     limit: int | None = Field(default=None, ge=1)
 
 
+class PlannedContrast(Settings):
+    """A contrast that is registered: named in the experiment's file, before its results are known.
+
+    Attributes:
+        bn: the estimator.
+        stats: the statistics source; running for a contrast of estimators if not given, always batch for sources.
+        outcome: clean, worst-case, or an attack or corruption of the part.
+        part: name of the part; the first one if not given.
+        kind: estimator: minus plain BN under the same statistics; source: batch minus running statistics.
+        metric: name of the metric.
+    """
+
+    bn: str
+    stats: Stats | None = None
+    outcome: str = Field(min_length=1)
+    part: str | None = None
+    kind: Literal["estimator", "source"] = "estimator"
+    metric: str = Field(default="accuracy", min_length=1)
+
+    @field_validator("bn")
+    @classmethod
+    def _known_estimator(cls, name: str) -> str:
+        return str(parse_estimator(name))
+
+    @property
+    def source(self) -> Stats:
+        """The statistics source of the variant from which another is subtracted."""
+        return self.stats or ("batch" if self.kind == "source" else "running")
+
+    @property
+    def against(self) -> tuple[str, Stats]:
+        """The BN and the statistics source of the variant that is subtracted."""
+        return (PLAIN, self.source) if self.kind == "estimator" else (self.bn, "running")
+
+    def variants(self) -> tuple[tuple[str, Stats], tuple[str, Stats]]:
+        """Return BN and statistics source of both variants, the subtracted one last."""
+        return (self.bn, self.source), self.against
+
+    @model_validator(mode="after")
+    def _of_two(self) -> PlannedContrast:
+        if self.kind == "estimator" and self.bn == PLAIN:
+            raise ValueError(f"{PLAIN} is plain BN, the reference of every contrast of estimators")
+        if self.kind == "source" and self.source != "batch":
+            raise ValueError("a contrast of statistics sources is batch minus running: its stats is batch")
+        return self
+
+    def __str__(self) -> str:
+        where = "" if self.part is None else f" in {self.part}"
+        return f"{self.bn}/{self.source}, {self.outcome}{where}"
+
+
 class Experiment(Settings):
     """The experiment that `stein-bench reproduce` runs. Keys of its file are these names with hyphens.
 
@@ -53,6 +110,7 @@ class Experiment(Settings):
         stats: statistics sources of every BN; with ``published`` each has the one of the published code.
         parts: the tables.
         seeds, seed: number of training runs per BN, and the first one's seed.
+        contrasts: those registered, the main one first.
         device, precision: as in `evaluate`.
     """
 
@@ -71,6 +129,7 @@ class Experiment(Settings):
     parts: tuple[ExperimentPart, ...] = Field(min_length=1)
     seeds: int = Field(default=5, ge=1, le=1000)
     seed: int = Field(default=0, ge=0, lt=2**62)
+    contrasts: tuple[PlannedContrast, ...] = Field(default=(), exclude_if=operator.not_)
     device: Device = "auto"
     precision: Precision = "fp32"
 
@@ -103,6 +162,33 @@ class Experiment(Settings):
             raise ValueError("two parts have the same name")
         return self
 
+    @model_validator(mode="after")
+    def _contrasts_of_its_variants(self) -> Experiment:
+        for number, contrast in enumerate(self.contrasts, 1):
+            if missing := self.lacks(contrast):
+                raise ValueError(f"contrast {number} ({contrast}): {missing}")
+        named = [(self.part_of(c).name, *c.variants(), c.outcome, c.metric) for c in self.contrasts]
+        repeated = next((c for i, c in enumerate(self.contrasts) if named[i] in named[:i]), None)
+        if repeated is not None:
+            raise ValueError(f"contrast {repeated} is registered twice")
+        return self
+
+    def lacks(self, contrast: PlannedContrast) -> str:
+        """Return what the experiment lacks for a contrast, ``""`` if nothing; its outcome is not looked up."""
+        names = [part.name for part in self.parts]
+        if contrast.part is not None and contrast.part not in names:
+            return f"there is no part {contrast.part!r}; the parts are {', '.join(names)}"
+        for bn, stats in contrast.variants():
+            if bn not in self.bn:
+                return f"{bn} is not among the experiment's BNs {', '.join(self.bn)}"
+            if stats not in self.sources(bn):
+                return f"{bn} is not evaluated under {stats} statistics"
+        return ""
+
+    def part_of(self, contrast: PlannedContrast) -> ExperimentPart:
+        """Return the part of a contrast."""
+        return next((part for part in self.parts if part.name == contrast.part), self.parts[0])
+
     def sources(self, bn: str) -> tuple[Stats, ...]:
         """Return the statistics sources that the networks with this BN are evaluated under."""
         if self.stats != "published":
@@ -126,10 +212,33 @@ def experiment_file(name: str, preset: str) -> Path:
     raise unknown_name("experiment", name, SYSTEMS, "Name one of cifar10, ppmi, cityscapes, or a YAML file.")
 
 
+@dataclass(frozen=True)
+class Read:
+    """An experiment as read from its file and changed by options.
+
+    Attributes:
+        experiment: with the registered contrasts that it still has; each names its part.
+        left_out: registered contrasts that it no longer has.
+        main_is_left_out: whether the first registered one is among them.
+        changed: the options, with hyphens, that changed what the file says.
+    """
+
+    experiment: Experiment
+    left_out: tuple[PlannedContrast, ...] = ()
+    main_is_left_out: bool = False
+    changed: tuple[str, ...] = ()
+
+
 def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:
+    """Read an experiment; see `read_changed`."""
+    return read_changed(path, overrides).experiment
+
+
+def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
     """Read an experiment; `overrides` (option names with underscores, None if not given) take precedence.
 
     ``recipe``, ``train``, ``attack``, ``batch_size`` and ``limit`` apply to every part; ``part`` selects parts by name.
+    Registered contrasts must fit the experiment of the file; those that `overrides` take away are left out.
 
     Raises:
         UsageError: the file is missing or invalid, or an override is invalid; the message names the place.
@@ -137,6 +246,11 @@ def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:
     known = tuple(hyphenate(name) for name in Experiment.model_fields)
     content = read_yaml_mapping(path, "experiment", known)
     given = {key: value for key, value in overrides.items() if value is not None}
+    changed = tuple(
+        "epochs" if key == "train" else hyphenate(key)
+        for key in given
+        if given[key] != content.get(hyphenate(key)) and not (key == "data" and "data" not in content)
+    )
     wanted = given.pop("part", None)
     for_parts: dict[str, Any] = {
         key: given.pop(key) for key in ("recipe", "attack", "batch_size", "limit") if key in given
@@ -145,12 +259,59 @@ def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:
     if "data" not in content and "data" not in given:
         form = content.get("data-form", "SPEC")
         raise UsageError(f"{path.stem} comes without data: give yours with --data {form}.")
+    narrowed = {"bn": given.pop("bn")} if "bn" in given and "bn" in content else {}
     try:
-        experiment = Experiment.model_validate({**content, **{hyphenate(key): v for key, v in given.items()}})
-        parts = [_changed(part, for_parts, train) for part in _chosen(experiment.parts, wanted)]
-        return Experiment.model_validate({**experiment.document(), "parts": parts})
+        whole = Experiment.model_validate({**content, **{hyphenate(key): v for key, v in given.items()}})
+        parts = [_changed(part, for_parts, train) for part in _chosen(whole.parts, wanted)]
+        own = [contrast.model_copy(update={"part": whole.part_of(contrast).name}) for contrast in whole.contrasts]
+        bare = {**whole.document(), **narrowed, "parts": parts, "contrasts": ()}
+        experiment = Experiment.model_validate(bare)
     except ValidationError as error:
-        raise UsageError(_first_error(error, path, {**given, **for_parts})) from None
+        raise UsageError(_first_error(error, path, {**given, **narrowed, **for_parts})) from None
+    kept = [
+        contrast
+        for number, contrast in enumerate(own, 1)
+        if _has_outcome(whole, contrast, f"{path}: contrast {number} ({contrast})")
+        and not experiment.lacks(contrast)
+        and find_outcome(experiment.part_of(contrast), contrast.outcome) is not None
+    ]
+    return Read(
+        experiment.model_copy(update={"contrasts": tuple(kept)}),
+        tuple(contrast for contrast in own if contrast not in kept),
+        bool(own) and own[0] not in kept,
+        changed,
+    )
+
+
+def _has_outcome(experiment: Experiment, contrast: PlannedContrast, where: str) -> bool:
+    part = experiment.part_of(contrast)
+    if find_outcome(part, contrast.outcome) is None:
+        choices = ", ".join([*OUTCOMES, *part.attack])
+        raise UsageError(f"{where}: part {part.name} has no such outcome. Name one of {choices}.")
+    return True
+
+
+def find_outcome(part: ExperimentPart, written: str) -> str | None:
+    """Return the name under which reports have an outcome of the part, None if it has no such outcome.
+
+    Args:
+        part: the part, whose attacks and corruptions are looked up.
+        written: clean, worst-case, or an attack or corruption in any spelling of its parameters. The worst case of a
+            single attack is that attack.
+    """
+    if written == CLEAN:
+        return CLEAN
+    from stein_bench.attacks.attack import resolve_attack, resolve_attacks  # it loads torch
+
+    found = resolve_attacks(part.attack)
+    if written == WORST_CASE:
+        attacks = [attack.label for attack in found if not attack.info.is_corruption]
+        return WORST_CASE if len(attacks) > 1 else next(iter(attacks), None)
+    try:
+        label = resolve_attack(written).label
+    except UsageError:
+        return None  # the caller says what there is
+    return label if label in [attack.label for attack in found] else None
 
 
 def _chosen(parts: tuple[ExperimentPart, ...], wanted: tuple[str, ...] | None) -> list[ExperimentPart]:

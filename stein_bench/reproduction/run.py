@@ -28,8 +28,20 @@ from stein_bench.progress import Progress, Silent
 from stein_bench.report.document import Report, read_report
 from stein_bench.report.provenance import environment
 from stein_bench.reproduction.cells import Evaluation, Folder, Training, evaluation_settings, evaluations
-from stein_bench.reproduction.document import KIND, VERSION, Cell, ExperimentRun, Reproduction
+from stein_bench.reproduction.contrasts import Sought, main_contrast, registered_results, sought
+from stein_bench.reproduction.document import (
+    KIND,
+    VERSION,
+    Cell,
+    Contrast,
+    ExperimentRun,
+    Power,
+    Reproduction,
+    Stopping,
+)
 from stein_bench.reproduction.experiment import Experiment
+from stein_bench.reproduction.pilots import pilot_of_cells, pilot_of_document
+from stein_bench.reproduction.planning import Until, look_line, plan_power, power_lines, stopping, until_lines
 from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
 from stein_bench.tally import Tally
 from stein_bench.training.plan import plan_training
@@ -50,15 +62,27 @@ class _OfCell:
 
 
 def run_experiment(
-    experiment: Experiment, folder: Path, *, command: str = "", progress: Progress | None = None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    command: str = "",
+    progress: Progress | None = None,
+    until: Until | None = None,
+    pilot: str | None = None,
+    notes: Sequence[str] = (),
 ) -> Reproduction:
     """Run the missing cells of an experiment, and summarize all of them.
+
+    What difference the seeds can show is told before the first cell.
 
     Args:
         experiment: what to run.
         folder: where the cells are kept; created if missing.
         command: the command line, for the document.
         progress: receives progress and notes.
+        until: add seeds until the interval of the main contrast is narrow enough.
+        pilot: an earlier document, from which the sd of the main contrast is taken.
+        notes: for the document, beside those of the experiment.
 
     Raises:
         UsageError: the input is invalid; nothing was trained.
@@ -66,23 +90,39 @@ def run_experiment(
     """
     started, created = time.perf_counter(), datetime.now(UTC)
     progress = progress or Silent()
+    if until is not None and world_size() > 1:
+        raise UsageError("--until adds one seed after the other: run it in one process, without torchrun.")
     checked = check_experiment(experiment)
-    cells = evaluations(experiment, Folder(folder, checked.fingerprint))
+    cells_in = Folder(folder, checked.fingerprint)
+    cells = evaluations(experiment, cells_in)
+    registered = sought(experiment, checked.task)
+    main = _main(experiment, checked.task, until, pilot)
+    known = None if main is None or pilot is None else pilot_of_document(pilot, main)
     with _made(folder):
         _check_trainings(experiment, cells)
     check_same({"the data, the code of the model or the device": checked.fingerprint}, "All must run the same.")
+    power = None
+    if main is not None and is_main():
+        most = experiment.seeds if until is None else until.most
+        known = known or pilot_of_cells(evaluations(_of_seeds(experiment, most), cells_in), main)
+        power = plan_power(main, experiment.seeds, len(registered), known)
+        _tell(main, power, until, progress)
     failed = _run_shared(cells, progress) if world_size() > 1 else {}
     if not is_main():
         return from_main(cast(Reproduction, None))
     with alone():
         results, figures = _run_cells(cells, progress, failed)
+        if until is None or main is None:
+            seeds, ended = experiment.seeds, None
+        else:
+            seeds, ended = _add_seeds(experiment, cells_in, until, main, results, figures, progress)
     reports = [result for result in results if result[1] is not None]
     if not reports:
         raise RunError(f"no cell of the experiment has a result: {results[0][0].distrusted[0]}")
     first = reports[0][1]
     assert first is not None
-    seeds = range(experiment.seed, experiment.seed + experiment.seeds)
-    found = rows(figures, seeds)
+    run = range(experiment.seed, experiment.seed + seeds)
+    found = rows(figures, run)
     return from_main(Reproduction(
         schema_version=VERSION,
         kind=KIND,
@@ -98,20 +138,90 @@ def run_experiment(
         parameters=first.model.parameters,
         data=first.data,
         training_data_sha256=checked.training_data_sha256,
-        seeds=list(seeds),
+        seeds=list(run),
         cells=[cell for cell, _ in results],
         rows=found,
+        registered=registered_results(found, registered) if registered else None,
+        power=power,
+        until=ended,
         collapsed=collapsed(found, first.model.classes),
-        notes=list(experiment.notes),
+        notes=[*experiment.notes, *notes],
     ))  # fmt: skip
+
+
+def _main(experiment: Experiment, task: str, until: Until | None, pilot: str | None) -> Sought | None:
+    """Return the main contrast, which `--until` and `--pilot` need."""
+    found = main_contrast(experiment, task)
+    option = "--until" if until is not None else "--pilot"
+    if found is None and (until is not None or pilot is not None):
+        raise UsageError(
+            f"{option} needs a main contrast: register one in the experiment's file (contrasts), or include plain BN "
+            "(sample) and another estimator under running statistics, and an attack."
+        )
+    return found
+
+
+def _tell(main: Sought, power: Power, until: Until | None, progress: Progress) -> None:
+    progress.note(f"main contrast: {main}")
+    for line in power_lines(power):
+        progress.note(line)
+    for line in until_lines(until, power) if until is not None else ():
+        progress.note(line)
+
+
+def _of_seeds(experiment: Experiment, seeds: int, first: int | None = None) -> Experiment:
+    """Return the experiment with other seeds. The cells of a seed are the same whatever other seeds there are."""
+    return experiment.model_copy(update={"seeds": seeds, "seed": experiment.seed if first is None else first})
+
+
+def _add_seeds(
+    experiment: Experiment,
+    folder: Folder,
+    until: Until,
+    main: Sought,
+    results: list[tuple[Cell, Report | None]],
+    figures: list[Measured],
+    progress: Progress,
+) -> tuple[int, Stopping]:
+    """Add seeds, with all parts, BNs and sources, until the main contrast's interval is narrow enough or at the cap.
+
+    Args:
+        experiment: with the seeds that have been run.
+        folder: of the cells.
+        until: the rule.
+        main: the main contrast.
+        results, figures: of the cells that have been run; those of the added seeds are put in their places.
+        progress: receives progress.
+
+    Returns:
+        the number of seeds, and how it ended.
+    """
+    seeds, found = experiment.seeds, _result(main, figures, experiment.seeds, experiment.seed)
+    while found is not None and not until.met(found) and seeds < until.most:
+        added = experiment.seed + seeds
+        progress.note(look_line(until, found, seeds, added))
+        more, measured_more = _run_cells(evaluations(_of_seeds(experiment, 1, added), folder), progress, {})
+        results += more
+        figures += measured_more
+        seeds += 1
+        found = _result(main, figures, seeds, experiment.seed)
+    order = {part.name: number for number, part in enumerate(experiment.parts)}
+    results.sort(key=lambda result: (order[result[0].part], result[0].seed))  # as if the seeds had been fixed
+    figures.sort(key=lambda one: (order[one.part], one.seed))
+    return seeds, stopping(until, found, experiment.seeds)
+
+
+def _result(main: Sought, figures: Sequence[Measured], seeds: int, first: int) -> Contrast | None:
+    return main.result(rows(figures, range(first, first + seeds)))
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Hashes of what an experiment's settings only name: its data and model."""
+    """Hashes of what an experiment's settings only name, its data and model, and the task that they are for."""
 
     fingerprint: str
     training_data_sha256: str
+    task: str
 
 
 def check_experiment(experiment: Experiment) -> Checked:
@@ -132,7 +242,8 @@ def check_experiment(experiment: Experiment) -> Checked:
     training, test = (check_values(samples, Silent()).sha256() for samples in splits)
     where = environment(plan.device, experiment.precision)
     matters = [training, test, plan.source.fingerprint(), where.packages, where.device]
-    return Checked(hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest(), training)
+    fingerprint = hashlib.sha256(json.dumps(matters, sort_keys=True).encode()).hexdigest()
+    return Checked(fingerprint, training, plan.task.name)
 
 
 @contextmanager

@@ -10,13 +10,15 @@ from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
 from stein_bench.report.results import CorruptionResult, Figure
 from stein_bench.reproduction.document import Contrast, Row
+from stein_bench.reproduction.experiment import PLAIN
 from stein_bench.reproduction.replicates import mean_sd, paired_t
 from stein_bench.specs import format_eps
 from stein_bench.statistics.paired_tests import holm
 from stein_bench.statistics.rates import COLLAPSED
 
-PLAIN = "sample"
 ACCURACY = "accuracy"
+HEADLINE = {"segmentation": "miou"}
+"""The metric whose contrasts are shown, if it is not accuracy; the document has the contrasts of all metrics."""
 
 Figures = Mapping[tuple[str, str], float | None]
 """(outcome, metric) to the value of one cell, None if it has no valid one."""

@@ -17,9 +17,10 @@ from stein_bench.render.reproduction.figures import (
     told_contrasts,
     told_means,
 )
-from stein_bench.render.reproduction.table import HEADLINE, heading, notes, sheets, verdict
+from stein_bench.render.reproduction.registered import registered_sentences
+from stein_bench.render.reproduction.table import heading, notes, registered_sheet, sheets, verdict
 from stein_bench.reproduction.document import Reproduction
-from stein_bench.reproduction.summary import ACCURACY
+from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 
 
 def reproduction_page(document: Reproduction) -> str:
@@ -35,6 +36,8 @@ def reproduction_page(document: Reproduction) -> str:
             alerts=[line.removeprefix("! ") for line in told if line.startswith("! ")],
             sentence=verdict(document),
             notes=[line for line in told if not line.startswith("! ")],
+            registered=registered_sheet(document),
+            sentences=registered_sentences(document),
             parts=[_part(document, name) for name in dict.fromkeys(row.part for row in document.rows)],
             command=document.run.command,
             provenance=list(_provenance(document)),

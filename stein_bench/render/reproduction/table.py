@@ -16,14 +16,19 @@ from stein_bench.comparison.document import ALPHA
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
+from stein_bench.render.reproduction.registered import (
+    HEADERS,
+    HEADING,
+    planning_notes,
+    registered_rows,
+    registered_sentences,
+)
 from stein_bench.report.number_format import UNKNOWN, signed, signed_interval
 from stein_bench.reproduction.document import Contrast, Reproduction, Row
-from stein_bench.reproduction.summary import ACCURACY
+from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 
 CONFOUNDED = "‡"
 MOST_LISTED = 6
-HEADLINE = {"segmentation": "miou"}
-"""The metric whose contrasts are shown, if it is not accuracy; the document has the contrasts of all metrics."""
 FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
 """Numbers of value and of contrast columns that fit a terminal beside the variant's name."""
 
@@ -67,6 +72,12 @@ def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet,
             if drawn:
                 found.append((_sheet(heading, drawn, _contrast_cell(kind)), CONTRASTS_ACROSS))
     return found
+
+
+def registered_sheet(document: Reproduction) -> Sheet | None:
+    """Return the table of the registered contrasts, None without any."""
+    rows = registered_rows(document)
+    return Sheet(HEADING, HEADERS, tuple(rows)) if rows else None
 
 
 def _sheet(heading: str, rows: Sequence[Row], cell: Callable[[Row], str]) -> Sheet:
@@ -115,9 +126,20 @@ def _contrast_cell(kind: str) -> Callable[[Row], str]:
 
 
 def verdict(document: Reproduction) -> str:
-    """Return the conclusion about the estimators that the contrasts of the headline metric support."""
+    """Return the conclusion about the estimators that the contrasts of the headline metric support.
+
+    If contrasts are registered, what the main one shows comes first, and the rest is exploratory.
+    """
     if document.dishonest():
         return "No conclusion: some cells have no trustworthy result."
+    explored = _explored(document)
+    if not document.registered:
+        return explored
+    main = registered_sentences(document)[0]
+    return f"Main contrast, {main}. Exploratory: {explored[0].lower()}{explored[1:]}"
+
+
+def _explored(document: Reproduction) -> str:
     confounded = list(dict.fromkeys(row.bn for row in document.rows if row.confounded))
     if confounded:
         return (
@@ -156,6 +178,7 @@ def notes(document: Reproduction) -> list[str]:
         )
     elif drawn:
         lines.append("one seed: a difference may be due to the training seed; no interval and no test")
+    lines += planning_notes(document)
     if any(row.confounded for row in document.rows):
         lines.append(
             f"{CONFOUNDED} confounded: BN and statistics source both differ from plain BN's; no contrast is computed"
@@ -184,6 +207,10 @@ def heading(document: Reproduction) -> str:
 def reproduction_table(document: Reproduction) -> RenderableType:
     """Return the document as tables."""
     parts: list[RenderableType] = [Text(heading(document), style="bold"), Text(verdict(document))]
+    registered = registered_sheet(document)
+    if registered is not None:
+        sentences = marked_notes(("-", line, "") for line in registered_sentences(document))
+        parts += [Text(f"\n{registered.heading}", style="bold"), _drawn(registered, fold=True), sentences]
     for sheet, most in sheets(document):
         for piece in sheet.across(most):
             parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
@@ -194,11 +221,11 @@ def reproduction_table(document: Reproduction) -> RenderableType:
     return Group(*parts, Text(""), marked_notes(lines))
 
 
-def _drawn(sheet: Sheet) -> Table:
+def _drawn(sheet: Sheet, *, fold: bool = False) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(sheet.headers[0], no_wrap=True)
+    table.add_column(sheet.headers[0], no_wrap=not fold, overflow="fold")
     for header in sheet.headers[1:]:
-        table.add_column(header, justify="right", overflow="fold")
+        table.add_column(header, justify="right", overflow="fold", no_wrap=fold)
     for row in sheet.rows:
         table.add_row(*map(Text, row))
     return table
@@ -209,21 +236,30 @@ def print_reproduction(document: Reproduction, console: Console | None = None) -
     print_uncut(reproduction_table(document), console)
 
 
+def _all_sheets(document: Reproduction) -> list[Sheet]:
+    registered = registered_sheet(document)
+    return [*([] if registered is None else [registered]), *(sheet for sheet, _ in sheets(document))]
+
+
 def reproduction_markdown(document: Reproduction) -> str:
     """Return the document as Markdown."""
     lines = [f"**{markdown_text(heading(document))}**", "", markdown_text(verdict(document)), ""]
-    for sheet, _ in sheets(document):
+    for sheet in _all_sheets(document):
         right = range(1, len(sheet.headers))
         lines += [f"{markdown_text(sheet.heading)}:", "", *markdown_table(sheet.headers, sheet.rows, right), ""]
+        if sheet.heading == HEADING:
+            lines += [*(f"- {markdown_text(line)}" for line in registered_sentences(document)), ""]
     return "\n".join([*lines, *(f"- {markdown_text(line)}" for line in notes(document))]) + "\n"
 
 
 def reproduction_latex(document: Reproduction) -> str:
     """Return the document as LaTeX tabulars, which need the package booktabs."""
     lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
-    for sheet, _ in sheets(document):
+    for sheet in _all_sheets(document):
         right = range(1, len(sheet.headers))
         lines += [rf"\par {latex_text(sheet.heading)}\par", *latex_table(sheet.headers, sheet.rows, right)]
+        if sheet.heading == HEADING:
+            lines += [rf"\par {latex_text(line)}\par" for line in registered_sentences(document)]
     closing = [rf"{latex_text(line)}\par" for line in notes(document)]
     return "\n".join([*lines, r"\par{\footnotesize", *closing, "}"]) + "\n"
 

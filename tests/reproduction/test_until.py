@@ -1,0 +1,243 @@
+"""`reproduce --until` and `--pilot` from the command line, with cells whose results the tests choose."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from stein_bench.cli.commands import app
+from stein_bench.report.results import WeightsInfo
+from stein_bench.reproduction import run as loop
+from stein_bench.reproduction.document import read_reproduction, reproduction_schema
+from stein_bench.reproduction.replicates import paired_t
+from tests.reports import FGSM, PGD, bits, replaced, report, variant
+
+SAMPLES = 1000
+LOST = [20, 60, 30, 50, 40, 45, 35, 42, 38, 41, 39]
+"""Of 1000 samples, how many fewer than plain BN `stein` has right in the worst case, by seed."""
+CONTRASTS = """contrasts:
+  - {bn: stein, stats: running, outcome: worst-case}
+  - {bn: stein, stats: running, outcome: clean}
+"""
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let cells have the results of `LOST` without training or attacking; returns what was run, in order."""
+    ran: list[str] = []
+
+    def run_training(config, **_):
+        ran.append(f"train {config.bn} {config.seed}")
+        Path(config.output).write_bytes(b"weights")
+
+    def run_evaluation(config, **_):
+        (bn,), (stats,) = config.bn, config.stats
+        ran.append(f"{bn}/{stats} {config.seed}")
+        wrong = 300 + (LOST[config.seed] if bn == "stein" else 0)
+        attacks = {FGSM: bits(wrong, SAMPLES), PGD: bits(wrong, SAMPLES)}
+        weights = WeightsInfo(kind="file", sha256="b" * 64)
+        one = variant(bn, stats, bits(100 + config.seed, SAMPLES), attacks, weights=weights)
+        return replaced(report(one, seed=config.seed), diagnostics=[])
+
+    monkeypatch.setattr(loop, "run_training", run_training)
+    monkeypatch.setattr(loop, "run_evaluation", run_evaluation)
+    return ran
+
+
+@pytest.fixture
+def path(experiment_path: Path) -> Path:
+    """The tiny experiment with registered contrasts."""
+    experiment_path.write_text(experiment_path.read_text() + CONTRASTS)
+    return experiment_path
+
+
+def reproduce(path: Path, *arguments: str, output: str = "out.json"):
+    runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"})
+    return runner.invoke(app, ["reproduce", str(path), "--output", str(path.parent / output), *arguments])
+
+
+def width(seeds: int) -> float:
+    low, high = paired_t([0.0] * seeds, [-lost / SAMPLES for lost in LOST[:seeds]]).interval
+    return high - low
+
+
+def test_seeds_are_added_until_the_interval_is_narrower_than_asked(path: Path, trained: list[str]) -> None:
+    assert width(6) > 0.025 > width(7)
+    files = {f"--{kind}": path.parent / f"out.{kind}" for kind in ("markdown", "latex", "html")}
+    result = reproduce(path, "--until", "2.5", *(str(word) for pair in files.items() for word in pair))
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(path.parent / "out.json")
+    jsonschema.validate(json.loads(document.to_json()), reproduction_schema())
+    assert document.seeds == list(range(7))
+    assert document.until.stopped_by == "width"
+    assert (document.until.first_seeds, document.until.most_seeds) == (2, 30)
+    assert document.until.reached == pytest.approx(width(7))
+    assert len(trained) == 7 * 6
+    main, clean = document.registered
+    expected = paired_t([0.7] * 7, [0.7 - lost / SAMPLES for lost in LOST[:7]])
+    assert (main.mean, main.ci95) == (pytest.approx(expected.mean), pytest.approx(expected.interval))
+    assert main.decided
+    assert main.p_adjusted == pytest.approx(2 * expected.p)
+    assert (clean.mean, clean.p, clean.decided) == (0.0, None, False)
+    notes = result.stderr
+    assert "main contrast: stein/running minus sample/running, worst case (standard)" in notes
+    assert "2 seeds show a true difference of 11.5 sd of the differences between seeds with 80 % power" in notes
+    assert notes.index("2 seeds show") < notes.index("cell 1 of 12")
+    assert f"after 6 seeds: {100 * width(6):.2f} points wide, asked for 2.5; adding seed 6" in notes
+    for text in (result.stdout, *(file.read_text() for file in files.values())):
+        assert "Pre-registered contrasts" in text
+        assert "lower by 4.0 points (2.8 to 5.2)" in " ".join(text.split())
+        assert "the difference is the same in all seeds" in " ".join(text.split())
+        assert "at least 92" in " ".join(text.split())
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_added_seeds_give_the_document_of_fixed_seeds(path: Path, trained: list[str]) -> None:
+    assert reproduce(path, "--until", "2.5").exit_code == 0
+    added, ran = read_reproduction(path.parent / "out.json"), len(trained)
+    assert reproduce(path, "--seeds", "7").exit_code == 0
+    fixed = read_reproduction(path.parent / "out.json")
+    assert len(trained) == ran  # every cell is found
+    assert (added.rows, added.cells, added.registered) == (fixed.rows, fixed.cells, fixed.registered)
+    assert fixed.until is None
+    assert any("this run changed it by --seeds" in note for note in fixed.notes)
+
+
+def test_the_cap_ends_the_run_and_is_told(path: Path, trained: list[str]) -> None:
+    result = reproduce(path, "--until", "0.5", "--max-seeds", "6")
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(path.parent / "out.json")
+    assert (len(document.seeds), document.until.stopped_by) == (6, "most-seeds")
+    assert "not as narrow as asked: the cap on seeds was reached" in " ".join(result.stdout.split())
+
+
+def test_an_interrupted_run_goes_on_from_its_cells(
+    path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = loop.run_evaluation
+
+    def interrupted(config, **rest):
+        if config.seed == 5 and config.bn == ("stein",):
+            raise KeyboardInterrupt
+        return chosen(config, **rest)
+
+    monkeypatch.setattr(loop, "run_evaluation", interrupted)
+    assert reproduce(path, "--until", "2.5").exit_code == 130
+    monkeypatch.setattr(loop, "run_evaluation", chosen)
+    before = len(trained)
+    result = reproduce(path, "--until", "2.5")
+    assert trained[before:] == [
+        "stein/running 5", "stein/batch 5",
+        "train sample 6", "sample/running 6", "sample/batch 6", "train stein 6", "stein/running 6", "stein/batch 6",
+    ]  # fmt: skip
+    assert read_reproduction(path.parent / "out.json").seeds == list(range(7))
+    assert "the pilot, 5 seeds of cells that are finished, gives an sd" in result.stderr
+
+
+def test_a_run_without_any_result_of_the_main_contrast_ends(
+    path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = loop.run_evaluation
+
+    def failing(config, **rest):
+        if config.bn == ("stein",):
+            raise loop.RunError("no memory")
+        return chosen(config, **rest)
+
+    monkeypatch.setattr(loop, "run_evaluation", failing)
+    assert reproduce(path, "--until", "2.5").exit_code == 3
+    document = read_reproduction(path.parent / "out.json")
+    assert (document.seeds, document.until.stopped_by) == ([0, 1], "no-result")
+    assert document.registered[0].mean is None
+
+
+def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
+    assert reproduce(path, "--seeds", "4", output="small.json").exit_code == 0
+    trained.clear()
+    result = reproduce(path, "--seeds", "5", "--seed", "4", "--pilot", str(path.parent / "small.json"))
+    assert result.exit_code == 0, result.output
+    power = read_reproduction(path.parent / "out.json").power
+    sd = paired_t([0.0] * 4, [lost / SAMPLES for lost in LOST[:4]]).sd
+    assert (power.pilot, power.pilot_seeds) == (str(path.parent / "small.json"), 4)
+    assert power.sd == pytest.approx(sd)
+    assert power.detectable == pytest.approx(1.682 * sd, rel=1e-3)
+    assert "5 seeds show a true difference of 3.1 points (1.7 to 11) with 80 % power" in result.stderr
+    assert len(trained) == 5 * 6
+
+
+def test_without_contrasts_the_worst_case_is_watched(experiment_path: Path, trained: list[str]) -> None:
+    result = reproduce(experiment_path, "--until", "2.5")
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(experiment_path.parent / "out.json")
+    assert "registered" not in json.loads(document.to_json())
+    assert "contrasts" not in document.experiment
+    assert len(document.seeds) == 7
+    assert "Pre-registered" not in result.stdout
+
+
+def test_contrasts_that_options_leave_out_are_told(path: Path, trained: list[str]) -> None:
+    path.write_text(path.read_text() + "  - {bn: stein, outcome: noise-gaussian}\n")
+    result = reproduce(path, "--attack", "fgsm", "--attack", "pgd")
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(path.parent / "out.json")
+    assert len(document.registered) == 2
+    assert document.notes == [
+        "registered contrast stein/running, noise-gaussian in standard: left out, the options leave it no variant or "
+        "outcome",
+        "registered contrasts are of the experiment in its file; this run changed it by --attack",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--until", "0"), "--until 0: the width of an interval is in percentage points"),
+        (("--until", "narrow"), "--until is not a number: 'narrow'"),
+        (("--until", "0,5"), "decimal comma"),
+        (("--until", "3", "--max-seeds", "1"), "--max-seeds 1: from 5 to 1000"),
+        (("--until", "3", "--seeds", "9", "--max-seeds", "8"), "--max-seeds 8: from 9 to 1000"),
+        (("--max-seeds", "9"), "--max-seeds is the cap of --until"),
+        (("--until", "3", "--bn", "sample"), "leave out the main contrast, stein/running, worst-case in standard"),
+        (("--until", "3", "--attack", "noise-gaussian"), "leave out the main contrast"),
+        (("--pilot", "missing.json"), "missing.json"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_trained(
+    arguments: tuple[str, ...], message: str, path: Path, trained: list[str]
+) -> None:
+    result = reproduce(path, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert trained == []
+    assert not (path.parent / "out.json.cells").exists()
+
+
+def test_a_main_contrast_is_needed(experiment_path: Path, trained: list[str]) -> None:
+    result = reproduce(experiment_path, "--until", "3", "--bn", "sample")
+    assert (result.exit_code, trained) == (2, [])
+    assert "--until needs a main contrast" in result.stderr
+
+
+def test_pilots_without_the_contrast_or_without_an_sd_are_refused(path: Path, trained: list[str]) -> None:
+    small = str(path.parent / "small.json")
+    assert reproduce(path, "--seeds", "1", output="small.json").exit_code == 0
+    one = reproduce(path, "--pilot", small)
+    assert (one.exit_code, one.stderr.count("\n")) == (2, 1)
+    assert "have no standard deviation: it takes two seeds" in one.stderr
+    assert reproduce(path, "--bn", "sample", output="small.json").exit_code == 0
+    other = reproduce(path, "--pilot", small)
+    assert other.exit_code == 2
+    assert "there is no stein/running minus sample/running, worst case (standard) in it" in other.stderr
+
+
+def test_several_processes_are_refused(path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stein_bench.cli.reproduce.launched", lambda: True)
+    result = reproduce(path, "--until", "3")
+    assert (result.exit_code, trained) == (2, [])
+    assert "run it in one process, without torchrun" in result.stderr
