@@ -87,7 +87,7 @@ def _of_network(
     experiment: Experiment, part: ExperimentPart, bn: str, seed: int, folder: Folder
 ) -> Iterator[Evaluation]:
     network = training(experiment, part, bn, seed, folder)
-    for stats in experiment.sources(bn):
+    for stats in experiment.sources(part, bn):
         settings = evaluation_settings(experiment, part, bn, stats, seed)
         name = f"{part.name}-{network.bn}-{stats}-seed{seed}"
         path = folder.file(name, {**settings, "trained": network.path.name}, ".json")

@@ -34,6 +34,7 @@ class ExperimentPart(Settings):
         attack: attack and corruption specs, in order.
         batch_size: samples per batch in evaluation; under batch statistics it changes the result.
         limit: evaluate only the first samples, up to this number.
+        stats: statistics sources in this part, if not all of the experiment's.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -42,6 +43,7 @@ class ExperimentPart(Settings):
     attack: tuple[str, ...] = Field(min_length=1)
     batch_size: Annotated[int, Field(ge=1)] = 100
     limit: int | None = Field(default=None, ge=1)
+    stats: tuple[Stats, ...] | None = Field(default=None, min_length=1, exclude_if=operator.not_)
 
 
 class PlannedContrast(Settings):
@@ -163,6 +165,17 @@ class Experiment(Settings):
         return self
 
     @model_validator(mode="after")
+    def _sources_of_parts(self) -> Experiment:
+        for part in self.parts:
+            if part.stats is None:
+                continue
+            if self.stats == "published":
+                raise ValueError(f"part {part.name} names stats, but with stats published each BN has its own")
+            if other := [stats for stats in part.stats if stats not in self.stats]:
+                raise ValueError(f"part {part.name} names stats {other[0]}, which is not among the experiment's")
+        return self
+
+    @model_validator(mode="after")
     def _contrasts_of_its_variants(self) -> Experiment:
         for number, contrast in enumerate(self.contrasts, 1):
             if missing := self.lacks(contrast):
@@ -181,19 +194,19 @@ class Experiment(Settings):
         for bn, stats in contrast.variants():
             if bn not in self.bn:
                 return f"{bn} is not among the experiment's BNs {', '.join(self.bn)}"
-            if stats not in self.sources(bn):
-                return f"{bn} is not evaluated under {stats} statistics"
+            if stats not in self.sources(self.part_of(contrast), bn):
+                return f"{bn} is not evaluated under {stats} statistics in part {self.part_of(contrast).name}"
         return ""
 
     def part_of(self, contrast: PlannedContrast) -> ExperimentPart:
         """Return the part of a contrast."""
         return next((part for part in self.parts if part.name == contrast.part), self.parts[0])
 
-    def sources(self, bn: str) -> tuple[Stats, ...]:
-        """Return the statistics sources that the networks with this BN are evaluated under."""
-        if self.stats != "published":
-            return self.stats
-        return (published_source(bn),)
+    def sources(self, part: ExperimentPart, bn: str) -> tuple[Stats, ...]:
+        """Return the statistics sources that the networks with this BN are evaluated under in one of the parts."""
+        if self.stats == "published":
+            return (published_source(bn),)
+        return self.stats if part.stats is None else part.stats
 
 
 def experiment_file(name: str, preset: str) -> Path:

@@ -232,7 +232,7 @@ def check_experiment(experiment: Experiment) -> Checked:
     """
     for part in experiment.parts:
         for bn in experiment.bn:
-            for stats in experiment.sources(bn):
+            for stats in experiment.sources(part, bn):
                 settings = evaluation_settings(experiment, part, bn, stats, experiment.seed)
                 plan = prepare(make_config({**settings, "weights": "fit"}))
         network = build_untrained(plan)
@@ -284,7 +284,8 @@ def _run_shared(cells: Sequence[Evaluation], progress: Progress) -> dict[Path, s
     with alone():
         tally = Tally(len(cells) + len(networks), progress, "cell")
         for together in mine:
-            failed |= _train(together[0].training, tally)
+            evaluated = all(cell.path.exists() for cell in together)
+            failed |= _train(together[0].training, tally, needed=not evaluated)
             for cell in together if together[0].training.path not in failed else ():
                 found = _evaluate(cell, tally)
                 if isinstance(found, str):
@@ -311,7 +312,8 @@ def _run_cells(
         path = cell.training.path
         if path not in tried:
             tried.add(path)
-            failed |= _train(cell.training, tally)
+            evaluated = all(other.path.exists() for other in cells if other.training.path == path)
+            failed |= _train(cell.training, tally, needed=not evaluated)
         report = None if path in failed or cell.path in failed else _evaluate(cell, tally)
         if isinstance(report, Report):
             figures.append(measured(cell.part.name, cell.training.seed, report))
@@ -321,9 +323,9 @@ def _run_cells(
     return results, figures
 
 
-def _train(training: Training, tally: Tally) -> dict[Path, str]:
-    """Train a network unless its file exists; return the reason if it failed."""
-    found = training.path.exists()
+def _train(training: Training, tally: Tally, *, needed: bool = True) -> dict[Path, str]:
+    """Train a network unless its file exists or none is `needed`, as it is evaluated; return the reason if it failed."""
+    found = training.path.exists() or not needed
     tally.begin(training.title, found)
     if found:
         return {}

@@ -62,7 +62,7 @@ def report(trained: tuple[str, str, Path]) -> Report:
 def test_outcomes_are_those_of_plain_pytorch_on_the_corrupted_images(
     trained: tuple[str, str, Path], report: Report
 ) -> None:
-    model, data, weights = trained
+    _, data, weights = trained
     samples = open_data(data).samples("test")
     images, labels = samples.batch(range(60))
     network = import_file(weights.parent / "net.py", "net.py").make(3)
@@ -87,7 +87,8 @@ def test_means_are_over_severities_and_corruptions_and_no_part_of_the_worst_case
     (variant,) = report.variants
     found = variant.common_corruptions
     assert found is not None
-    shares = {name: [one.accuracy for one in variant.corruptions if one.name == name] for name in ("snow", "brightness")}
+    names = ("snow", "brightness")
+    shares = {name: [one.accuracy for one in variant.corruptions if one.name == name] for name in names}
     assert found.corruptions["brightness"].severities == [3, 5]
     for name, own in shares.items():
         assert found.corruptions[name].accuracies == pytest.approx(own)
@@ -162,7 +163,8 @@ def test_a_published_archive_beside_the_data_is_preferred(
 ) -> None:
     data, stored = with_archive
     model = write_model(tmp_path)
-    plan = prepare(make_config({"model": model, "data": data, "weights": "none", "corruption": ["fog:4", "contrast:1"]}))
+    asked = {"corruption": ["fog:4", "contrast:1"]}
+    plan = prepare(make_config({"model": model, "data": data, "weights": "none", **asked}))
     fog, contrast = plan.attacks
     assert fog.label == "fog:severity=4,source=CIFAR-10-C"
     assert contrast.archive is None
@@ -183,9 +185,7 @@ def test_a_published_archive_beside_the_data_is_preferred(
     assert summaries[0].corruptions["fog"] == summaries[1].corruptions["fog"]
 
 
-def test_an_archive_of_other_images_is_refused(
-    with_archive: tuple[str, dict[str, np.ndarray]], tmp_path: Path
-) -> None:
+def test_an_archive_of_other_images_is_refused(with_archive: tuple[str, dict[str, np.ndarray]], tmp_path: Path) -> None:
     data, _ = with_archive
     write_cifarc(tmp_path / "CIFAR-10-C", np.array([3, 0, 9, 2]))
     with pytest.raises(UsageError, match="its labels are not those of cifar10's test images"):
@@ -234,9 +234,7 @@ def test_wrong_input_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_baseline_must_be_on_the_same_images(
-    trained: tuple[str, str, Path], report: Report, tmp_path: Path
-) -> None:
+def test_a_baseline_must_be_on_the_same_images(trained: tuple[str, str, Path], report: Report, tmp_path: Path) -> None:
     model, data, weights = trained
     (tmp_path / "base.json").write_text(report.to_json())
     base = {"model": model, "data": data, "weights": str(weights), "mce_baseline": str(tmp_path / "base.json")}
@@ -248,7 +246,8 @@ def test_a_baseline_must_be_on_the_same_images(
 
 def test_volumes_and_other_channels_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "four.npz", images=rng.integers(0, 255, (6, 16, 16, 4), dtype=np.uint8), labels=np.arange(6) % 3)
+    images = rng.integers(0, 255, (6, 16, 16, 4), dtype=np.uint8)
+    np.savez(tmp_path / "four.npz", images=images, labels=np.arange(6) % 3)
     (tmp_path / "four.py").write_text(
         "from torch import nn\ndef make(num_classes=3):\n"
         "    return nn.Sequential(nn.Conv2d(4, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))\n"

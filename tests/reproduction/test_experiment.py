@@ -40,7 +40,7 @@ def test_every_experiment_refers_to_existing_recipes_and_attacks(system: str, pr
 
 def test_the_published_preset_gives_each_bn_the_source_of_the_published_code() -> None:
     experiment = built_in("cifar10", "published")
-    sources = {bn: experiment.sources(bn) for bn in experiment.bn}
+    sources = {bn: experiment.sources(experiment.parts[0], bn) for bn in experiment.bn}
     assert {bn for bn, source in sources.items() if source == ("running",)} == {"sample", "ridge:0.001", "lasso:0.001"}
     assert {bn for bn, source in sources.items() if source == ("batch",)} == {
         "stein", "stein-mean", "jsnorm", "james-stein",
@@ -49,7 +49,7 @@ def test_the_published_preset_gives_each_bn_the_source_of_the_published_code() -
 
 def test_the_controlled_preset_gives_every_bn_both() -> None:
     experiment = built_in("cifar10", "controlled")
-    assert {experiment.sources(bn) for bn in experiment.bn} == {("running", "batch")}
+    assert {experiment.sources(experiment.parts[0], bn) for bn in experiment.bn} == {("running", "batch")}
 
 
 def test_the_published_attacks_are_those_of_the_paper() -> None:
