@@ -205,3 +205,38 @@ def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_pa
     wrong = invoke("report", str(folder / "out.json"), "--junit", str(folder / "x.xml"))
     assert "use reproduce --plot" in one_line(wrong)
     assert "must be the only file" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_parts_have_their_own_sources_and_evaluated_networks_need_no_weights(
+    experiment_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells are those of an experiment without `stats` in a part, and the reports alone make the document again."""
+    plain = experiment_path.read_text()
+    words = ("--seeds", "1", "--cells", str(experiment_path.parent / "cells"))
+    assert reproduce(experiment_path, *words).exit_code == 0
+    part = "  - name: other\n    recipe: fit\n    train: {epochs: 2}\n    batch-size: 20\n    attack: [fgsm:eps=4/255]\n"
+    experiment_path.write_text(plain.replace("batch-size: 20\n", "batch-size: 20\n    stats: [running]\n") + part)
+    result = reproduce(experiment_path, *words)
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(experiment_path.parent / "out.json")
+    found = {(cell.part, cell.bn, cell.stats) for cell in document.cells}
+    assert found == {
+        *(("standard", bn, "running") for bn in ("sample", "stein")),
+        *(("other", bn, stats) for bn in ("sample", "stein") for stats in ("running", "batch")),
+    }
+    assert result.stderr.count(": found") == 2 + 2  # the networks, and the evaluations of the first part
+    for weights in (experiment_path.parent / "cells").glob("*.safetensors"):
+        weights.unlink()
+    monkeypatch.setattr(loop, "run_training", lambda *_, **__: pytest.fail("a network was trained"))
+    assert reproduce(experiment_path, *words).exit_code == 0
+    again = read_reproduction(experiment_path.parent / "out.json")
+    assert (again.rows, again.cells) == (document.rows, document.cells)
+
+
+def test_sources_of_a_part_are_among_those_of_the_experiment(experiment_path: Path) -> None:
+    text = experiment_path.read_text().replace("bn:", "stats: [running]\nbn:")
+    experiment_path.write_text(text.replace("batch-size: 20", "batch-size: 20\n    stats: [batch]"))
+    assert "part standard names stats batch, which is not among the experiment's" in one_line(
+        reproduce(experiment_path)
+    )
