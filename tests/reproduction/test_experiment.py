@@ -8,6 +8,7 @@ import pytest
 
 from stein_bench.attacks.attack import resolve_attacks
 from stein_bench.errors import UsageError
+from stein_bench.reproduction.contrasts import sought
 from stein_bench.reproduction.experiment import FOLDER, PRESETS, SYSTEMS, experiment_file, read_experiment
 from stein_bench.training.recipes import find_recipe
 
@@ -130,3 +131,16 @@ def test_an_override_that_is_wrong_is_named_as_an_option() -> None:
         built_in("cifar10", "controlled", seeds=0)
     with pytest.raises(UsageError, match=r"--limit: .*greater than or equal to 1"):
         built_in("cifar10", "controlled", limit=0)
+
+
+@pytest.mark.parametrize(
+    "name", ["cifar10-small", "cifar10-question", "cifar10-question-gpu", "cifar10-question-adversarial"]
+)
+def test_the_experiments_of_the_results_can_be_read(name: str) -> None:
+    experiment = read_experiment(SHOWN / f"{name}.yaml", {})
+    for part in experiment.parts:
+        find_recipe(part.recipe)
+        assert resolve_attacks(part.attack)
+    if name.startswith("cifar10-question"):
+        assert str(experiment.contrasts[0].bn) == "stein"
+        assert sought(experiment, "classification")[0].part == experiment.parts[0].name

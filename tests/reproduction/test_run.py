@@ -215,7 +215,9 @@ def test_parts_have_their_own_sources_and_evaluated_networks_need_no_weights(
     plain = experiment_path.read_text()
     words = ("--seeds", "1", "--cells", str(experiment_path.parent / "cells"))
     assert reproduce(experiment_path, *words).exit_code == 0
-    part = "  - name: other\n    recipe: fit\n    train: {epochs: 2}\n    batch-size: 20\n    attack: [fgsm:eps=4/255]\n"
+    part = (
+        "  - name: other\n    recipe: fit\n    train: {epochs: 2}\n    batch-size: 20\n    attack: [fgsm:eps=4/255]\n"
+    )
     experiment_path.write_text(plain.replace("batch-size: 20\n", "batch-size: 20\n    stats: [running]\n") + part)
     result = reproduce(experiment_path, *words)
     assert result.exit_code == 0, result.output
