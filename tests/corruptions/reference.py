@@ -36,7 +36,10 @@ SEED = 11
 
 
 def photograph() -> np.ndarray:
-    """A natural image of (20, 24, 3) bytes, with sky, roofs and trees; no square."""
+    """A natural image of (20, 24, 3) bytes, with sky, roofs and trees; no square.
+
+    From "china.jpg" of scikit-learn, by danielbuechele, CC BY 2.0, cut and made smaller.
+    """
     from sklearn.datasets import load_sample_image
 
     whole = Image.fromarray(load_sample_image("china.jpg"))
@@ -83,6 +86,18 @@ def _with_strengths(package: ModuleType, name: str, strength: Numbers) -> dict[s
     names["clipped_zoom"] = _trimmed(names["clipped_zoom"])
     names["_motion_blur"] = _continued(names["_motion_blur"])
     return names
+
+
+def tables(package: ModuleType) -> dict[str, list[Any]]:
+    """Return the package's own strengths for every corruption that has a table of them: all but the elastic one."""
+    found = {}
+    for function in ast.parse(inspect.getsource(package)).body:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "c":
+                assert isinstance(function, ast.FunctionDef)
+                assert isinstance(node.value, ast.Subscript)
+                found[function.name] = eval(ast.unparse(node.value.value), {"np": np})
+    return found
 
 
 def _trimmed(zoom: Any) -> Any:

@@ -40,10 +40,10 @@ def test_every_name_has_a_function_and_strengths() -> None:
         (32, 32, 3, (1, 2, 3, 4, 5)),
         (32, 32, 1, (1, 2, 3, 4, 5)),
         (28, 28, 1, (5,)),
-        (64, 80, 3, (1, 2, 3, 4, 5)),
+        (64, 80, 3, (1, 3, 5)),
         (96, 64, 1, (1, 5)),
-        (224, 224, 3, (2, 4)),
-        (SMALLEST, SMALLEST, 3, (1, 2, 3, 4, 5)),
+        (224, 224, 3, (4,)),
+        (SMALLEST, SMALLEST, 3, (2, 5)),
         (SMALLEST, 70, 1, (1, 5)),
     ],
 )
@@ -69,7 +69,7 @@ def test_a_result_is_a_picture_of_eight_bits_that_depends_on_its_sample_alone(
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
-@pytest.mark.parametrize("side", [32, 128])
+@pytest.mark.parametrize("side", [32, 96])
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_severity_grows_in_distance_where_the_published_strengths_do(name: str, side: int) -> None:
     images = photographs(side).repeat(8 if side == 32 else 1, 1, 1, 1)
