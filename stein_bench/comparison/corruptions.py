@@ -69,7 +69,7 @@ def averages(results: Iterable[CorruptionResult]) -> list[Average]:
         found.append(Average(f"{CORRUPTIONS}/{name}{apart}", name, f"{name}{apart}{_severities(own)}", labels))
     if len(found) > 1:
         every = tuple(label for one in found for label in one.labels)
-        found.insert(0, Average(CORRUPTIONS, CORRUPTIONS, f"mean of {len(found)} corruptions", every))
+        found.insert(0, Average(CORRUPTIONS, CORRUPTIONS, f"{len(found)} corruptions", every))
     noises = [result for result in results if SEVERITY not in result.params]
     return [*found, *(Average(one.label, one.name, _noise(one, noises), (one.label,)) for one in noises)]
 
