@@ -324,7 +324,7 @@ def _run_cells(
 
 
 def _train(training: Training, tally: Tally, *, needed: bool = True) -> dict[Path, str]:
-    """Train a network unless its file exists or is not `needed`, all being evaluated; return the reason if it failed."""
+    """Train a network unless its file exists or is not `needed`; return the reason if it failed."""
     found = training.path.exists() or not needed
     tally.begin(training.title, found)
     if found:

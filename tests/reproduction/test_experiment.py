@@ -134,7 +134,7 @@ def test_an_override_that_is_wrong_is_named_as_an_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cifar10-small", "cifar10-question", "cifar10-question-gpu", "cifar10-question-adversarial"]
+    "name", [f"cifar10-{name}" for name in ("small", "question", "question-gpu", "question-adversarial")]
 )
 def test_the_experiments_of_the_results_can_be_read(name: str) -> None:
     experiment = read_experiment(SHOWN / f"{name}.yaml", {})
