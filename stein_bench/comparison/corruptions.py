@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stein_bench.measures import MEASURES, RightOrWrong
+from stein_bench.report.attack_names import SEVERITY
 from stein_bench.report.packing import unpack_bits
 from stein_bench.report.results import CorruptionResult, Outcomes
 from stein_bench.specs import format_eps
@@ -25,8 +26,6 @@ from stein_bench.statistics.paired_tests import BATCHES, Paired, batch_losses
 
 CORRUPTIONS = "corruptions"
 """The mean accuracy over all common corruptions and severities; before a corruption's name, the key of its own mean."""
-SEVERITY = "severity"
-"""The parameter that tells common corruptions from noise."""
 
 Draws = Mapping[str, tuple[RightOrWrong, ...]]
 """Outcomes by label of the corruption, one per draw."""

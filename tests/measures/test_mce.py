@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stein_bench.data.corruptions import SEVERITIES, STANDARD
+from stein_bench.corruptions.names import SEVERITIES, STANDARD
 from stein_bench.measures.mce import (
     ALEXNET,
     ALEXNET_CLEAN,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, marks
+from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, corruption_contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
 from stein_bench.render.report.common import CORRUPTIONS, rows_apart, stands_for_all
@@ -51,7 +51,8 @@ def result_rows(report: Report) -> list[ResultRow]:
         UsageError: packed outcomes are damaged.
     """
     found = contrasts(report)
-    marked, by_key = marks(report, found), {(c.variant, c.accuracy): c for c in found}
+    compared = (*found, *corruption_contrasts(report))
+    marked, by_key = marks(report, found), {(c.variant, c.accuracy): c for c in compared}
     rows = []
     for variant in report.variants:
         name = variant_name(variant)
