@@ -12,8 +12,6 @@ from stein_bench.report.results import CorruptionResult, GroupResult, MeanCorrup
 
 MOST_ROWS = 6
 """With more common corruptions and severities than this, a single row stands for them; the grid has them all."""
-CORRUPTIONS = "corruptions"
-"""Key of the mean accuracy over the common corruptions that were made."""
 
 
 def made_here(variant: VariantResult) -> list[CorruptionResult]:

@@ -11,8 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import variant_name
-from stein_bench.render.report.common import CORRUPTIONS, common_notes, made_cells, stands_for_all
+from stein_bench.render.report.common import common_notes, made_cells, stands_for_all
 from stein_bench.render.report.metrics import metric_rows
 from stein_bench.render.shades import Shade, shade
 from stein_bench.report.document import Report

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, corruption_contrasts, marks
+from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
-from stein_bench.render.report.common import CORRUPTIONS, rows_apart, stands_for_all
+from stein_bench.render.report.common import rows_apart, stands_for_all
 from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
 from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
