@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import subprocess
@@ -50,7 +51,12 @@ def masked(text):
 def test_the_page_is_the_stored_one(whole, save, invoke, is_golden, tmp_path):
     path = save(whole, examples=[example(index=i) for i in range(2)])
     assert invoke("report", path, "--html", tmp_path / "r.html").exit_code == 0
-    is_golden(masked((tmp_path / "r.html").read_text(encoding="utf-8")), "report.html")
+    # The headers that Python writes into an .npz file, and so its hash, differ between patch releases.
+    (examples,) = tmp_path.glob("*.npz")
+    written = hashlib.sha256(examples.read_bytes()).hexdigest()
+    page = masked((tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert page.count(written) == 1
+    is_golden(page.replace(written, "e" * 64), "report.html")
 
 
 @pytest.mark.parametrize(
