@@ -55,6 +55,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
         "log": ["wandb", "tensorboard:dir=tb"], "metric": ["mine.py:margin"],
+        "corruption": ["fog", "snow:3"], "mce-baseline": "plain.json",
     }  # fmt: skip
     assert {*settings, "preset"} == set(OPTION_NAMES)
     assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
@@ -202,6 +203,8 @@ WRONG = [
     ("controls", "maybe", "valid boolean"),
     ("adaptive", "maybe", "valid boolean"),
     ("metric", ["m.py:a", "m.py:a"], "is given twice"),
+    ("corruption", ["fog", "fog"], "'fog' is given twice"),
+    ("mce-baseline", "", "at least 1 character"),
     ("refill", "maybe", "valid boolean"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
@@ -292,7 +295,7 @@ OTHER = {
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
-    "log": ["wandb"], "metric": ["mine.py:margin"],
+    "log": ["wandb"], "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
 }  # fmt: skip
 
 
@@ -322,7 +325,7 @@ def test_the_order_of_attacks_is_part_of_the_hash():
 
 
 def test_the_document_of_a_configuration_makes_it_again():
-    for more in ({}, {"preset": "published"}):
+    for more in ({}, {"preset": "published"}, {"corruption": ["fog"]}):
         config = make_config({"model": "m", "eps": "1/3", "bn": ["stein", "sample"], "image_size": 8, **more})
         assert make_config(config.document()) == config
 

@@ -52,7 +52,7 @@ def common_notes(report: Report) -> Iterator[str]:
     summaries = [variant.common_corruptions for variant in report.variants if variant.common_corruptions]
     if any(made_here(variant) for variant in report.variants):
         yield (
-            "common corruptions (Hendrycks and Dietterich 2019): accuracy on the corrupted input alone; not attacks, "
+            "† common corruptions (Hendrycks and Dietterich 2019): accuracy on the corrupted input alone; not attacks, "
             "and not part of the worst case"
         )
     if any(len(one.corruptions) > 1 and not one.standard for one in summaries):
@@ -60,7 +60,7 @@ def common_notes(report: Report) -> Iterator[str]:
     for variant in report.variants:
         if variant.common_corruptions and variant.common_corruptions.mce:
             yield f"{variant.bn}/{variant.stats}: {mce_text(variant.common_corruptions.mce)}"
-    if any(len(one.accuracies) > 1 for summary in summaries for one in summary.corruptions.values()):
+    if any(len(variant.clean.groups or ()) > 1 or len(made_cells(variant)) > 1 for variant in report.variants):
         more = "" if any(one.mce for one in summaries) else "; mCE is relative to a baseline's errors (--mce-baseline)"
         yield f"mean: of the accuracies in its row or column, or of all corruptions and severities{more}"
 
