@@ -103,7 +103,7 @@ def evaluate(
         strict: whether results that cannot be trusted raise an error; otherwise ``report.dishonest()`` has them.
         **options: all other options of ``stein-bench evaluate``, with underscores: ``battery``, ``corruption``,
             ``controls``, ``adaptive``, ``preserve_function``, ``surrogate`` (a network or a name), ``precision``,
-            ``log``, ``workers`` (default 0: processes that read ahead need ``if __name__ == "__main__":`` in a script), …
+            ``log``, ``workers`` (default 0: processes that read ahead need ``if __name__ == "__main__":`` in scripts)…
 
     Returns:
         The report, the same that the command writes.
