@@ -167,7 +167,7 @@ def test_an_attack_that_cheats_or_fails_is_an_error_and_the_model_is_restored():
         ({"labels": LABELS - 1}, "labels go down to -1"),
         ({"attack": "pdg"}, "unknown attack 'pdg'"),
         ({"attack": "pgd:eps=1/255", "eps": 0.5}, "names a budget of its own"),
-        ({"attack": "noise-gaussian"}, "random noise, not an attack"),
+        ({"attack": "noise-gaussian"}, "a corruption, not an attack"),
         ({"attack": "adaptive"}, "adaptive=True"),
         ({"attack": "transfer.pgd"}, "give it as surrogate"),
         ({"attack": "segpgd"}, "supports segmentation"),
