@@ -44,15 +44,17 @@ timeout --signal=INT --kill-after=20 "$seconds" "$python" -m stein_bench reprodu
   "$repository/configs/paper/cifar10-question-gpu.yaml" "${options[@]}" --cells "$folder/cells" \
   --output "$folder/cifar10-question-gpu.json" --html "$folder/cifar10-question-gpu.html" || status=$?
 if [ "$status" -eq 124 ] || [ "$status" -eq 130 ]; then
-  # What is there becomes a document of the seeds that are complete.
-  complete=$(find "$folder/cells" -name 'standard-*.json' | sed 's/.*-seed\([0-9]*\)-.*/\1/' | sort -n | uniq -c |
-    awk '$1 == 3' | wc -l)
+  # What is there becomes a document of the seeds that are complete, from the first one on.
+  complete=0
+  while [ "$(find "$folder/cells" -name "standard-*-seed$((10 + complete))-*.json" | wc -l)" -eq 3 ]; do
+    complete=$((complete + 1))
+  done
   echo "time is over; $complete seeds are complete" >&2
+  status=0
   if [ "$complete" -gt 0 ]; then
     "$python" -m stein_bench reproduce "$repository/configs/paper/cifar10-question-gpu.yaml" "${options[@]}" \
       --seeds "$complete" --cells "$folder/cells" --output "$folder/cifar10-question-gpu.json" \
       --html "$folder/cifar10-question-gpu.html" || status=$?
   fi
-  exit 0
 fi
 exit "$status"

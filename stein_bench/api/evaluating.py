@@ -139,6 +139,7 @@ def evaluate(
         stack.enter_context(forgotten())
         stack.enter_context(untouched(seed or 0, kind or "auto"))
         objects, surrogate = Objects(), options.pop("surrogate", None)
+        options |= {key: _text(options[key]) for key in ("mce_baseline",) if key in options}
         config = make_config(
             {
                 "model": objects.model(model, "model"),

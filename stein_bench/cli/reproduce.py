@@ -232,8 +232,9 @@ def _run(read: Read, folder: Path, until: Until | None, pilot: str | None, *, qu
         try:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
                 return run_experiment(
-                    read.experiment, folder, command=command, progress=progress, until=until, pilot=pilot, notes=notes
-                )
+                    read.experiment, folder, command=command, progress=progress, until=until, pilot=pilot, notes=notes,
+                    left_out=len(read.left_out), main_is_left_out=read.main_is_left_out,
+                )  # fmt: skip
         except KeyboardInterrupt:
             raise InterruptedRunError(
                 f"interrupted; finished cells are in {folder}: the same command continues from there."
@@ -243,7 +244,10 @@ def _run(read: Read, folder: Path, until: Until | None, pilot: str | None, *, qu
 def _registration(read: Read) -> Iterator[str]:
     """Yield what the command line changed about registered contrasts."""
     for contrast in read.left_out:
-        yield f"registered contrast {contrast}: left out, the options leave it no variant or outcome"
+        yield (
+            f"registered contrast {contrast}: left out, the options leave it no variant or outcome; it counts in the "
+            "adjustment with p = 1"
+        )
     changed = [f"--{option}" for option in read.changed if option not in UNREGISTERED]
     if changed and (read.experiment.contrasts or read.left_out):
         yield f"registered contrasts are of the experiment in its file; this run changed it by {', '.join(changed)}"

@@ -171,7 +171,8 @@ def _weak(report: Report) -> str:
     """Return why the battery cannot show robustness; empty if it can."""
     names = list(dict.fromkeys(a.name for variant in report.variants for a in variant.attacks))
     if not names:
-        return "no attack was run"
+        corrupted = any(variant.corruptions for variant in report.variants)
+        return "no attack was run" + "; the accuracies under corruptions are compared one by one" * corrupted
     strong = [
         name for name in names if name in CATALOG and CATALOG[name].access == "white-box" and name not in ONE_STEP
     ]
@@ -194,6 +195,9 @@ def _level(report: Report) -> str:
     where += f", expected over {in_draws(mean.draws)}" if mean is not None else ""
     clean = f"{_percent(shown(figure, mean))} clean"
     if variant.worst_case_accuracy is None:
+        if not variant.attacks and (corrupted := variant.common_corruptions) and variant.corruptions:
+            clean += f" and {percent(corrupted.accuracy)} % under common corruptions"
+            return f"{report.model.name} reaches {clean} {where}; no attack was run."
         return f"{report.model.name} reaches {clean} {where}; no attack has a result."
     worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
     worst = shown(worst, variant.worst_case_expected_accuracy)

@@ -80,10 +80,11 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         for attack in corruptions
         if not phases[attack.label].message
     }
+    common = {attack.label for attack in corruptions if attack.info.is_common}  # a mean needs all of them
     cells = cells_of_groups(clean, samples.cells) or {
-        (attack.name, int(attack.params[SEVERITY])): corrupted[attack.label][0]
+        (attack.name, int(attack.params[SEVERITY])): corrupted[attack.label]
         for attack in corruptions
-        if attack.info.is_common and attack.label in corrupted
+        if attack.info.is_common and corrupted.keys() >= common
     }
     run_of = {attack.label: together[0].label for together in by_run(attacks) for attack in together[1:]}
     worst = measure.worst_case(list(robust.values())) if robust and len(robust) == len(attacks) else None
@@ -111,7 +112,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         ],
         common_corruptions=summarize(
             cells,
-            None if samples.cells else clean.accuracy().value,
+            None if samples.cells else (clean.expected() or clean.accuracy()).value,
             plan.baselines.get(variant.label),
         ),
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,

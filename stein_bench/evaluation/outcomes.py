@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -21,9 +22,10 @@ from stein_bench.evaluation.attack_network import disagreements
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting
 from stein_bench.evaluation.examples import Attacked, offer
 from stein_bench.evaluation.units import CLEAN, DISAGREES, DISTANCE, DRAWN, ENDED, Columns, numbered
-from stein_bench.guard import model_untouched
+from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.host import download, upload
 from stein_bench.memory import MemoryLimit, ran_out
+from stein_bench.seeds import derive_seed
 
 Computed = tuple[dict[str, Columns], int, int]
 """Columns by phase, and the numbers of forward and backward passes, in samples."""
@@ -113,17 +115,25 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
 
 @torch.no_grad()
 def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Computed:
-    """Predict the batch under each draw of the corruption; non-finite outputs count as wrong."""
+    """Predict the batch under each draw of the corruption; non-finite outputs count as wrong.
+
+    A random model makes one draw of its own for each, and as many as on the clean input under a common corruption,
+    which is drawn once: the mean over the draws is an expected accuracy.
+    """
     model, setting = evaluated.model, evaluated.setting
     seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, Tensor]()
+    own = evaluated.draws(attack.label, batch.ids)
+    draws = attack.draws if own is None or not attack.info.is_common else len(own.fresh)
     with model_untouched(model):
-        for number in range(attack.draws):
-            logits: Tensor = model(_corrupted(evaluated, attack, batch, seeds, number))
+        for number in range(draws):
+            inputs = _corrupted(evaluated, attack, batch, seeds, 0 if attack.info.is_common else number)
+            with nullcontext() if own is None else forked_rng(derive_seed(own.fresh[0], number)):
+                logits: Tensor = model(inputs)
             found = setting.task.outcomes(logits, batch.labels)
             if evaluated.random:  # as on the clean input, see `predicted`
                 found.pop("confidence", None)
             columns |= numbered(found, number)
-    return {attack.label: download(columns)}, attack.draws * len(batch.inputs), 0
+    return {attack.label: download(columns)}, draws * len(batch.inputs), 0
 
 
 def _corrupted(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, seeds: Sequence[int], number: int) -> Tensor:

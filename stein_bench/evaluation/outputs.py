@@ -60,6 +60,8 @@ def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str
         if weights is not None and weights not in WEIGHTS_KEYWORDS and Path(weights).name:
             yield Path(weights).expanduser(), "the weights"
             yield card_path(weights), f"the training card of {weights}"
+    if settings.mce_baseline is not None:
+        yield Path(settings.mce_baseline).expanduser(), "the mCE baseline"
     named = {
         "configuration": [config or ""],
         "battery": [settings.battery or ""],

@@ -52,10 +52,11 @@ def baseline_of(report: Report, variant: VariantResult) -> Baseline:
         for name, one in (found.corruptions if found else {}).items()
     }
     name = f"{report.model.name}, {variant.bn}/{variant.stats}"
-    return Baseline(name, report.run.id, errors, 1 - variant.clean.accuracy)
+    clean = variant.clean.expected_accuracy
+    return Baseline(name, report.run.id, errors, 1 - (variant.clean.accuracy if clean is None else clean.value))
 
 
-def cells_of_groups(clean: Outcome, cells: Sequence[str] | None) -> dict[Cell, Outcome]:
+def cells_of_groups(clean: Outcome, cells: Sequence[str] | None) -> dict[Cell, list[Outcome]]:
     """Return the outcomes of a corrupted test set by corruption and severity; empty for other data.
 
     Args:
@@ -64,21 +65,21 @@ def cells_of_groups(clean: Outcome, cells: Sequence[str] | None) -> dict[Cell, O
             are not all there (the last one may be cut off) are left out.
     """
     whole = len(clean) // len(cells) if cells else 0
-    found = {}
+    found: dict[Cell, list[Outcome]] = {}
     for place, name in enumerate(cells or ()):
         corruption, _, severity = name.rpartition("/")
         if whole and severity.isdigit():
-            found[corruption, int(severity)] = clean.select(np.arange(whole) * len(cells or ()) + place)
+            found[corruption, int(severity)] = [clean.select(np.arange(whole) * len(cells or ()) + place)]
     return found
 
 
 def summarize(
-    cells: Mapping[Cell, Outcome], clean: float | None, baseline: Baseline | None
+    cells: Mapping[Cell, Sequence[Outcome]], clean: float | None, baseline: Baseline | None
 ) -> CommonCorruptions | None:
     """Return the summary of the outcomes of the same samples under every corruption at every severity.
 
     Args:
-        cells: outcomes, of at least one corruption; others that failed are left out.
+        cells: the outcomes of each draw: one, several of a random model.
         clean: the accuracy on the clean samples; None if they were not evaluated.
         baseline: what mCE is relative to; None for no mCE.
 
@@ -87,18 +88,18 @@ def summarize(
     """
     if not cells:
         return None
-    measure = type(next(iter(cells.values())))
+    measure = type(next(iter(cells.values()))[0])
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in cells):
-        own = {severity: outcome for (other, severity), outcome in cells.items() if other == name}
-        mean = measure.mean_accuracy(list(own.values()))
-        shares = [_share(outcome) for outcome in own.values()]
+        own = {severity: draws for (other, severity), draws in cells.items() if other == name}
+        mean = measure.mean_accuracy([outcome for draws in own.values() for outcome in draws])
+        shares = [measure.mean_accuracy(draws).value for draws in own.values()]
         base = None if baseline is None else _errors(baseline, name, list(own))
         corruptions[name] = CorruptionMean(
             severities=list(own), accuracies=shares, accuracy=mean.value, ci95=(mean.low, mean.high),
             corruption_error=None if base is None else corruption_error([1 - share for share in shares], base),
         )  # fmt: skip
-    mean = measure.mean_accuracy(list(cells.values()))
+    mean = measure.mean_accuracy([outcome for draws in cells.values() for outcome in draws])
     return CommonCorruptions(
         corruptions=corruptions,
         accuracy=mean.value,
@@ -106,11 +107,6 @@ def summarize(
         standard=set(cells) == set(product(STANDARD, SEVERITIES)),
         mce=None if baseline is None else _mce(corruptions, clean, baseline),
     )
-
-
-def _share(outcome: Outcome) -> float:
-    right, of = outcome.right()
-    return right / of
 
 
 def _errors(baseline: Baseline, name: str, severities: Sequence[int]) -> list[float] | None:

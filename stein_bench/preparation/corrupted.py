@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from stein_bench.attacks.attack import SOURCE, Attack
-from stein_bench.corruptions.common import OWN_TEXTURE, parameters
+from stein_bench.corruptions.common import OWN_TEXTURE, SMALLEST, parameters
+from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.data.cifar import Cifar
 from stein_bench.data.cifarc import CifarArchive, archive_of
 from stein_bench.data.samples import Resize, Samples
@@ -46,9 +48,33 @@ def with_sources(attacks: Sequence[Attack], data: DataSource, samples: Samples, 
             f"{data.name} is corrupted already: leave out {common[0].name} and evaluate it as it is, or corrupt the "
             "clean test images."
         )
-    archive = archive_of(data, samples.labels, resize) if isinstance(data, Cifar) else None
+    if len(samples.shape) == 3 and min(samples.shape[1:]) < SMALLEST:
+        raise UsageError(
+            f"{common[0].name}: images of {_size(samples)} are too small; the smallest side is {SMALLEST}."
+        )
+    archive = _archive(data, samples, resize)
     found = tuple(_from(archive, attack) for attack in attacks)
-    return Corrupted(found, tuple(_notes(found, archive, samples)))
+    made = [attack for attack in found if attack.info.is_common and SOURCE not in attack.params]
+    if archive is not None and resize is not None and made:
+        raise UsageError(
+            f"{made[0].name}: {archive.name} lacks it, and its other images are corrupted before they are resized to "
+            f"{_size(samples)}: leave it out, or evaluate at the data's own size."
+        )
+    resized = resize is not None and data.native_size is not None
+    return Corrupted(found, tuple(_notes(found, archive, samples, resized=resized)))
+
+
+def _archive(data: DataSource, samples: Samples, resize: Resize | None) -> CifarArchive | None:
+    if not isinstance(data, Cifar):
+        return None
+    try:
+        return archive_of(data, samples.labels, resize)
+    except UsageError as error:
+        raise UsageError(f"the published corruptions beside {data.name} cannot be used: {error}") from None
+
+
+def _size(samples: Samples) -> str:
+    return "×".join(map(str, samples.shape[1:]))
 
 
 def _from(archive: CifarArchive | None, attack: Attack) -> Attack:
@@ -57,20 +83,24 @@ def _from(archive: CifarArchive | None, attack: Attack) -> Attack:
     return attack.published_in(archive, archive.name)
 
 
-def _notes(attacks: Sequence[Attack], archive: CifarArchive | None, samples: Samples) -> Iterator[str]:
+def _notes(
+    attacks: Sequence[Attack], archive: CifarArchive | None, samples: Samples, *, resized: bool
+) -> Iterator[str]:
     common = [attack for attack in attacks if attack.info.is_common]
     names = list(dict.fromkeys(attack.name for attack in common if SOURCE not in attack.params))
     if archive is not None and len(names) < len({attack.name for attack in common}):
         yield f"common corruptions: the images of {archive.name}, the published archive"
     if not names:
         return
-    side = min(samples.shape[1:])
-    used = parameters(side)
-    other = "" if side == PUBLISHED_SIDES[used] else f"; the images have {side}, so published numbers do not apply"
+    used = parameters(min(samples.shape[1:], default=0))
+    published = set(samples.shape[1:]) == {PUBLISHED_SIDES[used]} and not resized
+    here = f"; here they are {_size(samples)}{', resized' * resized}: published numbers do not apply"
+    other = "" if published else here
+    versions = f"Pillow {version('pillow')}, SciPy {version('scipy')}"
     lacking = "" if archive is None else f", which {archive.name} lacks"
     yield (
         f"{', '.join(names) + lacking if lacking else 'common corruptions'}: made by stein-bench with the published "
-        f"parameters for {PUBLISHED_SIDES[used]}×{PUBLISHED_SIDES[used]} images{other}"
+        f"parameters for {PUBLISHED_SIDES[used]}×{PUBLISHED_SIDES[used]} images{other} ({versions})"
     )
     if own := [name for name in names if name in OWN_TEXTURE]:
         yield f"{' and '.join(own)}: a texture of stein-bench's own: not comparable with published numbers"
@@ -96,13 +126,22 @@ def find_baselines(
     if not wanted:
         raise UsageError("--mce-baseline: there is no common corruption; add --battery corruptions.")
     if baseline.lower() == "alexnet":
-        if samples.name != "imagenet-c":
+        if samples.name != "imagenet-c" or tuple(samples.shape) != (3, 224, 224):
             raise UsageError(
-                "--mce-baseline alexnet: its published errors are for imagenet-c:ROOT only; give a baseline's report."
+                "--mce-baseline alexnet: its published errors are for imagenet-c:ROOT with images of 224×224 pixels "
+                "only; give a baseline's report."
             )
+        for name in dict.fromkeys(name for name, _ in wanted):
+            if [severity for other, severity in wanted if other == name] != list(SEVERITIES):
+                raise UsageError(
+                    f"--mce-baseline alexnet: its published errors are means over severities 1 to 5, and {name} is not "
+                    "evaluated at all of them."
+                )
         found = {variant.label: ALEXNET_BASELINE for variant in variants}
     else:
         report = read_report(baseline)
+        if lines := report.dishonest():
+            raise UsageError(f"--mce-baseline {baseline}: a result in it cannot be trusted ({lines[0].rstrip('.')}).")
         if report.data.sha256 != samples.sha256():
             raise UsageError(
                 f"--mce-baseline {baseline}: it is on {report.data.samples} samples of {report.data.name}, which are "

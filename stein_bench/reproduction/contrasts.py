@@ -108,15 +108,18 @@ def main_contrast(experiment: Experiment, task: str) -> Sought | None:
     return Sought(part.name, shown_estimator(first), "running", outcome, metric, "worst case")
 
 
-def registered_results(rows: Sequence[Row], contrasts: Sequence[Sought]) -> list[Registered]:
-    """Return the results of the registered contrasts, with p adjusted over them alone (Holm).
+def registered_results(rows: Sequence[Row], contrasts: Sequence[Sought], left_out: int = 0) -> list[Registered]:
+    """Return the results of the registered contrasts, with p adjusted over all that were registered (Holm).
 
-    A contrast without a test (one seed, equal differences, failed cells) counts among them with p = 1: what was
-    registered does not depend on the results.
+    A contrast without a test (one seed, equal differences, failed cells) counts among them with p = 1, and so does one
+    that options have `left_out`: what was registered depends neither on the results nor on options given later.
     """
     found = [contrast.result(rows) for contrast in contrasts]
-    adjusted = holm([1.0 if one is None or one.p is None else one.p for one in found])
-    return [_registered(contrast, rows, one, p) for contrast, one, p in zip(contrasts, found, adjusted, strict=True)]
+    adjusted = holm([*(1.0 if one is None or one.p is None else one.p for one in found), *[1.0] * left_out])
+    return [
+        _registered(contrast, rows, one, p)
+        for contrast, one, p in zip(contrasts, found, adjusted[: len(found)], strict=True)
+    ]
 
 
 def _registered(contrast: Sought, rows: Sequence[Row], found: Contrast | None, adjusted: float) -> Registered:

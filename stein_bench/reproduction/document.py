@@ -169,6 +169,11 @@ class Reproduction(Document):
     registered: list[Registered] | None = Field(
         default=None, exclude_if=is_none, description="in the order of the file; omitted without any"
     )
+    main_contrast_left_out: Literal[True] | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="options have taken the main contrast from the experiment; omitted otherwise",
+    )
     power: Power | None = Field(default=None, exclude_if=is_none, description="omitted without a main contrast")
     until: Stopping | None = Field(default=None, exclude_if=is_none, description="omitted if the seeds were fixed")
     collapsed: list[str] = Field(description="variants whose clean accuracy has collapsed, one line each")

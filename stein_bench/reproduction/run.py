@@ -70,6 +70,8 @@ def run_experiment(
     until: Until | None = None,
     pilot: str | None = None,
     notes: Sequence[str] = (),
+    left_out: int = 0,
+    main_is_left_out: bool = False,
 ) -> Reproduction:
     """Run the missing cells of an experiment, and summarize all of them.
 
@@ -83,6 +85,8 @@ def run_experiment(
         until: add seeds until the interval of the main contrast is narrow enough.
         pilot: an earlier document, from which the sd of the main contrast is taken.
         notes: for the document, beside those of the experiment.
+        left_out: number of registered contrasts that options have taken from the experiment.
+        main_is_left_out: whether the main one is among them.
 
     Raises:
         UsageError: the input is invalid; nothing was trained.
@@ -96,7 +100,7 @@ def run_experiment(
     cells_in = Folder(folder, checked.fingerprint)
     cells = evaluations(experiment, cells_in)
     registered = sought(experiment, checked.task)
-    main = _main(experiment, checked.task, until, pilot)
+    main = None if main_is_left_out else _main(experiment, checked.task, until, pilot)
     known = None if main is None or pilot is None else pilot_of_document(pilot, main)
     with _made(folder):
         _check_trainings(experiment, cells)
@@ -105,7 +109,7 @@ def run_experiment(
     if main is not None and is_main():
         most = experiment.seeds if until is None else until.most
         known = known or pilot_of_cells(evaluations(_of_seeds(experiment, most), cells_in), main)
-        power = plan_power(main, experiment.seeds, len(registered), known)
+        power = plan_power(main, experiment.seeds, len(registered) + left_out, known)
         _tell(main, power, until, progress)
     failed = _run_shared(cells, progress) if world_size() > 1 else {}
     if not is_main():
@@ -141,7 +145,8 @@ def run_experiment(
         seeds=list(run),
         cells=[cell for cell, _ in results],
         rows=found,
-        registered=registered_results(found, registered) if registered else None,
+        registered=registered_results(found, registered, left_out) if registered else None,
+        main_contrast_left_out=True if main_is_left_out and registered else None,
         power=power,
         until=ended,
         collapsed=collapsed(found, first.model.classes),

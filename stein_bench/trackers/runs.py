@@ -117,6 +117,11 @@ def _metrics(variant: VariantResult) -> Numbers:
             title = f"{budget.norm} {format_eps(budget.eps)}"
             what = (budget.accuracy, budget.ci95, budget.metrics, budget.expected_accuracy)
             yield from _outcome("worst-case", title, *what)
+    if (common := variant.common_corruptions) is not None:
+        yield from _outcome("corrupted", "mean", common.accuracy, common.ci95, None, None)
+        if common.mce is not None:
+            errors = {"mCE": common.mce.mce, "relative mCE": common.mce.relative_mce}
+            yield from ((f"corrupted {name}", error) for name, error in errors.items() if error is not None)
     for corruption in variant.corruptions:
         if corruption.status == "ok":
             title = f"{corruption.name} {noise_strength(corruption.params)[1]}"

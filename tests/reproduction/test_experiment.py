@@ -134,7 +134,8 @@ def test_an_override_that_is_wrong_is_named_as_an_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [f"cifar10-{name}" for name in ("small", "question", "question-gpu", "question-adversarial")]
+    "name",
+    [f"cifar10-{name}" for name in ("small", "question", "question-secondary", "question-gpu", "question-adversarial")],
 )
 def test_the_experiments_of_the_results_can_be_read(name: str) -> None:
     experiment = read_experiment(SHOWN / f"{name}.yaml", {})
@@ -142,5 +143,5 @@ def test_the_experiments_of_the_results_can_be_read(name: str) -> None:
         find_recipe(part.recipe)
         assert resolve_attacks(part.attack)
     if name.startswith("cifar10-question"):
-        assert str(experiment.contrasts[0].bn) == "stein"
+        assert experiment.contrasts[0].bn == ("james-stein" if name.endswith("secondary") else "stein")
         assert sought(experiment, "classification")[0].part == experiment.parts[0].name

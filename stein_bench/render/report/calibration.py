@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.pairing import CLEAN, variant_name
+from stein_bench.render.report.common import rows_apart, stands_for_all
 from stein_bench.render.report.metrics import short_name
 from stein_bench.report.attack_names import noise_strength, titles
 from stein_bench.report.document import Report
@@ -22,8 +23,6 @@ TITLE = "Confidence and calibration, %"
 HEADERS = ("accuracy", "confidence", "when wrong", "ECE", "ECE if calibrated")
 SHORT = ("accuracy", "confidence", "when\nwrong", "ECE", "ECE if\ncalibrated")
 """The headers of the table in a terminal, of 80 columns."""
-MOST_CORRUPTIONS = 6
-"""More corruptions than this are one row, with the means of their figures; the report and the CSV have them all."""
 CALIBRATION = (
     "confidence: the probability of the predicted class; ECE: its mean distance from the accuracy, over 15 bins; even "
     "a perfectly calibrated model would have about 'ECE if calibrated' on as many samples. Under attack these figures "
@@ -91,11 +90,12 @@ def calibration_notes(report: Report) -> list[str]:
 def _of_variant(variant: VariantResult) -> Iterator[tuple[str, Calibration]]:
     known, names = calibrations(variant), titles(variant.attacks)
     yield from ((names.get(key, key), known[key]) for key in (CLEAN, *names) if key in known)
-    corrupted = [(one, known[one.label]) for one in variant.corruptions if one.label in known]
-    if len(corrupted) > MOST_CORRUPTIONS:
-        yield f"mean of {len(corrupted)} corruptions", _mean([found for _, found in corrupted])
-        return
-    for one, found in corrupted:
+    apart = rows_apart(variant)
+    if cells := stands_for_all(variant):
+        together = [known[one.label] for one in variant.corruptions if one not in apart and one.label in known]
+        if together:
+            yield f"{cells} corruptions", _mean(together)
+    for one, found in ((one, known[one.label]) for one in apart if one.label in known):
         yield f"{one.name.removeprefix('noise-')} {noise_strength(one.params)[1]}", found
 
 

@@ -8,7 +8,13 @@ from stein_bench.corruptions.names import STANDARD
 from stein_bench.report.attack_names import SEVERITY
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
-from stein_bench.report.results import CorruptionResult, GroupResult, MeanCorruptionError, VariantResult
+from stein_bench.report.results import (
+    CommonCorruptions,
+    CorruptionResult,
+    GroupResult,
+    MeanCorruptionError,
+    VariantResult,
+)
 
 MOST_ROWS = 6
 """With more common corruptions and severities than this, a single row stands for them; the grid has them all."""
@@ -28,12 +34,21 @@ def rows_apart(variant: VariantResult) -> list[CorruptionResult]:
 
 def stands_for_all(variant: VariantResult) -> str | None:
     """Return what the single row for the common corruptions stands for, e.g. ``15 × 5``; None without such a row."""
-    common = [one for one in made_here(variant) if one.status == "ok"]
-    names = {one.name for one in common}
-    if len(common) <= MOST_ROWS:
+    found = variant.common_corruptions
+    if found is None or len([one for one in made_here(variant) if one.status == "ok"]) <= MOST_ROWS:
         return None
-    severities = len(common) / len(names)
-    return f"{len(names)} × {severities:.0f}" if severities.is_integer() else f"{len(common)}"
+    counts = {len(one.severities) for one in found.corruptions.values()}
+    return f"{len(found.corruptions)} × {counts.pop() if len(counts) == 1 else 'some'}"
+
+
+def cells_text(found: CommonCorruptions) -> str:
+    """Return over what the mean is, e.g. ``15 corruptions at severities 1 to 5``."""
+    severities = sorted({severity for one in found.corruptions.values() for severity in one.severities})
+    alike = all(one.severities == severities for one in found.corruptions.values())
+    several = len(severities) > 1
+    told = "1 to 5" if severities == [1, 2, 3, 4, 5] else "+".join(map(str, severities))
+    at = f"at severit{'ies' if several else 'y'} {told}" if alike else "at different severities"
+    return f"{len(found.corruptions)} corruptions {at}"
 
 
 def made_cells(variant: VariantResult) -> Mapping[str, GroupResult]:

@@ -10,7 +10,7 @@ from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, corrupti
 from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
-from stein_bench.render.report.common import rows_apart, stands_for_all
+from stein_bench.render.report.common import cells_text, made_here
 from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
 from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
@@ -78,10 +78,10 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
     if len(variant.attacks) > 1 and variant.worst_case_accuracy is not None:
         worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
         yield WORST_CASE, "worst case", worst, "ok", variant.worst_case_expected_accuracy
-    if (summary := variant.common_corruptions) and (cells := stands_for_all(variant)):
-        mean = Figure(value=summary.accuracy, ci95=summary.ci95)
-        yield CORRUPTIONS, f"mean of {cells} corruptions (not attacks)", mean, "ok", None
-    for corruption in rows_apart(variant):
+    yield from _common(variant)
+    for corruption in variant.corruptions:
+        if SEVERITY in corruption.params and corruption.status == "ok":
+            continue
         share = corruption.accuracy
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
         yield (
@@ -91,6 +91,23 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
             corruption.status,
             None,
         )
+
+
+def _common(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, str, None]]:
+    """Yield the means over the common corruptions that were made, and each of them over its severities.
+
+    These are what corruptions are compared by; the grid has every severity.
+    """
+    found = variant.common_corruptions
+    if found is None or not made_here(variant):
+        return
+    if len(found.corruptions) > 1:
+        mean = Figure(value=found.accuracy, ci95=found.ci95)
+        yield CORRUPTIONS, f"mean of {cells_text(found)} (not attacks)", mean, "ok", None
+    for name, one in found.corruptions.items():
+        severities = "+".join(map(str, one.severities))
+        figure = Figure(value=one.accuracy, ci95=one.ci95)
+        yield f"{CORRUPTIONS}/{name}", f"{name}, severity {severities} (not an attack)", figure, "ok", None
 
 
 def _kind(corruption: CorruptionResult) -> str:
@@ -149,6 +166,7 @@ def bar_groups(rows: Sequence[tuple[str, ResultRow]]) -> tuple[list[str], list[S
     Args:
         rows: each with a prefix to the variant's name in the legend.
     """
+    rows = [(p, row) for p, row in rows if not row.accuracy.startswith(f"{CORRUPTIONS}/")]  # the grid has them
     means = {(prefix, row.variant, row.accuracy) for prefix, row in rows if row.expected}
     rows = [(p, row) for p, row in rows if row.expected or (p, row.variant, row.accuracy) not in means]
     counted = [(prefix, row, row.figure) for prefix, row in rows if row.figure and row.figure.value is not None]

@@ -135,8 +135,10 @@ def verdict(document: Reproduction) -> str:
     explored = _explored(document)
     if not document.registered:
         return explored
-    main = registered_sentences(document)[0]
-    return f"Main contrast, {main}. Exploratory: {explored[0].lower()}{explored[1:]}"
+    told = f"Main contrast, {registered_sentences(document)[0]}"
+    if document.main_contrast_left_out:
+        told = "The main contrast was left out"
+    return f"{told}. Exploratory: {explored[0].lower()}{explored[1:]}"
 
 
 def _explored(document: Reproduction) -> str:
