@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -11,13 +12,14 @@ import pytest
 import torch
 from torchvision import datasets
 
-from stein_bench.attacks.attack import attack_seeds, resolve_attack, resolve_attacks
+from stein_bench.attacks.attack import Attack, attack_seeds, resolve_attack, resolve_attacks
 from stein_bench.attacks.corruption_specs import corruption_specs
 from stein_bench.config import make_config
 from stein_bench.corruptions.common import corrupted
 from stein_bench.corruptions.names import EXTRA, STANDARD
 from stein_bench.data import open_data
 from stein_bench.errors import UsageError
+from stein_bench.evaluation.outputs import check_overwriting
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.measures.mce import mce, relative_mce
 from stein_bench.parts.user_code import import_file
@@ -25,7 +27,7 @@ from stein_bench.preparation.plan import prepare
 from stein_bench.report.document import Report, report_schema
 from stein_bench.report.packing import unpack_bits
 from stein_bench.seeds import derive_seed
-from tests.corrupted import write_cifarc
+from tests.corrupted import write_cifarc, write_imagenetc
 from tests.tiny import write_data, write_model
 
 
@@ -221,7 +223,10 @@ def test_specs_stand_for_severities_and_sets() -> None:
         ({"attack": ["fog:severity=0"]}, r"severity of fog must be 1, 2, 3, 4 or 5, not 0"),
         ({"attack": ["fog:std=1"]}, r"std.*severity"),
         ({"attack": ["fgsm"], "mce_baseline": "alexnet"}, r"there is no common corruption; add --battery corruptions"),
-        ({"corruption": ["fog"], "mce_baseline": "alexnet"}, r"are for imagenet-c:ROOT only"),
+        (
+            {"corruption": ["fog"], "mce_baseline": "alexnet"},
+            r"are for imagenet-c:ROOT with images of 224×224 pixels only",
+        ),
         ({"corruption": ["fog"], "mce_baseline": "none.json"}, r"cannot read the report 'none\.json'"),
     ],
 )
@@ -254,3 +259,72 @@ def test_volumes_and_other_channels_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match=r"fog is for gray or RGB images, not for inputs of 4×16×16; the noises take"):
         run(f"{tmp_path / 'four.py'}:make", f"npz:{tmp_path / 'four.npz'}", weights="none", corruption=["fog:1"])
+
+
+def test_alexnets_errors_are_for_all_severities_of_full_size_images(tmp_path: Path) -> None:
+    write_imagenetc(tmp_path / "C", ("weather/fog",), images=1, size=224)
+    model = write_model(tmp_path)
+    asked = {"model": model, "weights": "none", "attack": ["fgsm"], "mce_baseline": "alexnet"}
+    plan = prepare(make_config({**asked, "data": f"imagenet-c:{tmp_path / 'C'},corruption=fog"}))
+    assert plan.baselines["sample/running"].errors["fog"][3] == pytest.approx(0.819324)
+    with pytest.raises(UsageError, match=r"means over severities 1 to 5, and fog is not evaluated at all of them"):
+        prepare(make_config({**asked, "data": f"imagenet-c:{tmp_path / 'C'},corruption=fog,severity=3"}))
+
+
+def test_a_random_model_is_drawn_repeatedly_and_repeatably(tmp_path: Path) -> None:
+    """Its accuracy under a common corruption is an expected one, from as many draws as on the clean images."""
+    (tmp_path / "random.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Noisy(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.weight = nn.Parameter(torch.zeros(1))\n\n"
+        "    def forward(self, x):\n        means = x.mean((2, 3))\n"
+        "        return means + 0.05 * torch.randn(means.shape)\n\n\n"
+        "def make(num_classes=3):\n    return Noisy()\n"
+    )
+    data = write_data(tmp_path, n=40, size=16)
+    asked = {"weights": "none", "corruption": ["brightness:1+3"], "draws": 7}
+    first, again = (run(f"{tmp_path / 'random.py'}:make", data, **asked).variants[0] for _ in range(2))
+    assert [len(one.accuracies) for one in first.corruptions] == [7, 7]
+    assert len(set(first.corruptions[0].accuracies)) > 1
+    assert first.outcomes.corrupted_correct == again.outcomes.corrupted_correct
+    assert first.common_corruptions is not None
+    assert first.common_corruptions.corruptions["brightness"].accuracies == pytest.approx(
+        [np.mean(one.accuracies) for one in first.corruptions]
+    )
+
+
+def test_a_mean_needs_all_its_cells(trained: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, weights = trained
+    made = Attack.corrupted
+
+    def failing(attack: Attack, *rest: object) -> torch.Tensor:
+        if attack.label == "snow:severity=2":
+            raise RuntimeError("no snow today")
+        return made(attack, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Attack, "corrupted", failing)
+    (variant,) = run(model, data, weights=str(weights), corruption=["snow:1+2"]).variants
+    assert [one.status for one in variant.corruptions] == ["ok", "failed"]
+    assert variant.common_corruptions is None
+
+
+def test_the_baseline_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text("{}")
+    path = str(tmp_path / "base.json")
+    config = make_config({"model": "m", "mce_baseline": path, "output": path})
+    with pytest.raises(UsageError, match=r"--output .*base\.json would overwrite the mCE baseline"):
+        check_overwriting(config, None)
+
+
+def test_resized_images_are_told_to_be_not_those_of_published_numbers(
+    with_archive: tuple[str, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    data, _ = with_archive
+    asked = {"model": write_model(tmp_path), "data": data, "weights": "none", "image_size": 64}
+    assert prepare(make_config({**asked, "corruption": ["fog"]})).corruption_notes == (
+        "common corruptions: the images of CIFAR-10-C, the published archive",
+    )
+    with pytest.raises(UsageError, match=r"contrast: CIFAR-10-C lacks it, and its other images are corrupted before"):
+        prepare(make_config({**asked, "corruption": ["fog", "contrast"]}))
+    shutil.rmtree(tmp_path / "CIFAR-10-C")
+    (note,) = prepare(make_config({**asked, "corruption": ["fog"]})).corruption_notes
+    assert "for 224×224 images; here they are 64×64, resized: published numbers do not apply (Pillow " in note

@@ -13,7 +13,7 @@ from stein_bench.render.report.calibration import CALIBRATION, calibration_cells
 from stein_bench.render.report.files import CSV_COLUMNS, report_csv, report_markdown
 from stein_bench.render.report.page import Source, html_page
 from stein_bench.render.report.table import print_report
-from stein_bench.report.results import Calibration, CorruptionResult
+from stein_bench.report.results import Calibration, CommonCorruptions, CorruptionMean, CorruptionResult
 from stein_bench.trackers.runs import tracked_runs
 from tests.reports import bits, in_cells, label, replaced, report, variant
 
@@ -81,13 +81,31 @@ def test_it_fits_80_columns_with_long_names_and_both_statistics(bn, width):
     assert "254/255" in flat(text)
 
 
-def test_many_corruptions_are_one_row_with_their_means():
-    few, many = report(known(corruptions=6)), report(known(corruptions=7))
-    assert len(calibration_cells(few)[1]) == 3 + 6
-    _, cells = calibration_cells(many)
-    assert len(cells) == 3 + 1
+def weather(snow):
+    """A variant under fog at five severities, under snow at the first `snow` ones, and under one noise."""
+    one = known(corruptions=8)
+    cells = [("fog", n) for n in range(1, 6)] + [("snow", n) for n in range(1, snow + 1)]
+    common = [
+        replaced(found, name=name, params={"severity": n}, label=f"{name}:severity={n}")
+        for (name, n), found in zip(cells, one.corruptions, strict=False)
+    ]
+    means = {
+        name: CorruptionMean(
+            severities=list(range(1, count + 1)), accuracies=[0.6] * count, accuracy=0.6, ci95=(0.5, 0.7)
+        )
+        for name, count in (("fog", 5), ("snow", snow))
+    }
+    found = CommonCorruptions(corruptions=means, accuracy=0.6, ci95=(0.5, 0.7), standard=False)
+    return replaced(one, corruptions=[*common, one.corruptions[-1]], common_corruptions=found)
+
+
+def test_many_common_corruptions_are_one_row_with_their_means_without_the_noises():
+    assert len(calibration_cells(report(weather(1)))[1]) == 3 + 6 + 1
+    _, cells = calibration_cells(report(weather(2)))
+    assert len(cells) == 3 + 1 + 1
     # accuracies of 10 to 70 %, the first one without a wrong prediction
-    assert cells[-1] == ["sample/running", "mean of 7 corruptions", "40.0", "80.0", "70.0", "4.0", "2.0"]
+    assert cells[-2] == ["sample/running", "corruptions, 7 cells", "40.0", "80.0", "70.0", "4.0", "2.0"]
+    assert cells[-1][1] == "gaussian 0.8"
 
 
 def test_without_calibration_nothing_is_said():

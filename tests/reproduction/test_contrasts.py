@@ -183,3 +183,10 @@ def test_a_registered_contrast_whose_cells_failed_stays_in_the_family(write) -> 
     first, failed = registered_results(measured_rows(), sought(read_experiment(path, {}), "classification"))
     assert (failed.seeds, failed.mean, failed.decided) == (0, None, False)
     assert first.p_adjusted == pytest.approx(2 * first.p)
+
+
+def test_a_registered_contrast_that_options_leave_out_stays_in_the_family(write) -> None:
+    path = write("contrasts: [{bn: stein, outcome: worst-case}, {bn: ridge, outcome: worst-case}]")
+    read = read_changed(path, {"bn": ("sample", "stein")})
+    (first,) = registered_results(measured_rows(), sought(read.experiment, "classification"), len(read.left_out))
+    assert first.p_adjusted == pytest.approx(2 * first.p)

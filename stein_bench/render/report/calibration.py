@@ -94,7 +94,7 @@ def _of_variant(variant: VariantResult) -> Iterator[tuple[str, Calibration]]:
     if cells := stands_for_all(variant):
         together = [known[one.label] for one in variant.corruptions if one not in apart and one.label in known]
         if together:
-            yield f"{cells} corruptions", _mean(together)
+            yield f"corruptions, {cells}", _mean(together)
     for one, found in ((one, known[one.label]) for one in apart if one.label in known):
         yield f"{one.name.removeprefix('noise-')} {noise_strength(one.params)[1]}", found
 

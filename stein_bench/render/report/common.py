@@ -35,10 +35,11 @@ def rows_apart(variant: VariantResult) -> list[CorruptionResult]:
 def stands_for_all(variant: VariantResult) -> str | None:
     """Return what the single row for the common corruptions stands for, e.g. ``15 × 5``; None without such a row."""
     found = variant.common_corruptions
-    if found is None or len([one for one in made_here(variant) if one.status == "ok"]) <= MOST_ROWS:
+    count = len([one for one in made_here(variant) if one.status == "ok"])
+    if found is None or count <= MOST_ROWS:
         return None
-    counts = {len(one.severities) for one in found.corruptions.values()}
-    return f"{len(found.corruptions)} × {counts.pop() if len(counts) == 1 else 'some'}"
+    severities = {len(one.severities) for one in found.corruptions.values()}
+    return f"{len(found.corruptions)} × {severities.pop()}" if len(severities) == 1 else f"{count} cells"
 
 
 def cells_text(found: CommonCorruptions) -> str:
