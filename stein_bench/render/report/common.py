@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from stein_bench.corruptions.names import STANDARD
 from stein_bench.report.attack_names import SEVERITY
@@ -46,10 +46,14 @@ def cells_text(found: CommonCorruptions) -> str:
     """Return over what the mean is, e.g. ``15 corruptions at severities 1 to 5``."""
     severities = sorted({severity for one in found.corruptions.values() for severity in one.severities})
     alike = all(one.severities == severities for one in found.corruptions.values())
-    several = len(severities) > 1
-    told = "1 to 5" if severities == [1, 2, 3, 4, 5] else "+".join(map(str, severities))
-    at = f"at severit{'ies' if several else 'y'} {told}" if alike else "at different severities"
-    return f"{len(found.corruptions)} corruptions {at}"
+    at = severities_text(severities) if alike else "different severities"
+    return f"{len(found.corruptions)} corruptions at {at}"
+
+
+def severities_text(severities: Sequence[int]) -> str:
+    """Return e.g. ``severity 3``, ``severities 1+3`` or ``severities 1 to 5``."""
+    told = "1 to 5" if list(severities) == [1, 2, 3, 4, 5] else "+".join(map(str, severities))
+    return f"severit{'ies' if len(severities) > 1 else 'y'} {told}"
 
 
 def made_cells(variant: VariantResult) -> Mapping[str, GroupResult]:

@@ -10,7 +10,7 @@ from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, corrupti
 from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
-from stein_bench.render.report.common import cells_text, made_here
+from stein_bench.render.report.common import cells_text, made_here, severities_text
 from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
 from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
@@ -105,9 +105,9 @@ def _common(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, s
         mean = Figure(value=found.accuracy, ci95=found.ci95)
         yield CORRUPTIONS, f"mean of {cells_text(found)} (not attacks)", mean, "ok", None
     for name, one in found.corruptions.items():
-        severities = "+".join(map(str, one.severities))
         figure = Figure(value=one.accuracy, ci95=one.ci95)
-        yield f"{CORRUPTIONS}/{name}", f"{name}, severity {severities} (not an attack)", figure, "ok", None
+        title = f"{name}, {severities_text(one.severities)} (not an attack)"
+        yield f"{CORRUPTIONS}/{name}", title, figure, "ok", None
 
 
 def _kind(corruption: CorruptionResult) -> str:
