@@ -187,9 +187,18 @@ def test_contrasts_that_options_leave_out_are_told(path: Path, trained: list[str
     assert len(document.registered) == 2
     assert document.notes == [
         "registered contrast stein/running, noise-gaussian in standard: left out, the options leave it no variant or "
-        "outcome",
+        "outcome; it counts in the adjustment with p = 1",
         "registered contrasts are of the experiment in its file; this run changed it by --attack",
     ]
+
+
+def test_no_other_contrast_takes_the_place_of_the_main_one(path: Path, trained: list[str]) -> None:
+    path.write_text(path.read_text() + "  - {bn: stein, outcome: noise-gaussian}\n")
+    result = reproduce(path, "--attack", "noise-gaussian")
+    assert result.exit_code == 0, result.output
+    document = read_reproduction(path.parent / "out.json")
+    assert (document.main_contrast_left_out, document.power, len(document.registered)) == (True, None, 2)
+    assert "The main contrast was left out. Exploratory: " in " ".join(result.stdout.split())
 
 
 @pytest.mark.parametrize(
