@@ -10,13 +10,16 @@ from stein_bench.attacks.attack import resolve_attack, resolve_attacks
 from stein_bench.attacks.batteries import FOLDER, battery_names, find_battery
 from stein_bench.attacks.noise import NOISES
 from stein_bench.config import make_config
+from stein_bench.corruptions.names import STANDARD
 from stein_bench.errors import UsageError
 
 SHOWN = Path(__file__).parents[2] / "configs" / "batteries"
 
 
 def test_the_files_in_configs_are_those_of_the_package() -> None:
-    assert battery_names() == ["fast", "full", "published", "quick", "random", "segmentation", "standard", "strongest"]
+    assert battery_names() == [
+        "corruptions", "fast", "full", "published", "quick", "random", "segmentation", "standard", "strongest",
+    ]  # fmt: skip
     assert {path.name: path.read_bytes() for path in SHOWN.iterdir()} == {
         path.name: path.read_bytes() for path in FOLDER.iterdir()
     }
@@ -27,12 +30,18 @@ def test_every_battery_resolves_in_one_norm(name: str) -> None:
     battery = find_battery(name)
     attacks = resolve_attacks(battery.attacks)
     assert battery.summary
-    assert {attack.norm for attack in attacks if not attack.info.is_corruption} == {"Linf"}
+    norms = {attack.norm for attack in attacks if not attack.info.is_corruption}
+    assert norms == (set() if name == "corruptions" else {"Linf"})
     # That of random models leaves out what needs more classes, see `with_battery_for_random`.
     assert all(attack.info.min_classes == 2 for attack in attacks if attack.info.name != "apgd-dlr" or name != "random")
 
 
-def test_standard_is_autoattack_and_full_holds_it_and_every_corruption() -> None:
+def test_corruptions_are_the_standard_ones_at_all_severities() -> None:
+    labels = [attack.label for attack in resolve_attacks(find_battery("corruptions").attacks)]
+    assert labels == [f"{name}:severity={severity}" for name in STANDARD for severity in range(1, 6)]
+
+
+def test_standard_is_autoattack_and_full_holds_it_and_every_noise() -> None:
     (attack,) = resolve_attacks(find_battery("standard").attacks)
     assert attack.info.name == "autoattack"
     assert attack.params == {"steps": 100, "queries": 5000}
