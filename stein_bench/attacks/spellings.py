@@ -14,7 +14,7 @@ from difflib import get_close_matches
 
 from stein_bench.attacks.attackinfo import TRANSFER, AttackInfo
 from stein_bench.attacks.batteries import battery_names
-from stein_bench.attacks.catalog import CATALOG, ITERATED, NATIVE, NOISE
+from stein_bench.attacks.catalog import CATALOG, COMMON, ITERATED, NATIVE, NOISE
 from stein_bench.attacks.torchattacks_catalog import TORCHATTACKS
 from stein_bench.errors import UsageError, did_you_mean
 from stein_bench.parts.installed import names as installed_names
@@ -140,7 +140,8 @@ def _squashed(name: str) -> str:
 
 
 def _native_names() -> dict[str, str]:
-    found = {_squashed(info.name): info.name for info in (*NATIVE, *NOISE)}
+    # Without separators gaussian_noise, a common corruption, and noise-gaussian look alike: it is the noise.
+    found = {_squashed(info.name): info.name for info in (*COMMON, *NATIVE, *NOISE)}
     for info in NOISE:
         kind = _squashed(info.name.removeprefix("noise-"))
         found |= dict.fromkeys((kind, f"{kind}noise"), info.name)
