@@ -25,7 +25,7 @@ from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.corruptions.common import corrupted
 from stein_bench.errors import UsageError
 from stein_bench.memory import MemoryLimit
-from stein_bench.report.attack_names import SEVERITY
+from stein_bench.report.attack_names import SEVERITY, corruption_strength
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, Norm, ParameterValue
 from stein_bench.tasks import TASKS, Task
@@ -139,7 +139,7 @@ class Attack:
         """Its budget or, for a corruption, the strength of the noise or the severity."""
         if not self.info.is_corruption:
             return self.eps
-        return float(next(self.params[key] for key in ("std", "amount", SEVERITY) if key in self.params))
+        return corruption_strength(self.params)[1]
 
     def run(
         self,

@@ -65,8 +65,14 @@ def distinctions(attacks: Sequence[Named]) -> dict[str, str]:
 
 def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
     """Return the name of the parameter for a corruption's strength, and its value for display."""
+    kind, strength = corruption_strength(params)
+    return kind, format_eps(strength)
+
+
+def corruption_strength(params: Mapping[str, ParameterValue]) -> tuple[str, float]:
+    """Return the name of the parameter for a corruption's strength, and its value."""
     kind = next(key for key in ("std", "amount", SEVERITY) if key in params)
-    return kind, format_eps(float(params[kind]))
+    return kind, float(params[kind])
 
 
 def _title(attack: Named) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE
-from stein_bench.report.attack_names import titles
+from stein_bench.report.attack_names import noise_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.results import CorruptionResult, Figure
 from stein_bench.reproduction.document import Contrast, Row
 from stein_bench.reproduction.experiment import PLAIN
 from stein_bench.reproduction.replicates import mean_sd, paired_t
-from stein_bench.specs import format_eps
 from stein_bench.statistics.paired_tests import holm
 from stein_bench.statistics.rates import COLLAPSED
 
@@ -71,8 +70,7 @@ def _titles(report: Report) -> dict[str, str]:
 
 def _strength(corruption: CorruptionResult) -> str:
     """Return a corruption's name and strength, e.g. ``gaussian 25/255``."""
-    key = "std" if "std" in corruption.params else "amount"
-    return f"{corruption.name.removeprefix('noise-')} {format_eps(float(corruption.params[key]))}"
+    return f"{corruption.name.removeprefix('noise-')} {noise_strength(corruption.params)[1]}"
 
 
 def rows(cells: Sequence[Measured], seeds: Sequence[int]) -> list[Row]:

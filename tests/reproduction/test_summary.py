@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stein_bench.reproduction.replicates import paired_t
-from stein_bench.reproduction.summary import Measured, collapsed, rows
+from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
 from stein_bench.statistics.paired_tests import holm
+from tests.reports import bits, corruption, replaced, report, variant
 
 ACCURACIES = {
     ("sample", "running"): [0.50, 0.54, 0.52],
@@ -107,3 +108,11 @@ def test_a_collapsed_network_is_reported() -> None:
     lines = collapsed(lost, 10)
     assert len(lines) == 2
     assert "standard, stein/running: clean accuracy has collapsed to 12.0 %; the best variant has 90.0 %" in lines[0]
+
+
+def test_corruptions_of_every_kind_have_a_title_with_their_strength() -> None:
+    made = [corruption("fog:severity=3", bits(20)), corruption("noise-gaussian:std=0.1,seeds=1", bits(30))]
+    found = measured("standard", 0, report(replaced(variant("sample", "running"), corruptions=made)))
+    assert found.titles["fog:severity=3"] == "fog 3"
+    assert found.titles["noise-gaussian:std=0.1,seeds=1"] == "gaussian 0.1"
+    assert found.figures["fog:severity=3", "accuracy"] == pytest.approx(0.8)
