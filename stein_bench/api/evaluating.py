@@ -139,7 +139,7 @@ def evaluate(
         stack.enter_context(forgotten())
         stack.enter_context(untouched(seed or 0, kind or "auto"))
         objects, surrogate = Objects(), options.pop("surrogate", None)
-        options |= {key: _text(options[key]) for key in ("mce_baseline",) if key in options}
+        options["mce_baseline"] = _text(options.get("mce_baseline"))
         config = make_config(
             {
                 "model": objects.model(model, "model"),
@@ -183,7 +183,7 @@ def _keep(report: Report, config: RunConfig, trackers: Sequence[Tracker]) -> Non
 def _text(path: Any) -> str | None:
     if path is None or isinstance(path, str | os.PathLike):
         return None if path is None else str(path)
-    raise UsageError(f"a {type(path).__name__} is no path: weights and output are names of files, or words.")
+    raise UsageError(f"a {type(path).__name__} is no path: weights, baseline and output are names of files, or words.")
 
 
 def _workers(device: str | None) -> int | None:

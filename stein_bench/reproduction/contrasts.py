@@ -100,7 +100,7 @@ def main_contrast(experiment: Experiment, task: str) -> Sought | None:
         return sought(experiment, task)[0]
     part = experiment.parts[0]
     outcome = find_outcome(part, WORST_CASE)
-    under_running = [bn for bn in experiment.bn if "running" in experiment.sources(experiment.parts[0], bn)]
+    under_running = [bn for bn in experiment.bn if "running" in experiment.sources(part, bn)]
     first = next((bn for bn in under_running if bn != PLAIN), None)
     if outcome is None or first is None or PLAIN not in under_running:
         return None

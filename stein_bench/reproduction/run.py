@@ -289,8 +289,7 @@ def _run_shared(cells: Sequence[Evaluation], progress: Progress) -> dict[Path, s
     with alone():
         tally = Tally(len(cells) + len(networks), progress, "cell")
         for together in mine:
-            evaluated = all(cell.path.exists() for cell in together)
-            failed |= _train(together[0].training, tally, needed=not evaluated)
+            failed |= _train(together, tally)
             for cell in together if together[0].training.path not in failed else ():
                 found = _evaluate(cell, tally)
                 if isinstance(found, str):
@@ -317,8 +316,7 @@ def _run_cells(
         path = cell.training.path
         if path not in tried:
             tried.add(path)
-            evaluated = all(other.path.exists() for other in cells if other.training.path == path)
-            failed |= _train(cell.training, tally, needed=not evaluated)
+            failed |= _train([other for other in cells if other.training.path == path], tally)
         report = None if path in failed or cell.path in failed else _evaluate(cell, tally)
         if isinstance(report, Report):
             figures.append(measured(cell.part.name, cell.training.seed, report))
@@ -328,9 +326,10 @@ def _run_cells(
     return results, figures
 
 
-def _train(training: Training, tally: Tally, *, needed: bool = True) -> dict[Path, str]:
-    """Train a network unless its file exists or is not `needed`; return the reason if it failed."""
-    found = training.path.exists() or not needed
+def _train(evaluated: Sequence[Evaluation], tally: Tally) -> dict[Path, str]:
+    """Train the network of these evaluations unless its file or all of theirs exist; return the reason if it failed."""
+    training = evaluated[0].training
+    found = training.path.exists() or all(cell.path.exists() for cell in evaluated)
     tally.begin(training.title, found)
     if found:
         return {}
