@@ -106,7 +106,7 @@ def attack(
         wrapped = Preprocessed(model, _values(mean), _values(std), dense=targets.ndim > 1).to(device).eval()
         task, classes = _task(wrapped, images, targets)
         check_tasks([chosen], task.name)
-        check_attacks([chosen], model, classes, images.shape[1:])
+        check_attacks([chosen], model, classes, images.ndim - 1)
         if chosen.info.is_transfer:
             chosen = _crafted(chosen, surrogate, _values(mean), _values(std), device, stack)
         shown = stack.enter_context(terminal_progress(quiet=not progress))

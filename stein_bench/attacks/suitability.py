@@ -10,9 +10,6 @@ from stein_bench.attacks.attack import Attack
 from stein_bench.attacks.catalog import NATIVE
 from stein_bench.errors import UsageError
 
-CHANNELS = (1, 3)
-"""Channels of images that common corruptions take: gray or RGB."""
-
 
 def check_tasks(attacks: Sequence[Attack], task: str) -> None:
     """Raise a `UsageError` if an attack does not support the task."""
@@ -26,26 +23,20 @@ def check_tasks(attacks: Sequence[Attack], task: str) -> None:
             )
 
 
-def check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, shape: Sequence[int]) -> None:
+def check_attacks(attacks: Sequence[Attack], model: nn.Module, classes: int, rank: int) -> None:
     """Raise a `UsageError` if an attack cannot run on `model`.
 
     Args:
         attacks: attacks that support the task.
         model: the network, untrained.
         classes: number of its classes.
-        shape: of one input, (C, *spatial).
+        rank: number of axes of one input, (C, *spatial).
     """
     for attack in attacks:
         if classes < attack.info.min_classes:
             raise UsageError(
                 f"attack {attack.info.name} needs at least {attack.info.min_classes} classes; the model has {classes}."
             )
-        if attack.info.is_common and (len(shape) != 3 or shape[0] not in CHANNELS):
-            size = "×".join(map(str, shape))
-            raise UsageError(
-                f"{attack.info.name} is for gray or RGB images, not for inputs of {size}; the noises take any input, "
-                "e.g. --corruption noise-gaussian."
-            )
-        if attack.info.backend == "torchattacks" and len(shape) != 3:
+        if attack.info.backend == "torchattacks" and rank != 3:
             raise UsageError(f"attack {attack.info.name} takes images only, not volumes; use a native attack.")
         attack.try_construction(model, classes)

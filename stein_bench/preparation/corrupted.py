@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 
 from stein_bench.attacks.attack import SOURCE, Attack
@@ -20,35 +20,39 @@ from stein_bench.report.attack_names import SEVERITY
 from stein_bench.report.document import Report, read_report
 from stein_bench.report.results import VariantResult
 
+CHANNELS = (1, 3)
+"""Channels of images that common corruptions take: gray or RGB."""
 PUBLISHED_SIDES = {"cifar": 32, "imagenet": 224}
 """Set of published parameters → the side of the images that they are for."""
 
 
-@dataclass(frozen=True)
-class Corrupted:
-    """The attacks, common corruptions among them with their source, and what the report says about it."""
-
-    attacks: tuple[Attack, ...]
-    notes: tuple[str, ...]
-
-
-def with_sources(attacks: Sequence[Attack], data: DataSource, samples: Samples, resize: Resize | None) -> Corrupted:
+def with_sources(
+    attacks: Sequence[Attack], data: DataSource, samples: Samples, resize: Resize | None
+) -> tuple[tuple[Attack, ...], Samples]:
     """Let common corruptions take their images from a published archive, where one lies beside the data set.
 
     The archive is the standard; what it lacks is made here.
 
+    Returns:
+        the attacks, and the samples with remarks on where their corrupted images come from.
+
     Raises:
-        UsageError: the samples are corrupted already, or the archive is damaged.
+        UsageError: the samples are corrupted already, or no images that can be, or the archive is damaged.
     """
     common = [attack for attack in attacks if attack.info.is_common]
     if not common:
-        return Corrupted(tuple(attacks), ())
+        return tuple(attacks), samples
     if samples.cells is not None:
         raise UsageError(
             f"{data.name} is corrupted already: leave out {common[0].name} and evaluate it as it is, or corrupt the "
             "clean test images."
         )
-    if len(samples.shape) == 3 and min(samples.shape[1:]) < SMALLEST:
+    if len(samples.shape) != 3 or samples.shape[0] not in CHANNELS:
+        raise UsageError(
+            f"{common[0].name} is for gray or RGB images, not for inputs of {'×'.join(map(str, samples.shape))}; the "
+            "noises take any input, e.g. --corruption noise-gaussian."
+        )
+    if min(samples.shape[1:]) < SMALLEST:
         raise UsageError(
             f"{common[0].name}: images of {_size(samples)} are too small; the smallest side is {SMALLEST}."
         )
@@ -61,7 +65,8 @@ def with_sources(attacks: Sequence[Attack], data: DataSource, samples: Samples, 
             f"{_size(samples)}: leave it out, or evaluate at the data's own size."
         )
     resized = resize is not None and data.native_size is not None
-    return Corrupted(found, tuple(_notes(found, archive, samples, resized=resized)))
+    notes = _notes(found, archive, samples, resized=resized)
+    return found, replace(samples, remarks=(*samples.remarks, *notes))
 
 
 def _archive(data: DataSource, samples: Samples, resize: Resize | None) -> CifarArchive | None:
@@ -92,7 +97,7 @@ def _notes(
         yield f"common corruptions: the images of {archive.name}, the published archive"
     if not names:
         return
-    used = parameters(min(samples.shape[1:], default=0))
+    used = parameters(min(samples.shape[1:]))
     published = set(samples.shape[1:]) == {PUBLISHED_SIDES[used]} and not resized
     here = f"; here they are {_size(samples)}{', resized' * resized}: published numbers do not apply"
     other = "" if published else here

@@ -61,7 +61,6 @@ class Plan:
         probabilities: how the outputs of the network are probabilities; None if they are logits.
         metrics: those that the user brings.
         notes: what the report says about the network and the surrogate besides what source and weights say.
-        corruption_notes: what it says about the images of common corruptions.
         baselines: what the mean corruption error of each variant is relative to, by label; empty without a baseline.
         training, training_notes: what the built-in training uses, once it is read, and what the report says about it.
     """
@@ -82,7 +81,6 @@ class Plan:
     attack_network: AttackNetworkInfo | None = None
     probabilities: Probabilities | None = None
     notes: tuple[str, ...] = ()
-    corruption_notes: tuple[str, ...] = ()
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     metrics: tuple[OwnMetric, ...] = ()
     training: Samples | None = None
@@ -108,8 +106,8 @@ class Plan:
         return (*about_model, *self.notes, *(self.weights.notes if self.weights is not None else ()))
 
     def data_notes(self) -> tuple[str, ...]:
-        """Return what is to be said about the samples, those of the built-in training, and the corrupted ones."""
-        return (*self.samples.notes(), *self.training_notes, *self.corruption_notes)
+        """Return what is to be said about the samples, and about those of the built-in training."""
+        return (*self.samples.notes(), *self.training_notes)
 
     def training_samples(self) -> Samples:
         """Return the training split as the model receives it, unread."""
@@ -162,7 +160,7 @@ def prepare(config: RunConfig) -> Plan:
     samples = data.samples("test", resize).first(config.limit)
     if weights is not None:
         weights = under_own_names(weights, source, len(data.classes), samples.shape[0], config.seed)
-    corrupted = with_sources(attacks, data, samples, resize)
+    attacks, samples = with_sources(attacks, data, samples, resize)
     variants = choose_variants(config, weights, source)
     scaling = decide_scaling(config, source, weights, samples.shape[0])
     num_classes = decide_classes(data, source, kind, weights)
@@ -170,10 +168,9 @@ def prepare(config: RunConfig) -> Plan:
     if config.preserve_function:
         _check_preserving(kind in ("pretrained", "own"), weights, variants)
     return Plan(
-        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants,
-        corrupted.attacks, TASKS[data.task], device, notes=notes, corruption_notes=corrupted.notes,
-        baselines=find_baselines(config.mce_baseline, variants, corrupted.attacks, samples),
-        metrics=find_metrics(config.metric),
+        config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
+        TASKS[data.task], device, notes=notes, metrics=find_metrics(config.metric),
+        baselines=find_baselines(config.mce_baseline, variants, attacks, samples),
     )  # fmt: skip
 
 
@@ -267,7 +264,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
         )
     if plan.weights_kind == "fit":
         check_training_labels(plan, plan.training_samples(), outputs)
-    check_attacks(plan.attacks, network, outputs, plan.samples.shape)
+    check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
     if plan.metrics:
         two = [0, min(1, len(plan.samples) - 1)]  # as many as `trial_outputs` has
         try_metrics(plan.metrics, logits, plan.samples.batch(two)[1].to(logits.device))

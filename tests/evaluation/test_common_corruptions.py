@@ -172,7 +172,7 @@ def test_a_published_archive_beside_the_data_is_preferred(
     assert contrast.archive is None
     found = fog.corrupted(torch.zeros(2, 3, 32, 32), np.array([1, 3]), [5, 6], 0)
     assert torch.equal(found, torch.from_numpy(stored["fog"][[13, 15]]).permute(0, 3, 1, 2) / 255)
-    notes = plan.corruption_notes
+    notes = plan.samples.remarks
     assert notes[0] == "common corruptions: the images of CIFAR-10-C, the published archive"
     assert notes[1].startswith("contrast, which CIFAR-10-C lacks: made by stein-bench")
     network_here = run(model, data, weights="none", corruption=["fog", "snow"])
@@ -320,11 +320,11 @@ def test_resized_images_are_told_to_be_not_those_of_published_numbers(
 ) -> None:
     data, _ = with_archive
     asked = {"model": write_model(tmp_path), "data": data, "weights": "none", "image_size": 64}
-    assert prepare(make_config({**asked, "corruption": ["fog"]})).corruption_notes == (
+    assert prepare(make_config({**asked, "corruption": ["fog"]})).samples.remarks == (
         "common corruptions: the images of CIFAR-10-C, the published archive",
     )
     with pytest.raises(UsageError, match=r"contrast: CIFAR-10-C lacks it, and its other images are corrupted before"):
         prepare(make_config({**asked, "corruption": ["fog", "contrast"]}))
     shutil.rmtree(tmp_path / "CIFAR-10-C")
-    (note,) = prepare(make_config({**asked, "corruption": ["fog"]})).corruption_notes
+    (note,) = prepare(make_config({**asked, "corruption": ["fog"]})).samples.remarks
     assert "for 224×224 images; here they are 64×64, resized: published numbers do not apply (Pillow " in note
