@@ -25,17 +25,13 @@ from stein_bench.attacks.two_class import TwoLogits
 from stein_bench.corruptions.common import corrupted
 from stein_bench.errors import UsageError
 from stein_bench.memory import MemoryLimit
-from stein_bench.report.attack_names import SEVERITY, corruption_strength
+from stein_bench.report.attack_names import SEVERITY, SOURCE, corruption_strength
 from stein_bench.seeds import derive_seed
 from stein_bench.specs import AttackSpec, Norm, ParameterValue
 from stein_bench.tasks import TASKS, Task
 
 SURROGATE = ("surrogate", "surrogate_sha256")
 """Parameters that identify the model a transfer attack is crafted on; set by `Attack.crafted_on`, never by a spec."""
-
-
-SOURCE = "source"
-"""Parameter of a common corruption whose images come from a published archive; set by `Attack.published_in`."""
 
 
 class Archive(Protocol):
@@ -59,6 +55,7 @@ class Attack:
         surrogate: for a transfer attack the model it is crafted on, mapping [0, 1] to logits; else None.
         note: what a shorthand was taken as, or ``""``.
         archive: for a common corruption the published archive that its images come from; else None.
+        archive_sha256: hash of these images; "" without an archive.
     """
 
     spec: str
@@ -69,6 +66,7 @@ class Attack:
     surrogate: nn.Module | None = field(default=None, compare=False, repr=False)
     note: str = field(default="", compare=False)
     archive: Archive | None = field(default=None, compare=False, repr=False)
+    archive_sha256: str = field(default="", repr=False)
 
     @property
     def label(self) -> str:
@@ -106,9 +104,15 @@ class Attack:
         named = dict(zip(SURROGATE, (name, sha256), strict=True))
         return replace(self, params={**self.params, **named}, surrogate=surrogate)
 
-    def published_in(self, archive: Archive, name: str) -> Attack:
-        """Return the common corruption with images from a published archive, whose `name` joins its identity."""
-        return replace(self, params={**self.params, SOURCE: name}, archive=archive)
+    def published_in(self, archive: Archive, name: str, sha256: str) -> Attack:
+        """Return the common corruption with images from a published archive, whose `name` joins its identity.
+
+        Args:
+            archive: the archive.
+            name: its name.
+            sha256: hash of the images that are used.
+        """
+        return replace(self, params={**self.params, SOURCE: name}, archive=archive, archive_sha256=sha256)
 
     @property
     def draws(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from stein_bench.comparison.corruptions import CORRUPTIONS, Average, averages, together, versions
+from stein_bench.comparison.corruptions import CORRUPTIONS, Average, averages, listed, together, versions
 from stein_bench.comparison.document import COMPARE_VERSION, CorruptionErrors, Leaderboard, PairRow, PairTable
 from stein_bench.comparison.leaderboard import (
     Named,
@@ -62,7 +62,10 @@ def compare(named: Sequence[Named]) -> PairTable | Leaderboard:
         kind="pairs",
         sources=sources(named),
         rows=tuple(_finished(drafts)),
-        notes=tuple(notes([subject for group in found for subject in group])),
+        notes=(
+            *notes([subject for group in found for subject in group]),
+            *(note for one in tried for note in _not_paired(one)),
+        ),
         graded=graded([subject for group in found for subject in group]),
         errors=tuple(errors for one in tried if (errors := _errors(one)) is not None),
     )
@@ -159,6 +162,21 @@ def _corrupted(first: Subject, second: Subject, doubted: Mapping[str, str]) -> I
         for average in alone if own_averages(one) else ():
             if average.key not in keys | {CORRUPTIONS}:
                 yield _marked(first, second, average.key, average.title, f"the {side} has no result")
+
+
+def _not_paired(pair: _Pair) -> Iterator[str]:
+    """Yield the severities that only one of two variants has, of common corruptions that are compared at others."""
+    first, second = pair.first, pair.second
+    if first is None or second is None or differences(second, first):
+        return
+    keys = {average.key for average in common_averages(first, second)}
+    for one, other, side in ((first, second, "first"), (second, first, "second")):
+        theirs = {result.label for result in other.variant.corruptions}
+        known = {result.label: result for result in one.variant.corruptions}
+        alone = averages(result for label, result in known.items() if label not in theirs)
+        labels = [label for average in alone if average.key in keys - {CORRUPTIONS} for label in average.labels]
+        if labels:
+            yield f"{one.name}: only the {side} has {listed(known[label] for label in labels)}: not compared"
 
 
 def _obstacle(first: Subject, second: Subject, average: Average, doubted: Mapping[str, str]) -> str:

@@ -28,7 +28,7 @@ from stein_bench.comparison.pairing import (
     subjects,
 )
 from stein_bench.measures import Outcome
-from stein_bench.report.attack_names import titles
+from stein_bench.report.attack_names import SOURCE, titles
 from stein_bench.report.document import Report
 from stein_bench.report.results import AttackResult, Figure, headline
 from stein_bench.statistics.paired_tests import Paired, holm
@@ -139,6 +139,13 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         yield GRADED
     if any(subject.variant.clean.expected_accuracy is not None for subject in found):
         yield MAJORITIES
+    drawn = [s for s in found if any(SOURCE not in corruption.params for corruption in s.variant.corruptions)]
+    seeds = dict.fromkeys(subject.report.run.seed for subject in drawn)
+    if len(seeds) > 1:
+        yield (
+            f"corruptions were drawn with different seeds ({', '.join(map(str, seeds))}): the samples of a pair are "
+            "the same, the draws are not"
+        )
     for preset in dict.fromkeys(subject.report.run.preset for subject in found if subject.report.run.preset):
         yield f"preset {preset}: no paired tests, because its variants may differ in more than one respect"
     networks = dict.fromkeys(subject.report.run.attacked() for subject in found)

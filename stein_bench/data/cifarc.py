@@ -207,8 +207,16 @@ class CifarArchive:
 
     def images(self, name: str, severity: int, indices: Sequence[int]) -> Tensor:
         """Return the images at those positions under corruption `name`, (n, 3, H, W) in [0, 1]."""
-        start = (severity - 1) * self.rows
-        return BlockStore((self.files[name],), (start,), self.rows, self.resize).load(indices)
+        return self._block(name, severity).load(indices)
+
+    def sha256(self, name: str, severity: int, count: int) -> str:
+        """Return the SHA-256 of the first `count` images under corruption `name`, in hexadecimal."""
+        digest = hashlib.sha256()
+        self._block(name, severity).update_hash(digest, count)
+        return digest.hexdigest()
+
+    def _block(self, name: str, severity: int) -> BlockStore:
+        return BlockStore((self.files[name],), ((severity - 1) * self.rows,), self.rows, self.resize)
 
 
 def archive_of(source: Cifar, labels: np.ndarray, resize: Resize | None) -> CifarArchive | None:

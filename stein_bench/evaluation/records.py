@@ -53,6 +53,7 @@ class Records:
 def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
     """Return what must be equal for outcomes to belong to one run."""
     parts = [part.model_dump() for part in brought_parts(plan)]
+    archived = [attack.archive_sha256 for attack in plan.attacks if attack.archive_sha256]
     return {
         "batch_size": batch_size,
         "config_sha256": plan.config.sha256(),
@@ -63,5 +64,6 @@ def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
         "packages": package_versions(),
         "device": device_name(plan.device),
         **({"parts": parts} if parts else {}),
+        **({"archive_sha256": archived} if archived else {}),
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }

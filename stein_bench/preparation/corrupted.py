@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
-from stein_bench.attacks.attack import SOURCE, Attack
+from stein_bench.attacks.attack import Attack
 from stein_bench.corruptions.common import OWN_TEXTURE, SMALLEST, parameters
 from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.data.cifar import Cifar
@@ -16,12 +17,14 @@ from stein_bench.data.sources import DataSource
 from stein_bench.errors import UsageError
 from stein_bench.measures.common import ALEXNET_BASELINE, Baseline, Cell, baseline_of
 from stein_bench.preparation.variants import Variant
-from stein_bench.report.attack_names import SEVERITY
+from stein_bench.report.attack_names import SEVERITY, SOURCE
 from stein_bench.report.document import Report, read_report
 from stein_bench.report.results import VariantResult
 
 CHANNELS = (1, 3)
 """Channels of images that common corruptions take: gray or RGB."""
+SHOWN = 12
+"""Digits of a hash that are shown."""
 PUBLISHED_SIDES = {"cifar": 32, "imagenet": 224}
 """Set of published parameters → the side of the images that they are for."""
 
@@ -57,7 +60,7 @@ def with_sources(
             f"{common[0].name}: images of {_size(samples)} are too small; the smallest side is {SMALLEST}."
         )
     archive = _archive(data, samples, resize)
-    found = tuple(_from(archive, attack) for attack in attacks)
+    found = tuple(_from(archive, attack, len(samples)) for attack in attacks)
     made = [attack for attack in found if attack.info.is_common and SOURCE not in attack.params]
     if archive is not None and resize is not None and made:
         raise UsageError(
@@ -82,10 +85,11 @@ def _size(samples: Samples) -> str:
     return "×".join(map(str, samples.shape[1:]))
 
 
-def _from(archive: CifarArchive | None, attack: Attack) -> Attack:
+def _from(archive: CifarArchive | None, attack: Attack, samples: int) -> Attack:
     if archive is None or not attack.info.is_common or attack.name not in archive.files:
         return attack
-    return attack.published_in(archive, archive.name)
+    used = archive.sha256(attack.name, int(attack.params[SEVERITY]), samples)
+    return attack.published_in(archive, archive.name, used)
 
 
 def _notes(
@@ -94,7 +98,11 @@ def _notes(
     common = [attack for attack in attacks if attack.info.is_common]
     names = list(dict.fromkeys(attack.name for attack in common if SOURCE not in attack.params))
     if archive is not None and len(names) < len({attack.name for attack in common}):
-        yield f"common corruptions: the images of {archive.name}, the published archive"
+        used = hashlib.sha256("".join(attack.archive_sha256 for attack in common).encode()).hexdigest()
+        yield (
+            f"common corruptions: the images of {archive.name}, the published archive (SHA-256 over those used, "
+            f"{used[:SHOWN]}…)"
+        )
     if not names:
         return
     used = parameters(min(samples.shape[1:]))

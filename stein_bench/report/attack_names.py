@@ -10,6 +10,8 @@ from stein_bench.specs import ParameterValue, format_eps
 
 SEVERITY = "severity"
 """The parameter of common corruptions, 1 to 5; the strength of noises is called otherwise."""
+SOURCE = "source"
+"""The parameter of common corruptions whose images come from a published archive; it is the archive's name."""
 AUTOATTACKS = ("autoattack", "torchattacks.AutoAttack")
 NOT_FOR_RANDOM = "AutoAttack is for models that are not random: use --battery random"
 """What is said of `AUTOATTACKS` on a random model, before the run and in its report."""

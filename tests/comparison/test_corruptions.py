@@ -319,6 +319,25 @@ def test_two_reports_are_compared_under_corruptions_after_the_worst_case():
     assert [line["accuracy"] for line in csv.DictReader(io.StringIO(compare_csv(table)))] == [r[0] for r in rows]
 
 
+def test_severities_that_only_one_report_has_are_named():
+    a, b = under(common(severities=(1, 2))), under(common(severities=(2, 3, 4)))
+    table = compare([Named("A", a), Named("B", b)])
+    assert [r.title for r in table.rows[2:]] == ["2 corruptions", "fog at 2", "snow at 2"]
+    assert table.notes[-2:] == (
+        "sample/running: only the first has fog at severity 1; snow at severity 1: not compared",
+        "sample/running: only the second has fog at severity 3-4; snow at severity 3-4: not compared",
+    )
+
+
+def test_draws_with_different_seeds_are_noted_unless_the_images_are_published():
+    told = "corruptions were drawn with different seeds (0, 1): the samples of a pair are the same, the draws are not"
+    for found, expected in ((common(), True), ({"fog:severity=1,source=archive": RIGHT}, False), ({}, False)):
+        a, b = under(found), under(found)
+        b = replaced(b, run=replaced(b.run, seed=1))
+        assert (told in compare([Named("A", a), Named("B", b)]).notes) is expected
+        assert (told in compare([Named("A", a), Named("B", a)]).notes) is False
+
+
 def test_the_errors_of_the_second_are_related_to_those_of_the_first():
     """Fog (0.3 + 0.5) / (0.1 + 0.3) = 2, snow (0.2 + 0.2) / (0.4 + 0.4) = 0.5; clean errors are 0.05 and 0.1."""
     ours = {("fog", 1): 10, ("fog", 2): 30, ("snow", 1): 40, ("snow", 2): 40}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from stein_bench.corruptions.names import EXTRA, STANDARD
 from stein_bench.data import open_data
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.outputs import check_overwriting
+from stein_bench.evaluation.records import identity_of
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.measures.mce import mce, relative_mce
 from stein_bench.parts.user_code import import_file
@@ -144,6 +147,11 @@ def test_mce_is_relative_to_the_baseline_of_the_same_samples(
     assert other.common_corruptions.mce.relative_mce == pytest.approx(expected)
 
 
+PUBLISHED_NOTE = (
+    r"common corruptions: the images of CIFAR-10-C, the published archive \(SHA-256 over those used, [0-9a-f]{12}…\)"
+)
+
+
 @pytest.fixture
 def with_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, dict[str, np.ndarray]]:
     """CIFAR-10 with four test images and CIFAR-10-C beside it, which lacks contrast."""
@@ -173,7 +181,7 @@ def test_a_published_archive_beside_the_data_is_preferred(
     found = fog.corrupted(torch.zeros(2, 3, 32, 32), np.array([1, 3]), [5, 6], 0)
     assert torch.equal(found, torch.from_numpy(stored["fog"][[13, 15]]).permute(0, 3, 1, 2) / 255)
     notes = plan.samples.remarks
-    assert notes[0] == "common corruptions: the images of CIFAR-10-C, the published archive"
+    assert re.fullmatch(PUBLISHED_NOTE, notes[0])
     assert notes[1].startswith("contrast, which CIFAR-10-C lacks: made by stein-bench")
     network_here = run(model, data, weights="none", corruption=["fog", "snow"])
     as_archive = run(model, f"cifar10-c:{tmp_path}", weights="none", attack=["fgsm"])
@@ -185,6 +193,34 @@ def test_a_published_archive_beside_the_data_is_preferred(
     assert summaries[0] is not None
     assert summaries[1] is not None
     assert summaries[0].corruptions["fog"] == summaries[1].corruptions["fog"]
+
+
+def test_the_images_of_the_archive_that_are_used_belong_to_the_identity_of_a_run(
+    with_archive: tuple[str, dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    data, stored = with_archive
+    asked = {"model": write_model(tmp_path), "data": data, "weights": "none", "corruption": ["fog:4"], "limit": 2}
+
+    def identity() -> tuple[dict[str, object], tuple[str, ...]]:
+        plan = prepare(make_config(asked))
+        return identity_of(plan, 2), plan.samples.remarks
+
+    def write(name: str, image: int) -> None:
+        changed = stored[name].copy()
+        changed[image, 0, 0, 0] ^= 1
+        np.save(tmp_path / "CIFAR-10-C" / f"{name}.npy", changed)
+
+    (before, told) = identity()
+    assert before["archive_sha256"] == [
+        hashlib.sha256(b"uint8 cells 1 (3, 32, 32) None\n" + stored["fog"][12:14].tobytes()).hexdigest()
+    ]
+    write("snow", 12)
+    write("fog", 14)  # the third image at severity 4, beyond the limit
+    assert identity() == (before, told)
+    write("fog", 13)
+    assert identity()[0]["archive_sha256"] != before["archive_sha256"]
+    assert identity()[1] != told
+    assert {**identity()[0], "archive_sha256": 0} == {**before, "archive_sha256": 0}
 
 
 def test_an_archive_of_other_images_is_refused(with_archive: tuple[str, dict[str, np.ndarray]], tmp_path: Path) -> None:
@@ -320,9 +356,8 @@ def test_resized_images_are_told_to_be_not_those_of_published_numbers(
 ) -> None:
     data, _ = with_archive
     asked = {"model": write_model(tmp_path), "data": data, "weights": "none", "image_size": 64}
-    assert prepare(make_config({**asked, "corruption": ["fog"]})).samples.remarks == (
-        "common corruptions: the images of CIFAR-10-C, the published archive",
-    )
+    (note,) = prepare(make_config({**asked, "corruption": ["fog"]})).samples.remarks
+    assert re.fullmatch(PUBLISHED_NOTE, note)
     with pytest.raises(UsageError, match=r"contrast: CIFAR-10-C lacks it, and its other images are corrupted before"):
         prepare(make_config({**asked, "corruption": ["fog", "contrast"]}))
     shutil.rmtree(tmp_path / "CIFAR-10-C")

@@ -108,6 +108,14 @@ def test_many_common_corruptions_are_one_row_with_their_means_without_the_noises
     assert cells[-1][1] == "gaussian 0.8"
 
 
+def test_the_csv_has_the_calibration_of_every_cell_of_common_corruptions():
+    rows = list(csv.DictReader(io.StringIO(report_csv([("r", report(weather(2)))]))))
+    cells = {row["group"]: (row["ece"], row["confidence_when_wrong"]) for row in rows if row["group"]}
+    assert cells == {f"fog/{n}": (str(n / 100), "" if n == 1 else "0.7") for n in range(1, 6)} | {
+        "snow/1": ("0.06", "0.7"), "snow/2": ("0.07", "0.7"),
+    }  # fmt: skip
+
+
 def test_without_calibration_nothing_is_said():
     one = report(variant())
     for text in (table(one), report_markdown([("r", one)]), html_page([Source("r", one)])):

@@ -106,6 +106,19 @@ def test_an_unknown_metric_is_refused_by_the_task(write) -> None:
 
 
 @pytest.mark.parametrize(
+    ("contrasts", "attacks"),
+    [
+        ("{bn: stein, outcome: 'pgd:eps=4/255'}, {bn: stein, outcome: 'PGD:eps=4/255'}", ("fgsm", "pgd:eps=4/255")),
+        ("{bn: stein, outcome: worst-case}, {bn: stein, outcome: fgsm}", ("fgsm",)),
+    ],
+)  # fmt: skip
+def test_a_contrast_in_two_spellings_is_refused(write, contrasts: str, attacks: tuple[str, ...]) -> None:
+    experiment = read_experiment(write(f"contrasts: [{contrasts}]"), {"attack": attacks})
+    with pytest.raises(UsageError, match="is registered twice"):
+        sought(experiment, "classification")
+
+
+@pytest.mark.parametrize(
     ("overrides", "left_out", "main"),
     [
         ({}, [], False),

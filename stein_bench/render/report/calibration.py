@@ -14,7 +14,7 @@ from rich.text import Text
 from stein_bench.comparison.pairing import CLEAN, variant_name
 from stein_bench.render.report.common import rows_apart, stands_for_all
 from stein_bench.render.report.metrics import short_name
-from stein_bench.report.attack_names import noise_strength, titles
+from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
 from stein_bench.report.results import Calibration, VariantResult
@@ -52,6 +52,12 @@ def calibrations(variant: VariantResult) -> dict[str, Calibration]:
     results = [(CLEAN, variant.clean.calibration), *((a.label, a.calibration) for a in variant.attacks)]
     results += [(c.label, c.calibration) for c in variant.corruptions]
     return {key: found for key, found in results if found is not None}
+
+
+def calibrations_of_cells(variant: VariantResult) -> dict[str, Calibration]:
+    """Return the calibration of a variant under each common corruption at each severity, by cell, e.g. ``fog/3``."""
+    common = [one for one in variant.corruptions if SEVERITY in one.params]
+    return {f"{one.name}/{one.params[SEVERITY]}": one.calibration for one in common if one.calibration is not None}
 
 
 def calibration_values(found: Calibration | None) -> Mapping[str, float | None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.conclusion import conclude
+from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import variant_name
 from stein_bench.render.markup import csv_text, markdown_table, markdown_text, xml_text
 from stein_bench.render.report.adaptive import adaptive_notes
@@ -17,6 +18,7 @@ from stein_bench.render.report.calibration import (
     calibration_notes,
     calibration_values,
     calibrations,
+    calibrations_of_cells,
 )
 from stein_bench.render.report.expected import EXPECTED, expected_notes
 from stein_bench.render.report.groups import group_grids, group_notes, group_values
@@ -96,7 +98,7 @@ def report_csv(reports: Sequence[Named]) -> str:
     calibrated = any(calibrations(variant) for _, report in reports for variant in report.variants)
     rows = [[*_values(*one), *(_calibration_values(*one[1:]) if calibrated else ())] for one in results]
     rows += [list(row) for name, report in reports for row in _own_values(name, report)]
-    groups = [row for name, report in reports for row in _group_values(name, report)]
+    groups = [row for name, report in reports for row in _group_values(name, report, calibrated)]
     columns = (*CSV_COLUMNS, *(COLUMNS if calibrated else ()))
     blank = [""] * len(columns)
     rows = [[*row, *blank[len(row) :]] for row in rows]
@@ -120,10 +122,13 @@ def _own_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:
         yield (*lead, "" if figure.value is None else figure.value, low, high, "ok", *([""] * 5))
 
 
-def _group_values(name: str, report: Report) -> Iterator[tuple[object, ...]]:
+def _group_values(name: str, report: Report, calibrated: bool) -> Iterator[tuple[object, ...]]:
+    known = {variant_name(variant): calibrations_of_cells(variant) for variant in report.variants}
     for variant, control, key, group, found in group_values(report):
         lead = (name, report.model.name, report.data.name, variant, control, key, measure(report))
-        yield (*lead, found.accuracy, *found.ci95, "ok", *([""] * 5), group)
+        values = calibration_values(known[variant].get(group) if key == CORRUPTIONS else None).values()
+        more = ["" if value is None else value for value in values] if calibrated else []
+        yield (*lead, found.accuracy, *found.ci95, "ok", *([""] * 5), *more, group)
 
 
 def _values(name: str, report: Report, row: ResultRow) -> Iterator[object]:
