@@ -13,6 +13,8 @@ from stein_bench.reproduction.document import Row, read_reproduction
 from stein_bench.reproduction.replicates import ROUNDING, mean_sd
 from stein_bench.reproduction.summary import measured
 
+OWN_CELLS = "cells that are finished"
+"""The origin of a pilot from the experiment's own cells."""
 LEAST_CELLS = 3
 """Finished seeds from which cells serve as a pilot: the interval of an sd from two is a factor of 70 wide."""
 
@@ -79,7 +81,7 @@ def pilot_of_cells(cells: Sequence[Evaluation], contrast: Sought) -> Pilot | Non
     if len(both) < LEAST_CELLS:
         return None
     first, second = ({seed: _value(found[variant], contrast) for seed, found in both.items()} for variant in pair)
-    pilot = _pilot(first, second, "cells that are finished")
+    pilot = _pilot(first, second, OWN_CELLS)
     return pilot if pilot is not None and pilot.seeds >= LEAST_CELLS else None
 
 

@@ -99,11 +99,15 @@ def test_seeds_are_added_until_the_interval_is_narrower_than_asked(path: Path, t
 def test_added_seeds_give_the_document_of_fixed_seeds(path: Path, trained: list[str]) -> None:
     assert reproduce(path, "--until", "2.5").exit_code == 0
     added, ran = read_reproduction(path.parent / "out.json"), len(trained)
-    assert reproduce(path, "--seeds", "7").exit_code == 0
+    again = reproduce(path, "--seeds", "7")
+    assert again.exit_code == 0
     fixed = read_reproduction(path.parent / "out.json")
     assert len(trained) == ran  # every cell is found
     assert (added.rows, added.cells, added.registered) == (fixed.rows, fixed.cells, fixed.registered)
     assert fixed.until is None
+    told = " ".join(again.stdout.split())
+    assert "- from cells of the experiment itself, so not known before them, about stein/running minus" in told
+    assert "known before the run" not in told
     assert any("this run changed it by --seeds" in note for note in fixed.notes)
 
 
@@ -162,6 +166,9 @@ def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
     assert result.exit_code == 0, result.output
     power = read_reproduction(path.parent / "out.json").power
     sd = paired_t([0.0] * 4, [lost / SAMPLES for lost in LOST[:4]]).sd
+    assert "- known before the run about stein/running minus sample/running: 5 seeds show" in " ".join(
+        result.stdout.split()
+    )
     assert (power.pilot, power.pilot_seeds) == (str(path.parent / "small.json"), 4)
     assert power.sd == pytest.approx(sd)
     assert power.detectable == pytest.approx(1.682 * sd, rel=1e-3)

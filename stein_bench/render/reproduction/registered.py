@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from stein_bench.report.number_format import UNKNOWN, p_value, signed, signed_interval
 from stein_bench.reproduction.document import Registered, Reproduction
+from stein_bench.reproduction.pilots import OWN_CELLS
 from stein_bench.reproduction.planning import power_lines, stopping_line
 from stein_bench.reproduction.summary import ACCURACY
 
@@ -62,10 +63,11 @@ def _shown(one: Registered, registered: int) -> str:
 
 
 def planning_notes(document: Reproduction) -> Iterator[str]:
-    """Yield what the seeds could show, as known before the run, and how `--until` ended."""
+    """Yield what the seeds could show, as known before the run or from its own cells, and how `--until` ended."""
     if document.power is not None:
         power = document.power
         name = f"{power.bn}/{power.stats} minus {power.against}"
-        yield f"known before the run about {name}: {'; '.join(power_lines(power))}"
+        known = "from cells of the experiment itself, so not known before them," * (power.pilot == OWN_CELLS)
+        yield f"{known or 'known before the run'} about {name}: {'; '.join(power_lines(power))}"
     if document.until is not None:
         yield stopping_line(document.until, len(document.seeds))
