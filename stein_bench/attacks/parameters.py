@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
 from stein_bench.attacks.finding import find_brought
 from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
-from stein_bench.attacks.spellings import Meaning, meaning
+from stein_bench.attacks.spellings import Meaning, meaning, means_something
 from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.errors import UsageError, unknown_name
@@ -86,7 +87,9 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
         info, own = brought
         given, renamed = _own_names(info, own)
         return Spelled(spec, info, AttackSpec(info.name, given), _note(own, Meaning(info), renamed))
-    spec = parse_attack_spec(spec) if isinstance(spec, str) else spec
+    if isinstance(spec, str):
+        _refuse_severities(spec)
+        spec = parse_attack_spec(spec)
     found = meaning(spec.name)
     if found.info.unavailable:
         raise UsageError(f"attack {found.info.name} is not available: {found.info.unavailable}.")
@@ -99,6 +102,15 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
             )
     canonical = AttackSpec(found.info.name, {**found.params, **given})
     return Spelled(str(spec), found.info, canonical, _note(spec, found, renamed))
+
+
+def _refuse_severities(text: str) -> None:
+    """Refuse ``fog:3`` and ``fog:1+3``, which only `--corruption` understands, with what to write instead."""
+    name, _, rest = (part.strip() for part in text.partition(":"))
+    if re.fullmatch(r"\d[\d\s+]*", rest) and means_something(name) and meaning(name).info.is_common:
+        raise UsageError(
+            f"attack {text!r}: here a severity is written as {name}:severity=3; or give it with --corruption {text}."
+        )
 
 
 def _note(spec: AttackSpec, found: Meaning, renamed: Mapping[str, str]) -> str:

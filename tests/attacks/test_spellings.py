@@ -289,6 +289,15 @@ def test_batteries_take_a_norm_where_all_their_attacks_have_it() -> None:
         resolve_attacks([], battery=find_battery("quick").attacks, norm="L2")
 
 
+@pytest.mark.parametrize("text", ["fog:3", "Fog: 1+3", "jpeg_compression:5"])
+def test_the_severities_of_corruptions_are_spelled_out_among_attacks(text: str) -> None:
+    name = text.partition(":")[0]
+    with pytest.raises(UsageError, match=f"as {name}:severity=3; or give it with --corruption {re.escape(text)}"):
+        resolve_attacks([text])
+    with pytest.raises(UsageError, match="'3' is not of the form key=value"):
+        resolve_attacks(["pgd:3"])
+
+
 def documented() -> list[tuple[str, str]]:
     """The rows of the table in docs/attacks.md, one for each spelling."""
     section = PAGE.read_text(encoding="utf-8").split("## Names and budgets people type", 1)[1].split("\n## ", 1)[0]
