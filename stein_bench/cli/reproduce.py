@@ -197,10 +197,9 @@ def reproduce(
     experiment = read.experiment
     width = None if until is None else parse_number(until, "--until")
     rule = None if width is None else until_rule(width, max_seeds, experiment.seeds)
-    if rule is not None and read.main_is_left_out:
-        raise UsageError(
-            f"--until: the options leave out the main contrast, {read.left_out[0]}, whose interval it watches."
-        )
+    for option, value, use in (("--until", until, "interval it watches"), ("--pilot", pilot, "spread it tells")):
+        if value is not None and read.main_is_left_out:
+            raise UsageError(f"{option}: the options leave out the main contrast, {read.left_out[0]}, whose {use}.")
     target = output or f"{experiment.name}-{experiment.preset}.json"
     outputs = {
         "--output": target,
@@ -245,8 +244,8 @@ def _registration(read: Read) -> Iterator[str]:
     """Yield what the command line changed about registered contrasts."""
     for contrast in read.left_out:
         yield (
-            f"registered contrast {contrast}: left out, the options leave it no variant or outcome; it counts in the "
-            "adjustment with p = 1"
+            f"registered contrast {contrast}: left out, the options leave it no variant or outcome of its own; it "
+            "counts in the adjustment with p = 1"
         )
     changed = [f"--{option}" for option in read.changed if option not in UNREGISTERED]
     if changed and (read.experiment.contrasts or read.left_out):

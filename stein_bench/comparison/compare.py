@@ -204,7 +204,7 @@ def _errors(pair: _Pair) -> CorruptionErrors | None:
         }
         for one in (first, second)
     )
-    clean = [1 - one.outcomes[CLEAN].value() for one in (second, first)]
+    clean = [1 - _clean(one) for one in (second, first)]
     return CorruptionErrors(
         first=first.name,
         second=second.name,
@@ -212,6 +212,12 @@ def _errors(pair: _Pair) -> CorruptionErrors | None:
         relative_mce=None if CLEAN in doubted else relative_mce(errors, clean[0], base, clean[1]),
         corruption_errors={name: corruption_error(own, base[name]) for name, own in errors.items()},
     )
+
+
+def _clean(subject: Subject) -> float:
+    """Return the clean accuracy, of a random model the expected one, as those under corruptions are."""
+    expected = subject.variant.clean.expected_accuracy
+    return subject.outcomes[CLEAN].value() if expected is None else expected.value
 
 
 def _compared(first: Subject, second: Subject, key: str, title: str, one: Outcome, other: Outcome) -> _Draft:

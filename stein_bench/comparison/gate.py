@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from stein_bench.comparison.corruptions import together, versions, versus, worse
+from stein_bench.comparison.corruptions import Average, together, versions, versus, worse
 from stein_bench.comparison.gate_result import (
     GATE_VERSION,
     Comparison,
@@ -262,10 +262,9 @@ def _floors_of(subject: Subject, policy: Policy) -> Iterable[Floor]:
     values[WORST_CASE] = _value(variant.worst_case_accuracy, variant.worst_case_metrics)
     names = {CLEAN: _title(subject, CLEAN), WORST_CASE: _title(subject, WORST_CASE)}
     names |= {attack.label: _title(subject, attack.label) for attack in variant.attacks}
-    shares = {corruption.label: corruption.accuracy for corruption in variant.corruptions}
     for average in own_averages(subject):
         names[average.key] = average.title
-        values[average.key] = _mean([shares[label] for label in average.labels])
+        values[average.key] = _average(subject, average)
     for target in targets(subject):
         limits = policy.limits(target)
         if limits.minimum is None or limits.ignore:
@@ -285,9 +284,12 @@ def _value(share: float | None, metrics: dict[str, Figure] | None) -> float | No
     return None if share is None else headline(share, None, metrics).value
 
 
-def _mean(shares: Sequence[float | None]) -> float | None:
-    known = [share for share in shares if share is not None]
-    return sum(known) / len(known) if known and len(known) == len(shares) else None
+def _average(subject: Subject, average: Average) -> float | None:
+    """Return a mean accuracy from the numbers that it is a mean of: 70 of 100 are 0.7, whatever floats add up to."""
+    if not subject.samples or any(label not in subject.corrupted for label in average.labels):
+        return None
+    correct = together(subject.corrupted, average.labels).correct
+    return int(np.count_nonzero(correct)) / len(correct)
 
 
 def _held(floor: Floor) -> Iterable[Finding]:

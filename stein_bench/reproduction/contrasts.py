@@ -42,11 +42,6 @@ class Sought:
     kind: str = "estimator"
 
     @property
-    def key(self) -> tuple[str, ...]:
-        """What makes it this contrast, however it is written."""
-        return (self.part, self.bn, self.stats, self.outcome, self.metric, self.kind)
-
-    @property
     def against(self) -> tuple[str, Stats]:
         """The BN and the statistics source of the variant that is subtracted."""
         return (PLAIN, self.stats) if self.kind == "estimator" else (self.bn, "running")
@@ -75,13 +70,9 @@ def sought(experiment: Experiment, task: str) -> list[Sought]:
     """Return the registered contrasts of an experiment, the main one first.
 
     Raises:
-        UsageError: an outcome or a metric does not exist, or a contrast is registered twice, in two spellings.
+        UsageError: an outcome or a metric does not exist.
     """
-    found = [_sought(experiment, contrast, task) for contrast in experiment.contrasts]
-    for number, contrast in enumerate(experiment.contrasts):
-        if found[number].key in [one.key for one in found[:number]]:
-            raise UsageError(f"contrast {contrast} is registered twice: it is {found[number]}.")
-    return found
+    return [_sought(experiment, contrast, task) for contrast in experiment.contrasts]
 
 
 def _sought(experiment: Experiment, contrast: PlannedContrast, task: str) -> Sought:

@@ -169,6 +169,11 @@ class Reproduction(Document):
     registered: list[Registered] | None = Field(
         default=None, exclude_if=is_none, description="in the order of the file; omitted without any"
     )
+    registered_tests: int | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="over how many registered contrasts p is adjusted, if options have left some of them out",
+    )
     main_contrast_left_out: Literal[True] | None = Field(
         default=None,
         exclude_if=is_none,

@@ -24,6 +24,12 @@ OUTCOMES = (CLEAN, WORST_CASE)
 """The outcomes that every part has, if it has an attack."""
 
 
+SET_ELSEWHERE = (
+    "model", "data", "bn", "seed", "recipe", "mean", "std", "image-size", "device", "output", "resume", "config",
+)  # fmt: skip
+"""Options of `stein-bench train` that belong to the experiment: its cells would not be what their names say."""
+
+
 class ExperimentPart(Settings):
     """One table of an experiment: how its networks are trained and attacked.
 
@@ -44,6 +50,14 @@ class ExperimentPart(Settings):
     batch_size: Annotated[int, Field(ge=1)] = 100
     limit: int | None = Field(default=None, ge=1)
     stats: tuple[Stats, ...] | None = Field(default=None, min_length=1, exclude_if=operator.not_)
+
+    @field_validator("train")
+    @classmethod
+    def _options_of_training(cls, train: dict[str, Any]) -> dict[str, Any]:
+        for key in train:
+            if hyphenate(key) in SET_ELSEWHERE:
+                raise ValueError(f"{key} is not for train: the experiment sets it for all of its networks")
+        return train
 
 
 class PlannedContrast(Settings):
@@ -180,10 +194,6 @@ class Experiment(Settings):
         for number, contrast in enumerate(self.contrasts, 1):
             if missing := self.lacks(contrast):
                 raise ValueError(f"contrast {number} ({contrast}): {missing}")
-        named = [(self.part_of(c).name, *c.variants(), c.outcome, c.metric) for c in self.contrasts]
-        repeated = next((c for i, c in enumerate(self.contrasts) if named[i] in named[:i]), None)
-        if repeated is not None:
-            raise ValueError(f"contrast {repeated} is registered twice")
         return self
 
     def lacks(self, contrast: PlannedContrast) -> str:
@@ -281,13 +291,23 @@ def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
         experiment = Experiment.model_validate(bare)
     except ValidationError as error:
         raise UsageError(_first_error(error, path, {**given, **narrowed, **for_parts})) from None
-    kept = [
-        contrast
-        for number, contrast in enumerate(own, 1)
-        if _has_outcome(whole, contrast, f"{path}: contrast {number} ({contrast})")
-        and not experiment.lacks(contrast)
-        and find_outcome(experiment.part_of(contrast), contrast.outcome) is not None
-    ]
+    registered: list[tuple[object, ...]] = []
+    for number, contrast in enumerate(own, 1):
+        where = f"{path}: contrast {number} ({contrast})"
+        found = _identity(whole, contrast)
+        if found is None:
+            part = whole.part_of(contrast)
+            choices = ", ".join([*OUTCOMES, *part.attack])
+            raise UsageError(f"{where}: part {part.name} has no such outcome. Name one of {choices}.")
+        if found in registered:
+            raise UsageError(f"{where}: is registered twice, the first time as contrast {1 + registered.index(found)}.")
+        registered.append(found)
+    kept, left = list[PlannedContrast](), list[tuple[object, ...]]()
+    for contrast in own:
+        found = None if experiment.lacks(contrast) else _identity(experiment, contrast)
+        if found is not None and found not in left:  # options may make two of them the same
+            kept.append(contrast)
+            left.append(found)
     return Read(
         experiment.model_copy(update={"contrasts": tuple(kept)}),
         tuple(contrast for contrast in own if contrast not in kept),
@@ -296,12 +316,11 @@ def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
     )
 
 
-def _has_outcome(experiment: Experiment, contrast: PlannedContrast, where: str) -> bool:
+def _identity(experiment: Experiment, contrast: PlannedContrast) -> tuple[object, ...] | None:
+    """Return what makes it this contrast, however it is written; None if its part has no such outcome."""
     part = experiment.part_of(contrast)
-    if find_outcome(part, contrast.outcome) is None:
-        choices = ", ".join([*OUTCOMES, *part.attack])
-        raise UsageError(f"{where}: part {part.name} has no such outcome. Name one of {choices}.")
-    return True
+    outcome = find_outcome(part, contrast.outcome)
+    return None if outcome is None else (part.name, *contrast.variants(), outcome, contrast.metric)
 
 
 def find_outcome(part: ExperimentPart, written: str) -> str | None:

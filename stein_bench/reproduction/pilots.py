@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stein_bench.errors import UsageError
@@ -28,11 +28,17 @@ class Pilot:
     origin: str
 
 
-def pilot_of_document(path: str, contrast: Sought) -> Pilot:
+def pilot_of_document(path: str, contrast: Sought, cells: Collection[str] = ()) -> Pilot:
     """Take the pilot from the values of an earlier document of reproduce.
 
     The part may have another name there, not so BN, statistics source, outcome and metric. Model, data and training
     may differ, e.g. in size: whether their seeds vary alike is the user's judgment.
+
+    Args:
+        path: of the document.
+        contrast: the main contrast.
+        cells: names of the files of this experiment's cells. A document with one of them is no earlier knowledge: its
+            origin is then `OWN_CELLS`.
 
     Raises:
         UsageError: it is no such document, does not have the contrast, or its differences do not determine an sd.
@@ -45,7 +51,8 @@ def pilot_of_document(path: str, contrast: Sought) -> Pilot:
         first, second = rows.get(contrast.against), rows.get((contrast.bn, contrast.stats))
         if first is None or second is None:
             continue
-        found = _pilot(_by_seed(first), _by_seed(second), path)
+        own = any(cell.report in cells for cell in document.cells)
+        found = _pilot(_by_seed(first), _by_seed(second), OWN_CELLS if own else path)
         if found is None:
             raise UsageError(
                 f"--pilot {path}: the differences of {contrast} have no standard deviation: it takes two seeds whose "

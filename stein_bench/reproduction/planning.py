@@ -26,8 +26,9 @@ DEFAULT_MOST = 30
 COVERAGE = ((20, 94), (10, 93), (5, 92))
 """Of the intervals of `--until`, from how many seeds at the start: at least so many percent cover the true difference.
 
-Nominal are 95: a run also stops when its sd is too small by chance. From a simulation of normal differences at the
-least favorable true sd, see `tests/reproduction/test_planning.py`.
+This is over all runs, however they end. Nominal are 95: a run also stops when its sd is too small by chance. Coverage
+is lower among runs that stopped early for their true sd, which nobody knows. From a simulation of normal differences at
+the least favorable true sd, see `tests/reproduction/test_planning.py`.
 """
 
 
@@ -191,8 +192,10 @@ def stopping_line(ended: Stopping, seeds: int) -> str:
     coverage = next(percent for least, percent in COVERAGE if start >= least)
     return (
         f"{asked}: after {seeds} seeds the main contrast {reached}. The width alone ended the run, so that the mean "
-        f"difference is unbiased; but a width is also small by chance: of such intervals at least {coverage} %, not "
-        f"95 %, cover the true difference, and p is below {LEVEL:g} in up to {100 - coverage} % where there is none"
+        f"difference is unbiased; but a width is also small by chance. Over all runs of this rule, those that reach "
+        f"the cap included, at least {coverage} % of the intervals, not 95 %, cover the true difference, and p is "
+        f"below {LEVEL:g} in up to {100 - coverage} % where there is none; fewer cover it in runs that end far earlier "
+        "than their true sd would let expect"
     )
 
 

@@ -101,14 +101,15 @@ def run_experiment(
     cells = evaluations(experiment, cells_in)
     registered = sought(experiment, checked.task)
     main = None if main_is_left_out else _main(experiment, checked.task, until, pilot)
-    known = None if main is None or pilot is None else pilot_of_document(pilot, main)
+    every = evaluations(_of_seeds(experiment, experiment.seeds if until is None else until.most), cells_in)
+    own = {cell.path.name for cell in every}
+    known = None if main is None or pilot is None else pilot_of_document(pilot, main, own)
     with _made(folder):
         _check_trainings(experiment, cells)
     check_same({"the data, the code of the model or the device": checked.fingerprint}, "All must run the same.")
     power = None
     if main is not None and is_main():
-        most = experiment.seeds if until is None else until.most
-        known = known or pilot_of_cells(evaluations(_of_seeds(experiment, most), cells_in), main)
+        known = known or pilot_of_cells(every, main)
         power = plan_power(main, experiment.seeds, len(registered) + left_out, known)
         _tell(main, power, until, progress)
     failed = _run_shared(cells, progress) if world_size() > 1 else {}
@@ -143,9 +144,10 @@ def run_experiment(
         data=first.data,
         training_data_sha256=checked.training_data_sha256,
         seeds=list(run),
-        cells=[cell for cell, _ in results],
+        cells=_replicates([cell for cell, _ in results]),
         rows=found,
         registered=registered_results(found, registered, left_out) if registered else None,
+        registered_tests=len(registered) + left_out if registered and left_out else None,
         main_contrast_left_out=True if main_is_left_out and registered else None,
         power=power,
         until=ended,
@@ -376,6 +378,19 @@ def _cell(cell: Evaluation, report: Report) -> Cell:
         distrusted=distrust(report, subjects(report, cell.title)),
         failed_checks=[f"{check.name}: {check.message}" for check in report.diagnostics if check.status == "fail"],
     )
+
+
+def _replicates(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells, distrusted where their network is that of another seed: it is no replicate."""
+    first: dict[tuple[str, str | None], int] = {}
+    found = []
+    for cell in cells:
+        seed = first.setdefault((cell.bn, cell.weights_sha256), cell.seed)
+        if cell.weights_sha256 is not None and seed != cell.seed:
+            why = f"its network is that of seed {seed}: the two are no replicates of each other"
+            cell = cell.model_copy(update={"distrusted": [*cell.distrusted, why]})
+        found.append(cell)
+    return found
 
 
 def _failed_cell(cell: Evaluation, why: str) -> Cell:

@@ -96,14 +96,15 @@ def _rows_of(
 ) -> Iterator[Row]:
     (part, bn, stats), group = key, groups[key]
     others = {other for p, b, other in groups if p == part and b == PLAIN}
-    for outcome, metric in group[0].figures:
+    names = {outcome: title for cell in group for outcome, title in cell.titles.items()}
+    for outcome, metric in dict.fromkeys(figure for cell in group for figure in cell.figures):
         values = dict.fromkeys(seeds) | {cell.seed: cell.figures.get((outcome, metric)) for cell in group}
         counted = [value for value in values.values() if value is not None]
         mean, sd = mean_sd(counted) if counted else (None, None)
         yield Row.model_validate(
             {
                 "part": part, "bn": bn, "stats": stats, "outcome": outcome, "metric": metric,
-                "title": group[0].titles.get(outcome, outcome),
+                "title": names.get(outcome, outcome),
                 "seeds": list(values), "values": list(values.values()), "mean": mean, "sd": sd,
                 "confounded": bn != PLAIN and bool(others) and stats not in others,
                 "contrasts": list(_contrasts(key, (outcome, metric), groups)),

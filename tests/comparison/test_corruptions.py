@@ -25,6 +25,7 @@ from stein_bench.measures import Segmented
 from stein_bench.measures.mce import mce, relative_mce
 from stein_bench.render.comparison.compare import compare_csv, compare_markdown, grid
 from stein_bench.render.comparison.gate_files import gate_junit, gate_markdown
+from stein_bench.report.results import ExpectedAccuracy
 from stein_bench.statistics.class_counts import ClassCounts
 from stein_bench.statistics.paired_tests import Counts, difference_interval
 from tests.reports import PGD, bits, corrupted, corruption, doubtful, in_cells, label, replaced, report, variant
@@ -221,6 +222,16 @@ def test_floors_are_of_everything_that_the_report_has_whatever_the_baseline():
     assert (floor.accuracy, floor.value, floor.held) == (NOISE, pytest.approx(0.7), False)
 
 
+@pytest.mark.parametrize("right", [70, 10, 30, 60])
+def test_floors_are_met_by_the_very_share(right: int) -> None:
+    """70 of 100 at each of three severities are 0.7, though three times 0.7 by three is less in floating point."""
+    now = under({f"fog:severity={level}": bits(100 - right) for level in (1, 2, 3)})
+    result = gate(now, now, Policy(rules=(Rule(accuracy="fog", minimum=right / 100),)))
+    assert [(floor.value, floor.held) for floor in result.floors] == [(right / 100, True)]
+    above = Policy(rules=(Rule(accuracy="fog", minimum=right / 100 + 0.001),))
+    assert [floor.held for floor in gate(now, now, above).floors] == [False]
+
+
 def test_tolerances_are_of_the_accuracy_by_name():
     now, before = under(common({("fog", 2): 10})), under(common())
     rules = (Rule(accuracy="fog", tolerance=0.05), Rule(accuracy="corruptions", tolerance=0.025))
@@ -317,6 +328,21 @@ def test_two_reports_are_compared_under_corruptions_after_the_worst_case():
     assert PairTable.model_validate_json(table.to_json()) == table
     assert "| fog at 1-2 | 100.0 | 95.0 |" in compare_markdown(table)
     assert [line["accuracy"] for line in csv.DictReader(io.StringIO(compare_csv(table)))] == [r[0] for r in rows]
+
+
+def test_the_clean_error_of_a_random_model_is_the_expected_one_as_those_under_corruptions_are():
+    """Clean 0.2 and 0.3 instead of the votes' 0.05 and 0.1; corruptions 0.4 and 0.5: (0.5 - 0.3) / (0.4 - 0.2)."""
+
+    cells = [(name, level) for name in ("fog", "snow") for level in (1, 2)]
+
+    def drawn(votes, expected, wrong):
+        one = corrupted(variant(clean=bits(votes), attacks={}), common(dict.fromkeys(cells, wrong)))
+        figure = ExpectedAccuracy(value=expected, ci95=(0.1, 0.9), draws=9)
+        return report(replaced(one, clean=replaced(one.clean, expected_accuracy=figure)))
+
+    a, b = drawn(5, 0.8, 40), drawn(10, 0.7, 50)
+    (errors,) = compare([Named("A", a), Named("B", b)]).errors
+    assert (errors.mce, errors.relative_mce) == (pytest.approx(1.25), pytest.approx(1.0))
 
 
 def test_severities_that_only_one_report_has_are_named():

@@ -108,14 +108,36 @@ def test_an_unknown_metric_is_refused_by_the_task(write) -> None:
 @pytest.mark.parametrize(
     ("contrasts", "attacks"),
     [
-        ("{bn: stein, outcome: 'pgd:eps=4/255'}, {bn: stein, outcome: 'PGD:eps=4/255'}", ("fgsm", "pgd:eps=4/255")),
-        ("{bn: stein, outcome: worst-case}, {bn: stein, outcome: fgsm}", ("fgsm",)),
+        ("{bn: stein, outcome: 'pgd:eps=4/255'}, {bn: stein, outcome: 'PGD:eps=4/255'}", "[fgsm, 'pgd:eps=4/255']"),
+        ("{bn: stein, outcome: worst-case}, {bn: stein, outcome: fgsm}", "[fgsm, noise-gaussian]"),
     ],
-)  # fmt: skip
-def test_a_contrast_in_two_spellings_is_refused(write, contrasts: str, attacks: tuple[str, ...]) -> None:
-    experiment = read_experiment(write(f"contrasts: [{contrasts}]"), {"attack": attacks})
-    with pytest.raises(UsageError, match="is registered twice"):
-        sought(experiment, "classification")
+)
+def test_a_contrast_in_two_spellings_is_refused(write, contrasts: str, attacks: str) -> None:
+    path = write(f"contrasts: [{contrasts}]", parts=f"parts: [{{name: a, recipe: fit, attack: {attacks}}}]")
+    with pytest.raises(UsageError, match=r"contrast 2 .*is registered twice, the first time as contrast 1\."):
+        read_experiment(path, {})
+
+
+def test_contrasts_that_options_make_the_same_are_left_out_but_the_first(write) -> None:
+    """The worst case of one attack is that attack: its contrast is not tested twice, and the family stays."""
+    path = write("contrasts: [{bn: stein, outcome: worst-case}, {bn: stein, outcome: 'pgd:eps=4/255'}]")
+    read = read_changed(path, {"attack": ("pgd:eps=4/255",)})
+    assert [contrast.outcome for contrast in read.experiment.contrasts] == ["worst-case"]
+    assert [contrast.outcome for contrast in read.left_out] == ["pgd:eps=4/255"]
+    assert not read.main_is_left_out
+
+
+@pytest.mark.parametrize(
+    "option", ["seed: 5", "bn: sample", "data: digits", "model: x", "recipe: fit", "image_size: 8", "output: x.pt"]
+)
+def test_training_options_that_the_experiment_sets_are_refused(write, option: str) -> None:
+    """With a seed of its own every network of a part would be the same, and count as many replicates."""
+    parts = f"parts: [{{name: a, recipe: fit, train: {{epochs: 2, {option}}}, attack: [fgsm, 'pgd:eps=4/255']}}]"
+    key = option.partition(":")[0]
+    with pytest.raises(
+        UsageError, match=rf"mine\.yaml: parts\.0\.train: {key} is not for train: the experiment sets it"
+    ):
+        read_experiment(write("", parts=parts), {})
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,31 @@ def test_a_row_holds_every_seed_its_mean_and_its_deviation() -> None:
     assert row.title == "pgd 0.1"
 
 
+@pytest.mark.parametrize("failed", SEEDS)
+def test_a_metric_that_one_seed_lacks_is_that_of_the_others(failed: int) -> None:
+    """An attack that failed has no metrics, whichever seed it is in."""
+    values = {"sample": (0.4, 0.5, 0.6), "stein": (0.5, 0.7, 0.6)}
+    found = rows(
+        [
+            Measured(
+                "standard", bn, "running", seed,
+                {("clean", "accuracy"): 0.9}
+                | ({} if (bn, seed) == ("stein", failed) else {("pgd:eps=0.1", "miou"): values[bn][seed]}),
+                {"clean": "clean"} if (bn, seed) == ("stein", failed) else {"clean": "clean", "pgd:eps=0.1": "pgd 0.1"},
+            )
+            for bn in values
+            for seed in SEEDS
+        ],
+        SEEDS,
+    )  # fmt: skip
+    row = row_of(found, "stein", "running")
+    assert row.values == [None if seed == failed else values["stein"][seed] for seed in SEEDS]
+    assert row.title == "pgd 0.1"
+    kept = [seed for seed in SEEDS if seed != failed]
+    expected = paired_t([values["sample"][seed] for seed in kept], [values["stein"][seed] for seed in kept])
+    assert (row.contrasts[0].seeds, row.contrasts[0].mean) == (2, pytest.approx(expected.mean))
+
+
 def test_the_estimator_is_compared_under_the_same_source_and_the_source_within_a_bn() -> None:
     found = rows(cells(), SEEDS)
     contrasts = {c.kind: c for c in row_of(found, "stein", "batch").contrasts}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -26,9 +28,16 @@ CONTRASTS = """contrasts:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def same_networks(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """The number of the network of a seed."""
+    return getattr(request, "param", lambda seed: seed)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, same_networks: Callable[[int], int]) -> list[str]:
     """Let cells have the results of `LOST` without training or attacking; returns what was run, in order."""
     ran: list[str] = []
+    networks = same_networks
 
     def run_training(config, **_):
         ran.append(f"train {config.bn} {config.seed}")
@@ -39,7 +48,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ran.append(f"{bn}/{stats} {config.seed}")
         wrong = 300 + (LOST[config.seed] if bn == "stein" else 0)
         attacks = {FGSM: bits(wrong, SAMPLES), PGD: bits(wrong, SAMPLES)}
-        weights = WeightsInfo(kind="file", sha256="b" * 64)
+        weights = WeightsInfo(kind="file", sha256=hashlib.sha256(f"{bn} {networks(config.seed)}".encode()).hexdigest())
         one = variant(bn, stats, bits(100 + config.seed, SAMPLES), attacks, weights=weights)
         return replaced(report(one, seed=config.seed), diagnostics=[])
 
@@ -176,6 +185,29 @@ def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
     assert len(trained) == 5 * 6
 
 
+def test_a_document_of_the_experiments_own_cells_is_no_earlier_knowledge(path: Path, trained: list[str]) -> None:
+    cells = ("--cells", str(path.parent / "cells"))
+    assert reproduce(path, "--seeds", "4", *cells, output="small.json").exit_code == 0
+    for arguments, own in ((("--seeds", "4"), True), (("--seeds", "4", "--seed", "4"), False)):
+        result = reproduce(path, *arguments, *cells, "--pilot", str(path.parent / "small.json"))
+        assert result.exit_code == 0, result.output
+        told = " ".join(result.stdout.split())
+        assert ("from cells of the experiment itself, so not known before them, about" in told) is own
+        assert ("known before the run about" in told) is not own
+
+
+@pytest.mark.parametrize("same_networks", [lambda seed: min(seed, 2)], indirect=True)
+def test_networks_that_several_seeds_share_are_no_replicates(path: Path, trained: list[str]) -> None:
+    result = reproduce(path, "--seeds", "4")
+    assert result.exit_code == 3
+    document = read_reproduction(path.parent / "out.json")
+    assert {cell.seed for cell in document.cells if cell.distrusted} == {3}
+    assert len(document.dishonest()) == 4
+    assert document.dishonest()[0] == (
+        "standard, sample/running, seed 3: its network is that of seed 2: the two are no replicates of each other"
+    )
+
+
 def test_without_contrasts_the_worst_case_is_watched(experiment_path: Path, trained: list[str]) -> None:
     result = reproduce(experiment_path, "--until", "2.5")
     assert result.exit_code == 0, result.output
@@ -192,9 +224,10 @@ def test_contrasts_that_options_leave_out_are_told(path: Path, trained: list[str
     assert result.exit_code == 0, result.output
     document = read_reproduction(path.parent / "out.json")
     assert len(document.registered) == 2
+    assert document.registered_tests == 3
     assert document.notes == [
         "registered contrast stein/running, noise-gaussian in standard: left out, the options leave it no variant or "
-        "outcome; it counts in the adjustment with p = 1",
+        "outcome of its own; it counts in the adjustment with p = 1",
         "registered contrasts are of the experiment in its file; this run changed it by --attack",
     ]
 
@@ -219,6 +252,7 @@ def test_no_other_contrast_takes_the_place_of_the_main_one(path: Path, trained: 
         (("--max-seeds", "9"), "--max-seeds is the cap of --until"),
         (("--until", "3", "--bn", "sample"), "leave out the main contrast, stein/running, worst-case in standard"),
         (("--until", "3", "--attack", "noise-gaussian"), "leave out the main contrast"),
+        (("--pilot", "missing.json", "--attack", "noise-gaussian"), "--pilot: the options leave out the main contrast"),
         (("--pilot", "missing.json"), "missing.json"),
     ],
 )

@@ -25,7 +25,8 @@ def registered_rows(document: Reproduction) -> list[tuple[str, ...]]:
 def registered_sentences(document: Reproduction) -> list[str]:
     """Return what each registered contrast shows, one sentence without a final point each."""
     found = document.registered or []
-    return [f"{contrast_name(one, document)}: {_shown(one, len(found))}" for one in found]
+    tests = document.registered_tests or len(found)
+    return [f"{contrast_name(one, document)}: {_shown(one, tests)}" for one in found]
 
 
 def contrast_name(one: Registered, document: Reproduction) -> str:
