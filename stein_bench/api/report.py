@@ -16,10 +16,10 @@ from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.measures import MEASURES, RightOrWrong
 from stein_bench.render.report.calibration import calibration_values, calibrations
-from stein_bench.render.report.outcomes import result_rows
+from stein_bench.render.report.outcomes import ResultRow, result_rows
 from stein_bench.report import document
-from stein_bench.report.attack_names import titles
-from stein_bench.report.results import AttackResult, CorruptionResult, VariantResult
+from stein_bench.report.attack_names import noise_strength, titles
+from stein_bench.report.results import AttackResult, CorruptionResult, VariantResult, headline
 
 if TYPE_CHECKING:
     import pandas
@@ -124,6 +124,8 @@ class Report(Shown, document.Report):
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the figures as a pandas DataFrame with a row per variant and outcome (needs pandas).
 
+        A common corruption has its mean over the severities and a row for each of them.
+
         Columns: ``variant``, ``bn``, ``stats``, ``control``, ``outcome`` (``clean``, ``worst-case`` or a label),
         ``title``, ``attack``, ``norm``, ``eps``, ``value``, ``low``, ``high`` (95 %), ``status``, ``difference`` and
         ``p_adjusted`` (against plain BN under the same statistics source), ``confidence``, ``confidence_when_wrong``,
@@ -166,7 +168,8 @@ class Report(Shown, document.Report):
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         variants = {variant_name(variant): variant for variant in self.variants}
-        for row in result_rows(self):
+        rows = result_rows(self)
+        for row in (*rows, *_cells(self, {(row.variant, row.accuracy) for row in rows})):
             variant = variants[row.variant]
             every: tuple[AttackResult | CorruptionResult, ...] = (*variant.attacks, *variant.corruptions)
             results = {one.label: one for one in every}
@@ -185,6 +188,17 @@ class Report(Shown, document.Report):
                 **calibration_values(calibrations(variant).get(row.accuracy)),
                 **{f"metric_{name}": figure.value for name, figure in (own or {}).items()},
             }  # fmt: skip
+
+
+def _cells(report: document.Report, known: set[tuple[str, str]]) -> Iterator[ResultRow]:
+    """Yield a row for each common corruption at each severity that has none yet; others have only their means."""
+    for variant in report.variants:
+        name = variant_name(variant)
+        for one in variant.corruptions:
+            if (name, one.label) not in known and one.accuracy is not None:
+                figure = headline(one.accuracy, one.ci95, one.metrics)
+                title = f"{one.name} {noise_strength(one.params)[1]} (corruption, not an attack)"
+                yield ResultRow(name, variant.control, one.label, title, figure, one.status, None, None)
 
 
 _FIELDS = tuple(document.Report.model_fields)

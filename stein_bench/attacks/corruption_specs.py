@@ -55,4 +55,4 @@ def _severities(text: str, rest: str | None) -> list[int]:
             raise UsageError(
                 f"corruption {text!r}: {word!r} is no severity; they are 1 to 5, several as in fog:severity=1+3."
             )
-    return [int(word) for word in dict.fromkeys(words)]
+    return sorted({int(word) for word in words})

@@ -48,6 +48,7 @@ from stein_bench.report.results import (
     Spread,
     VariantResult,
     WeightsInfo,
+    shown,
 )
 from stein_bench.statistics.rates import Bits
 
@@ -112,7 +113,7 @@ def variant_result(plan: Plan, variant: Variant, built: Built, units: Sequence[U
         ],
         common_corruptions=summarize(
             cells,
-            None if samples.cells else (clean.expected() or clean.accuracy()).value,
+            None if samples.cells else shown(clean.headline(), clean.expected()).value,
             plan.baselines.get(variant.label),
         ),
         worst_case_accuracy=None if worst_rate is None else worst_rate.value,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from stein_bench.evaluation.batches import Setting
@@ -17,6 +18,9 @@ from stein_bench.preparation.plan import Plan
 from stein_bench.progress import Progress
 from stein_bench.report.adversarials import Keeper
 from stein_bench.report.provenance import device_name, package_versions
+
+IMAGE_LIBRARIES = ("pillow", "scipy")
+"""Packages whose versions change the images under common corruptions, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Records:
 def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
     """Return what must be equal for outcomes to belong to one run."""
     parts = [part.model_dump() for part in brought_parts(plan)]
+    made = any(attack.info.is_common and attack.archive is None for attack in plan.attacks)
     archived = [attack.archive_sha256 for attack in plan.attacks if attack.archive_sha256]
     return {
         "batch_size": batch_size,
@@ -65,5 +70,6 @@ def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:
         "device": device_name(plan.device),
         **({"parts": parts} if parts else {}),
         **({"archive_sha256": archived} if archived else {}),
+        **({"image_libraries": {name: version(name) for name in IMAGE_LIBRARIES}} if made else {}),
         **({} if plan.attack_network is None else {"attack_network": plan.attack_network.model_dump()}),
     }

@@ -17,7 +17,7 @@ _NAMES = {
     "batch_size": "the batch size", "config_sha256": "the configuration", "attacks": "the attacks",
     "data_sha256": "the data", "weights_sha256": "the weights", "model": "the code of the model",
     "packages": "the versions of packages", "device": "the device", "attack_network": "the network that attacks use",
-    "archive_sha256": "the published corrupted images",
+    "archive_sha256": "the published corrupted images", "image_libraries": "the versions of Pillow and SciPy",
 }  # fmt: skip
 """What the parts of a run's identity are called in messages."""
 

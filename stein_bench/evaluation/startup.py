@@ -18,6 +18,7 @@ from stein_bench.evaluation.measured import measured
 from stein_bench.evaluation.sharing import check_processes
 from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate_notes
 from stein_bench.memory import MemoryLimit
+from stein_bench.preparation.corrupted import check_baselines
 from stein_bench.preparation.hidden_gradients import with_gradient_note
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.labels import position_note
@@ -62,6 +63,7 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
     surrogate = plan_surrogate(plan, classes)
     plan = with_surrogate_notes(plan, surrogate)
     plan = replace(plan, samples=check_values(_with_position_note(plan, classes), progress))
+    check_baselines(config.mce_baseline, plan.baselines, plan.samples)
     if plan.weights_kind == "fit" or (surrogate is not None and surrogate.weights_kind == "fit"):
         plan = with_training_split(plan, progress)
     surrogate = surrogate and on_same_samples(surrogate, plan)

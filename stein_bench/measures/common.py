@@ -12,7 +12,17 @@ from stein_bench.corruptions.names import SEVERITIES, STANDARD
 from stein_bench.measures.mce import ALEXNET, ALEXNET_CLEAN, corruption_error, mce, relative_mce
 from stein_bench.measures.outcome import Outcome
 from stein_bench.report.document import Report
-from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError, VariantResult
+from stein_bench.report.results import (
+    CommonCorruptions,
+    CorruptionMean,
+    MeanCorruptionError,
+    VariantResult,
+    headline,
+    shown,
+)
+
+UNKNOWN = (0.0, 1.0)
+"""The interval of a mean that is known from a single image."""
 
 Cell = tuple[str, int]
 """A corruption and a severity."""
@@ -27,12 +37,15 @@ class Baseline:
         run: id of its report; None for AlexNet.
         errors: its top-1 errors by corruption, in the order of the severities that they are for.
         clean: its error on the clean samples.
+        samples, sha256: those that its report is on, for messages, and their hash; "" for AlexNet.
     """
 
     name: str
     run: str | None
     errors: Mapping[str, Mapping[int, float]]
     clean: float
+    samples: str = ""
+    sha256: str = ""
 
 
 ALEXNET_BASELINE = Baseline(
@@ -52,8 +65,12 @@ def baseline_of(report: Report, variant: VariantResult) -> Baseline:
         for name, one in (found.corruptions if found else {}).items()
     }
     name = f"{report.model.name}, {variant.bn}/{variant.stats}"
-    clean = variant.clean.expected_accuracy
-    return Baseline(name, report.run.id, errors, 1 - (variant.clean.accuracy if clean is None else clean.value))
+    clean = variant.clean
+    accuracy = shown(headline(clean.accuracy, clean.ci95, clean.metrics), clean.expected_accuracy).value
+    data = report.data
+    return Baseline(
+        name, report.run.id, errors, 1 - (accuracy or 0.0), f"{data.samples} samples of {data.name}", data.sha256
+    )
 
 
 def cells_of_groups(clean: Outcome, cells: Sequence[str] | None) -> dict[Cell, list[Outcome]]:
@@ -80,32 +97,39 @@ def summarize(
 
     Args:
         cells: the outcomes of each draw: one, several of a random model.
-        clean: the accuracy on the clean samples; None if they were not evaluated.
+        clean: the accuracy on the clean samples, for segmentation the mIoU; None if they were not evaluated.
         baseline: what mCE is relative to; None for no mCE.
 
     Returns:
-        None without outcomes.
+        means of accuracies, for segmentation of the mIoU; None without outcomes.
     """
     if not cells:
         return None
     measure = type(next(iter(cells.values()))[0])
     corruptions = {}
     for name in dict.fromkeys(name for name, _ in cells):
-        own = {severity: draws for (other, severity), draws in cells.items() if other == name}
-        mean = measure.mean_accuracy([outcome for draws in own.values() for outcome in draws])
-        shares = [measure.mean_accuracy(draws).value for draws in own.values()]
+        own = {severity: cells[name, severity] for other, severity in sorted(cells) if other == name}
+        mean = measure.mean_headline([outcome for draws in own.values() for outcome in draws])
+        found = [measure.mean_headline(draws).value for draws in own.values()]
+        shares = [share for share in found if share is not None]
+        if mean.value is None or len(shares) < len(found):
+            return None
         base = None if baseline is None else _errors(baseline, name, list(own))
         corruptions[name] = CorruptionMean(
-            severities=list(own), accuracies=shares, accuracy=mean.value, ci95=(mean.low, mean.high),
+            severities=list(own), accuracies=shares, accuracy=mean.value, ci95=mean.ci95 or UNKNOWN,
             corruption_error=None if base is None else corruption_error([1 - share for share in shares], base),
         )  # fmt: skip
-    mean = measure.mean_accuracy([outcome for draws in cells.values() for outcome in draws])
-    return CommonCorruptions(
-        corruptions=corruptions,
-        accuracy=mean.value,
-        ci95=(mean.low, mean.high),
-        standard=set(cells) == set(product(STANDARD, SEVERITIES)),
-        mce=None if baseline is None else _mce(corruptions, clean, baseline),
+    mean = measure.mean_headline([outcome for draws in cells.values() for outcome in draws])
+    return (
+        None
+        if mean.value is None
+        else CommonCorruptions(
+            corruptions=corruptions,
+            accuracy=mean.value,
+            ci95=mean.ci95 or UNKNOWN,
+            standard=set(cells) == set(product(STANDARD, SEVERITIES)),
+            mce=None if baseline is None else _mce(corruptions, clean, baseline),
+        )
     )
 
 

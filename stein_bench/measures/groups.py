@@ -15,11 +15,13 @@ def group_results(draws: Sequence[Outcome], cells: Sequence[str] | None) -> dict
 
     Args:
         draws: one outcome of all samples, or one per draw of a corruption, which are averaged.
-        cells: names of the cells; sample i is in cell i modulo their number. A cell without a sample is left out.
+        cells: names of the cells; sample i is in cell i modulo their number. Base images whose cells are not all there
+            (the last one may be cut off) are left out, as in `common.cells_of_groups`, unless there is no other; and so
+            is a cell without a sample.
     """
     if cells is None or not draws:
         return None
-    count = len(draws[0])
+    count = len(draws[0]) // len(cells) * len(cells) or len(draws[0])
     return {cell: _group(draws, np.arange(place, count, len(cells))) for place, cell in enumerate(cells[:count])}
 
 

@@ -36,6 +36,9 @@ and those over some of them are refused. Sources, which agree in every digit: go
 They hold for 224×224 images of ImageNet-C as it was distributed, and for no other data.
 """
 
+LEAST = 1e-9
+"""Less than this, a sum of errors is 0 up to rounding: a single error among 10^8 samples is more."""
+
 ALEXNET_CLEAN = 0.435
 """AlexNet's top-1 error on ImageNet's validation images.
 
@@ -127,4 +130,4 @@ def _ratio(errors: Sequence[float], clean: float, baseline: Sequence[float], bas
     above, below = (
         math.fsum([*rates, -len(rates) * least]) for rates, least in ((errors, clean), (baseline, baseline_clean))
     )
-    return above / below if below > 0 else None
+    return above / below if below > LEAST else None

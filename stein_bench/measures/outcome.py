@@ -81,6 +81,12 @@ class Outcome(ABC):
         """Return the mean accuracy over draws of the same n samples, with an interval for n samples."""
 
     @classmethod
+    def mean_headline(cls, draws: Sequence[Self]) -> Figure:
+        """Return the mean of the headline over draws of the same n samples, with an interval for n samples."""
+        rate = cls.mean_accuracy(draws)
+        return Figure(value=rate.value, ci95=(rate.low, rate.high))
+
+    @classmethod
     def mean_metrics(cls, draws: Sequence[Self]) -> dict[str, Figure]:
         """Return the mean of the other metrics over several draws of the same samples."""
         del draws

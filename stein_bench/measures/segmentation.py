@@ -85,6 +85,11 @@ class Segmented(Outcome):
         return Rate(right, of, float(low), float(high))
 
     @classmethod
+    def mean_headline(cls, draws: Sequence[Self]) -> Figure:
+        """Return the mean of the mIoU over draws of the same images."""
+        return cls.mean_metrics(draws)["miou"]
+
+    @classmethod
     def mean_metrics(cls, draws: Sequence[Self]) -> dict[str, Figure]:
         counts = [draw.counts for draw in draws]
         return _figures(counts, intervals(counts))

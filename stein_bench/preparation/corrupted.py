@@ -23,6 +23,8 @@ from stein_bench.report.results import VariantResult
 
 CHANNELS = (1, 3)
 """Channels of images that common corruptions take: gray or RGB."""
+MOVING = ("elastic_transform",)
+"""Corruptions after which a pixel shows another place of the scene."""
 SHOWN = 12
 """Digits of a hash that are shown."""
 PUBLISHED_SIDES = {"cifar": 32, "imagenet": 224}
@@ -59,6 +61,7 @@ def with_sources(
         raise UsageError(
             f"{common[0].name}: images of {_size(samples)} are too small; the smallest side is {SMALLEST}."
         )
+    attacks, moved = _without_moved_labels(attacks, data)
     archive = _archive(data, samples, resize)
     found = tuple(_from(archive, attack, len(samples)) for attack in attacks)
     made = [attack for attack in found if attack.info.is_common and SOURCE not in attack.params]
@@ -68,8 +71,20 @@ def with_sources(
             f"{_size(samples)}: leave it out, or evaluate at the data's own size."
         )
     resized = resize is not None and data.native_size is not None
-    notes = _notes(found, archive, samples, resized=resized)
+    notes = [*moved, *_notes(found, archive, samples, resized=resized)]
     return found, replace(samples, remarks=(*samples.remarks, *notes))
+
+
+def _without_moved_labels(attacks: Sequence[Attack], data: DataSource) -> tuple[list[Attack], list[str]]:
+    """Leave out, for segmentation, the corruptions that move the image, but not the labels of its pixels."""
+    moving = [attack for attack in attacks if attack.name in MOVING and data.task == "segmentation"]
+    kept = [attack for attack in attacks if attack not in moving]
+    if not moving:
+        return kept, []
+    name, why = moving[0].name, "moves the image, but not the labels of its pixels"
+    if not kept:
+        raise UsageError(f"{name} {why}: no segmentation can be judged under it.")
+    return kept, [f"common corruptions: {name} is left out; it {why}"]
 
 
 def _archive(data: DataSource, samples: Samples, resize: Resize | None) -> CifarArchive | None:
@@ -124,14 +139,16 @@ def find_baselines(
 ) -> Mapping[str, Baseline]:
     """Return what the mean corruption error of each variant is relative to, by its label; empty without a baseline.
 
+    Whether it is on the same samples is left to `check_baselines`.
+
     Args:
         baseline: the value of ``mce-baseline``: ``alexnet`` or the file of a report on the same samples, of which a
             variant is compared with the same one, else with plain BN under the same statistics, else with the only one.
         variants, attacks, samples: those of the run.
 
     Raises:
-        UsageError: there is nothing to compare, the report cannot be read, it is on other samples or lacks corruptions,
-            or the data is not what AlexNet's errors are for.
+        UsageError: there is nothing to compare, the report cannot be read or lacks corruptions, or the data is not what
+            AlexNet's errors are for.
     """
     if baseline is None:
         return {}
@@ -155,11 +172,6 @@ def find_baselines(
         report = read_report(baseline)
         if lines := report.dishonest():
             raise UsageError(f"--mce-baseline {baseline}: a result in it cannot be trusted ({lines[0].rstrip('.')}).")
-        if report.data.sha256 != samples.sha256():
-            raise UsageError(
-                f"--mce-baseline {baseline}: it is on {report.data.samples} samples of {report.data.name}, which are "
-                f"not the {len(samples)} of {samples.name} here: give a report on the same samples."
-            )
         found = {variant.label: baseline_of(report, _variant_of(report, variant, baseline)) for variant in variants}
         _check_sources(report, attacks, baseline)
     for one in found.values():
@@ -168,6 +180,20 @@ def find_baselines(
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             raise UsageError(f"--mce-baseline {baseline}: {one.name} has no result under {lacking[0]}{more}.")
     return found
+
+
+def check_baselines(baseline: str | None, found: Mapping[str, Baseline], samples: Samples) -> None:
+    """Check that the baselines are on the samples that are evaluated, after damaged ones have been left out.
+
+    Raises:
+        UsageError: they are on others.
+    """
+    for one in found.values():
+        if one.sha256 and one.sha256 != samples.sha256():
+            raise UsageError(
+                f"--mce-baseline {baseline}: it is on {one.samples}, which are not the {len(samples)} of "
+                f"{samples.name} here: give a report on the same samples."
+            )
 
 
 def _wanted(attacks: Sequence[Attack], samples: Samples) -> list[Cell]:

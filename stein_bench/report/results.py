@@ -338,7 +338,7 @@ class CorruptionMean(Part):
     """One common corruption, over its severities."""
 
     severities: list[Annotated[int, Field(ge=1, le=5)]]
-    accuracies: list[Share] = Field(description="at each of the severities; for segmentation of the labeled pixels")
+    accuracies: list[Share] = Field(description="at each of the severities; for segmentation the mIoU, here and below")
     accuracy: Share = Field(description="their mean")
     ci95: Interval = Field(description="of the mean, for n samples: severities do not count as additional samples")
     corruption_error: float | None = Field(
@@ -367,7 +367,7 @@ class CommonCorruptions(Part):
     """The common corruptions of Hendrycks and Dietterich (2019), summarized over severities and corruptions."""
 
     corruptions: dict[str, CorruptionMean]
-    accuracy: Share = Field(description="mean over all corruptions and severities")
+    accuracy: Share = Field(description="mean over all corruptions and severities; for segmentation of the mIoU")
     ci95: Interval = Field(description="of the mean, for n samples")
     standard: bool = Field(
         description="whether these are the 15 standard corruptions at all five severities, as in published means"

@@ -12,7 +12,10 @@ import torch
 
 import stein_bench
 from stein_bench import Report, UsageError
+from stein_bench.report.results import Calibration, CommonCorruptions, CorruptionMean
+from tests import reports
 from tests.api.brightest import brightest, network
+from tests.reports import bits, corruption, replaced
 
 IMAGES, LABELS = brightest()
 
@@ -90,6 +93,28 @@ def test_the_data_frame_has_a_row_for_every_figure_of_the_report(report):
     assert pandas.isna(mine.loc["worst-case", "ece"])
     assert mine.loc["worst-case", "value"] == variant.worst_case_accuracy
     assert mine.loc[variant.corruptions[0].label, "value"] == variant.corruptions[0].accuracy
+
+
+def test_the_data_frame_has_every_cell_of_common_corruptions_with_its_calibration():
+    pandas = pytest.importorskip("pandas")
+    made = [
+        corruption(
+            f"fog:severity={level}", bits(10 * level),
+            calibration=Calibration(
+                predictions=100, accuracy=0.9, confidence=0.9, confidence_when_wrong=None, overconfidence=0.0,
+                ece=level / 100, ece_if_calibrated=0.02,
+            ),
+        )
+        for level in (1, 3)
+    ]  # fmt: skip
+    mean = CorruptionMean(severities=[1, 3], accuracies=[0.9, 0.7], accuracy=0.8, ci95=(0.7, 0.9))
+    found = CommonCorruptions(corruptions={"fog": mean}, accuracy=0.8, ci95=(0.7, 0.9), standard=False)
+    one = replaced(reports.variant(), corruptions=made, common_corruptions=found)
+    frame = Report.of(reports.report(one)).to_dataframe().set_index("outcome")
+    assert frame.index.is_unique
+    assert frame.loc["corruptions/fog", "value"] == 0.8
+    assert frame.loc["fog:severity=3", ["value", "ece", "attack"]].tolist() == [0.7, 0.03, "fog"]
+    assert pandas.isna(frame.loc["corruptions/fog", "ece"])
 
 
 def test_without_pandas_the_data_frame_says_what_to_install(report, monkeypatch):

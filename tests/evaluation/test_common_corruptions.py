@@ -6,12 +6,14 @@ import hashlib
 import pickle
 import re
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision import datasets
 
 from stein_bench.attacks.attack import Attack, attack_seeds, resolve_attack, resolve_attacks
@@ -21,12 +23,16 @@ from stein_bench.corruptions.common import corrupted
 from stein_bench.corruptions.names import EXTRA, STANDARD
 from stein_bench.data import open_data
 from stein_bench.errors import UsageError
+from stein_bench.evaluation import records
 from stein_bench.evaluation.outputs import check_overwriting
 from stein_bench.evaluation.records import identity_of
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.evaluation.startup import start
 from stein_bench.measures.mce import mce, relative_mce
 from stein_bench.parts.user_code import import_file
 from stein_bench.preparation.plan import prepare
+from stein_bench.progress import Silent
+from stein_bench.render.report.common import cells_text
 from stein_bench.report.document import Report, report_schema
 from stein_bench.report.packing import unpack_bits
 from stein_bench.seeds import derive_seed
@@ -230,12 +236,57 @@ def test_an_archive_of_other_images_is_refused(with_archive: tuple[str, dict[str
         prepare(make_config({"model": write_model(tmp_path), "data": data, "corruption": ["fog"]}))
 
 
+def test_the_libraries_that_make_the_images_belong_to_the_identity_of_a_run(
+    trained: tuple[str, str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data, weights = trained
+    asked = {"model": model, "data": data, "weights": str(weights)}
+    plan = prepare(make_config({**asked, "corruption": ["fog:4"]}))
+    before = identity_of(plan, 2)
+    assert before["image_libraries"] == {"pillow": version("pillow"), "scipy": version("scipy")}
+    monkeypatch.setattr(records, "version", lambda _: "99.0")
+    assert identity_of(plan, 2) != before
+    assert "image_libraries" not in identity_of(prepare(make_config({**asked, "attack": ["fgsm"]})), 2)
+
+
+def test_severities_are_in_order_however_they_are_asked_for(trained: tuple[str, str, Path]) -> None:
+    model, data, weights = trained
+    found = run(model, data, weights=str(weights), corruption=["fog:3", "fog:1", "snow:1+3"], limit=10).variants[0]
+    assert found.common_corruptions is not None
+    assert found.common_corruptions.corruptions["fog"].severities == [1, 3]
+    by_label = {one.label: one.accuracy for one in found.corruptions}
+    assert found.common_corruptions.corruptions["fog"].accuracies == [
+        by_label["fog:severity=1"], by_label["fog:severity=3"],
+    ]  # fmt: skip
+    assert cells_text(found.common_corruptions) == "2 corruptions at severities 1+3"
+
+
+def test_damaged_images_are_left_out_of_a_run_and_its_baseline(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            image = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8))
+            image.save(tmp_path / "images" / name / f"{number}.png")
+    (tmp_path / "images" / "a" / "2.png").write_bytes(b"no picture")
+    asked = {"weights": "none", "image_size": 16, "corruption": ["fog:1"]}
+    model, data = write_model(tmp_path), f"imagefolder:{tmp_path / 'images'}"
+    base = run(model, data, **asked)
+    assert base.data.samples == 11
+    (tmp_path / "base.json").write_text(base.to_json())
+    found = run(model, data, **asked, mce_baseline=str(tmp_path / "base.json")).variants[0].common_corruptions
+    assert found is not None
+    assert found.mce is not None
+    assert found.mce.mce == pytest.approx(1)
+
+
 def test_specs_stand_for_severities_and_sets() -> None:
     assert corruption_specs(("fog:3",)) == corruption_specs(("fog:severity=3",)) == ["fog:severity=3"]
     assert corruption_specs(("Jpeg-Compression:1+5",)) == [
         "jpeg_compression:severity=1",
         "jpeg_compression:severity=5",
     ]
+    assert corruption_specs(("fog:3+1+3",)) == ["fog:severity=1", "fog:severity=3"]
     assert len(corruption_specs(("standard",))) == 75
     assert [spec.partition(":")[0] for spec in corruption_specs(("extra:2",))] == list(EXTRA)
     assert corruption_specs(("noise-gaussian:std=0.1",)) == ["noise-gaussian:std=0.1"]
@@ -282,7 +333,7 @@ def test_a_baseline_must_be_on_the_same_images(trained: tuple[str, str, Path], r
     with pytest.raises(UsageError, match=r"has no result under brightness/1 and 2 more"):
         prepare(make_config({**base, "corruption": ["brightness"]}))
     with pytest.raises(UsageError, match=r"on 60 samples of .*, which are not the 30 of"):
-        prepare(make_config({**base, "corruption": ["snow"], "limit": 30}))
+        start(make_config({**base, "corruption": ["snow"], "limit": 30}), Silent())
 
 
 def test_volumes_and_other_channels_are_refused(tmp_path: Path) -> None:

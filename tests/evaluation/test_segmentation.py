@@ -23,6 +23,8 @@ from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.measures import Segmented
 from stein_bench.render.comparison.gate_files import gate_markdown
+from stein_bench.render.report.groups import group_grids, group_values
+from stein_bench.render.report.outcomes import result_rows
 from stein_bench.report.adversarials import read_adversarials
 from stein_bench.report.document import Report, read_report, report_schema
 from stein_bench.statistics.class_counts import METRICS, ClassCounts, image_miou, metrics
@@ -92,6 +94,44 @@ def invoke(*arguments: str) -> Result:
 def kept(report: Report, variant: int = 0) -> tuple[ClassCounts, dict[str, ClassCounts]]:
     clean, robust = Segmented.unpacked(report.variants[variant].outcomes)
     return clean.counts, {label: outcome.counts for label, outcome in robust.items()}
+
+
+def test_means_under_common_corruptions_are_of_the_miou_wherever_they_are_shown(net: str, city: str) -> None:
+    report = run(net, city, corruption=["fog:1+3", "snow:2"])
+    (variant,) = report.variants
+    values = {one.label: one.metrics["miou"].value for one in variant.corruptions}
+    accuracies = {one.label: one.accuracy for one in variant.corruptions}
+    found = variant.common_corruptions
+    fog = [values["fog:severity=1"], values["fog:severity=3"]]
+    assert found.corruptions["fog"].accuracies == pytest.approx(fog)
+    assert found.corruptions["fog"].accuracy == pytest.approx(np.mean(fog))
+    assert found.accuracy == pytest.approx(np.mean(list(values.values())))
+    assert found.accuracy != pytest.approx(np.mean(list(accuracies.values())))
+    assert found.ci95[0] <= found.accuracy <= found.ci95[1]
+    rows = {row.accuracy: row.figure.value for row in result_rows(report)}
+    assert rows["corruptions"] == found.accuracy
+    assert {group: value.accuracy for *_, group, value in group_values(report)} == {
+        "fog/1": fog[0], "fog/3": fog[1], "snow/2": values["snow:severity=2"],
+    }  # fmt: skip
+    (grid,) = group_grids(report, intervals=False, everything=False)
+    assert grid.title == "sample/running, corrupted: mIoU % by corruption and severity"
+
+
+def test_mce_of_a_segmentation_has_one_minus_miou_for_its_errors(net: str, city: str, tmp_path: Path) -> None:
+    base = run(net, city, corruption=["fog:3", "snow:2"])
+    (tmp_path / "base.json").write_text(base.to_json())
+    options = {"corruption": ["fog:3", "snow:2"], "mce_baseline": str(tmp_path / "base.json")}
+    same = run(net, city, **options).variants[0].common_corruptions.mce
+    assert (same.mce, same.relative_mce) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_labels_do_not_move_with_the_image(net: str, city: str) -> None:
+    report = run(net, city, corruption=["elastic_transform:1", "fog:1"])
+    assert [one.name for one in report.variants[0].corruptions] == ["fog"]
+    told = "common corruptions: elastic_transform is left out; it moves the image, but not the labels of its pixels"
+    assert told in report.data.notes
+    with pytest.raises(UsageError, match="not the labels of its pixels: no segmentation can be judged under it"):
+        run(net, city, corruption=["elastic_transform"])
 
 
 ATTACKS = ["fgsm", "pgd:steps=5", "segpgd:steps=5", "noise-gaussian:std=0.1"]

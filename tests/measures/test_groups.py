@@ -7,6 +7,7 @@ import pytest
 
 from stein_bench.errors import RunError
 from stein_bench.measures import MEASURES, RightOrWrong, TwoClass
+from stein_bench.measures.common import cells_of_groups
 from stein_bench.measures.groups import group_results
 from stein_bench.report.results import Outcomes
 from stein_bench.statistics.paired_tests import paired
@@ -14,20 +15,24 @@ from stein_bench.statistics.rates import wilson
 
 CELLS = ("fog/1", "fog/2", "snow/1")
 CORRECT = np.array([1, 0, 0, 1, 1, 0, 1, 1, 1, 1], np.bool_)
-"""Three base images in three cells, and a fourth in the first cell only."""
+"""Three base images in three cells, and a fourth in the first cell only, which counts in none."""
 
 
 def test_every_cell_has_its_own_samples_and_wilsons_interval():
     found = group_results([RightOrWrong(CORRECT, cluster=3)], CELLS)
     assert found is not None
     assert [(name, one.samples, one.accuracy) for name, one in found.items()] == [
-        ("fog/1", 4, 1.0), ("fog/2", 3, 2 / 3), ("snow/1", 3, 1 / 3),
+        ("fog/1", 3, 1.0), ("fog/2", 3, 2 / 3), ("snow/1", 3, 1 / 3),
     ]  # fmt: skip
     rate = wilson(2, 3)
     assert found["fog/2"].ci95 == (rate.low, rate.high)
     drawn = group_results([RightOrWrong(CORRECT, cluster=3), RightOrWrong(~CORRECT, cluster=3)], CELLS)
     assert drawn is not None
     assert {one.accuracy for one in drawn.values()} == {0.5}
+    whole = cells_of_groups(RightOrWrong(CORRECT, cluster=3), CELLS)
+    assert {f"{name}/{level}": draws[0].value() for (name, level), draws in whole.items()} == {
+        name: one.accuracy for name, one in found.items()
+    }
     assert list(group_results([RightOrWrong(CORRECT[:2], cluster=3)], CELLS) or ()) == ["fog/1", "fog/2"]
     assert group_results([RightOrWrong(CORRECT)], None) is None
     assert group_results([], CELLS) is None

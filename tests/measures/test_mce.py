@@ -47,6 +47,16 @@ def test_without_anything_to_divide_by_there_is_no_figure():
     assert relative_mce({"fog": (0.3,)}, 0.1, {"fog": (0.1,)}, 0.2) is None
 
 
+@given(st.lists(st.integers(0, 62), min_size=5, max_size=5), st.integers(1, 10_000))
+def test_a_baseline_whose_errors_add_up_to_its_clean_ones_has_no_relative_error(errors, n):
+    """Rounding leaves about 1e-17 of the difference; it is no rise."""
+    n = max(n, 62)
+    shares = [error / n for error in errors]
+    mean = sum(errors) / 5 / n
+    assert relative_corruption_error([0.9] * 5, 0.1, shares, mean) is None
+    assert relative_corruption_error([0.9] * 5, 0.1, [shares[0] + 1 / n, *shares[1:]], mean) == pytest.approx(4 * n)
+
+
 def test_other_corruptions_or_severities_are_an_error():
     with pytest.raises(ValueError, match="only one has frost, snow"):
         mce({"fog": (0.1,), "snow": (0.1,)}, {"fog": (0.1,), "frost": (0.1,)})

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from stein_bench.render.report.common import cells_text, severities_text
 from stein_bench.render.report.files import report_csv, report_markdown
+from stein_bench.render.report.groups import group_grids
 from stein_bench.render.report.outcomes import bar_groups, result_rows
 from stein_bench.render.report.table import print_report
 from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError
@@ -60,6 +61,46 @@ def test_rows_are_what_is_compared_and_the_grid_has_every_cell() -> None:
     assert "sample/running, corrupted: accuracy % by corruption and severity" in markdown
     groups = [row["group"] for row in csv.DictReader(io.StringIO(report_csv([("r", one)])))]
     assert [group for group in groups if group] == [*(f"fog/{n}" for n in range(1, 6)), "snow/1", "snow/2"]
+
+
+def failing(snow: int, *failed: str):
+    """The report of `under` with some failed cells, and so without means."""
+    one = under(snow)
+    (first,) = one.variants
+    made = [
+        replaced(c, status="failed", message="no", accuracy=None, ci95=None, accuracies=None, worst_accuracy=None)
+        if f"{c.name}/{c.params['severity']}" in failed
+        else c
+        for c in first.corruptions
+    ]
+    return replaced(one, variants=[replaced(first, corruptions=made, common_corruptions=None)])
+
+
+def test_a_mean_needs_all_of_its_cells() -> None:
+    one = failing(5, "fog/3")
+    (grid,) = group_grids(one, intervals=False, everything=False)
+    assert grid.rows == (
+        ("fog", "90.0", "80.0", "–", "60.0", "50.0", "–"),
+        ("snow", "90.0", "80.0", "70.0", "60.0", "50.0", "70.0"),
+        ("mean", "90.0", "80.0", "–", "60.0", "50.0", "–"),
+    )
+    assert "a mean needs all of its corruptions and severities: where one has failed there is none" in " ".join(
+        printed(one).split()
+    )
+    rows = list(csv.DictReader(io.StringIO(report_csv([("r", one)]))))
+    assert len([row for row in rows if row["group"]]) == 9
+    assert [(row["accuracy"], row["status"]) for row in rows if "severity" in row["accuracy"]] == [
+        ("fog:severity=3", "failed")
+    ]
+    assert "a mean needs all" not in printed(under(5))
+
+
+def test_beside_a_failed_corruption_the_few_others_have_their_rows() -> None:
+    one = failing(1, *(f"fog/{level}" for level in range(1, 6)))
+    rows = {row.accuracy: row.figure and row.figure.value for row in result_rows(one)}
+    assert rows["snow:severity=1"] == 0.9
+    assert rows["fog:severity=1"] is None
+    assert "| snow 1 (corruption, not an attack) | 90.0 (" in report_markdown([("r", one)])
 
 
 def test_mce_is_told_with_its_baseline_and_corruption_errors_have_a_column() -> None:

@@ -14,6 +14,7 @@ from stein_bench.render.report.groups import group_grids
 from stein_bench.render.report.page import Source, html_page
 from stein_bench.render.report.table import print_report
 from stein_bench.report.document import Report
+from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError
 from tests.reports import FGSM, PGD, in_cells, replaced, report, variant
 
 IMAGES = 12
@@ -72,9 +73,9 @@ def test_a_single_severity_has_no_mean(severities, last):
     assert {len(row) for row in grid.rows} == {len(grid.headers)}
 
 
-def test_cells_of_different_size_or_without_samples_are_said():
-    """Of 15 cells, 37 samples fill seven three times and eight twice; 6 samples fill six once."""
-    assert "n = 2 or 3 in each" in group_grids(corrupted(5, 37), intervals=True, everything=False)[0].detail
+def test_cut_off_base_images_do_not_count_in_cells_and_cells_without_samples_are_said():
+    """Of 15 cells, 37 samples fill all twice; 6 samples fill six once."""
+    assert "n = 2 in each" in group_grids(corrupted(5, 37), intervals=True, everything=False)[0].detail
     six = group_grids(corrupted(5, 6), intervals=False, everything=False)[0]
     assert six.rows[1] == ("fog", "0.0", "–", "–", "–", "–", "0.0")
     assert [row[0] for row in six.rows] == ["shot_noise", "fog", "mean"]
@@ -96,6 +97,25 @@ def test_under_batch_statistics_the_batches_are_said_to_be_mixed():
     ):
         assert words in mixed
         assert words not in usual
+
+
+def test_corruption_errors_stand_beside_the_clean_accuracies_alone():
+    """They are of the clean outcome, so an attacked grid with this column would read as its errors."""
+    means = {
+        name: CorruptionMean(
+            severities=[1, 2, 3, 4, 5], accuracies=[0.5] * 5, accuracy=0.5, ci95=(0.4, 0.6), corruption_error=1.5
+        )
+        for name in ("shot_noise", "fog", "jpeg_compression")
+    }
+    mce = MeanCorruptionError(baseline="x", baseline_run="y", mce=1.5, relative_mce=None)
+    found = CommonCorruptions(corruptions=means, accuracy=0.5, ci95=(0.4, 0.6), standard=False, mce=mce)
+    one = corrupted()
+    one = replaced(one, variants=[replaced(one.variants[0], common_corruptions=found)])
+    columns = {grid.title: grid.headers[-1] for grid in group_grids(one, intervals=False, everything=True)}
+    assert [title for title, last in columns.items() if last == "CE %"] == [
+        "sample/running, clean: accuracy % by corruption and severity"
+    ]
+    assert len(columns) == 4
 
 
 def test_csv_has_a_row_for_every_cell_and_outcome_and_no_more_columns_for_other_reports():

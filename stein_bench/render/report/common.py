@@ -14,6 +14,7 @@ from stein_bench.report.results import (
     GroupResult,
     MeanCorruptionError,
     VariantResult,
+    headline,
 )
 
 MOST_ROWS = 6
@@ -57,14 +58,26 @@ def severities_text(severities: Sequence[int]) -> str:
 
 
 def made_cells(variant: VariantResult) -> Mapping[str, GroupResult]:
-    """Return the results under common corruptions by cell, e.g. ``fog/3``, as those of a corrupted test set."""
+    """Return the results under common corruptions by cell, e.g. ``fog/3``, as those of a corrupted test set.
+
+    For segmentation they are mIoUs.
+    """
     return {
         f"{one.name}/{one.params[SEVERITY]}": GroupResult(
-            samples=variant.outcomes.samples, accuracy=one.accuracy, ci95=one.ci95
+            samples=variant.outcomes.samples, accuracy=figure.value, ci95=figure.ci95
         )
         for one in made_here(variant)
-        if one.accuracy is not None and one.ci95 is not None
+        if one.accuracy is not None
+        and (figure := headline(one.accuracy, one.ci95, one.metrics)).value is not None
+        and figure.ci95 is not None
     }
+
+
+def cells_without_result(variant: VariantResult) -> list[str]:
+    """Return the cells of common corruptions that have failed."""
+    known = made_cells(variant)
+    cells = [f"{one.name}/{one.params[SEVERITY]}" for one in made_here(variant)]
+    return [cell for cell in cells if cell not in known]
 
 
 def common_notes(report: Report) -> Iterator[str]:
@@ -83,6 +96,8 @@ def common_notes(report: Report) -> Iterator[str]:
     if any(len(variant.clean.groups or ()) > 1 or len(made_cells(variant)) > 1 for variant in report.variants):
         more = "" if any(one.mce for one in summaries) else "; mCE is relative to a baseline's errors (--mce-baseline)"
         yield f"mean: of the accuracies in its row or column, or of all corruptions and severities{more}"
+    if any(len(made_cells(variant)) > 1 and cells_without_result(variant) for variant in report.variants):
+        yield "a mean needs all of its corruptions and severities: where one has failed there is none"
 
 
 def mce_text(found: MeanCorruptionError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.corruptions import CORRUPTIONS
-from stein_bench.comparison.pairing import variant_name
-from stein_bench.render.report.common import common_notes, made_cells, stands_for_all
+from stein_bench.comparison.pairing import CLEAN, variant_name
+from stein_bench.render.report.common import cells_without_result, common_notes, made_cells
 from stein_bench.render.report.metrics import metric_rows
+from stein_bench.render.report.outcomes import measure
 from stein_bench.render.shades import Shade, shade
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
@@ -58,17 +59,26 @@ def group_grids(report: Report, *, intervals: bool, everything: bool) -> list[Gr
         intervals: whether cells have their intervals.
         everything: whether to include every outcome, not only the clean one and the worst case.
     """
-    found = []
+    found, measured = [], measure(report)
     for variant in report.variants:
         name, errors = variant_name(variant), _errors(variant)
         if report.data.grouped_by is not None:
             found += [
-                _grid(f"{name}, {row.outcome}", row.groups, report.data.grouped_by, errors, intervals=intervals)
+                _grid(
+                    f"{name}, {row.outcome}: {measured} %",
+                    row.groups,
+                    report.data.grouped_by,
+                    errors if row.key == CLEAN else {},
+                    intervals=intervals,
+                )
                 for row in metric_rows(variant)
                 if len(row.groups) > 1 and (everything or row.summarizes)
             ]
         if len(cells := made_cells(variant)) > 1:
-            found.append(_grid(f"{name}, corrupted", cells, AXES, errors, intervals=intervals))
+            failed = [_place(cell) for cell in cells_without_result(variant)]
+            found.append(
+                _grid(f"{name}, corrupted: {measured} %", cells, AXES, errors, intervals=intervals, failed=failed)
+            )
     return found
 
 
@@ -88,19 +98,20 @@ def _grid(
     errors: Mapping[str, float],
     *,
     intervals: bool,
+    failed: Sequence[tuple[str, str]] = (),
 ) -> GroupGrid:
     cells = {_place(group): found for group, found in groups.items()}
-    columns = sorted({column for _, column in cells})
-    lines = list(dict.fromkeys(line for line, _ in cells))
+    columns = sorted({column for _, column in (*cells, *failed)})
+    lines = list(dict.fromkeys(line for line, _ in (*cells, *failed)))
     rows = [[line, *(_cell(cells.get((line, column)), intervals) for column in columns)] for line in lines]
     shares = [[None, *(_share(cells.get((line, column))) for column in columns)] for line in lines]
     if len(lines) > 1:
-        means = [_mean(cells, column=column) for column in columns]
-        rows.append(["mean", *map(percent, means)])
+        means = [_mean(cells, failed, column=column) for column in columns]
+        rows.append(["mean", *map(_percent, means)])
         shares.append([None, *means])
     if len(columns) > 1:
-        means = [*(_mean(cells, line=line) for line in lines), _mean(cells)]
-        rows = [[*row, percent(mean)] for row, mean in zip(rows, means, strict=False)]
+        means = [*(_mean(cells, failed, line=line) for line in lines), _mean(cells, failed)]
+        rows = [[*row, _percent(mean)] for row, mean in zip(rows, means, strict=False)]
         shares = [[*row, mean] for row, mean in zip(shares, means, strict=False)]
     if errors:
         rows = [[*row, percent(errors[row[0]]) if row[0] in errors else UNKNOWN] for row in rows]
@@ -111,8 +122,9 @@ def _grid(
         widest = max(max(found.ci95[1] - found.accuracy, found.accuracy - found.ci95[0]) for found in cells.values())
         detail += f", 95 % intervals of at most ±{100 * widest:.1f}"
     headers = (axes[0], *columns, *(["mean"] if len(columns) > 1 else []), *(["CE %"] if errors else []))
-    title = f"{name}: accuracy % by {axes[0]} and {axes[1]}"
-    return GroupGrid(title, detail, headers, tuple(map(tuple, rows)), tuple(map(tuple, shares)))
+    return GroupGrid(
+        f"{name} by {axes[0]} and {axes[1]}", detail, headers, tuple(map(tuple, rows)), tuple(map(tuple, shares))
+    )
 
 
 def _share(found: GroupResult | None) -> float | None:
@@ -130,11 +142,24 @@ def _cell(found: GroupResult | None, interval: bool) -> str:
     return f"{percent(found.accuracy)}{f' ({percent(found.ci95[0])}–{percent(found.ci95[1])})' if interval else ''}"
 
 
-def _mean(cells: Mapping[tuple[str, str], GroupResult], line: str | None = None, column: str | None = None) -> float:
-    """Return the mean of the accuracies of a line, a column, or all cells."""
-    return fmean(
-        found.accuracy for place, found in cells.items() if line in (None, place[0]) and column in (None, place[1])
-    )
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else percent(share)
+
+
+def _mean(
+    cells: Mapping[tuple[str, str], GroupResult],
+    failed: Sequence[tuple[str, str]],
+    line: str | None = None,
+    column: str | None = None,
+) -> float | None:
+    """Return the mean of the accuracies of a line, a column, or all cells; None if one of them has failed."""
+
+    def within(place: tuple[str, str]) -> bool:
+        return line in (None, place[0]) and column in (None, place[1])
+
+    if any(map(within, failed)):
+        return None
+    return fmean(found.accuracy for place, found in cells.items() if within(place))
 
 
 def group_tables(report: Report) -> list[RenderableType]:
@@ -180,6 +205,5 @@ def group_values(report: Report) -> Iterator[tuple[str, bool, str, str, GroupRes
         for row in metric_rows(variant):
             for group, found in row.groups.items():
                 yield variant_name(variant), variant.control, row.key, group, found
-        if stands_for_all(variant):
-            for group, found in made_cells(variant).items():
-                yield variant_name(variant), variant.control, CORRUPTIONS, group, found
+        for group, found in made_cells(variant).items():
+            yield variant_name(variant), variant.control, CORRUPTIONS, group, found

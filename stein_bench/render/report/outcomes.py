@@ -10,7 +10,7 @@ from stein_bench.comparison.contrasts import Contrast, Mark, contrasts, corrupti
 from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.render.figures import Series
-from stein_bench.render.report.common import cells_text, made_here, severities_text
+from stein_bench.render.report.common import cells_text, made_here, rows_apart, severities_text
 from stein_bench.render.report.expected import EXPECTED, MAJORITY
 from stein_bench.render.report.marks import SIGNS
 from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
@@ -79,8 +79,9 @@ def _figures(variant: VariantResult) -> Iterator[tuple[str, str, Figure | None, 
         worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
         yield WORST_CASE, "worst case", worst, "ok", variant.worst_case_expected_accuracy
     yield from _common(variant)
+    apart = rows_apart(variant) if variant.common_corruptions is None else []
     for corruption in variant.corruptions:
-        if SEVERITY in corruption.params and corruption.status == "ok":
+        if SEVERITY in corruption.params and corruption.status == "ok" and corruption not in apart:
             continue
         share = corruption.accuracy
         figure = None if share is None else headline(share, corruption.ci95, corruption.metrics)
