@@ -52,13 +52,14 @@ def reproduce(
         ),
     ],
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="controlled|published",
-            help="controlled: a sound comparison. published: the setup of the paper's code, confounded.",
+            help="controlled: a sound comparison. published: the setup of the paper's code, confounded. Default: "
+            "controlled; a FILE has its own.",
             rich_help_panel=RUN,
         ),
-    ] = "controlled",
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(metavar="N", help="Training runs per BN. Default: 5.", rich_help_panel=RUN)
     ] = None,
@@ -182,7 +183,7 @@ def reproduce(
         raise UsageError("--until adds one seed after the other: run it in one process, without torchrun.")
     from stein_bench.reproduction.experiment import experiment_file, read_changed
     from stein_bench.reproduction.planning import until_rule
-    from stein_bench.specs import parse_number, parse_numbers
+    from stein_bench.specs import parse_numbers
 
     overrides = {
         "seeds": seeds, "seed": seed, "data": data, "model": model, "bn": bn and tuple(bn),
@@ -195,7 +196,7 @@ def reproduce(
     path = experiment_file(name, preset)
     read = read_changed(path, overrides)
     experiment = read.experiment
-    width = None if until is None else parse_number(until, "--until")
+    width = None if until is None else _width(until)
     rule = None if width is None else until_rule(width, max_seeds, experiment.seeds)
     for option, value, use in (("--until", until, "interval it watches"), ("--pilot", pilot, "spread it tells")):
         if value is not None and read.main_is_left_out:
@@ -240,16 +241,30 @@ def _run(read: Read, folder: Path, until: Until | None, pilot: str | None, *, qu
             ) from None
 
 
+def _width(until: str) -> float:
+    from stein_bench.specs import parse_number
+
+    try:
+        return parse_number(until, "--until")
+    except UsageError:
+        raise UsageError(
+            f"--until: {until!r} is no width. Write it in percentage points, with a decimal point, e.g. 3 or 2.5."
+        ) from None
+
+
 def _registration(read: Read) -> Iterator[str]:
     """Yield what the command line changed about registered contrasts."""
     for contrast in read.left_out:
         yield (
-            f"registered contrast {contrast}: left out, the options leave it no variant or outcome of its own; it "
+            f"registered contrast {contrast}: left out, the options take away or change its variants or attacks; it "
             "counts in the adjustment with p = 1"
         )
     changed = [f"--{option}" for option in read.changed if option not in UNREGISTERED]
     if changed and (read.experiment.contrasts or read.left_out):
-        yield f"registered contrasts are of the experiment in its file; this run changed it by {', '.join(changed)}"
+        yield (
+            f"{', '.join(changed)} changed the experiment: contrasts were registered for the one in its file, not for "
+            "this run"
+        )
 
 
 def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> None:

@@ -251,6 +251,8 @@ def read_document(path: str | Path, kind: type[D], what: str) -> D:
         raise UsageError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON.") from None
+    if isinstance(document, dict) and "variants" in document and "variants" not in kind.model_fields:
+        raise UsageError(f"{path} is a report of `stein-bench evaluate`, not a {what}.")
     try:
         return kind.model_validate(document)
     except ValidationError as error:

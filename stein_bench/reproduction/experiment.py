@@ -219,18 +219,24 @@ class Experiment(Settings):
         return self.stats if part.stats is None else part.stats
 
 
-def experiment_file(name: str, preset: str) -> Path:
+def experiment_file(name: str, preset: str | None) -> Path:
     """Return the file of a built-in experiment or of the user's own experiment.
 
+    Args:
+        name: of one of `SYSTEMS`, or the file.
+        preset: of a built-in experiment; None for controlled. A file has its own.
+
     Raises:
-        UsageError: there is no such experiment, preset or file.
+        UsageError: there is no such experiment, preset or file, or a file and a preset.
     """
+    if preset is not None and preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
     if name in SYSTEMS:
-        if preset not in PRESETS:
-            raise unknown_name("preset", preset, PRESETS)
-        return FOLDER / f"{name}-{preset}.yaml"
+        return FOLDER / f"{name}-{preset or PRESETS[0]}.yaml"
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml"):
+        if preset is not None:
+            raise UsageError(f"--preset {preset}: {name} has a preset of its own; leave out the option.")
         return path
     raise unknown_name("experiment", name, SYSTEMS, "Name one of cifar10, ppmi, cityscapes, or a YAML file.")
 
@@ -297,17 +303,17 @@ def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
         found = _identity(whole, contrast)
         if found is None:
             part = whole.part_of(contrast)
-            choices = ", ".join([*OUTCOMES, *part.attack])
-            raise UsageError(f"{where}: part {part.name} has no such outcome. Name one of {choices}.")
+            raise UsageError(
+                f"{where}: part {part.name} has no such outcome. Name one of {', '.join(_outcomes(part))}."
+            )
         if found in registered:
             raise UsageError(f"{where}: is registered twice, the first time as contrast {1 + registered.index(found)}.")
         registered.append(found)
-    kept, left = list[PlannedContrast](), list[tuple[object, ...]]()
-    for contrast in own:
-        found = None if experiment.lacks(contrast) else _identity(experiment, contrast)
-        if found is not None and found not in left:  # options may make two of them the same
-            kept.append(contrast)
-            left.append(found)
+    kept = [
+        contrast
+        for contrast, before in zip(own, registered, strict=True)
+        if not experiment.lacks(contrast) and _identity(experiment, contrast) == before
+    ]
     return Read(
         experiment.model_copy(update={"contrasts": tuple(kept)}),
         tuple(contrast for contrast in own if contrast not in kept),
@@ -317,10 +323,30 @@ def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
 
 
 def _identity(experiment: Experiment, contrast: PlannedContrast) -> tuple[object, ...] | None:
-    """Return what makes it this contrast, however it is written; None if its part has no such outcome."""
+    """Return what makes it this contrast, however it is written; None if its part has no such outcome.
+
+    A worst case is that over the attacks that the part has: over others it is another contrast.
+    """
     part = experiment.part_of(contrast)
     outcome = find_outcome(part, contrast.outcome)
-    return None if outcome is None else (part.name, *contrast.variants(), outcome, contrast.metric)
+    over = tuple(sorted(_attacks(part))) if outcome == WORST_CASE else ()
+    return None if outcome is None else (part.name, *contrast.variants(), outcome, over, contrast.metric)
+
+
+def _outcomes(part: ExperimentPart) -> list[str]:
+    """Return the names by which a contrast can have its outcome."""
+    from stein_bench.attacks.attack import resolve_attacks  # it loads torch
+
+    severities = [attack.label for attack in resolve_attacks(part.attack) if attack.info.is_common]
+    others = [text for text in part.attack if len(resolve_attacks([text])) == 1 and text not in severities]
+    return [CLEAN, *([WORST_CASE] if _attacks(part) else []), *others, *severities]
+
+
+def _attacks(part: ExperimentPart) -> list[str]:
+    """Return the labels of the part's attacks, without corruptions."""
+    from stein_bench.attacks.attack import resolve_attacks  # it loads torch
+
+    return [attack.label for attack in resolve_attacks(part.attack) if not attack.info.is_corruption]
 
 
 def find_outcome(part: ExperimentPart, written: str) -> str | None:
@@ -333,17 +359,18 @@ def find_outcome(part: ExperimentPart, written: str) -> str | None:
     """
     if written == CLEAN:
         return CLEAN
-    from stein_bench.attacks.attack import resolve_attack, resolve_attacks  # it loads torch
+    from stein_bench.attacks.attack import resolve_attacks  # it loads torch
 
-    found = resolve_attacks(part.attack)
     if written == WORST_CASE:
-        attacks = [attack.label for attack in found if not attack.info.is_corruption]
+        attacks = _attacks(part)
         return WORST_CASE if len(attacks) > 1 else next(iter(attacks), None)
     try:
-        label = resolve_attack(written).label
+        labels = [attack.label for attack in resolve_attacks([written])]
     except UsageError:
         return None  # the caller says what there is
-    return label if label in [attack.label for attack in found] else None
+    if len(labels) > 1:  # a common corruption without a severity stands for all five, of which none is meant
+        return None
+    return labels[0] if labels[0] in [attack.label for attack in resolve_attacks(part.attack)] else None
 
 
 def _chosen(parts: tuple[ExperimentPart, ...], wanted: tuple[str, ...] | None) -> list[ExperimentPart]:

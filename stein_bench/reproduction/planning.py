@@ -110,22 +110,22 @@ def power_lines(power: Power) -> Iterator[str]:
         yield "one seed shows no difference: there is no interval and no test"
         return
     sd = power.sd
-    by_sd = (
-        f"{power.effect:.1f} sd of the differences between seeds"
-        if sd is None
-        else f"{points(power.effect * sd)} points"
-    )
+    by_sd = f"{power.effect:.1f} sd" if sd is None else f"{points(power.effect * sd)} points"
     if power.detectable_ci95 is not None:
-        by_sd += f" ({_between(power.detectable_ci95)})"
-    line = f"{power.seeds} seeds show a true difference of {by_sd} with {100 * power.power:.0f} % power"
+        by_sd += f" ({_between(power.detectable_ci95)}, from the 95 % interval of the sd)"
+    line = f"with {power.seeds} seeds a true difference of {by_sd} is detected with {100 * power.power:.0f} % power"
     if power.first_level is not None and (first := detectable_effect(power.seeds, power.first_level)) is not None:
         count = round(power.level / power.first_level)
         size = f"{first:.1f} sd" if sd is None else f"{points(first * sd)} points"
-        line += f", of {size} at the first step of Holm's correction over {count} registered contrasts"
+        line += f", one of {size} at the first step of Holm's correction over {count} registered contrasts"
     if sd is None or power.sd_ci95 is None:
-        yield f"{line}; no pilot tells the sd"
+        width = expected_width(power.seeds, 1.0)
+        yield (
+            f"{line}; the 95 % interval will be about {width:.1f} sd wide. The sd is that of the differences between "
+            "seeds, which no pilot tells"
+        )
         return
-    yield f"{line}; their 95 % interval is about {points(expected_width(power.seeds, sd))} points wide"
+    yield f"{line}; the 95 % interval will be about {points(expected_width(power.seeds, sd))} points wide"
     yield (
         f"the pilot, {power.pilot_seeds} seeds of {power.pilot}, gives an sd of the differences of {points(sd)} points "
         f"({_between(power.sd_ci95)})"
@@ -194,8 +194,8 @@ def stopping_line(ended: Stopping, seeds: int) -> str:
         f"{asked}: after {seeds} seeds the main contrast {reached}. The width alone ended the run, so that the mean "
         f"difference is unbiased; but a width is also small by chance. Over all runs of this rule, those that reach "
         f"the cap included, at least {coverage} % of the intervals, not 95 %, cover the true difference, and p is "
-        f"below {LEVEL:g} in up to {100 - coverage} % where there is none; fewer cover it in runs that end far earlier "
-        "than their true sd would let expect"
+        f"below {LEVEL:g} in up to {100 - coverage} % where there is none; fewer cover it in runs that stop far "
+        "earlier than their true sd would lead one to expect"
     )
 
 

@@ -59,7 +59,8 @@ def test_an_attack_is_found_in_every_spelling(write, spelled: str) -> None:
 
 
 def test_the_worst_case_of_one_attack_is_that_attack(write) -> None:
-    experiment = read_experiment(write(), {"attack": ("fgsm", "noise-gaussian")})
+    parts = "parts: [{name: a, recipe: fit, attack: [fgsm, noise-gaussian]}, {name: b, recipe: fit, attack: [fgsm]}]"
+    experiment = read_experiment(write("contrasts: [{bn: stein, outcome: worst-case}]", parts=parts), {})
     assert sought(experiment, "classification")[0].outcome.startswith("fgsm:")
 
 
@@ -118,13 +119,23 @@ def test_a_contrast_in_two_spellings_is_refused(write, contrasts: str, attacks: 
         read_experiment(path, {})
 
 
-def test_contrasts_that_options_make_the_same_are_left_out_but_the_first(write) -> None:
-    """The worst case of one attack is that attack: its contrast is not tested twice, and the family stays."""
+def test_a_worst_case_over_other_attacks_is_another_contrast(write) -> None:
     path = write("contrasts: [{bn: stein, outcome: worst-case}, {bn: stein, outcome: 'pgd:eps=4/255'}]")
     read = read_changed(path, {"attack": ("pgd:eps=4/255",)})
-    assert [contrast.outcome for contrast in read.experiment.contrasts] == ["worst-case"]
-    assert [contrast.outcome for contrast in read.left_out] == ["pgd:eps=4/255"]
-    assert not read.main_is_left_out
+    assert [contrast.outcome for contrast in read.experiment.contrasts] == ["pgd:eps=4/255"]
+    assert [contrast.outcome for contrast in read.left_out] == ["worst-case"]
+    assert read.main_is_left_out
+    same = read_changed(path, {"attack": ("PGD:eps=4/255", "fgsm", "noise-uniform")})
+    assert same.left_out == ()
+
+
+def test_a_corruption_at_all_severities_is_no_single_outcome(write) -> None:
+    """``snow`` stands for five severities; taking the first silently would test that one."""
+    parts = "parts: [{name: a, recipe: fit, attack: ['fog:severity=3', snow]}]"
+    with pytest.raises(UsageError, match=r"Name one of clean, fog:severity=3, snow:severity=1, .*snow:severity=5\.$"):
+        read_experiment(write("contrasts: [{bn: stein, outcome: snow}]", parts=parts), {})
+    path = write("contrasts: [{bn: stein, outcome: 'snow:severity=2'}]", parts=parts)
+    assert sought(read_experiment(path, {}), "classification")[0].outcome == "snow:severity=2"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +159,8 @@ def test_training_options_that_the_experiment_sets_are_refused(write, option: st
         ({"bn": ("stein",)}, ["worst-case", "pgd:eps=4/255", "clean"], True),  # the source contrast stays
         ({"part": ("a",)}, ["clean"], False),
         ({"part": ("b",)}, ["worst-case", "pgd:eps=4/255", "clean"], True),
-        ({"attack": ("fgsm",)}, ["pgd:eps=4/255"], False),
+        ({"attack": ("fgsm",)}, ["worst-case", "pgd:eps=4/255"], True),  # it is another worst case
+        ({"attack": ("pgd:eps=4/255", "noise-gaussian")}, ["worst-case"], True),
         ({"attack": ("noise-gaussian",)}, ["worst-case", "pgd:eps=4/255"], True),
     ],
 )

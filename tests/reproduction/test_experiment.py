@@ -90,10 +90,10 @@ def test_parts_can_be_chosen() -> None:
     [
         ("cifar", "controlled", "unknown experiment 'cifar'.*'cifar10'"),
         ("cifar10", "publshed", "unknown preset 'publshed'.*'published'"),
-        ("missing.yaml", "controlled", "cannot read the experiment 'missing.yaml'"),
+        ("missing.yaml", None, "cannot read the experiment 'missing.yaml'"),
     ],
 )
-def test_missing_systems_presets_and_files_are_named(name: str, preset: str, message: str) -> None:
+def test_missing_systems_presets_and_files_are_named(name: str, preset: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_experiment(experiment_file(name, preset), {})
 

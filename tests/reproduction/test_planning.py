@@ -42,8 +42,8 @@ def test_a_pilot_of_three_seeds_leaves_much_open() -> None:
     assert power.detectable_ci95 == pytest.approx((0.0119, 0.144), rel=0.01)
     (shown, pilot) = power_lines(power)
     assert shown == (
-        "10 seeds show a true difference of 2.3 points (1.2 to 14) with 80 % power; "
-        "their 95 % interval is about 3.2 points wide"
+        "with 10 seeds a true difference of 2.3 points (1.2 to 14, from the 95 % interval of the sd) is detected with "
+        "80 % power; the 95 % interval will be about 3.2 points wide"
     )
     assert pilot == "the pilot, 3 seeds of small.json, gives an sd of the differences of 2.3 points (1.2 to 14)"
     assert power.first_level is None
@@ -53,7 +53,7 @@ def test_several_registered_contrasts_share_the_level() -> None:
     power = plan_power(MAIN, 10, 3, Pilot(0.01, 5, "small.json"))
     assert power.first_level == pytest.approx(0.05 / 3)
     assert power.first_detectable == pytest.approx(0.01223, rel=1e-3)
-    assert "of 1.2 points at the first step of Holm's correction over 3 registered contrasts" in next(
+    assert "one of 1.2 points at the first step of Holm's correction over 3 registered contrasts" in next(
         power_lines(power)
     )
 
@@ -62,8 +62,8 @@ def test_without_a_pilot_differences_are_in_standard_deviations() -> None:
     power = plan_power(MAIN, 10, 1, None)
     assert (power.sd, power.detectable, power.pilot) == (None, None, None)
     assert list(power_lines(power)) == [
-        "10 seeds show a true difference of 1.0 sd of the differences between seeds with 80 % power; "
-        "no pilot tells the sd"
+        "with 10 seeds a true difference of 1.0 sd is detected with 80 % power; the 95 % interval will be about 1.4 sd "
+        "wide. The sd is that of the differences between seeds, which no pilot tells"
     ]
     assert list(power_lines(plan_power(MAIN, 1, 1, None))) == [
         "one seed shows no difference: there is no interval and no test"

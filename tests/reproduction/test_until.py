@@ -83,6 +83,7 @@ def test_seeds_are_added_until_the_interval_is_narrower_than_asked(path: Path, t
     jsonschema.validate(json.loads(document.to_json()), reproduction_schema())
     assert document.seeds == list(range(7))
     assert document.until.stopped_by == "width"
+    assert "minus sample/running, with the seeds at the start: with 2 seeds" in " ".join(result.stdout.split())
     assert (document.until.first_seeds, document.until.most_seeds) == (2, 30)
     assert document.until.reached == pytest.approx(width(7))
     assert len(trained) == 7 * 6
@@ -94,8 +95,8 @@ def test_seeds_are_added_until_the_interval_is_narrower_than_asked(path: Path, t
     assert (clean.mean, clean.p, clean.decided) == (0.0, None, False)
     notes = result.stderr
     assert "main contrast: stein/running minus sample/running, worst case (standard)" in notes
-    assert "2 seeds show a true difference of 11.5 sd of the differences between seeds with 80 % power" in notes
-    assert notes.index("2 seeds show") < notes.index("cell 1 of 12")
+    assert "with 2 seeds a true difference of 11.5 sd is detected with 80 % power" in notes
+    assert notes.index("with 2 seeds") < notes.index("cell 1 of 12")
     assert f"after 6 seeds: {100 * width(6):.2f} points wide, asked for 2.5; adding seed 6" in notes
     for text in (result.stdout, *(file.read_text() for file in files.values())):
         assert "Pre-registered contrasts" in text
@@ -117,7 +118,7 @@ def test_added_seeds_give_the_document_of_fixed_seeds(path: Path, trained: list[
     told = " ".join(again.stdout.split())
     assert "- from cells of the experiment itself, so not known before them, about stein/running minus" in told
     assert "known before the run" not in told
-    assert any("this run changed it by --seeds" in note for note in fixed.notes)
+    assert any(note.startswith("--seeds changed the experiment") for note in fixed.notes)
 
 
 def test_the_cap_ends_the_run_and_is_told(path: Path, trained: list[str]) -> None:
@@ -175,13 +176,15 @@ def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
     assert result.exit_code == 0, result.output
     power = read_reproduction(path.parent / "out.json").power
     sd = paired_t([0.0] * 4, [lost / SAMPLES for lost in LOST[:4]]).sd
-    assert "- known before the run about stein/running minus sample/running: 5 seeds show" in " ".join(
-        result.stdout.split()
+    assert (
+        "- known before the run about stein/running minus sample/running: with 5 seeds a true difference of"
+        in " ".join(result.stdout.split())
     )
     assert (power.pilot, power.pilot_seeds) == (str(path.parent / "small.json"), 4)
     assert power.sd == pytest.approx(sd)
     assert power.detectable == pytest.approx(1.682 * sd, rel=1e-3)
-    assert "5 seeds show a true difference of 3.1 points (1.7 to 11) with 80 % power" in result.stderr
+    shown = "with 5 seeds a true difference of 3.1 points (1.7 to 11, from the 95 % interval of the sd) is detected"
+    assert shown in result.stderr
     assert len(trained) == 5 * 6
 
 
@@ -194,6 +197,28 @@ def test_a_document_of_the_experiments_own_cells_is_no_earlier_knowledge(path: P
         told = " ".join(result.stdout.split())
         assert ("from cells of the experiment itself, so not known before them, about" in told) is own
         assert ("known before the run about" in told) is not own
+
+
+def test_nothing_is_concluded_about_networks_at_chance(path: Path, trained: list[str], monkeypatch) -> None:
+    chosen = loop.run_evaluation
+
+    def at_chance(config, **rest):
+        one = chosen(config, **rest)
+        if (config.bn, config.stats) != (("stein",), ("running",)):
+            return one
+        broken = {FGSM: bits(960, SAMPLES), PGD: bits(960, SAMPLES)}
+        own = variant("stein", "running", bits(950, SAMPLES), broken, weights=one.variants[0].weights)
+        return replaced(one, variants=[own])
+
+    monkeypatch.setattr(loop, "run_evaluation", at_chance)
+    markdown = path.parent / "out.md"
+    result = reproduce(path, "--markdown", str(markdown))
+    told = " ".join(result.stdout.split())
+    assert told.startswith("! standard, stein/running: clean accuracy has collapsed to 5.0 %")
+    assert "No conclusion about the main contrast: the clean accuracy of stein/running has collapsed." in told
+    assert "meaningless, since the clean accuracy of stein/running has collapsed" in told
+    lines = markdown.read_text().splitlines()
+    assert lines[2].startswith("**standard, stein/running: clean accuracy has collapsed")
 
 
 @pytest.mark.parametrize("same_networks", [lambda seed: min(seed, 2)], indirect=True)
@@ -220,15 +245,15 @@ def test_without_contrasts_the_worst_case_is_watched(experiment_path: Path, trai
 
 def test_contrasts_that_options_leave_out_are_told(path: Path, trained: list[str]) -> None:
     path.write_text(path.read_text() + "  - {bn: stein, outcome: noise-gaussian}\n")
-    result = reproduce(path, "--attack", "fgsm", "--attack", "pgd")
+    result = reproduce(path, "--attack", "fgsm:eps=4/255", "--attack", "pgd:eps=4/255")
     assert result.exit_code == 0, result.output
     document = read_reproduction(path.parent / "out.json")
     assert len(document.registered) == 2
     assert document.registered_tests == 3
     assert document.notes == [
-        "registered contrast stein/running, noise-gaussian in standard: left out, the options leave it no variant or "
-        "outcome of its own; it counts in the adjustment with p = 1",
-        "registered contrasts are of the experiment in its file; this run changed it by --attack",
+        "registered contrast stein/running, noise-gaussian in standard: left out, the options take away or change "
+        "its variants or attacks; it counts in the adjustment with p = 1",
+        "--attack changed the experiment: contrasts were registered for the one in its file, not for this run",
     ]
 
 
@@ -245,8 +270,11 @@ def test_no_other_contrast_takes_the_place_of_the_main_one(path: Path, trained: 
     ("arguments", "message"),
     [
         (("--until", "0"), "--until 0: the width of an interval is in percentage points"),
-        (("--until", "narrow"), "--until is not a number: 'narrow'"),
-        (("--until", "0,5"), "decimal comma"),
+        (("--until", "narrow"), "--until: 'narrow' is no width. Write it in percentage points"),
+        (("--until", "3%"), "--until: '3%' is no width. Write it in percentage points"),
+        (("--until", "0,5"), "with a decimal point"),
+        (("--preset", "controlled"), "--preset controlled: "),
+        (("--preset", "publish"), "unknown preset 'publish'. Did you mean 'published'"),
         (("--until", "3", "--max-seeds", "1"), "--max-seeds 1: from 5 to 1000"),
         (("--until", "3", "--seeds", "9", "--max-seeds", "8"), "--max-seeds 8: from 9 to 1000"),
         (("--max-seeds", "9"), "--max-seeds is the cap of --until"),

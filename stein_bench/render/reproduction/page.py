@@ -18,7 +18,7 @@ from stein_bench.render.reproduction.figures import (
     told_means,
 )
 from stein_bench.render.reproduction.registered import registered_sentences
-from stein_bench.render.reproduction.table import heading, notes, registered_sheet, sheets, verdict
+from stein_bench.render.reproduction.table import alerts, heading, notes, registered_sheet, sheets, verdict
 from stein_bench.reproduction.document import Reproduction
 from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 
@@ -26,16 +26,15 @@ from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 def reproduction_page(document: Reproduction) -> str:
     """Return the document as an HTML page."""
     experiment = document.experiment
-    told = notes(document)
     text = (
         page_environment()
         .get_template("reproduction.html")
         .render(
             title=f"{experiment['name']}, {experiment['preset']} preset",
             heading=heading(document),
-            alerts=[line.removeprefix("! ") for line in told if line.startswith("! ")],
+            alerts=alerts(document),
             sentence=verdict(document),
-            notes=[line for line in told if not line.startswith("! ")],
+            notes=notes(document),
             registered=registered_sheet(document),
             sentences=registered_sentences(document),
             parts=[_part(document, name) for name in dict.fromkeys(row.part for row in document.rows)],

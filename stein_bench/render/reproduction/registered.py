@@ -26,7 +26,18 @@ def registered_sentences(document: Reproduction) -> list[str]:
     """Return what each registered contrast shows, one sentence without a final point each."""
     found = document.registered or []
     tests = document.registered_tests or len(found)
-    return [f"{contrast_name(one, document)}: {_shown(one, tests)}" for one in found]
+    return [f"{contrast_name(one, document)}: {_shown(one, tests)}{_but(one, document)}" for one in found]
+
+
+def _but(one: Registered, document: Reproduction) -> str:
+    """Return that a variant of the contrast has collapsed; empty if none has."""
+    variants = [name for name in (f"{one.bn}/{one.stats}", one.against) if has_collapsed(document, one.part, name)]
+    return f"; meaningless, since the clean accuracy of {' and '.join(variants)} has collapsed" if variants else ""
+
+
+def has_collapsed(document: Reproduction, part: str, variant: str) -> bool:
+    """Return whether the clean accuracy of a variant, e.g. ``stein/batch``, has collapsed in a part."""
+    return any(line.startswith(f"{part}, {variant}:") for line in document.collapsed)
 
 
 def contrast_name(one: Registered, document: Reproduction) -> str:
@@ -69,6 +80,7 @@ def planning_notes(document: Reproduction) -> Iterator[str]:
         power = document.power
         name = f"{power.bn}/{power.stats} minus {power.against}"
         known = "from cells of the experiment itself, so not known before them," * (power.pilot == OWN_CELLS)
-        yield f"{known or 'known before the run'} about {name}: {'; '.join(power_lines(power))}"
+        start = ", with the seeds at the start" * (len(document.seeds) != power.seeds)
+        yield f"{known or 'known before the run'} about {name}{start}: {'; '.join(power_lines(power))}"
     if document.until is not None:
         yield stopping_line(document.until, len(document.seeds))

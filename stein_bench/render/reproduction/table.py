@@ -19,6 +19,7 @@ from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
 from stein_bench.render.reproduction.registered import (
     HEADERS,
     HEADING,
+    has_collapsed,
     planning_notes,
     registered_rows,
     registered_sentences,
@@ -135,9 +136,13 @@ def verdict(document: Reproduction) -> str:
     explored = _explored(document)
     if not document.registered:
         return explored
+    main = document.registered[0]
+    lost = [name for name in (f"{main.bn}/{main.stats}", main.against) if has_collapsed(document, main.part, name)]
     told = f"Main contrast, {registered_sentences(document)[0]}"
     if document.main_contrast_left_out:
         told = "The main contrast was left out"
+    elif lost:
+        told = f"No conclusion about the main contrast: the clean accuracy of {' and '.join(lost)} has collapsed"
     return f"{told}. Exploratory: {explored[0].lower()}{explored[1:]}"
 
 
@@ -155,9 +160,16 @@ def _explored(document: Reproduction) -> str:
         for c in row.contrasts
         if row.metric == headline and c.kind == "estimator" and c.p_adjusted is not None
     ]
+    sound = [
+        (row, c)
+        for row, c in tested
+        if not any(has_collapsed(document, row.part, name) for name in (f"{row.bn}/{row.stats}", c.against))
+    ]
+    if tested and not sound:
+        return "No conclusion about any estimator: clean accuracies have collapsed."
     if not tested:
         return "No conclusion about any estimator: the comparison has no replicates."
-    found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in tested if _significant(c)]
+    found = [f"{row.bn}/{row.stats} {signed(c.mean)} ({row.part}, {row.title})" for row, c in sound if _significant(c)]
     seeds = f"over {len(document.seeds)} seeds, after adjustment for {len(tested)} contrasts"
     if not found:
         return f"No estimator is shown to differ from plain BN under the same statistics, {seeds}."
@@ -167,10 +179,14 @@ def _explored(document: Reproduction) -> str:
     return f"Shown to differ from plain BN under the same statistics, {seeds}, in points of {headline}: {listed}."
 
 
+def alerts(document: Reproduction) -> list[str]:
+    """Return what invalidates results; it comes first."""
+    return [*document.dishonest(), *document.collapsed]
+
+
 def notes(document: Reproduction) -> list[str]:
-    """Return notes on reading the tables; those that invalidate results begin with ``!``."""
-    lines = [f"! {line}" for line in (*document.dishonest(), *document.collapsed)]
-    lines += document.notes
+    """Return notes on reading the tables."""
+    lines = list(document.notes)
     drawn = [contrast for row in document.rows for contrast in row.contrasts]
     if drawn and len(document.seeds) > 1:
         lines.append(
@@ -193,7 +209,7 @@ def notes(document: Reproduction) -> list[str]:
     failed = Counter(name for names in by_cell for name in sorted(names))
     if failed:
         counted = ", ".join(f"{name} in {cells}" for name, cells in failed.items())
-        lines.append(f"failed sanity checks, with the number of cells out of {len(document.cells)}: {counted}")
+        lines.append(f"failed sanity checks, with the number of evaluations out of {len(document.cells)}: {counted}")
     return lines
 
 
@@ -202,13 +218,18 @@ def heading(document: Reproduction) -> str:
     experiment, data = document.experiment, document.data
     return (
         f"{experiment['name']}, {experiment['preset']} preset: {document.model} on {data.name} "
-        f"({data.split}, {data.samples} samples), {len(document.cells)} cells"
+        f"({data.split}, {data.samples} samples), {len(document.cells)} evaluations"
     )
 
 
 def reproduction_table(document: Reproduction) -> RenderableType:
     """Return the document as tables."""
-    parts: list[RenderableType] = [Text(heading(document), style="bold"), Text(verdict(document))]
+    parts: list[RenderableType] = [
+        marked_notes(("!", line, "red") for line in alerts(document)),
+        Text(heading(document), style="bold"),
+        Text(verdict(document)),
+    ]
+    parts = parts if alerts(document) else parts[1:]
     registered = registered_sheet(document)
     if registered is not None:
         sentences = marked_notes(("-", line, "") for line in registered_sentences(document))
@@ -216,11 +237,7 @@ def reproduction_table(document: Reproduction) -> RenderableType:
     for sheet, most in sheets(document):
         for piece in sheet.across(most):
             parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
-    lines = (
-        ("!", line.removeprefix("! "), "red") if line.startswith("! ") else ("-", line, "dim")
-        for line in notes(document)
-    )
-    return Group(*parts, Text(""), marked_notes(lines))
+    return Group(*parts, Text(""), marked_notes(("-", line, "dim") for line in notes(document)))
 
 
 def _drawn(sheet: Sheet, *, fold: bool = False) -> Table:
@@ -245,7 +262,9 @@ def _all_sheets(document: Reproduction) -> list[Sheet]:
 
 def reproduction_markdown(document: Reproduction) -> str:
     """Return the document as Markdown."""
-    lines = [f"**{markdown_text(heading(document))}**", "", markdown_text(verdict(document)), ""]
+    lines = [f"**{markdown_text(heading(document))}**", ""]
+    lines += [text for line in alerts(document) for text in (f"**{markdown_text(line)}**", "")]
+    lines += [markdown_text(verdict(document)), ""]
     for sheet in _all_sheets(document):
         right = range(1, len(sheet.headers))
         lines += [f"{markdown_text(sheet.heading)}:", "", *markdown_table(sheet.headers, sheet.rows, right), ""]
@@ -257,6 +276,7 @@ def reproduction_markdown(document: Reproduction) -> str:
 def reproduction_latex(document: Reproduction) -> str:
     """Return the document as LaTeX tabulars, which need the package booktabs."""
     lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
+    lines += [rf"\par {latex_text(line)}\par" for line in alerts(document)]
     for sheet in _all_sheets(document):
         right = range(1, len(sheet.headers))
         lines += [rf"\par {latex_text(sheet.heading)}\par", *latex_table(sheet.headers, sheet.rows, right)]
