@@ -29,6 +29,9 @@ WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
 
+NO_ATTACK = "none"
+"""In place of attacks: none is run, not even the default one."""
+
 LARGEST_SCALING = 2
 """A mean or standard deviation above it is none of values in [0, 1]; those of 0..255 are mostly above 50."""
 
@@ -195,6 +198,10 @@ class RunConfig(Settings):
     @classmethod
     def _one_or_many(cls, value: object, info: ValidationInfo) -> object:
         values = (value,) if isinstance(value, str) else value
+        if info.field_name == "attack" and isinstance(values, list | tuple) and NO_ATTACK in values:
+            if len(values) > 1:
+                raise ValueError(f"{NO_ATTACK!r} stands alone: it means that no attack is run")
+            return ()
         if isinstance(values, list | tuple):
             others = info.data.get("battery") or info.data.get("corruption")
             empty = info.field_name in ("corruption", "metric", "log") or (info.field_name == "attack" and others)

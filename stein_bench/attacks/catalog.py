@@ -217,7 +217,7 @@ COMMON_SUMMARIES = {
     "fog": "a fractal haze",
     "brightness": "a larger HSV value",
     "contrast": "values nearer to their mean",
-    "elastic_transform": "a smooth random displacement",
+    "elastic_transform": "a smooth random displacement; left out for segmentation, whose labels would not move",
     "pixelate": "fewer, larger pixels",
     "jpeg_compression": "JPEG of low quality",
     "speckle_noise": "normal noise proportional to the value",

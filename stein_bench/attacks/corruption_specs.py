@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stein_bench.attacks.parameters import spell_out
+from stein_bench.attacks.spellings import means_something
 from stein_bench.corruptions.names import EXTRA, SEVERITIES, STANDARD
 from stein_bench.errors import UsageError, suggestion
 
@@ -35,8 +36,20 @@ def _specs(text: str) -> Iterator[str]:
     try:
         found = spell_out(text)
     except UsageError as error:
+        if "," in name:
+            one = name.partition(",")[0].strip()
+            raise UsageError(
+                f"corruption {text!r}: repeat the option for several, --corruption {one} --corruption …"
+            ) from None
+        if holds := [known for known in SETS["all"] if asked and asked in known]:
+            raise UsageError(f"unknown corruption {name!r}. Did you mean {' or '.join(holds)}?") from None
         if near := suggestion(asked, (*SETS, *SETS["all"])):
             raise UsageError(f"unknown corruption {name!r}.{near}") from None
+        if not means_something(name):
+            raise UsageError(
+                f"unknown corruption {name!r}. Known: standard, extra, {', '.join(SETS['all'])}, and noises as in "
+                "noise-gaussian:std=0.1."
+            ) from None
         raise error
     if not found.info.is_corruption:
         raise UsageError(f"{name!r} is an attack, not a corruption: give it with --attack {text}.")

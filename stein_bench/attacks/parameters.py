@@ -107,9 +107,11 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
 def _refuse_severities(text: str) -> None:
     """Refuse ``fog:3`` and ``fog:1+3``, which only `--corruption` understands, with what to write instead."""
     name, _, rest = (part.strip() for part in text.partition(":"))
-    if re.fullmatch(r"\d[\d\s+]*", rest) and means_something(name) and meaning(name).info.is_common:
+    several = re.fullmatch(r"(severity\s*=\s*)?\d[\d\s+]*", rest) and not re.fullmatch(r"severity\s*=\s*\d+", rest)
+    if several and means_something(name) and (info := meaning(name).info).is_common:
         raise UsageError(
-            f"attack {text!r}: here a severity is written as {name}:severity=3; or give it with --corruption {text}."
+            f"attack {text!r}: here one severity is written as {info.name}:severity=3; several go to "
+            f"--corruption {info.name}:1+3."
         )
 
 

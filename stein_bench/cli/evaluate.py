@@ -98,7 +98,7 @@ def evaluate(
         list[str] | None,
         attack_option(
             "Attack with parameters, see `list attacks`, or a usual name such as PGD20, l2-pgd, AA; repeat for "
-            "several. Default: pgd."
+            "several; none for no attack. Default: pgd."
         ),
     ] = None,
     adaptive: Annotated[

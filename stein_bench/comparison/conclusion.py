@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from stein_bench.attacks.catalog import CATALOG, ONE_STEP
 from stein_bench.comparison.contrasts import COLLAPSE, PLAIN, Contrast, collapsed, contrasts
+from stein_bench.comparison.corruptions import ranges
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, distrust, subjects, variant_name
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, in_draws, p_value, percent, signed, signed_interval
-from stein_bench.report.results import Effect, Figure, VariantResult, headline, shown
+from stein_bench.report.results import CommonCorruptions, Effect, Figure, VariantResult, headline, shown
 
 BATCH_CHECKS = frozenset({"batch-dependence", "same-in-another-batch"})
 """Checks that naturally fail under batch statistics: they limit a conclusion but do not rule it out."""
@@ -172,7 +173,8 @@ def _weak(report: Report) -> str:
     names = list(dict.fromkeys(a.name for variant in report.variants for a in variant.attacks))
     if not names:
         corrupted = any(variant.corruptions for variant in report.variants)
-        return "no attack was run" + "; the accuracies under corruptions are compared one by one" * corrupted
+        compared = corrupted and report.data.task != "segmentation"
+        return "no attack was run" + "; the accuracies under corruptions are compared one by one" * compared
     strong = [
         name for name in names if name in CATALOG and CATALOG[name].access == "white-box" and name not in ONE_STEP
     ]
@@ -186,6 +188,14 @@ def _weak(report: Report) -> str:
     return f"no iterated white-box attack {known}was run, and {', and '.join(told)}"
 
 
+def _under(corrupted: CommonCorruptions) -> str:
+    """Return what a mean under common corruptions is over: the only one by name."""
+    if len(corrupted.corruptions) > 1:
+        return "common corruptions"
+    ((name, one),) = corrupted.corruptions.items()
+    return f"{name} at severit{'ies' if len(one.severities) > 1 else 'y'} {ranges(one.severities)}"
+
+
 def _level(report: Report) -> str:
     """Return the sentence on the robustness of plain BN if there is no other variant to compare it with."""
     variant = next(v for v in report.variants if variant_name(v) not in collapsed(report))
@@ -196,9 +206,9 @@ def _level(report: Report) -> str:
     clean = f"{_percent(shown(figure, mean))} clean"
     if variant.worst_case_accuracy is None:
         if not variant.attacks and (corrupted := variant.common_corruptions) and variant.corruptions:
-            clean += f" and {percent(corrupted.accuracy)} % under common corruptions"
-            return f"{report.model.name} reaches {clean} {where}; no attack was run."
-        return f"{report.model.name} reaches {clean} {where}; no attack has a result."
+            clean += f" and {percent(corrupted.accuracy)} % under {_under(corrupted)}"
+        none = "no attack has a result" if variant.attacks else "no attack was run"
+        return f"{report.model.name} reaches {clean} {where}; {none}."
     worst = headline(variant.worst_case_accuracy, variant.worst_case_ci95, variant.worst_case_metrics)
     worst = shown(worst, variant.worst_case_expected_accuracy)
     between = f" ({percent(worst.ci95[0])}–{percent(worst.ci95[1])})" if worst.ci95 else ""

@@ -131,11 +131,14 @@ def _notes(
         f"parameters for {PUBLISHED_SIDES[used]}×{PUBLISHED_SIDES[used]} images{other} ({versions})"
     )
     if own := [name for name in names if name in OWN_TEXTURE]:
-        yield f"{' and '.join(own)}: a texture of stein-bench's own: not comparable with published numbers"
+        yield (
+            f"{' and '.join(own)}: a texture of stein-bench's own: not comparable with published numbers, nor are "
+            "means and the mCE that include it"
+        )
 
 
 def find_baselines(
-    baseline: str | None, variants: Sequence[Variant], attacks: Sequence[Attack], samples: Samples
+    baseline: str | None, variants: Sequence[Variant], attacks: Sequence[Attack], samples: Samples, seed: int
 ) -> Mapping[str, Baseline]:
     """Return what the mean corruption error of each variant is relative to, by its label; empty without a baseline.
 
@@ -144,7 +147,7 @@ def find_baselines(
     Args:
         baseline: the value of ``mce-baseline``: ``alexnet`` or the file of a report on the same samples, of which a
             variant is compared with the same one, else with plain BN under the same statistics, else with the only one.
-        variants, attacks, samples: those of the run.
+        variants, attacks, samples, seed: those of the run.
 
     Raises:
         UsageError: there is nothing to compare, the report cannot be read or lacks corruptions, or the data is not what
@@ -173,6 +176,10 @@ def find_baselines(
         if lines := report.dishonest():
             raise UsageError(f"--mce-baseline {baseline}: a result in it cannot be trusted ({lines[0].rstrip('.')}).")
         found = {variant.label: baseline_of(report, _variant_of(report, variant, baseline)) for variant in variants}
+        made = any(attack.info.is_common and attack.archive is None for attack in attacks)
+        if made and report.run.seed != seed:
+            other = f" under other draws (seed {report.run.seed})"
+            found = {label: replace(one, name=one.name + other) for label, one in found.items()}
         _check_sources(report, attacks, baseline)
     for one in found.values():
         lacking = [f"{name}/{severity}" for name, severity in wanted if severity not in one.errors.get(name, {})]

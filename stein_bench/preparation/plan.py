@@ -170,7 +170,7 @@ def prepare(config: RunConfig) -> Plan:
     return Plan(
         config, data, samples, source, num_classes, kind, weights, resize, scaling, variants, attacks,
         TASKS[data.task], device, notes=notes, metrics=find_metrics(config.metric),
-        baselines=find_baselines(config.mce_baseline, variants, attacks, samples),
+        baselines=find_baselines(config.mce_baseline, variants, attacks, samples, config.seed),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +16,7 @@ from stein_bench.config import WITHOUT_EFFECT
 from stein_bench.errors import UsageError
 from stein_bench.files import write_text
 from stein_bench.report.document import read_document
-from stein_bench.report.results import Document, Part
+from stein_bench.report.results import Document, Part, is_none
 from stein_bench.sweep.items import Item
 
 FILE = "sweep.json"
@@ -27,6 +28,9 @@ class SweptModel(Part):
     name: str = Field(description="that of its report")
     model: str
     config_sha256: str = Field(description="over every setting that can affect its results")
+    mce_baseline_sha256: str | None = Field(
+        default=None, exclude_if=is_none, description="hash of the report that mCE is relative to, if there is one"
+    )
 
 
 class Identity(Document):
@@ -44,9 +48,22 @@ def identity_of(settings: dict[str, Any], items: Sequence[Item]) -> Identity:
         sweep=1,
         settings=json.loads(json.dumps(plain)),
         models=tuple(
-            SweptModel(name=item.name, model=item.entry.spec, config_sha256=item.config.sha256()) for item in items
+            SweptModel(
+                name=item.name,
+                model=item.entry.spec,
+                config_sha256=item.config.sha256(),
+                mce_baseline_sha256=_hash(item.config.mce_baseline),
+            )
+            for item in items
         ),
     )
+
+
+def _hash(baseline: str | None) -> str | None:
+    """Return the hash of the file of an mCE baseline; None if there is none, which is told where it is read."""
+    if baseline is None or not Path(baseline).is_file():
+        return None
+    return hashlib.sha256(Path(baseline).read_bytes()).hexdigest()
 
 
 def read_identity(folder: Path) -> Identity | None:

@@ -118,7 +118,8 @@ def _metrics(variant: VariantResult) -> Numbers:
             what = (budget.accuracy, budget.ci95, budget.metrics, budget.expected_accuracy)
             yield from _outcome("worst-case", title, *what)
     if (common := variant.common_corruptions) is not None:
-        yield from _outcome("corrupted", "mean", common.accuracy, common.ci95, None, None)
+        name = "miou" if "miou" in (clean.metrics or {}) else "accuracy"
+        yield from _figures("corrupted", "mean", {name: Figure(value=common.accuracy, ci95=common.ci95)})
         if common.mce is not None:
             errors = {"mCE": common.mce.mce, "relative mCE": common.mce.relative_mce}
             yield from ((f"corrupted {name}", error) for name, error in errors.items() if error is not None)

@@ -280,6 +280,26 @@ def test_damaged_images_are_left_out_of_a_run_and_its_baseline(tmp_path: Path) -
     assert found.mce.mce == pytest.approx(1)
 
 
+def test_a_baseline_with_other_draws_is_named_so(
+    trained: tuple[str, str, Path], report: Report, tmp_path: Path
+) -> None:
+    model, data, weights = trained
+    (tmp_path / "base.json").write_text(report.to_json())
+    asked = {"corruption": ["snow:1"], "mce_baseline": str(tmp_path / "base.json"), "weights": str(weights)}
+    for seed, expected in ((0, "sample/running"), (1, "sample/running under other draws (seed 0)")):
+        found = run(model, data, **asked, seed=seed).variants[0].common_corruptions
+        assert found is not None
+        assert found.mce is not None
+        assert found.mce.baseline.endswith(expected)
+
+
+def test_a_run_without_attacks_has_clean_accuracies_alone(trained: tuple[str, str, Path]) -> None:
+    model, data, weights = trained
+    (variant,) = run(model, data, weights=str(weights), attack=["none"]).variants
+    assert (variant.attacks, variant.corruptions, variant.worst_case_accuracy) == ([], [], None)
+    assert variant.clean.accuracy > 0
+
+
 def test_specs_stand_for_severities_and_sets() -> None:
     assert corruption_specs(("fog:3",)) == corruption_specs(("fog:severity=3",)) == ["fog:severity=3"]
     assert corruption_specs(("Jpeg-Compression:1+5",)) == [
@@ -301,6 +321,11 @@ def test_specs_stand_for_severities_and_sets() -> None:
     ("options", "message"),
     [
         ({"corruption": ["fgo"]}, r"unknown corruption 'fgo'\. Did you mean 'fog'"),
+        ({"corruption": ["jpeg"]}, r"unknown corruption 'jpeg'\. Did you mean jpeg_compression\?"),
+        ({"corruption": ["blur"]}, r"Did you mean defocus_blur or glass_blur or motion_blur or zoom_blur or gaussian"),
+        ({"corruption": ["fog,snow"]}, r"'fog,snow': repeat the option for several, --corruption fog --corruption"),
+        ({"corruption": ["weather"]}, r"unknown corruption 'weather'\. Known: standard, extra, gaussian_noise, shot"),
+        ({"attack": ["none", "pgd"]}, r"'none' stands alone: it means that no attack is run"),
         ({"corruption": ["fog:6"]}, r"corruption 'fog:6': '6' is no severity; they are 1 to 5"),
         ({"corruption": ["fog:"]}, r"'' is no severity"),
         ({"corruption": ["fog:eps=3"]}, r"a common corruption has a severity only"),

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from stein_bench.attacks import native
+from stein_bench.attacks.attack import Attack
+from stein_bench.attacks.passes import Passes
 from stein_bench.config import RunConfig, make_config
 from stein_bench.errors import UsageError
 from stein_bench.evaluation.costs import tries
@@ -129,6 +131,28 @@ def test_a_random_model_makes_all_passes(model: str, data: str, tmp_path: Path) 
     clean = found(run, "clean")
     assert clean.expected is not None
     assert clean.expected.forward == 4  # two sets of two draws
+    fog = dry_run(config(f"{tmp_path / 'noisy.py'}:noisy", data, weights="none", attack=["fog:severity=3"], draws=2))
+    assert found(fog, "fog").expected == Passes(2, 0)
+
+
+def test_the_first_variant_makes_the_images_under_corruptions(
+    model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others take those that were kept, as in the run; the batch that is not timed must not keep them for it."""
+    made: list[str] = []
+    chosen = Attack.corrupted
+
+    def counted(attack: Attack, *rest: Any) -> Any:
+        made.append(attack.label)
+        return chosen(attack, *rest)
+
+    monkeypatch.setattr(Attack, "corrupted", counted)
+    settings = {"weights": "none", "attack": ["fog:severity=3"]}
+    dry_run(config(model, data, **settings))
+    alone = len(made)
+    made.clear()
+    dry_run(config(model, data, **settings, stats=["running", "batch"]))
+    assert alone < len(made) < 2 * alone
 
 
 def test_an_attack_that_fails_is_a_note(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:

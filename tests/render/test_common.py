@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from stein_bench.render.report.common import cells_text, severities_text
+from stein_bench.render.report.common import cells_text, mce_text, severities_text
 from stein_bench.render.report.files import report_csv, report_markdown
 from stein_bench.render.report.groups import group_grids
 from stein_bench.render.report.outcomes import bar_groups, result_rows
@@ -106,7 +106,11 @@ def test_beside_a_failed_corruption_the_few_others_have_their_rows() -> None:
 def test_mce_is_told_with_its_baseline_and_corruption_errors_have_a_column() -> None:
     mce = MeanCorruptionError(baseline="resnet18, sample/running", baseline_run="x", mce=1.25, relative_mce=None)
     text = " ".join(printed(under(2, mce)).split())
-    assert "sample/running: mCE 125.0 %, relative mCE –, of the errors of resnet18, sample/running (100 %)" in text
+    assert (
+        "sample/running: mCE 125.0 %, relative mCE – (the baseline's error does not rise under each of them), of the "
+        "errors of resnet18, sample/running (100 %)"
+    ) in text
+    assert mce_text(mce, archive=True).startswith("mCE 125.0 %, relative mCE – (the clean images are not known), of")
     assert "CE %" in text
     assert "--mce-baseline" not in text
     assert "mCE is relative to a baseline's errors (--mce-baseline)" in " ".join(printed(under(2)).split())

@@ -130,6 +130,18 @@ def test_a_folder_of_another_sweep_is_refused_before_anything_is_written(sweep: 
     assert [outcome.status for outcome in found.outcomes] == ["found", "found"]
 
 
+def test_another_baseline_of_mce_makes_another_sweep(sweep: Run, tmp_path: Path) -> None:
+    model = {"model": ["test_resnet"], "attack": None, "corruption": ["fog:1"]}
+    for number in range(2):
+        sweep(tmp_path / f"base{number}", **model)
+    base = tmp_path / "base.json"
+    base.write_bytes((tmp_path / "base0" / "test_resnet.json").read_bytes())
+    sweep(tmp_path / "runs", **model, mce_baseline=str(base))
+    base.write_bytes((tmp_path / "base1" / "test_resnet.json").read_bytes())
+    with pytest.raises(UsageError, match="is the folder of another sweep .*test_resnet"):
+        sweep(tmp_path / "runs", **model, mce_baseline=str(base), resume=True)
+
+
 def test_a_failed_model_is_tried_again_and_its_file_goes_when_it_succeeds(sweep: Run, tmp_path: Path) -> None:
     net = tmp_path / "net.py"
     net.write_text("def make(num_classes):\n    raise RuntimeError('not today')\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from stein_bench.report.results import ExpectedAccuracy, Figure
+from stein_bench.report.results import CommonCorruptions, ExpectedAccuracy, Figure
 from stein_bench.trackers.runs import slug, tracked_runs
 from tests import reports
 
@@ -73,6 +73,18 @@ def test_metrics_and_expected_accuracies_are_logged_beside_the_accuracy():
     assert run.metrics["clean/auc"] == 0.75
     assert run.metrics["clean/auc high"] == 0.85
     assert not any("f1" in key for key in run.metrics)
+
+
+def test_the_mean_under_corruptions_has_the_name_of_its_measure():
+    """Of a segmentation it is a mean of mIoUs."""
+    mean = CommonCorruptions(corruptions={}, accuracy=0.3, ci95=(0.2, 0.4), standard=False)
+    one = reports.replaced(reports.variant(), common_corruptions=mean)
+    (run,) = tracked_runs(reports.report(one))
+    assert run.metrics["corrupted accuracy/mean"] == 0.3
+    dense = reports.replaced(one, clean=reports.replaced(one.clean, metrics={"miou": Figure(value=0.5, ci95=None)}))
+    (run,) = tracked_runs(reports.report(dense))
+    assert run.metrics["corrupted miou/mean"] == 0.3
+    assert "corrupted accuracy/mean" not in run.metrics
 
 
 def test_parameters_say_what_was_evaluated():

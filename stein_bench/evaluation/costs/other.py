@@ -16,6 +16,7 @@ from stein_bench.attacks.passes import Passes
 from stein_bench.diagnostics.probe import probe_count
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Setting, loaded_batches
 from stein_bench.evaluation.checks import model_checks
+from stein_bench.evaluation.corrupted_images import CorruptedImages
 from stein_bench.evaluation.costs.lines import Line, Measured, timed
 from stein_bench.evaluation.costs.recorder import Recorder
 from stein_bench.evaluation.outcomes import clean_columns, corruption_columns, judged
@@ -99,9 +100,18 @@ def verification_seconds(evaluated: Evaluated, together: Sequence[Attack], batch
     return unit_seconds(evaluated, lambda part: judged(evaluated, together, part, part.inputs), batch)
 
 
-def corruption_seconds(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Line:
-    """Time the predictions under one draw of a corruption."""
+def corruption_seconds(evaluated: Evaluated, attack: Attack, batch: LoadedBatch, *, makes: bool) -> Line:
+    """Time the predictions under one draw of a corruption.
+
+    Args:
+        evaluated: the network.
+        attack: the corruption.
+        batch: of samples.
+        makes: whether the images are made for this variant; others take those that were kept.
+    """
     once = replace(attack, params={**attack.params, "seeds": 1})
+    if makes:
+        evaluated = replace(evaluated, setting=replace(evaluated.setting, corrupted=CorruptedImages(0)))
     return unit_seconds(evaluated, lambda part: corruption_columns(evaluated, once, part), batch)
 
 

@@ -131,8 +131,11 @@ class _Costs:
         self._peak.reset()
         attack, title = together[0], title_of(together, self._plan.attacks)
         if attack.info.is_corruption:
-            line = corruption_seconds(self._evaluated, attack, self._batch).times(attack.draws)
-            return [self._phase(attack.label, "corruption", self._all(line), Passes(attack.draws, 0), title)]
+            first = self._plan.variants[0].label == self._evaluated.variant
+            line = corruption_seconds(self._evaluated, attack, self._batch, makes=first).times(attack.draws)
+            own = self._evaluated.draws(attack.label, self._batch.ids)
+            draws = attack.draws if own is None or not attack.info.is_common else len(own.fresh)
+            return [self._phase(attack.label, "corruption", self._all(line), Passes(draws, 0), title)]
         times, model = self._times_of(attack), self._evaluated.attacked_by(attack)
         tried = Tried(self._evaluated, attack, model, times.forward.line, times.both.line)
         found = estimate(tried, self._seconds)

@@ -83,25 +83,29 @@ def cells_without_result(variant: VariantResult) -> list[str]:
 def common_notes(report: Report) -> Iterator[str]:
     """Yield what the means over corruptions are, and the mean corruption errors."""
     summaries = [variant.common_corruptions for variant in report.variants if variant.common_corruptions]
+    what, whats = ("mIoU", "mIoUs") if report.data.task == "segmentation" else ("accuracy", "accuracies")
     if any(made_here(variant) for variant in report.variants):
         yield (
-            "† common corruptions (Hendrycks and Dietterich 2019): accuracy on the corrupted input alone; not attacks, "
+            f"† common corruptions (Hendrycks and Dietterich 2019): {what} on the corrupted input alone; not attacks, "
             "and not part of the worst case"
         )
     if any(len(one.corruptions) > 1 and not one.standard for one in summaries):
         yield f"published means are over the {len(STANDARD)} standard corruptions at all severities, not over these"
     for variant in report.variants:
         if variant.common_corruptions and variant.common_corruptions.mce:
-            yield f"{variant.bn}/{variant.stats}: {mce_text(variant.common_corruptions.mce)}"
+            told = mce_text(variant.common_corruptions.mce, archive=report.data.grouped_by is not None)
+            yield f"{variant.bn}/{variant.stats}: {told}"
     if any(len(variant.clean.groups or ()) > 1 or len(made_cells(variant)) > 1 for variant in report.variants):
         more = "" if any(one.mce for one in summaries) else "; mCE is relative to a baseline's errors (--mce-baseline)"
-        yield f"mean: of the accuracies in its row or column, or of all corruptions and severities{more}"
+        yield f"mean: of the {whats} in its row or column, or of all corruptions and severities{more}"
     if any(len(made_cells(variant)) > 1 and cells_without_result(variant) for variant in report.variants):
         yield "a mean needs all of its corruptions and severities: where one has failed there is none"
 
 
-def mce_text(found: MeanCorruptionError) -> str:
-    """Return the mean corruption error in a sentence."""
-    relative = UNKNOWN if found.relative_mce is None else f"{percent(found.relative_mce)} %"
-    mce = UNKNOWN if found.mce is None else f"{percent(found.mce)} %"
+def mce_text(found: MeanCorruptionError, *, archive: bool) -> str:
+    """Return the mean corruption error in a sentence; an `archive` has no clean images."""
+    why = "the clean images are not known" if archive else "the baseline's error does not rise under each of them"
+    relative = f"{UNKNOWN} ({why})" if found.relative_mce is None else f"{percent(found.relative_mce)} %"
+    none = f"{UNKNOWN} (the baseline makes no error under one of them)"
+    mce = none if found.mce is None else f"{percent(found.mce)} %"
     return f"mCE {mce}, relative mCE {relative}, of the errors of {found.baseline} (100 %)"

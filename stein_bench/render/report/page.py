@@ -241,6 +241,8 @@ def _groups(found: Sequence[Shot], report: Report) -> Iterator[dict[str, Any]]:
 def _gallery_note(source: Source) -> tuple[str, str]:
     if source.problem:
         return source.problem, "alert"
+    if source.gallery is None and not any(variant.attacks for variant in source.report.variants):
+        return "No attack was run.", "dim"
     if source.gallery is None:
         return "None were stored; evaluate with --save-adversarials N.", "dim"
     return (
