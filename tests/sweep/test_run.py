@@ -138,7 +138,7 @@ def test_another_baseline_of_mce_makes_another_sweep(sweep: Run, tmp_path: Path)
     base.write_bytes((tmp_path / "base0" / "test_resnet.json").read_bytes())
     sweep(tmp_path / "runs", **model, mce_baseline=str(base))
     base.write_bytes((tmp_path / "base1" / "test_resnet.json").read_bytes())
-    with pytest.raises(UsageError, match="is the folder of another sweep .*test_resnet"):
+    with pytest.raises(UsageError, match=r"is the folder of another sweep .*test_resnet"):
         sweep(tmp_path / "runs", **model, mce_baseline=str(base), resume=True)
 
 

@@ -83,10 +83,10 @@ def cells_without_result(variant: VariantResult) -> list[str]:
 def common_notes(report: Report) -> Iterator[str]:
     """Yield what the means over corruptions are, and the mean corruption errors."""
     summaries = [variant.common_corruptions for variant in report.variants if variant.common_corruptions]
-    what, whats = ("mIoU", "mIoUs") if report.data.task == "segmentation" else ("accuracy", "accuracies")
+    one, several = ("mIoU", "mIoUs") if report.data.task == "segmentation" else ("accuracy", "accuracies")
     if any(made_here(variant) for variant in report.variants):
         yield (
-            f"† common corruptions (Hendrycks and Dietterich 2019): {what} on the corrupted input alone; not attacks, "
+            f"† common corruptions (Hendrycks and Dietterich 2019): {one} on the corrupted input alone; not attacks, "
             "and not part of the worst case"
         )
     if any(len(one.corruptions) > 1 and not one.standard for one in summaries):
@@ -97,7 +97,7 @@ def common_notes(report: Report) -> Iterator[str]:
             yield f"{variant.bn}/{variant.stats}: {told}"
     if any(len(variant.clean.groups or ()) > 1 or len(made_cells(variant)) > 1 for variant in report.variants):
         more = "" if any(one.mce for one in summaries) else "; mCE is relative to a baseline's errors (--mce-baseline)"
-        yield f"mean: of the {whats} in its row or column, or of all corruptions and severities{more}"
+        yield f"mean: of the {several} in its row or column, or of all corruptions and severities{more}"
     if any(len(made_cells(variant)) > 1 and cells_without_result(variant) for variant in report.variants):
         yield "a mean needs all of its corruptions and severities: where one has failed there is none"
 
