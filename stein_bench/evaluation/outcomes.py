@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stein_bench.attacks.adaptive import ADAPTIVE
 from stein_bench.attacks.attack import Attack, attack_seeds
-from stein_bench.attacks.draws import predicted
+from stein_bench.attacks.draws import Draws, predicted
 from stein_bench.attacks.noise import corrupt
 from stein_bench.attacks.refill import Found
 from stein_bench.attacks.verify import Verdicts, verify
@@ -114,6 +114,11 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
 
 
 @torch.no_grad()
+def corruption_draws(attack: Attack, own: Draws | None) -> int:
+    """Return how often a batch is predicted under a corruption; `own` are the draws of a random model."""
+    return attack.draws if own is None or not attack.info.is_common else len(own.fresh)
+
+
 def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Computed:
     """Predict the batch under each draw of the corruption; non-finite outputs count as wrong.
 
@@ -123,7 +128,7 @@ def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch)
     model, setting = evaluated.model, evaluated.setting
     seeds, columns = attack_seeds(setting.seed, attack, batch.ids), dict[str, Tensor]()
     own = evaluated.draws(attack.label, batch.ids)
-    draws = attack.draws if own is None or not attack.info.is_common else len(own.fresh)
+    draws = corruption_draws(attack, own)
     with model_untouched(model):
         for number in range(draws):
             inputs = _corrupted(evaluated, attack, batch, seeds, 0 if attack.info.is_common else number)

@@ -29,7 +29,7 @@ from stein_bench.evaluation.costs.peak import PeakMemory
 from stein_bench.evaluation.costs.results import Kind, PhaseCost
 from stein_bench.evaluation.costs.tries import Tried
 from stein_bench.evaluation.display import title_of
-from stein_bench.evaluation.outcomes import message_of
+from stein_bench.evaluation.outcomes import corruption_draws, message_of
 from stein_bench.evaluation.trial import PROBES
 from stein_bench.evaluation.units import CLEAN, replay_phase
 from stein_bench.models.probabilities import Probabilities
@@ -134,8 +134,8 @@ class _Costs:
             first = self._plan.variants[0].label == self._evaluated.variant
             line = corruption_seconds(self._evaluated, attack, self._batch, makes=first).times(attack.draws)
             own = self._evaluated.draws(attack.label, self._batch.ids)
-            draws = attack.draws if own is None or not attack.info.is_common else len(own.fresh)
-            return [self._phase(attack.label, "corruption", self._all(line), Passes(draws, 0), title)]
+            passes = Passes(corruption_draws(attack, own), 0)
+            return [self._phase(attack.label, "corruption", self._all(line), passes, title)]
         times, model = self._times_of(attack), self._evaluated.attacked_by(attack)
         tried = Tried(self._evaluated, attack, model, times.forward.line, times.both.line)
         found = estimate(tried, self._seconds)
