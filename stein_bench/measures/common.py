@@ -120,16 +120,14 @@ def summarize(
             corruption_error=None if base is None else corruption_error([1 - share for share in shares], base),
         )  # fmt: skip
     mean = measure.mean_headline([outcome for draws in cells.values() for outcome in draws])
-    return (
-        None
-        if mean.value is None
-        else CommonCorruptions(
-            corruptions=corruptions,
-            accuracy=mean.value,
-            ci95=mean.ci95 or UNKNOWN,
-            standard=set(cells) == set(product(STANDARD, SEVERITIES)),
-            mce=None if baseline is None else _mce(corruptions, clean, baseline),
-        )
+    if mean.value is None:
+        return None
+    return CommonCorruptions(
+        corruptions=corruptions,
+        accuracy=mean.value,
+        ci95=mean.ci95 or UNKNOWN,
+        standard=set(cells) == set(product(STANDARD, SEVERITIES)),
+        mce=None if baseline is None else _mce(corruptions, clean, baseline),
     )
 
 
