@@ -361,7 +361,7 @@ def momentum(model, estimator, stats="running"):
     return model
 
 
-@pytest.mark.parametrize("estimator", ["stein", "james-stein", half], ids=str)
+@pytest.mark.parametrize("estimator", ["stein", "james-stein", half])
 @pytest.mark.parametrize("stats", ["running", "batch"])
 def test_a_network_with_stein_layers_is_evaluated_as_it_is(estimator, stats):
     model = momentum(network(), estimator, stats)
