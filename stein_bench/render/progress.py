@@ -114,7 +114,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(message, style="dim", markup=False, highlight=False)
+        self._bars.console.print(message, style="dim", markup=False, emoji=False, highlight=False)
 
 
 class PlainProgress:
@@ -157,7 +157,7 @@ class PlainProgress:
 
     def note(self, message: str) -> None:
         """Write one line."""
-        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
