@@ -25,6 +25,7 @@ from stein_bench.errors import RunError, UsageError, unknown_name
 from stein_bench.evaluation.journal import remove_journals
 from stein_bench.evaluation.outputs import check_output
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.files.locks import sole_writer
 from stein_bench.parts.brought import forgotten
 from stein_bench.progress import Progress
 from stein_bench.render.progress import terminal_progress
@@ -161,6 +162,8 @@ def evaluate(
         shown = progress
         if isinstance(shown, bool):
             shown = stack.enter_context(terminal_progress(quiet=not shown))
+        if config.output is not None:
+            stack.enter_context(sole_writer("output", config.output, shown.note))
         report = Report.of(run_evaluation(config, command="stein_bench.evaluate", progress=shown))
         _keep(report, config, trackers)
     if strict and report.dishonest():

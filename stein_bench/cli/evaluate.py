@@ -11,6 +11,7 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.completion import battery_names, completing, corruption_names
+from stein_bench.cli.files import writing
 from stein_bench.cli.options import (
     OUT,
     RUN,
@@ -353,8 +354,9 @@ def evaluate(
     settings = asked.single()
     check_output(settings, config)
     trackers = parse_trackers(settings.log)
-    report = _evaluate(settings)
-    _write(report, settings)
+    with writing(settings.output):
+        report = _evaluate(settings)
+        _write(report, settings)
     logged = log_from_main(report, trackers, quiet=settings.quiet)
     return DONE if logged and not report.dishonest() else FAILED
 

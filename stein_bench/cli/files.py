@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from stein_bench.errors import RunError, UsageError
+from stein_bench.files.locks import sole_writer
+from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
     from stein_bench.report.document import Report
@@ -70,3 +75,18 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
         if path in taken:
             raise UsageError(f"{option} {name} {taken[path]}.")
         taken[path] = f"is also the file of {option}"
+
+
+def writing(output: str | None) -> AbstractContextManager[None]:
+    """Return a context in which no other run can write `output`; of several processes, the first one sees to it.
+
+    On entry it raises a `UsageError` if another run is writing it.
+    """
+    if output is None or not speaks():
+        return nullcontext()
+    return sole_writer("--output", output, say)
+
+
+def say(message: str) -> None:
+    """Show a message of one line beside the results."""
+    typer.echo(message, err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.files import check_outputs
+from stein_bench.cli.files import check_outputs, writing
 from stein_bench.cli.options import (
     OUT,
     RUN,
@@ -212,10 +212,11 @@ def reproduce(
     }
     check_outputs(outputs, [str(path), *([pilot] if pilot is not None else [])])
     check_plot_name(plot)
-    document = _run(read, Path(cells or f"{target}.cells"), rule, pilot, quiet=quiet)
-    if speaks():
-        write_reproduction(document, outputs)
-        _print(document, format, target, quiet=quiet)
+    with writing(target):
+        document = _run(read, Path(cells or f"{target}.cells"), rule, pilot, quiet=quiet)
+        if speaks():
+            write_reproduction(document, outputs)
+            _print(document, format, target, quiet=quiet)
     return FAILED if document.dishonest() else DONE
 
 

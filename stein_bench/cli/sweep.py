@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from stein_bench.cli.files import say
 from stein_bench.cli.folders import board_of, find_reports
 from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import InterruptedRunError
@@ -21,6 +22,7 @@ from stein_bench.launch import speaks
 if TYPE_CHECKING:
     from stein_bench.config import RunConfig
     from stein_bench.progress import Progress
+    from stein_bench.sweep.jobs import Job
     from stein_bench.sweep.listfile import Entry
     from stein_bench.sweep.run import Sweep
     from stein_bench.sweep.settings import Asked
@@ -32,21 +34,30 @@ def evaluate_sweep(asked: Asked) -> int:
     Raises:
         UsageError: something is wrong for every model alike, in the list of models, or with the folder.
     """
+    from stein_bench.sweep.jobs import Job
+    from stein_bench.sweep.settings import output_folder
+
+    shard = asked.shard()  # what is wrong about it is said first
+    folder = output_folder(asked)
+    with Job(folder, shard, say) as job:
+        if speaks():
+            job.claim()
+        return _evaluate(asked, folder, job)
+
+
+def _evaluate(asked: Asked, folder: Path, job: Job) -> int:
     from stein_bench.distributed import from_main
     from stein_bench.render.progress import terminal_progress
     from stein_bench.report.document import read_report
-    from stein_bench.sweep.settings import output_folder
     from stein_bench.trackers.choice import parse_trackers
 
-    asked.shard()  # what is wrong about it is said first
-    folder = output_folder(asked)
     entries = asked.entries()
     common = asked.config(entries[0], None, own=False)
     trackers = parse_trackers(common.log)
     with terminal_progress(quiet=common.quiet or not speaks()) as progress, redirect_stdout(sys.stderr):
         sweep = plan_sweep(asked, entries, folder, progress)
         found = sweep.folder.finished(sweep.own, resume=common.resume) if trackers else {}
-        honest = _run(sweep, folder, progress, resume=common.resume)
+        honest = _run(sweep, folder, job, progress, resume=common.resume)
     logged = True
     if speaks():
         _print_board(folder, common)
@@ -77,7 +88,7 @@ def plan_sweep(asked: Asked, entries: Sequence[Entry], folder: Path, progress: P
     return Sweep(SweepFolder(folder, identity), items, asked.shard(), asked.about.retry_oom)
 
 
-def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> bool:
+def _run(sweep: Sweep, folder: Path, job: Job, progress: Progress, *, resume: bool) -> bool:
     """Evaluate the models, each in one of the processes, and return whether all have honest reports."""
     from stein_bench.distributed import alone, check_same, dealt, exchanged, from_main, is_main, world_size
     from stein_bench.sweep.run import run_sweep
@@ -86,7 +97,7 @@ def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> boo
         {"the models and settings of the sweep": sweep.folder.identity.model_dump(mode="json")},
         "Give all the same files.",
     )
-    finished = from_main(sweep.folder.claim(sweep.own, resume=resume) if is_main() else {})
+    finished = from_main(_claimed(sweep, job, resume=resume) if is_main() else {})
     if not sweep.own:
         progress.note(f"--shard {sweep.shard}: none of the {len(sweep.items)} models is in this part")
     if world_size() > 1:
@@ -101,6 +112,13 @@ def _run(sweep: Sweep, folder: Path, progress: Progress, *, resume: bool) -> boo
             f"interrupted; finished reports and batches are in {folder}: add --resume to continue."
         ) from None
     return all(exchanged(result.honest))
+
+
+def _claimed(sweep: Sweep, job: Job, *, resume: bool) -> dict[str, bool]:
+    """Claim the folder for the sweep and the models for this job; see `SweepFolder.claim`."""
+    found = sweep.folder.claim(sweep.own, resume=resume)
+    job.claim()  # only now if the folder did not exist
+    return found
 
 
 def _print_board(folder: Path, common: RunConfig) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.completion import completing, recipe_names
-from stein_bench.cli.files import check_outputs, check_picture
+from stein_bench.cli.files import check_outputs, check_picture, writing
 from stein_bench.cli.options import (
     OUT,
     bn_option,
@@ -143,9 +143,10 @@ def train(
 
     settings = make_train_config(options, config)
     picture = _picture(settings)
-    trained = _train(settings)
-    if speaks():
-        _show(trained, settings, picture)
+    with writing(settings.output):
+        trained = _train(settings)
+        if speaks():
+            _show(trained, settings, picture)
     return 0
 
 

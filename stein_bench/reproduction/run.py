@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.evaluation.journal import remove_journals
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
+from stein_bench.files.locks import lock_path, taking_turns
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import check_model, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
@@ -335,14 +336,22 @@ def _train(evaluated: Sequence[Evaluation], tally: Tally) -> dict[Path, str]:
     tally.begin(training.title, found)
     if found:
         return {}
-    started = time.perf_counter()
-    try:
-        run_training(training.config, progress=tally.progress)
-    except RunError as error:
-        tally.progress.note(f"{training.title}: {error}")
-        return {training.path: str(error)}
-    tally.seconds.append(time.perf_counter() - started)
+    with _own_turn(training.path, tally.progress):
+        if training.path.exists():  # another process, for which this one has waited, has made it
+            return {}
+        started = time.perf_counter()
+        try:
+            run_training(training.config, progress=tally.progress)
+        except RunError as error:
+            tally.progress.note(f"{training.title}: {error}")
+            return {training.path: str(error)}
+        tally.seconds.append(time.perf_counter() - started)
     return {}
+
+
+def _own_turn(cell: Path, progress: Progress) -> AbstractContextManager[None]:
+    """Return a context in which no other process makes this cell, of a folder that experiments may share."""
+    return taking_turns(lock_path(cell), f"making the cell {cell.name}", progress.note)
 
 
 def _evaluate(cell: Evaluation, tally: Tally) -> Report | str:
@@ -351,16 +360,19 @@ def _evaluate(cell: Evaluation, tally: Tally) -> Report | str:
     tally.begin(cell.title, found)
     if found:
         return read_report(cell.path)
-    started = time.perf_counter()
-    try:
-        command = f"a cell of stein-bench reproduce: {cell.title}"
-        report = run_evaluation(cell.config, command=command, progress=_OfCell(tally.progress))
-    except RunError as error:
-        tally.progress.note(f"{cell.title}: {error}")
-        return str(error)
-    write_text(cell.path, report.to_json())
-    remove_journals(cell.path)
-    tally.seconds.append(time.perf_counter() - started)
+    with _own_turn(cell.path, tally.progress):
+        if cell.path.exists():
+            return read_report(cell.path)
+        started = time.perf_counter()
+        try:
+            command = f"a cell of stein-bench reproduce: {cell.title}"
+            report = run_evaluation(cell.config, command=command, progress=_OfCell(tally.progress))
+        except RunError as error:
+            tally.progress.note(f"{cell.title}: {error}")
+            return str(error)
+        write_text(cell.path, report.to_json())
+        remove_journals(cell.path)
+        tally.seconds.append(time.perf_counter() - started)
     return report
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from stein_bench.errors import UsageError
 from stein_bench.evaluation.run import run_evaluation
+from stein_bench.files.locks import sole_writer
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.document import Report
 from stein_bench.sweep.attempts import evaluate_item, free_memory, interrupted, one_line
@@ -110,6 +112,15 @@ def run_sweep(
 
 
 def _evaluated(sweep: Sweep, item: Item, command: str, progress: Progress) -> Outcome:
+    try:
+        with sole_writer("the report", item.output, progress.note):
+            return _evaluated_alone(sweep, item, command, progress)
+    except UsageError as error:  # another run is writing this report, such as one of this model alone
+        progress.note(f"{item.title}: failed: {error}")
+        return Outcome(item, "failed", reason=str(error))
+
+
+def _evaluated_alone(sweep: Sweep, item: Item, command: str, progress: Progress) -> Outcome:
     evaluate = partial(run_evaluation, command=command, progress=progress)
     try:
         report: Report | str = evaluate_item(item, sweep.folder, evaluate, progress, retry_oom=sweep.retry_oom)
