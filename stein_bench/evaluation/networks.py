@@ -8,23 +8,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from stein_bench.cache import cache_folder
+from stein_bench.data.samples import Samples
 from stein_bench.distributed import alone, from_main, is_main, world_size
-from stein_bench.errors import OutOfMemoryRunError, RunError, UsageError
+from stein_bench.errors import OutOfMemoryRunError, RunError
+from stein_bench.evaluation.fitted import FittedNetworks
 from stein_bench.guard import forked_rng
 from stein_bench.memory import ran_out
-from stein_bench.models.weights import (
-    WeightsCard,
-    load_weights,
-    read_weights,
-    save_weights,
-    state_sha256,
-)
+from stein_bench.models.weights import WeightsCard, load_weights, state_sha256
 from stein_bench.normalization.convert import ConversionSummary, convert_batchnorm
 from stein_bench.normalization.names import estimator_identity, own_sha256, shown_estimator
 from stein_bench.preparation.own_bn import own_bn
@@ -139,17 +133,22 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *,
     recipe = fit_recipe()
     samples = with_training_split(plan, progress).training
     assert samples is not None
-    path = cache_folder() / "fits" / f"{_cache_key(plan, bn, recipe, samples.sha256(), network)}.safetensors"
-    if path.exists():
-        try:
-            load_weights(network, read_weights(path))
-        except UsageError as error:
-            progress.note(f"the cached network is unusable and is retrained ({error})")
-        else:
-            progress.note(f"fit {bn}: found in the cache")
-            return
-    if not fitting:
-        raise NotFittedError
+    fits = FittedNetworks(_cache_key(plan, bn, recipe, samples.sha256(), network))
+    if not fits.load(network):
+        if not fitting:
+            raise NotFittedError
+        with fits.own_turn(progress):
+            if not fits.load(network):  # now: another process may have trained it meanwhile
+                fits.set_damaged_aside(progress)
+                fits.keep(network, _fitted(plan, bn, recipe, samples, progress, network), progress)
+                return
+    progress.note(f"fit {bn}: found in the cache")
+
+
+def _fitted(
+    plan: Plan, bn: str, recipe: Recipe, samples: Samples, progress: Progress, network: nn.Module
+) -> WeightsCard:
+    """Train `network` and return the card of its weights."""
     model = plan.wrap_for_training(network, precision="fp32")  # the requested precision applies to the evaluation
     try:
         fit(
@@ -163,7 +162,7 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *,
                 "--batch-size says: train it elsewhere, and give --weights FILE."
             ) from error
         raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
-    card = WeightsCard(
+    return WeightsCard(
         model=plan.source.spec,
         bn=bn,
         num_classes=len(plan.data.classes),
@@ -175,15 +174,6 @@ def _fit_or_load(plan: Plan, bn: str, progress: Progress, network: nn.Module, *,
         seed=plan.config.seed,
         estimator_sha256=own_sha256(bn),
     )
-    _save(path, network, card, progress)
-
-
-def _save(path: Path, network: nn.Module, card: WeightsCard, progress: Progress) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(path, network, card)
-    except (OSError, UsageError) as error:
-        progress.note(f"the fitted network could not be cached: {error}")
 
 
 def _cache_key(plan: Plan, bn: str, recipe: Recipe, data_sha256: str, network: nn.Module) -> str:
