@@ -45,6 +45,8 @@ from stein_bench.reproduction.pilots import pilot_of_cells, pilot_of_document
 from stein_bench.reproduction.planning import Until, look_line, plan_power, power_lines, stopping, until_lines
 from stein_bench.reproduction.summary import Measured, collapsed, measured, rows
 from stein_bench.tally import Tally
+from stein_bench.training.card import is_described
+from stein_bench.training.checkpoint import checkpoint_path
 from stein_bench.training.plan import plan_training
 from stein_bench.training.run import run_training
 
@@ -330,15 +332,21 @@ def _run_cells(
 
 
 def _train(evaluated: Sequence[Evaluation], tally: Tally) -> dict[Path, str]:
-    """Train the network of these evaluations unless its file or all of theirs exist; return the reason if it failed."""
+    """Train the network of these evaluations unless it is there, or all of theirs; return the reason if it failed."""
     training = evaluated[0].training
-    found = training.path.exists() or all(cell.path.exists() for cell in evaluated)
+    needed = not all(cell.path.exists() for cell in evaluated)
+    found = not needed or is_described(training.path)
     tally.begin(training.title, found)
     if found:
         return {}
     with _own_turn(training.path, tally.progress):
-        if training.path.exists():  # another process, for which this one has waited, has made it
+        if is_described(training.path):  # another process, for which this one has waited, has made it
             return {}
+        if training.path.exists() and not checkpoint_path(training.path).exists():
+            aside = training.path.replace(training.path.with_name(f"{training.path.name}.damaged"))
+            tally.progress.note(
+                f"{training.title}: the weights are damaged, are set aside as {aside}, and are made again"
+            )
         started = time.perf_counter()
         try:
             run_training(training.config, progress=tally.progress)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +104,14 @@ class TrainingCard(Part):
 def card_path(output: str | Path) -> Path:
     """Return the path of the card for the weights file `output`."""
     return Path(output).expanduser().with_suffix(".json")
+
+
+def is_described(output: str | Path) -> bool:
+    """Return whether a weights file is the one that the card beside it describes; False also without either."""
+    with suppress(OSError, UsageError), Path(output).expanduser().open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+        return found == read_training_card(card_path(output)).weights_sha256
+    return False
 
 
 def read_training_card(path: str | Path) -> TrainingCard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,35 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     """Return the state in the checkpoint of the training with this `identity`; only tensors and plain values are read.
 
     Raises:
-        UsageError: it belongs to a different training run (the message names the differences) or cannot be read.
+        UsageError: it belongs to a different training run (the message names the differences), is damaged, or cannot
+            be read.
     """
     try:
+        _check_content(path)
         content = torch.load(path, map_location=device, weights_only=True)
         found, state = content["identity"], content["state"]
         readable = content["format"] == FORMAT and isinstance(state, dict)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}.") from None
+    except UsageError:
+        raise
     except Exception:  # noqa: BLE001  (whatever torch raises for a file that it did not write)
         readable = False
     if not readable:
         raise UsageError(f"{path} is not the checkpoint of an interrupted training run: move it away.") from None
     check_identity(path, found, identity)
     return dict(state)
+
+
+def _check_content(path: Path) -> None:
+    """Raise a `UsageError` if the checksum of a part of the file is wrong, which torch does not look at.
+
+    Raises:
+        OSError, zipfile.BadZipFile: the file cannot be read, or is none of torch.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise UsageError(f"the checkpoint {path} is damaged: delete it to start again.")
 
 
 def check_identity(path: Path, found: dict[str, Any], identity: dict[str, Any]) -> None:

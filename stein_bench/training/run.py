@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,14 @@ from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
 from stein_bench.normalization.names import estimator_identity, own_sha256
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.provenance import environment, package_versions
-from stein_bench.training.card import StartedFrom, TrainedData, TrainingCard, card_path, read_training_card
+from stein_bench.training.card import (
+    StartedFrom,
+    TrainedData,
+    TrainingCard,
+    card_path,
+    is_described,
+    read_training_card,
+)
 from stein_bench.training.checkpoint import check_identity, checkpoint_path, load_checkpoint, plain, save_checkpoint
 from stein_bench.training.config import TrainConfig
 from stein_bench.training.loop import Adversary, Training
@@ -116,9 +122,8 @@ def _finished(plan: TrainingPlan, identity: dict[str, Any]) -> TrainedNetwork | 
         return None
     card = read_training_card(card_file)
     check_identity(card_file, card.identity, identity)
-    with output.open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != card.weights_sha256:
-            raise UsageError(f"{output} is not the weights file that {card_file} describes: move one of them away.")
+    if not is_described(output):
+        raise UsageError(f"{output} is not the weights file that {card_file} describes: move one of them away.")
     return TrainedNetwork(output, card)
 
 

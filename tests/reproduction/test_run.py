@@ -123,6 +123,24 @@ def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: p
 
 
 @pytest.mark.slow
+def test_damaged_weights_of_a_cell_are_set_aside_and_made_again(experiment_path: Path) -> None:
+    short = ["--bn", "sample", "--seeds", "1"]
+    assert reproduce(experiment_path, *short).exit_code == 0
+    cells = experiment_path.parent / "out.json.cells"
+    first = read_reproduction(experiment_path.parent / "out.json")
+    (weights,) = cells.glob("weights-*.safetensors")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert reproduce(experiment_path, *short).stderr.count(": found") == 3  # nothing needs them
+    next(cells.glob("standard-sample-running-*.json")).unlink()
+    again = reproduce(experiment_path, *short)
+    assert again.exit_code == 0, again.output
+    aside = f"{weights}.damaged"
+    assert f"weights are damaged, are set aside as {aside}, and are made again" in again.stderr
+    assert weights.read_bytes() == whole
+    assert read_reproduction(experiment_path.parent / "out.json").rows == first.rows
+
+
 def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.run_training
 
