@@ -25,9 +25,14 @@ Format = Literal["table", "json"]
 DRAWS = 10
 """Default number of predictions behind every verdict on a random model."""
 
-WITHOUT_EFFECT = frozenset({"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill"})
+WITHOUT_EFFECT = frozenset(
+    {"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill", "timeout-per-batch"}
+)
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
+
+LONGEST_TIMEOUT = 1e7
+"""Seconds, some hundred days: timers of the system take no numbers of any size."""
 
 NO_ATTACK = "none"
 """In place of attacks: none is run, not even the default one."""
@@ -60,6 +65,7 @@ class Settings(BaseModel):
             int,
             int | None,
             int | Literal["auto"],
+            float | None,
         ):
             raise ValueError("must not be true or false")
         for text in value if isinstance(value, list | tuple) else [value]:
@@ -135,6 +141,7 @@ class RunConfig(Settings):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 100
     workers: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
     refill: bool | None = None
+    timeout_per_batch: float | None = Field(default=None, gt=0, le=LONGEST_TIMEOUT)
     seed: int = Field(default=0, ge=0, lt=2**63)
     device: Device = "auto"
     precision: Precision = "fp32"

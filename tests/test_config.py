@@ -53,6 +53,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
+        "timeout-per-batch": 1.5,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
         "log": ["wandb", "tensorboard:dir=tb"], "metric": ["mine.py:margin"],
         "corruption": ["fog", "snow:3"], "mce-baseline": "plain.json",
@@ -206,6 +207,8 @@ WRONG = [
     ("corruption", ["fog", "fog"], "'fog' is given twice"),
     ("mce-baseline", "", "at least 1 character"),
     ("refill", "maybe", "valid boolean"),
+    ("timeout-per-batch", True, "must not be true or false"),
+    ("timeout-per-batch", 0, "greater than 0"),
     ("format", "xml", "'table' or 'json'"),
     ("output", 5, "should be a valid string"),
     ("resume", "perhaps", "valid boolean"),
@@ -294,6 +297,7 @@ OTHER = {
     "eps": [0.5], "norm": "L2", "limit": 3, "batch_size": 7, "workers": 1, "refill": True, "seed": 1, "device": "cpu",
     "precision": "bf16", "attack_precision": "fp32", "compile": True,
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
+    "timeout_per_batch": 1.5,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
     "log": ["wandb"], "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
 }  # fmt: skip
@@ -304,7 +308,8 @@ def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     same = {name for name, value in OTHER.items() if make_config({"model": "m", name: value}).sha256() == base}
     assert set(OTHER) == set(RunConfig.model_fields)
     assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
-    assert {"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill"} == WITHOUT_EFFECT
+    shown = {"format", "output", "resume", "save-adversarials", "log", "quiet"}
+    assert {*shown, "workers", "refill", "timeout-per-batch"} == WITHOUT_EFFECT
 
 
 def test_settings_that_came_later_leave_the_hash_of_runs_without_them_as_it_was():

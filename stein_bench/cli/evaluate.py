@@ -210,6 +210,14 @@ def evaluate(
             rich_help_panel=RUN,
         ),
     ] = None,
+    timeout_per_batch: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Stop an attack that takes longer for one batch, e.g. 600: it has failed, and the others go on.",
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     draws: Annotated[
         int | None,
         typer.Option(
@@ -370,7 +378,7 @@ def _evaluate(settings: RunConfig) -> Report:
 
         try:
             with redirect_stdout(sys.stderr):  # a user's network may print; stdout is for the results
-                return run_evaluation(settings, command=command, progress=progress)
+                return run_evaluation(settings, command=command, progress=progress, hanging_ends_process=True)
         except KeyboardInterrupt:
             raise InterruptedRunError(_after_interrupt(settings)) from None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from stein_bench.config import DRAWS
 from stein_bench.data.samples import Samples, Workers, read_chunks, to_device
 from stein_bench.errors import OutOfMemoryRunError
 from stein_bench.evaluation.corrupted_images import CorruptedImages
-from stein_bench.evaluation.units import UnitKey
+from stein_bench.evaluation.units import Unit, UnitKey
 from stein_bench.guard import draws_random_numbers, model_untouched
 from stein_bench.memory import MemoryLimit, give_back
 from stein_bench.models.randomness import is_random
@@ -49,6 +49,7 @@ class Setting:
         rank, ranks: this process and the number of those that share the batches, see `own`.
         memory_ends_run: whether the run ends with `OutOfMemoryRunError` where otherwise an attack that runs out of
             memory has failed and the others go on.
+        time_limit: seconds that an attack may take for a batch; None: as long as it wants.
     """
 
     samples: Samples
@@ -62,6 +63,7 @@ class Setting:
     memory: MemoryLimit
     draws: int = DRAWS
     memory_ends_run: bool = False
+    time_limit: float | None = None
     corrupted: CorruptedImages = field(default_factory=lambda: CorruptedImages(0), compare=False, repr=False)
     rank: int = 0
     ranks: int = 1
@@ -124,6 +126,9 @@ class Evaluated:
         attack_model: is attacked in place of `model`, which still verifies; None: `model` itself.
         batch_dependent: whether the model evaluates with batch statistics.
         strategies: of adaptive attacks, by label.
+        given_up: labels of attacks that have failed in an interrupted run and are not tried again.
+        give_up: is called, in another thread, with the failed units of an attack that neither ends nor can be stopped,
+            and ends the process; None: it is waited for.
         done: units that need not be recomputed.
         keeper: is offered adversarial inputs; those of `done` units are recomputed if it wants them.
     """
@@ -136,6 +141,8 @@ class Evaluated:
     done: Collection[UnitKey] = frozenset()
     keeper: Keeper | None = None
     strategies: Mapping[str, Strategy] = field(default_factory=dict)
+    given_up: Collection[str] = frozenset()
+    give_up: Callable[[Sequence[Unit]], NoReturn] | None = None
 
     @cached_property
     def independent(self) -> bool:

@@ -22,20 +22,20 @@ from stein_bench.evaluation.outcomes import (
     Compute,
     Computed,
     CountingModel,
-    WholeBatchError,
     clean_columns,
     corruption_columns,
+    failure_of,
     fatal,
     in_parts,
     judged,
-    message_of,
     out_of_memory,
     seconds_since,
     with_searches,
 )
 from stein_bench.evaluation.refilled import refilled_phase
 from stein_bench.evaluation.replay import Kept, Replayed, replay_shuffled, replay_singly, replayed_batches
-from stein_bench.evaluation.together import failed_units, units_of
+from stein_bench.evaluation.time_limit import limited
+from stein_bench.evaluation.together import failed_units, hanging, units_of
 from stein_bench.evaluation.units import CLEAN, Unit, replay_phase
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.seeds import derive_seed
@@ -55,11 +55,14 @@ def evaluate(evaluated: Evaluated, attacks: Sequence[Attack]) -> Iterator[tuple[
         batches; the other attacks continue.
 
     Raises:
-        RunError: the clean pass failed, or memory ran out under batch statistics.
+        RunError: the clean pass failed, or memory ran out in a replay.
     """
     yield CLEAN, _phase(evaluated, (CLEAN,), partial(clean_columns, evaluated))
     for together in by_run(attacks):
         kept = Kept(_replayed_batches(evaluated.setting))
+        if any(attack.label in evaluated.given_up for attack in together):
+            kept.failed = True
+            continue
         yield together[0].label, _noting_failure(_attack_phase(evaluated, together, kept), kept)
         if evaluated.batch_dependent and not together[0].info.is_corruption:
             for attack in together:
@@ -126,8 +129,7 @@ def _timed_units(
         ends_run = fatal(evaluated, phases[0], error)
         if ends_run is not None:
             raise ends_run from error
-        out = whole and isinstance(error, torch.OutOfMemoryError)
-        message = message_of(WholeBatchError() if out else error)
+        message = failure_of(evaluated, error, whole=whole)
         return failed_units(evaluated, phases, pending, message, seconds_since(started, setting))
     return units_of(evaluated, phases, pending, columns, seconds_since(started, setting), *passes)
 
@@ -136,7 +138,11 @@ def _attack_columns(evaluated: Evaluated, together: Sequence[Attack], kept: Kept
     attack = together[0]
     counting = CountingModel(evaluated.attacked_by(attack))
     with model_untouched(counting):
-        found = _attacked(counting, evaluated, attack, batch)
+        found = limited(
+            evaluated.setting.time_limit,
+            partial(_attacked, counting, evaluated, attack, batch),
+            hanging(evaluated, [attack.label for attack in together], batch),
+        )
     columns = with_searches(judged(evaluated, together, batch, found.adv_inputs), attack, found)
     if evaluated.batch_dependent:
         number = int(batch.indices[0]) // evaluated.setting.batch_size

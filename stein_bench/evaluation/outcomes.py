@@ -113,12 +113,12 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
     return {CLEAN: download({**found.outcomes, "finite": found.finite})}, passes * len(batch.inputs), 0
 
 
-@torch.no_grad()
 def corruption_draws(attack: Attack, own: Draws | None) -> int:
     """Return how often a batch is predicted under a corruption; `own` are the draws of a random model."""
     return attack.draws if own is None or not attack.info.is_common else len(own.fresh)
 
 
+@torch.no_grad()
 def corruption_columns(evaluated: Evaluated, attack: Attack, batch: LoadedBatch) -> Computed:
     """Predict the batch under each draw of the corruption; non-finite outputs count as wrong.
 
@@ -202,24 +202,29 @@ def with_searches(columns: dict[str, Columns], attack: Attack, found: Found) -> 
 
 def message_of(error: Exception) -> str:
     """Return an error of an attack or a model in one line."""
-    if isinstance(error, WholeBatchError | SteinBenchError):
+    if isinstance(error, SteinBenchError):
         return str(error)
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
-class WholeBatchError(Exception):
-    """Memory ran out in an attack whose results depend on which samples share its batch."""
+def failure_of(evaluated: Evaluated, error: Exception, *, whole: bool = False) -> str:
+    """Return why an attack has failed, in one line; if memory ran out, with what to do.
 
-    def __init__(self) -> None:
-        super().__init__(
+    `whole`: the attack draws its random numbers for the whole batch.
+    """
+    if not ran_out(error):
+        return message_of(error)
+    if whole and not evaluated.batch_dependent:
+        return (
             "out of memory. It draws its random numbers for the whole batch, which is therefore not split: choose a "
             "smaller --batch-size."
         )
+    return _memory_advice(evaluated, split=isinstance(error, torch.OutOfMemoryError))
 
 
 def fatal(evaluated: Evaluated, phase: str, error: Exception) -> RunError | None:
     """Return the error that ends the run after `error`, or None if only the attack has failed."""
-    if ran_out(error) and (evaluated.batch_dependent or phase == CLEAN or evaluated.setting.memory_ends_run):
+    if ran_out(error) and (phase == CLEAN or evaluated.setting.memory_ends_run):
         # Only errors of this class are answered by smaller parts of the batch.
         return out_of_memory(evaluated, phase, split=phase == CLEAN and isinstance(error, torch.OutOfMemoryError))
     return RunError(f"{evaluated.variant}: the clean pass failed: {message_of(error)}") if phase == CLEAN else None
@@ -232,16 +237,19 @@ def out_of_memory(evaluated: Evaluated, phase: str, *, split: bool = True) -> Ou
         evaluated, phase: where it did.
         split: under running statistics, smaller parts of the batch were tried, down to a single sample.
     """
-    where, size = f"{evaluated.variant}, {phase}", evaluated.setting.batch_size
+    where = f"{evaluated.variant}, {phase}"
+    return OutOfMemoryRunError(f"{where}: {_memory_advice(evaluated, split=split)}", evaluated.setting.batch_size)
+
+
+def _memory_advice(evaluated: Evaluated, *, split: bool) -> str:
     if evaluated.batch_dependent:
-        return OutOfMemoryRunError(
-            f"{where}: out of memory. Under batch statistics the batch is part of the question, so it is not split: "
-            "choose a smaller --batch-size; the results will be those of that size.",
-            size,
+        return (
+            "out of memory. Under batch statistics the batch is part of the question, so it is not split: choose a "
+            "smaller --batch-size; the results will be those of that size."
         )
     if split:
-        return OutOfMemoryRunError(f"{where}: out of memory on a single sample; try --device cpu.", size)
-    return OutOfMemoryRunError(f"{where}: out of memory with batches of {size}: choose a smaller --batch-size.", size)
+        return "out of memory on a single sample; try --device cpu."
+    return f"out of memory with batches of {evaluated.setting.batch_size}: choose a smaller --batch-size."
 
 
 def seconds_since(started: float, setting: Setting) -> float:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 from stein_bench.evaluation.batches import Setting
 from stein_bench.evaluation.examples import known_verdicts
 from stein_bench.evaluation.journal import Journal
 from stein_bench.evaluation.sharing import check_identity, shared_units
+from stein_bench.evaluation.time_limit import hangs_within
 from stein_bench.evaluation.units import Unit
+from stein_bench.exit_codes import FAILED
+from stein_bench.interrupts import end_at_once
 from stein_bench.preparation.parts import brought_parts
 from stein_bench.preparation.plan import Plan
 from stein_bench.progress import Progress
@@ -29,16 +32,21 @@ class Records:
 
     Attributes:
         journal: receives finished units; None without an output file.
-        known: units that an interrupted run had finished, in any process.
+        known: units that an interrupted run had finished, in any process, and those of attacks that ended it because
+            they could not be stopped.
         keeper: receives adversarial examples; None if none are stored.
+        ends_process: whether an attack that cannot be stopped ends the process, see `give_up`.
     """
 
     journal: Journal | None
     known: Sequence[Unit]
     keeper: Keeper | None
+    ends_process: bool = False
 
     @classmethod
-    def opened(cls, plan: Plan, setting: Setting, stack: ExitStack, progress: Progress) -> Records:
+    def opened(
+        cls, plan: Plan, setting: Setting, stack: ExitStack, progress: Progress, *, ends_process: bool = False
+    ) -> Records:
         """Open the journal, if there is an output file, until the stack is closed."""
         config, identity = plan.config, identity_of(plan, setting.batch_size)
         check_identity(identity)
@@ -48,10 +56,24 @@ class Records:
             stack.enter_context(journal)
             for path in journal.damaged:
                 progress.note(f"{path}: its end is incomplete; what was in it is computed again")
-            known = shared_units([unit for unit in journal.units if not unit.failed])
+            limit = config.timeout_per_batch
+            known = shared_units([u for u in journal.units if not u.failed or hangs_within(u.message, limit)])
         most = config.save_adversarials
         keeper = None if most is None else Keeper(most, known_verdicts(known, plan.task.name))
-        return cls(journal, known, keeper)
+        return cls(journal, known, keeper, ends_process)
+
+    def give_up(self, units: Sequence[Unit]) -> NoReturn:
+        """Keep the failed units of an attack that cannot be stopped, say so, and end the process."""
+        kept = "Without --output, nothing is kept."
+        if self.journal is not None:
+            with suppress(Exception):  # a full disk, for example: the process has to end
+                for unit in units:
+                    self.journal.add(unit)
+                self.journal.close()
+                kept = f"It is kept as failed in {self.journal.path}: --resume goes on with the others."
+        first = units[0]
+        where = f"{first.variant}, {first.phase}, batch {first.batch + 1}"
+        end_at_once(f"{where}: {first.message}. {kept}", FAILED)
 
 
 def identity_of(plan: Plan, batch_size: int) -> dict[str, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from torch import Tensor
 
 from stein_bench.attacks.attack import Attack, attack_seeds
 from stein_bench.attacks.search import Batch
 from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending
-from stein_bench.evaluation.outcomes import fatal, joined, judged, message_of, seconds_since, with_searches
-from stein_bench.evaluation.together import failed_units, units_of
+from stein_bench.evaluation.outcomes import failure_of, fatal, joined, judged, seconds_since, with_searches
+from stein_bench.evaluation.time_limit import limited
+from stein_bench.evaluation.together import failed_units, hanging, units_of
 from stein_bench.evaluation.units import Columns, Unit
 from stein_bench.guard import model_untouched
 
@@ -39,7 +41,7 @@ def refilled_phase(evaluated: Evaluated, together: Sequence[Attack]) -> Iterator
         started, read_before = time.perf_counter(), source.seconds
         try:
             with model_untouched(maker):
-                found = next(results, None)
+                found = limited(setting.time_limit, partial(next, results, None), source.give_up)
             if found is None:
                 return
             columns = _judged_in_parts(evaluated, together, source.in_work[0].batch, found.adv_inputs)
@@ -49,7 +51,7 @@ def refilled_phase(evaluated: Evaluated, together: Sequence[Attack]) -> Iterator
         except Exception as error:  # whatever it is, the other attacks go on
             if (ends_run := fatal(evaluated, labels[0], error)) is not None:
                 raise ends_run from error
-            yield from _failed(evaluated, labels, source, message_of(error))
+            yield from _failed(evaluated, labels, source, failure_of(evaluated, error))
             return
         pending = source.in_work.popleft()
         source.finished.add(pending.number)
@@ -80,6 +82,13 @@ class _Source:
         self.in_work: deque[Pending] = deque()
         self.finished: set[int] = set()
         self.seconds = 0.0
+
+    def give_up(self) -> None:
+        """End the process if that is what becomes of an attack that cannot be stopped, see `hanging`."""
+        batch = next((pending.batch for pending in self.in_work if pending.missing), None)
+        end = None if batch is None else hanging(self._evaluated, self._labels, batch)  # None: it is reading the data
+        if end is not None:
+            end()
 
     def batches(self) -> Iterator[Batch]:
         left = self._evaluated.unfinished(*self._labels)

@@ -53,7 +53,12 @@ from stein_bench.report.results import VariantResult, WeightsInfo
 
 
 def run_evaluation(
-    config: RunConfig, *, command: str = "", progress: Progress | None = None, memory_ends_run: bool = False
+    config: RunConfig,
+    *,
+    command: str = "",
+    progress: Progress | None = None,
+    memory_ends_run: bool = False,
+    hanging_ends_process: bool = False,
 ) -> Report:
     """Run `stein-bench evaluate`, except for printing and writing the report.
 
@@ -65,6 +70,8 @@ def run_evaluation(
         command: the command line, for the report.
         progress: receives progress and notes.
         memory_ends_run: an attack that runs out of memory ends the run, instead of being a failed one of the report.
+        hanging_ends_process: an attack that cannot be stopped at ``config.timeout_per_batch`` ends the process, with
+            everything kept; otherwise it is waited for.
 
     Raises:
         UsageError: something is wrong with the input, mostly found before anything is trained or attacked, or the
@@ -81,7 +88,7 @@ def run_evaluation(
     with ExitStack() as stack:
         stack.enter_context(repeatable_backends())
         plan = with_attacked_surrogate(with_surrogate(plan, run.surrogate, batch_size, progress), batch_size)
-        records = Records.opened(plan, setting, stack, progress)
+        records = Records.opened(plan, setting, stack, progress, ends_process=hanging_ends_process)
         remaining = Remaining(plan, setting, records.known)
         found = [
             _run_variant(plan, variant, built, setting, records, number, remaining, progress)
@@ -180,11 +187,16 @@ def _run_variant(
     known = [unit for unit in records.known if unit.variant == variant.label]
     done = {unit.key for unit in known}
     with opened(plan, variant, built, setting) as (built, evaluated, probabilities):
-        evaluated = replace(evaluated, done=done, keeper=records.keeper)
+        evaluated = replace(
+            evaluated, done=done, keeper=records.keeper, given_up={unit.phase for unit in known if unit.failed},
+            give_up=records.give_up if records.ends_process else None,
+        )  # fmt: skip
         shown = [unit for unit in known if unit.batch in setting.own]
         display = PhaseDisplay(progress, plan, variant, shown, setting.own_samples, remaining)
         for note in draws_note(plan, variant.label, setting.draws, random=evaluated.random):
             progress.note(note)
+        for phase, message in {unit.phase: unit.message for unit in known if unit.failed}.items():
+            progress.note(f"{phase} is not tried again: {message}")
         found = {
             attack.label: find_strategy(evaluated, attack, evaluated.attack_model, progress)
             for attack in plan.attacks

@@ -17,6 +17,7 @@ from stein_bench.evaluation.journal import interrupted_batch_size
 from stein_bench.evaluation.measured import measured
 from stein_bench.evaluation.sharing import check_processes
 from stein_bench.evaluation.surrogate import on_same_samples, plan_surrogate, with_surrogate_notes
+from stein_bench.evaluation.time_limit import check_time_limit
 from stein_bench.memory import MemoryLimit
 from stein_bench.preparation.corrupted import check_baselines
 from stein_bench.preparation.hidden_gradients import with_gradient_note
@@ -55,6 +56,7 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
     Raises:
         UsageError: something is wrong with the input.
     """
+    check_time_limit(config.timeout_per_batch)
     plan = prepare(config)
     plan, blank = with_untrained(plan)
     plan = with_battery_for_random(plan, blank)
@@ -78,6 +80,7 @@ def start(config: RunConfig, progress: Progress, *, memory_ends_run: bool = Fals
         memory=MemoryLimit(batch_size, partial(_note_halving, progress)),
         draws=config.draws or DRAWS,
         memory_ends_run=memory_ends_run,
+        time_limit=config.timeout_per_batch,
         corrupted=CorruptedImages(BUDGET if len(plan.variants) > 1 else 0),
         rank=rank(),
         ranks=world_size(),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from stein_bench.evaluation.batches import Evaluated, Pending
+from stein_bench.evaluation.batches import Evaluated, LoadedBatch, Pending
+from stein_bench.evaluation.time_limit import hanging_message
 from stein_bench.evaluation.units import Columns, Unit
 
 
@@ -43,3 +44,21 @@ def failed_units(
         )
         for position, phase in enumerate(evaluated.incomplete(phases, pending.number))
     ]  # fmt: skip
+
+
+def hanging(evaluated: Evaluated, phases: Sequence[str], batch: LoadedBatch) -> Callable[[], None] | None:
+    """Return what ends the process if the attacks with these `phases` cannot be stopped; None if they are waited for.
+
+    Args:
+        evaluated, phases: as for `failed_units`.
+        batch: the batch in work, or a part of it.
+    """
+    give_up, limit = evaluated.give_up, evaluated.setting.time_limit
+    if give_up is None or limit is None:
+        return None
+
+    def end() -> None:
+        number = int(batch.indices[0]) // evaluated.setting.batch_size
+        give_up(failed_units(evaluated, phases, Pending(number, batch, ()), hanging_message(limit)))
+
+    return end

@@ -121,7 +121,7 @@ def _evaluated(sweep: Sweep, item: Item, command: str, progress: Progress) -> Ou
 
 
 def _evaluated_alone(sweep: Sweep, item: Item, command: str, progress: Progress) -> Outcome:
-    evaluate = partial(run_evaluation, command=command, progress=progress)
+    evaluate = partial(run_evaluation, command=command, progress=progress, hanging_ends_process=True)
     try:
         report: Report | str = evaluate_item(item, sweep.folder, evaluate, progress, retry_oom=sweep.retry_oom)
     except (Exception, SystemExit) as error:  # of any kind: a user's code may raise whatever it likes

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.costs.course import Course, Numbers, Steps, Survival
 from stein_bench.evaluation.costs.lines import NOTHING, Line, line_through, wait
 from stein_bench.evaluation.costs.recorder import CutShort, Deadline
+from stein_bench.evaluation.time_limit import limited
 from stein_bench.guard import forked_rng, model_untouched
 from stein_bench.memory import MemoryLimit
 
@@ -214,9 +216,10 @@ def _tasted(tried: Tried, searches: Searches, number: int, size: int) -> tuple[f
 def run_attack(tried: Tried, model: nn.Module, positions: Sequence[int]) -> None:
     """Run the whole attack on these samples, on `model` in place of the network that it attacks."""
     setting, batch = tried.evaluated.setting, tried.batch(positions)
+    find = partial(
+        tried.attack.find, model, batch.inputs, batch.labels, setting.task, classes=setting.classes,
+        seeds=batch.seeds, batch_dependent=tried.evaluated.batch_dependent,
+        strategy=tried.evaluated.strategies.get(tried.attack.label), random=tried.evaluated.random,
+    )  # fmt: skip
     with forked_rng(setting.seed), model_untouched(model):
-        tried.attack.find(
-            model, batch.inputs, batch.labels, setting.task, classes=setting.classes, seeds=batch.seeds,
-            batch_dependent=tried.evaluated.batch_dependent,
-            strategy=tried.evaluated.strategies.get(tried.attack.label), random=tried.evaluated.random,
-        )  # fmt: skip
+        limited(setting.time_limit, find)
