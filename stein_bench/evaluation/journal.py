@@ -116,7 +116,11 @@ class Journal:
             raise self._other_network(variant)
 
     def add(self, unit: Unit) -> None:
-        """Append a finished unit; it is in the file when this method returns."""
+        """Append a finished unit; it is in the file when this method returns.
+
+        Raises:
+            UsageError: it cannot be written, as on a full disk. What was appended before stays usable.
+        """
         content = b""
         if self._stream is None:
             self._stream = self._opened()
@@ -125,14 +129,22 @@ class Journal:
         if unit.variant not in self._written and unit.variant in self._networks:
             self._written.add(unit.variant)
             content += frame(NETWORK + json.dumps([unit.variant, self._networks[unit.variant]]).encode())
-        self._stream.write(content + frame(UNIT + pack_unit(unit)))
-        self._stream.flush()
+        try:
+            self._stream.write(content + frame(UNIT + pack_unit(unit)))
+            self._stream.flush()
+        except OSError as error:
+            with suppress(OSError):  # closing tries to write the rest once more
+                self.close()
+            raise UsageError(
+                f"cannot write {self.path}: {error.strerror or error}. What is finished is kept: make room, and add "
+                "--resume to continue."
+            ) from error
 
     def close(self) -> None:
         """Stop writing; the file stays."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def __enter__(self) -> Journal:
         return self
