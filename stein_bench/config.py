@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from stein_bench.errors import UsageError, unknown_name, without_prefix
+from stein_bench.parts.trust import TRUST, check_trusted_keys
 from stein_bench.specs import Norm, norm_name, parse_numbers
 
 Stats = Literal["running", "batch"]
@@ -26,8 +27,11 @@ DRAWS = 10
 """Default number of predictions behind every verdict on a random model."""
 
 WITHOUT_EFFECT = frozenset(
-    {"format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill", "timeout-per-batch"}
-)
+    {
+        "format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill", "timeout-per-batch",
+        "trust-code",
+    }
+)  # fmt: skip
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
 `RunConfig.sha256`."""
 
@@ -158,6 +162,7 @@ class RunConfig(Settings):
     save_adversarials: int | None = Field(default=None, ge=1)
     log: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     draws: int | None = Field(default=None, ge=1, le=1000)
+    trust_code: bool = Field(default=False, exclude_if=operator.not_)
     quiet: bool = False
 
     @model_validator(mode="before")
@@ -285,8 +290,28 @@ def merge_settings(kind: type[S], options: Mapping[str, Any], file: str | Path |
         UsageError: a value is missing or wrong; the message names the option and, if it came from there, the file.
     """
     known = tuple(hyphenate(name) for name in kind.model_fields)
-    from_file = read_yaml_mapping(file, "configuration", known) if file is not None else {}
+    from_file = read_configuration(file, known, options) if file is not None else {}
     return settings_from(kind, options, from_file, file, needed)
+
+
+def read_configuration(file: str | Path, known: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a configuration file as `read_yaml_mapping` does; code that it names needs the option ``trust_code``.
+
+    Args:
+        file: its path.
+        known: names of its keys, with hyphens.
+        options: those of the command line, which win, by name with underscores; None means not given.
+
+    Raises:
+        UsageError: the file is wrong, or it names code for a key that no option replaces.
+    """
+    content = read_yaml_mapping(file, "configuration", known)
+    if TRUST in content:
+        raise UsageError(f"{file}: {TRUST}: a file cannot vouch for itself. Read it, and give --{TRUST}.")
+    if not options.get("trust_code"):
+        given = {hyphenate(key) for key, value in options.items() if value is not None and value != []}
+        check_trusted_keys({key: value for key, value in content.items() if key not in given}, str(file))
+    return content
 
 
 def settings_from(

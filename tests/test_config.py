@@ -58,11 +58,11 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "log": ["wandb", "tensorboard:dir=tb"], "metric": ["mine.py:margin"],
         "corruption": ["fog", "snow:3"], "mce-baseline": "plain.json",
     }  # fmt: skip
-    assert {*settings, "preset"} == set(OPTION_NAMES)
+    assert {*settings, "preset", "trust-code"} == set(OPTION_NAMES)  # a file cannot vouch for itself
     assert make_config({}, write({"model": "m", "preset": "published"})).preset == "published"
-    config = make_config({}, write(settings))
+    config = make_config({"trust_code": True}, write(settings))
     assert config.document() == {
-        **settings, "eps": [2 / 255, 0.5], "std": [1.0, 0.5, 0.25],
+        **settings, "trust-code": True, "eps": [2 / 255, 0.5], "std": [1.0, 0.5, 0.25],
     }  # fmt: skip
 
 
@@ -230,13 +230,13 @@ def test_a_wrong_value_on_the_command_line_names_its_option(name, value, fault):
 @pytest.mark.parametrize(("name", "value", "fault"), WRONG)
 def test_a_wrong_value_in_a_file_names_the_file_and_the_option(write, name, value, fault):
     file = write({"model": "m", name: value})
-    message = refusal({} if name == "model" else {"model": "m"}, file)
+    message = refusal({"trust_code": True} | ({} if name == "model" else {"model": "m"}), file)
     assert message.startswith(f"{file}: {name}: ")
     assert fault in message
 
 
 def test_every_option_has_a_wrong_value_above():
-    assert {name for name, *_ in WRONG} == set(OPTION_NAMES)
+    assert {name for name, *_ in WRONG} == set(OPTION_NAMES) - {"trust-code"}  # of a file, every value is wrong
 
 
 def test_a_wrong_value_in_the_file_is_ignored_if_the_command_line_replaces_it(write):
@@ -299,7 +299,7 @@ OTHER = {
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "timeout_per_batch": 1.5,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
-    "log": ["wandb"], "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
+    "trust_code": True, "log": ["wandb"], "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
 }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     assert set(OTHER) == set(RunConfig.model_fields)
     assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
     shown = {"format", "output", "resume", "save-adversarials", "log", "quiet"}
-    assert {*shown, "workers", "refill", "timeout-per-batch"} == WITHOUT_EFFECT
+    assert {*shown, "workers", "refill", "timeout-per-batch", "trust-code"} == WITHOUT_EFFECT
 
 
 def test_settings_that_came_later_leave_the_hash_of_runs_without_them_as_it_was():

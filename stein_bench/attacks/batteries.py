@@ -9,6 +9,7 @@ import yaml
 
 from stein_bench.attacks.catalog import CATALOG
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.parts.trust import check_trusted_keys
 
 FOLDER = Path(__file__).parent / "batteries"
 _KEYS = {"summary", "attacks"}
@@ -28,19 +29,23 @@ def battery_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def find_battery(name: str) -> Battery:
+def find_battery(name: str, *, trust_code: bool = False) -> Battery:
     """Return the battery of that name, or the one in that YAML file.
 
     A file has the keys ``attacks``, a list of specs as for `--attack`, and optionally ``summary``.
 
     Raises:
-        UsageError: there is no such battery or file, or the file is not a battery. The specs are not resolved.
+        UsageError: there is no such battery or file, the file is not a battery, or, without `trust_code`, one of its
+            attacks is code. The specs are not resolved.
     """
     if name in battery_names():
         return _read(name, FOLDER / f"{name}.yaml")
     path = Path(name).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
-        return _read(name, path)
+        battery = _read(name, path)
+        if not trust_code:
+            check_trusted_keys({"attacks": battery.attacks}, name)
+        return battery
     if name.lower() in CATALOG:
         raise UsageError(f"{name!r} is an attack, not a battery: give it with --attack {name.lower()}.")
     raise unknown_name("battery", name, battery_names(), "Name one of list batteries, or a YAML file.")

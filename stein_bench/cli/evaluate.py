@@ -28,6 +28,7 @@ from stein_bench.cli.options import (
     quiet_option,
     seed_option,
     std_option,
+    trust_option,
     weights_key_option,
     workers_option,
 )
@@ -271,6 +272,7 @@ def evaluate(
         ),
     ] = None,
     config: Annotated[str | None, config_option()] = None,
+    trust_code: Annotated[bool | None, trust_option("a FILE (--config, --battery, --models, --weights)")] = None,
     format: Annotated[str | None, format_option()] = None,
     output: Annotated[
         str | None,

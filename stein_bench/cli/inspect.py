@@ -19,6 +19,7 @@ from stein_bench.cli.options import (
     image_size_option,
     quiet_option,
     seed_option,
+    trust_option,
     weights_key_option,
 )
 from stein_bench.errors import UsageError
@@ -47,6 +48,7 @@ def inspect_(
         int | None,
         typer.Option(metavar="N", help="Training batch size assumed if the weights do not record N. Default: 100."),
     ] = None,
+    trust_code: Annotated[bool | None, trust_option("the file of --weights", None)] = None,
     image_size: Annotated[int | None, image_size_option(None)] = None,
     seed: Annotated[int | None, seed_option(panel=None)] = None,
     device: Annotated[str | None, device_option(None)] = None,

@@ -80,6 +80,12 @@ def weights_key_option(
     return typer.Option(metavar="KEY", help=help, rich_help_panel=panel)
 
 
+def trust_option(files: str, panel: str | None = RUN) -> Any:
+    """Return the option that lets `files`, in words, name code."""
+    text = f"Run the code (FILE.py:NAME, package.module:NAME, hub:…) that {files} names. Read it first."
+    return typer.Option("--trust-code", help=text, rich_help_panel=panel)
+
+
 def format_option(help: str = "What goes to stdout. Default: table.", panel: str | None = OUT) -> Any:
     """Return the option for what goes to stdout."""
     return typer.Option(metavar="table|json", help=help, rich_help_panel=panel)

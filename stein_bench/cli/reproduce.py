@@ -24,6 +24,7 @@ from stein_bench.cli.options import (
     mean_option,
     seed_option,
     std_option,
+    trust_option,
 )
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
@@ -112,6 +113,7 @@ def reproduce(
     std: Annotated[str | None, std_option()] = None,
     image_size: Annotated[int | None, image_size_option()] = None,
     device: Annotated[str | None, device_option()] = None,
+    trust_code: Annotated[bool, trust_option("FILE")] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -194,7 +196,7 @@ def reproduce(
         "train": None if epochs is None else {"epochs": epochs},
     }  # fmt: skip
     path = experiment_file(name, preset)
-    read = read_changed(path, overrides)
+    read = read_changed(path, overrides, trust_code=trust_code)
     experiment = read.experiment
     width = None if until is None else _width(until)
     rule = None if width is None else until_rule(width, max_seeds, experiment.seeds)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stein_bench.cli.completion import bn_names, completing
-from stein_bench.cli.options import device_option, image_size_option, mean_option, std_option, weights_key_option
+from stein_bench.cli.options import (
+    device_option,
+    image_size_option,
+    mean_option,
+    std_option,
+    trust_option,
+    weights_key_option,
+)
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.errors import UsageError
 
@@ -49,6 +56,7 @@ def lipschitz(
     mean: Annotated[str | None, mean_option(NETWORK)] = None,
     std: Annotated[str | None, std_option(NETWORK)] = None,
     device: Annotated[str | None, device_option(NETWORK)] = None,
+    trust_code: Annotated[bool | None, trust_option("the file of --weights", NETWORK)] = None,
     channels: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Numbers of channels C. Default: 16,64,256.", rich_help_panel=RANDOM),
@@ -98,6 +106,7 @@ def lipschitz(
     network = {
         "data": data, "weights": weights, "weights_key": weights_key, "batch_size": batch_size,
         "image_size": image_size, "mean": mean, "std": std, "device": device,
+        "trust_code": trust_code,
     }  # fmt: skip
     batches = {"channels": channels, "elements": elements, "spread": spread, "variance_spread": variance_spread}
     check_files(format, output, plot)

@@ -26,6 +26,7 @@ from stein_bench.cli.options import (
     quiet_option,
     seed_option,
     std_option,
+    trust_option,
     weights_key_option,
     workers_option,
 )
@@ -99,6 +100,7 @@ def train(
     std: Annotated[str | None, std_option(WHAT)] = None,
     image_size: Annotated[int | None, image_size_option(WHAT)] = None,
     config: Annotated[str | None, config_option(WHAT)] = None,
+    trust_code: Annotated[bool | None, trust_option("a FILE (--config, --weights)", WHAT)] = None,
     device: Annotated[str | None, device_option(HOW)] = None,
     precision: Annotated[str | None, precision_option("bf16: mixed precision.", HOW)] = None,
     compile: Annotated[

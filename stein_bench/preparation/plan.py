@@ -200,7 +200,7 @@ def check_without_model(config: RunConfig) -> None:
 
 
 def _without_model(config: RunConfig) -> tuple[tuple[Attack, ...], torch.device, Weights | None, DataSource]:
-    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    battery = () if config.battery is None else find_battery(config.battery, trust_code=config.trust_code).attacks
     attacks = planned_attacks(config, battery)
     device = _device(config.device)
     _check_attack_precision(config, device)

@@ -11,6 +11,7 @@ from stein_bench.errors import UsageError
 from stein_bench.models.interface import ModelSource
 from stein_bench.models.weights import Weights
 from stein_bench.normalization.names import parse_estimator, published_source, shown_estimator
+from stein_bench.parts.trust import check_trusted
 from stein_bench.preparation.own_bn import own_bn
 
 STATS: tuple[Literal["running", "batch"], ...] = ("running", "batch")
@@ -49,7 +50,8 @@ def choose_variants(
         source: the model, whose networks may come with BN layers of their own; None before it is known.
 
     Raises:
-        UsageError: an estimator is unknown, named twice or does not fit the weights, or `--controls` cannot be met.
+        UsageError: an estimator is unknown, named twice, does not fit the weights, or is code that only the card of the
+            weights names; or `--controls` cannot be met.
     """
     names = [str(parse_estimator(name)) for name in config.bn or ()]
     if len(set(map(shown_estimator, names))) < len(names):
@@ -58,6 +60,8 @@ def choose_variants(
     about = f"in {config.weights}"
     if weights is None and source is not None and (bn := own_bn(source)) is not None:
         trained_with, about = bn, f"of {source.spec}"
+    elif not names and not config.trust_code:  # the card's estimator would be imported; that of `--bn` is the user's
+        check_trusted("estimator", trained_with, f"{config.weights}: the card of the weights")
     others = [name for name in names if shown_estimator(name) != shown_estimator(trained_with)]
     if trained_with != "sample" and others:
         raise UsageError(

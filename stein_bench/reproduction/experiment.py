@@ -14,6 +14,7 @@ from stein_bench.comparison.pairing import CLEAN, WORST_CASE
 from stein_bench.config import Device, Precision, Settings, Stats, hyphenate, read_yaml_mapping
 from stein_bench.errors import UsageError, unknown_name, without_prefix
 from stein_bench.normalization.names import parse_estimator, published_source
+from stein_bench.parts.trust import check_trusted_keys
 
 FOLDER = Path(__file__).parent / "experiments"
 SYSTEMS = ("cifar10", "ppmi", "cityscapes")
@@ -258,23 +259,27 @@ class Read:
     changed: tuple[str, ...] = ()
 
 
-def read_experiment(path: Path, overrides: Mapping[str, Any]) -> Experiment:
+def read_experiment(path: Path, overrides: Mapping[str, Any], *, trust_code: bool = False) -> Experiment:
     """Read an experiment; see `read_changed`."""
-    return read_changed(path, overrides).experiment
+    return read_changed(path, overrides, trust_code=trust_code).experiment
 
 
-def read_changed(path: Path, overrides: Mapping[str, Any]) -> Read:
+def read_changed(path: Path, overrides: Mapping[str, Any], *, trust_code: bool = False) -> Read:
     """Read an experiment; `overrides` (option names with underscores, None if not given) take precedence.
 
     ``recipe``, ``train``, ``attack``, ``batch_size`` and ``limit`` apply to every part; ``part`` selects parts by name.
     Registered contrasts must fit the experiment of the file; those that `overrides` take away are left out.
 
     Raises:
-        UsageError: the file is missing or invalid, or an override is invalid; the message names the place.
+        UsageError: the file is missing or invalid or, without `trust_code`, names code, or an override is invalid; the
+            message names the place.
     """
     known = tuple(hyphenate(name) for name in Experiment.model_fields)
     content = read_yaml_mapping(path, "experiment", known)
     given = {key: value for key, value in overrides.items() if value is not None}
+    if not trust_code:  # before any name is looked up; options replace the model and the data, and are trusted
+        replaced = given.keys() & {"model", "data"}
+        check_trusted_keys({key: value for key, value in content.items() if key not in replaced}, str(path))
     changed = tuple(
         "epochs" if key == "train" else hyphenate(key)
         for key in given

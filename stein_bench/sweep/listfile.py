@@ -10,8 +10,9 @@ from typing import Any
 
 from stein_bench.config import OPTION_NAMES, RunConfig, hyphenate
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.parts.trust import check_trusted_keys
 
-NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet"})
+NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet", "trust-code"})
 """Options of the whole sweep."""
 REPEATABLE = ("bn", "stats", "attack")
 NAME = "name"
@@ -43,13 +44,14 @@ class Entry:
         return UsageError(f"{self.where}: {message}" if self.where else message)
 
 
-def read_list(path: str) -> list[Entry]:
+def read_list(path: str, *, trust_code: bool = False) -> list[Entry]:
     """Read a file with one model a line: its spec, then ``key=value`` or ``--key value`` for options of its own.
 
     Words are separated and quoted as in a shell; ``#`` begins a comment. Values are not typed here.
 
     Raises:
-        UsageError: the file cannot be read, names no model, or a line is wrong; the message names file and line.
+        UsageError: the file cannot be read, names no model, or a line is wrong or, without `trust_code`, names code;
+            the message names file and line.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8-sig")
@@ -61,6 +63,8 @@ def read_list(path: str) -> list[Entry]:
     entries = [entry for entry in found if entry is not None]
     if not entries:
         raise UsageError(f"the list of models {path!r} names no model: write one a line.")
+    for entry in [] if trust_code else entries:
+        check_trusted_keys({"model": entry.spec, **entry.own}, entry.where)
     return entries
 
 

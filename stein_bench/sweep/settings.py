@@ -15,7 +15,7 @@ from stein_bench.config import (
     RunConfig,
     Settings,
     hyphenate,
-    read_yaml_mapping,
+    read_configuration,
     settings_from,
 )
 from stein_bench.errors import UsageError
@@ -82,7 +82,8 @@ class Asked:
         Raises:
             UsageError: there is none, or the list is wrong.
         """
-        listed = [] if self.about.models is None else read_list(self.about.models)
+        trusted = bool(self.given.get("trust-code"))
+        listed = [] if self.about.models is None else read_list(self.about.models, trust_code=trusted)
         entries = [*(Entry(spec) for spec in self.about.model), *listed]
         if not entries:
             self.single()
@@ -123,7 +124,7 @@ def read_asked(options: Mapping[str, Any], file: str | None) -> Asked:
     Raises:
         UsageError: the file or an option about several models is wrong.
     """
-    from_file = {} if file is None else read_yaml_mapping(file, "configuration", (*OPTION_NAMES, *SWEEP_NAMES))
+    from_file = {} if file is None else read_configuration(file, (*OPTION_NAMES, *SWEEP_NAMES), options)
     given = {hyphenate(key): value for key, value in options.items() if value is not None and value != []}
     _check_stray_numbers(given.get("model", ()))
     names = ("model", *SWEEP_NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -57,6 +58,7 @@ class TrainConfig(Settings):
     plot: str | None = None
     format: Format = "table"
     resume: bool = False
+    trust_code: bool = Field(default=False, exclude_if=operator.not_)
     quiet: bool = False
 
     @field_validator("output")
@@ -81,7 +83,7 @@ class TrainConfig(Settings):
         return RunConfig(
             model=self.model, data=self.data, weights=weights, weights_key=self.weights_key, workers=self.workers,
             seed=self.seed, device=self.device, precision=self.precision, mean=self.mean, std=self.std,
-            image_size=self.image_size, **attack,
+            image_size=self.image_size, trust_code=self.trust_code, **attack,
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from stein_bench.sweep.settings import read_asked
 
 def entries(tmp_path: Path, text: str) -> list[Entry]:
     (tmp_path / "models.txt").write_text(text, encoding="utf-8")
-    return read_list(str(tmp_path / "models.txt"))
+    return read_list(str(tmp_path / "models.txt"), trust_code=True)
 
 
 def test_a_line_is_a_model_with_options_of_its_own(tmp_path: Path) -> None:
