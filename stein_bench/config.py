@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from stein_bench.errors import UsageError, unknown_name, without_prefix
 from stein_bench.parts.trust import TRUST, check_trusted_keys
+from stein_bench.reading import MOST_YAML, parse_yaml, read_bounded
 from stein_bench.specs import Norm, norm_name, parse_numbers
 
 Stats = Literal["running", "batch"]
@@ -250,12 +251,12 @@ def read_yaml_mapping(path: str | Path, what: str, known: Sequence[str]) -> dict
         UsageError: the file is missing, not YAML, not a mapping, or has an unknown key.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = read_bounded(path, MOST_YAML, f"a {what}")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the {what} {str(path)!r}: {_reason(error)}.") from None
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date or number
+        content = parse_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date or number
         raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}

@@ -299,7 +299,8 @@ OTHER = {
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "timeout_per_batch": 1.5,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
-    "trust_code": True, "log": ["wandb"], "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
+    "trust_code": True, "log": ["wandb"],
+    "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import yaml
 from stein_bench.attacks.catalog import CATALOG
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.parts.trust import check_trusted_keys
+from stein_bench.reading import MOST_YAML, parse_yaml, read_bounded
 
 FOLDER = Path(__file__).parent / "batteries"
 _KEYS = {"summary", "attacks"}
@@ -53,10 +54,10 @@ def find_battery(name: str, *, trust_code: bool = False) -> Battery:
 
 def _read(name: str, path: Path) -> Battery:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_bounded(path, MOST_YAML, "a battery"))
     except OSError as error:
         raise UsageError(f"cannot read the battery {name!r}: {error.strerror}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or an invalid date
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
         raise UsageError(f"battery {name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "attacks" not in content:
         raise UsageError(f"battery {name}: expected a list of specs under the key 'attacks'.")

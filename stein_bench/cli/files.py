@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ import typer
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files.locks import sole_writer
 from stein_bench.launch import speaks
+from stein_bench.reading import MOST_REPORT, read_json
 
 if TYPE_CHECKING:
     from stein_bench.report.document import Report
@@ -39,8 +39,8 @@ def _other_schema(path: str) -> bool:
     from stein_bench.report.document import SCHEMA_VERSION
 
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = read_json(path, MOST_REPORT, "a report")
+    except (OSError, ValueError):
         return False
     version = document.get("schema_version") if isinstance(document, dict) else None
     return isinstance(version, int) and version != SCHEMA_VERSION

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stein_bench.errors import UsageError
+from stein_bench.reading import MOST_REPORT, read_json
 
 if TYPE_CHECKING:
     from stein_bench.reproduction.document import Reproduction
@@ -31,8 +31,8 @@ def reproduction_among(paths: Sequence[str]) -> Reproduction | None:
 
 def _kind(path: str) -> object:
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = read_json(path, MOST_REPORT, "a report")
+    except (OSError, ValueError):
         return None  # the next reader reports what is wrong
     return document.get("kind") if isinstance(document, dict) else None
 

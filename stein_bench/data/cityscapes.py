@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stein_bench.data.imagefiles import FileStore, image_size, readable, size_text
+from stein_bench.data.imagefiles import FileStore, image_size, open_image, readable, size_text
 from stein_bench.data.imagesurvey import USUAL, Facts, ImageSurvey, examined, look_at
 from stein_bench.data.options import split_options
 from stein_bench.data.order import in_data_order
@@ -82,7 +82,7 @@ class CityscapesMaps:
         return replace(self, paths=tuple(self.paths[index] for index in indices))
 
     def _label_ids(self, path: Path) -> np.ndarray:
-        with readable(path), Image.open(path) as image:
+        with readable(path), open_image(path) as image:
             check_label_ids(path, image)
             return np.asarray(self.stretch.apply(image, "nearest"))
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import struct
+import warnings
 import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -36,6 +37,9 @@ OTHER_EXTENSIONS = frozenset({".gif", ".jfif", ".jpe", ".jp2", ".heic", ".heif",
 """Suffixes of files that look like images, but that neither torchvision nor this package looks for in class folders."""
 
 # Pillow's decoders raise all of these on damaged files.
+MOST_PIXELS = 2**30 // 6
+"""Pixels of an image, 178 million: Pillow's own limit, from which on it refuses to open a file."""
+
 CORRUPT = (
     OSError,
     SyntaxError,
@@ -178,8 +182,14 @@ def refuse_unlisted(error: OSError) -> None:
 
 
 def open_image(content: Path | bytes) -> Image.Image:
-    """Open an image file, or its content; raises what Pillow raises."""
-    return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+    """Open an image file, or its content; raises what Pillow raises, also for more than `MOST_PIXELS`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # at half of the limit
+        image = Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+    if image.width * image.height > MOST_PIXELS:  # Pillow's own limit can be switched off
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width}×{image.height} pixels, more than {MOST_PIXELS:,}")
+    return image
 
 
 def read_rgb(content: Path | bytes, where: Path | str, upright: bool = False) -> Image.Image:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from stein_bench.arrayfiles import check_npy, read_header
 from stein_bench.data.arraysource import (
     OPTIONS,
     ArraySource,
@@ -18,7 +19,7 @@ from stein_bench.data.arraysource import (
     parse_reading,
 )
 from stein_bench.data.labelarrays import check_label_type, read_labels
-from stein_bench.data.npyheader import read_header, starts_with
+from stein_bench.data.npyheader import starts_with
 from stein_bench.data.options import is_there, split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import decide_scale, scale_notes
@@ -106,4 +107,5 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[np.generic], bool]:
     if not path.is_file() or not starts_with(path, np.lib.format.MAGIC_PREFIX):
         raise UsageError(f"{path}: not an .npy file; make one with numpy.save(PATH, array)")
     with readable_array(path), path.open("rb") as file:
+        check_npy(path)
         return read_header(file)

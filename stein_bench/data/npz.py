@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from stein_bench.arrayfiles import check_npz, read_header
 from stein_bench.data import npzrows
 from stein_bench.data.arraykeys import (
     DOCUMENTED,
@@ -37,7 +38,7 @@ from stein_bench.data.arraysource import (
 from stein_bench.data.floats import array_store
 from stein_bench.data.labelarrays import check_label_type, read_labels
 from stein_bench.data.layouts import channels_last, sizes
-from stein_bench.data.npyheader import read_header, starts_with
+from stein_bench.data.npyheader import starts_with
 from stein_bench.data.options import split_options
 from stein_bench.data.paths import user_path
 from stein_bench.data.pixelvalues import Range, decide_scale, scale_notes, stored_values, value_range
@@ -224,6 +225,7 @@ def _is_zip(path: Path) -> bool:
 def _readable(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            check_npz(arrays.zip, path.stat().st_size)
             yield arrays
     except _CORRUPT as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -15,7 +15,7 @@ from typing import IO
 
 import numpy as np
 
-from stein_bench.data.npyheader import read_header
+from stein_bench.arrayfiles import read_header
 from stein_bench.data.pixelvalues import Range, value_range
 from stein_bench.data.rowfile import RowFile
 

@@ -40,9 +40,11 @@ class Group:
     key: str
     members: dict[str, Member]
 
-    def read(self, extension: str) -> bytes:
-        """Return the content of a file; UsageError if the shard cannot be read."""
+    def read(self, extension: str, most: int | None = None) -> bytes:
+        """Return the content of a file; UsageError if the shard cannot be read, or it has more than `most` bytes."""
         member = self.members[extension]
+        if most is not None and member.size > most:
+            raise UsageError(f"{self.shard}: {self.key}.{extension} has {member.size:,} bytes, more than {most:,}")
         try:
             with self.shard.open("rb") as file:
                 file.seek(member.offset)

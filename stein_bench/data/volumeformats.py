@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stein_bench.arrayfiles import check_expansion, claimed_bytes
 from stein_bench.errors import UsageError
 
 SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
@@ -33,6 +36,9 @@ OTHERS = {
 }
 """Suffixes of other formats → what they are and what to do."""
 
+MOST_BEFORE_VALUES = 64 * 2**20
+"""Bytes of header and extensions."""
+
 _TIE = 1e-3
 """Difference of two direction cosines up to which it is open which world axis a voxel axis belongs to."""
 
@@ -55,10 +61,54 @@ def open_volume(path: Path) -> Any:
     import nibabel
 
     check_format(path)
+    _check_offset(path)
     image = nibabel.load(path)
     if not isinstance(image, nibabel.Nifti1Image | nibabel.MGHImage):  # NIfTI-2 is a subclass
         raise UsageError(f"{path}: is not a NIfTI file but {type(image).__name__}")
+    _check_size(path, image)
     return image
+
+
+def _compressed(path: Path) -> bool:
+    return path.name.lower().endswith((".gz", ".mgz"))
+
+
+def _check_offset(path: Path) -> None:
+    """Refuse a NIfTI header before whose values lies more than any real extension: nibabel would read all of it.
+
+    Raises:
+        ValueError, OSError: it does, or the file cannot be read.
+    """
+    if path.name.lower().endswith((".mgz", ".mgh")):
+        return
+    with gzip.open(path) if _compressed(path) else path.open("rb") as stream:
+        head = stream.read(540)
+    for order in "<>":
+        if head[:4] == struct.pack(f"{order}i", 348) and len(head) >= 112:
+            (offset,) = struct.unpack(f"{order}f", head[108:112])
+        elif head[:4] == struct.pack(f"{order}i", 540) and len(head) >= 176:
+            (offset,) = struct.unpack(f"{order}q", head[168:176])
+        else:
+            continue
+        if not 0 <= offset <= MOST_BEFORE_VALUES:
+            raise ValueError(f"its values are said to begin at byte {offset:g}")
+
+
+def _check_size(path: Path, image: Any) -> None:
+    """Hold the size that a header claims against that of the file, before any values are read.
+
+    Raises:
+        ValueError: the file is too small for them, or would become far larger than it is.
+    """
+    dtype = np.dtype(image.get_data_dtype())
+    if any(side < 0 for side in image.shape):
+        raise ValueError(f"a negative length in its shape {image.shape}")
+    needed, size = claimed_bytes(tuple(map(int, image.shape)), dtype), path.stat().st_size
+    if not _compressed(path):
+        if needed > size:
+            raise ValueError(f"cut off: it has {size:,} bytes, and its header claims {needed:,}")
+    else:
+        check_expansion(needed, size, "it")
 
 
 def is_oriented(image: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from stein_bench.data.shards import Group, Member, find_shards, groups_in
 from stein_bench.data.soundimages import on_damage
 from stein_bench.data.texts import Texts
 from stein_bench.errors import UsageError
+from stein_bench.reading import MOST_JSON, parse_json
 
 OPTIONS = ("train", "image", "label", "damaged")
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "bmp", "tif", "tiff")
@@ -144,12 +144,12 @@ def _image(group: Group, asked: str | None) -> str:
 def _label(group: Group, key: str | None) -> int:
     """Return the label: the number in ``.cls``, or that of `key` (without one: ``label``) in ``.json``."""
     if key is None and "cls" in group.members:
-        return _index(group, "cls", group.read("cls").decode("utf-8", "replace").strip())
+        return _index(group, "cls", group.read("cls", MOST_JSON).decode("utf-8", "replace").strip())
     if "json" not in group.members:
         hint = "" if key else ", and no .json"
         raise UsageError(f"{_where(group)} has no label: no {'.json' if key else '.cls'}{hint} beside the image")
     try:
-        held = json.loads(group.read("json"))
+        held = parse_json(group.read("json", MOST_JSON), finite=False)
     except ValueError as error:
         raise UsageError(f"{_where(group)}: its .json cannot be read ({error})") from error
     wanted = key or "label"

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from stein_bench.cache import cache_folder
+from stein_bench.errors import UsageError
 from stein_bench.files import write_text
+from stein_bench.reading import MOST_JSON, read_json
 
 MemoryFormat = Literal["contiguous", "channels_last"]
 FORMATS: tuple[MemoryFormat, ...] = get_args(MemoryFormat)
@@ -70,7 +72,7 @@ def remembered_format(matters: Mapping[str, Any], choose: Callable[[], MemoryFor
 def _read(path: Path) -> MemoryFormat | None:
     """Return what a file holds; None if there is none or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["memory_format"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_json(path, MOST_JSON, "a cache")["memory_format"]
+    except (OSError, ValueError, KeyError, TypeError, UsageError):
         return None
     return found if found in FORMATS else None

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from stein_bench.errors import UsageError
+from stein_bench.reading import parse_json
 
 FORMAT = 1
 
@@ -45,7 +46,7 @@ def card_to_json(card: WeightsCard) -> str:
 def card_from_json(text: str, where: str) -> WeightsCard:
     """Return the card in a JSON `text`; `UsageError`, naming `where`, if it is invalid or of another format."""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except ValueError as error:
         raise UsageError(f"{where}: its stein_bench card is not JSON.") from error
     if not isinstance(found, dict):

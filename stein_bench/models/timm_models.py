@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from stein_bench.errors import RunError, SteinBenchError, UsageError, reason, unknown_name
 from stein_bench.models.hub import FOLDER_ID, hub_files, not_cached
 from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library
+from stein_bench.reading import MOST_JSON, read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -195,7 +196,7 @@ def find_hub_model(hub_id: str) -> HubModel:
 def _find_in_folder(folder: Path, shown: str) -> HubModel:
     file = folder / "config.json"
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file, MOST_JSON, "a description of a model", finite=False)
     except FileNotFoundError as error:
         raise UsageError(f"{shown} has no config.json, which timm.models.save_for_hf writes.") from error
     except (OSError, ValueError) as error:

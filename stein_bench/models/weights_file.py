@@ -14,6 +14,7 @@ from typing import IO, Literal
 import safetensors
 import torch
 
+from stein_bench.arrayfiles import check_archive
 from stein_bench.errors import UsageError, reason
 from stein_bench.models.archives import program_as_model
 from stein_bench.models.card import WeightsCard, card_from_json
@@ -113,6 +114,8 @@ def _check_zip(stream: IO[bytes], path: str) -> None:
     try:
         with zipfile.ZipFile(stream) as archive:
             kind = described_zip(archive.namelist())
+            if kind is None:
+                check_archive(archive, os.fstat(stream.fileno()).st_size)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise UsageError(
             f"{path} begins like a PyTorch weights file, but is cut short or damaged ({reason(error)}): {AGAIN}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from stein_bench.arrayfiles import check_npz
 from stein_bench.errors import UsageError
 from stein_bench.files import write_bytes
+from stein_bench.reading import MOST_REPORT, read_bytes
 from stein_bench.report.document import Report, SavedAdversarials
 from stein_bench.statistics.rates import Bits
 
@@ -148,6 +151,12 @@ class Gallery:
         return self.classes[index] if 0 <= index < len(self.classes) else str(index)
 
 
+_CORRUPT = (
+    ValueError, KeyError, IndexError, EOFError, OSError, zipfile.BadZipFile, zlib.error, OverflowError, TypeError,
+    AttributeError, NotImplementedError,
+)  # fmt: skip
+
+
 def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
     """Read the examples stored beside the report at `path`; None if it has none.
 
@@ -157,9 +166,11 @@ def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
     saved = report.adversarials
     if saved is None:
         return None
+    if Path(saved.file).name != saved.file:
+        raise UsageError(f"{path}: its adversarial examples are said to be in {saved.file!r}, not beside it.")
     beside = Path(path).parent / saved.file
     try:
-        content = beside.read_bytes()
+        content = read_bytes(beside, MOST_REPORT, "adversarial examples")
     except OSError as error:
         raise UsageError(
             f"cannot read {beside}, the adversarial examples of {path}: {error.strerror}. Keep it beside the report."
@@ -168,9 +179,11 @@ def read_adversarials(report: Report, path: str | Path) -> Gallery | None:
         raise UsageError(f"{beside} is not the file written with {path}: its hash differs.")
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            check_npz(arrays.zip, len(content))
             return _gallery(dict(arrays))
-    except (ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
-        raise UsageError(f"{beside} does not contain adversarial examples.") from None
+    except _CORRUPT as error:
+        told = f" ({error})" if type(error) is ValueError else ""
+        raise UsageError(f"{beside} does not contain adversarial examples{told}.") from None
 
 
 def _gallery(arrays: dict[str, NDArray[np.generic]]) -> Gallery:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 
 from stein_bench.errors import UsageError, without_prefix
+from stein_bench.reading import MOST_REPORT, read_json
 from stein_bench.report.results import Document, Part, Sha256, VariantResult, WeightsInfo, is_none
 
 SCHEMA_VERSION = 1
@@ -246,11 +247,13 @@ def read_document(path: str | Path, kind: type[D], what: str) -> D:
         UsageError: the file is missing, not JSON, of another schema version, or not of that kind.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = read_json(path, MOST_REPORT, f"a {what}")
     except OSError as error:
         raise UsageError(f"cannot read the {what} {str(path)!r}: {error.strerror}.") from None
-    except (ValueError, RecursionError):
+    except (json.JSONDecodeError, UnicodeDecodeError):
         raise UsageError(f"{path} is not JSON.") from None
+    except ValueError as error:
+        raise UsageError(f"{path} is not a {what}: {error}.") from None
     if isinstance(document, dict) and "variants" in document and "variants" not in kind.model_fields:
         raise UsageError(f"{path} is a report of `stein-bench evaluate`, not a {what}.")
     try:

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from stein_bench.cache import cache_folder
-from stein_bench.errors import SteinBenchError, reason
+from stein_bench.errors import SteinBenchError, UsageError, reason
 from stein_bench.files import write_text
 from stein_bench.guard import forked_rng
 from stein_bench.models.interface import ModelSource
 from stein_bench.models.sources import PREFIXES
 from stein_bench.normalization.convert import has_batchnorm
 from stein_bench.progress import Progress, phase
+from stein_bench.reading import MOST_JSON, read_json
 from stein_bench.version import __version__
 
 
@@ -70,8 +71,8 @@ def _cache_file(library: str) -> Path:
 
 def _known(path: Path) -> dict[str, bool | None]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path, MOST_JSON, "a cache")
+    except (OSError, ValueError, UsageError):
         return {}
     if not isinstance(found, dict):
         return {}

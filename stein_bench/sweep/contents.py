@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from stein_bench.errors import UsageError
+from stein_bench.reading import MOST_REPORT, read_json
 from stein_bench.report.document import read_document
 from stein_bench.sweep.failure import SUFFIX, Failure
 from stein_bench.sweep.identity import FILE, read_identity
@@ -64,7 +64,7 @@ def _may_be_report(path: Path) -> bool:
     if path.name == FILE or path.name.endswith(SUFFIX):
         return False
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        document = read_json(path, MOST_REPORT, "a report")
+    except (OSError, ValueError, UsageError):
         return True
     return isinstance(document, dict) and "schema_version" in document and "kind" not in document

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from stein_bench.config import OPTION_NAMES, RunConfig, hyphenate
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.parts.trust import check_trusted_keys
+from stein_bench.reading import MOST_JSON, read_bounded
 
 NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet", "trust-code"})
 """Options of the whole sweep."""
@@ -54,7 +54,7 @@ def read_list(path: str, *, trust_code: bool = False) -> list[Entry]:
             the message names file and line.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        text = read_bounded(path, MOST_JSON, "a list of models").removeprefix("\ufeff")
     except OSError as error:
         raise UsageError(f"cannot read the list of models {path!r}: {error.strerror}.") from None
     except UnicodeDecodeError:

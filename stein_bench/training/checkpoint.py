@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from stein_bench.arrayfiles import check_archive
 from stein_bench.errors import UsageError
 
 SUFFIX = ".partial"
@@ -48,6 +49,8 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     """
     try:
         _check_content(path)
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path.stat().st_size)
         content = torch.load(path, map_location=device, weights_only=True)
         found, state = content["identity"], content["state"]
         readable = content["format"] == FORMAT and isinstance(state, dict)

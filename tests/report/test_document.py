@@ -119,7 +119,7 @@ def test_a_newer_report_is_refused_by_its_version_before_anything_else(tmp_path,
     assert refusal(file).endswith("schema_version: this version of stein-bench reads schema_version 1, not 2.")
 
 
-@pytest.mark.parametrize("text", ["", "stein", '{"schema_version": 1', "{'a': 1}", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "stein", '{"schema_version": 1', "{'a': 1}", "\xff"])
 def test_a_file_that_is_not_json_is_refused(tmp_path, text):
     file = tmp_path / "r.json"
     file.write_text(text)

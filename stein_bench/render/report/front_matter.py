@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from stein_bench.errors import UsageError
+from stein_bench.reading import parse_yaml
 
 INDEX = "model-index"
 """The key of the block."""
@@ -55,8 +56,8 @@ def with_block(text: str, block: str) -> str:
 
 def _read(inside: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(inside)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = parse_yaml(inside, unique=False)
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"its front matter is not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
