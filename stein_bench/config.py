@@ -30,7 +30,7 @@ DRAWS = 10
 WITHOUT_EFFECT = frozenset(
     {
         "format", "output", "resume", "save-adversarials", "log", "quiet", "workers", "refill", "timeout-per-batch",
-        "trust-code",
+        "trust-code", "offline",
     }
 )  # fmt: skip
 """Keys that change how results are shown or stored and how fast they come, not the results; they do not enter
@@ -164,6 +164,7 @@ class RunConfig(Settings):
     log: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     draws: int | None = Field(default=None, ge=1, le=1000)
     trust_code: bool = Field(default=False, exclude_if=operator.not_)
+    offline: bool = Field(default=False, exclude_if=operator.not_)
     quiet: bool = False
 
     @model_validator(mode="before")

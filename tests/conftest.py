@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -37,6 +40,11 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 
+OWN_NAMES = {"", "localhost", "::1", "0.0.0.0", "::", socket.gethostname(), socket.getfqdn()}
+with contextlib.suppress(OSError):
+    OWN_NAMES.update(str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `gpu` where there is no CUDA device."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
@@ -49,6 +57,33 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("STEIN_BENCH_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def attempts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Close Python's sockets to other machines, except for tests marked `network`; returns whom one tried to reach."""
+    tried: list[str] = []
+    if request.node.get_closest_marker("network"):
+        return tried
+    connect, find = socket.socket.connect, socket.getaddrinfo
+
+    def refuse(host: object) -> None:
+        if host is not None and str(host) not in OWN_NAMES and not str(host).startswith("127."):
+            tried.append(str(host))
+            raise OSError(errno.ENETUNREACH, f"a test tried to reach {host}")
+
+    def connected(own: socket.socket, address: Any) -> None:
+        if isinstance(address, tuple):  # others are files
+            refuse(address[0])
+        connect(own, address)
+
+    def found(host: Any, *arguments: Any, **named: Any) -> Any:
+        refuse(host)
+        return find(host, *arguments, **named)
+
+    monkeypatch.setattr(socket.socket, "connect", connected)
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    return tried
 
 
 @pytest.fixture(autouse=True)

@@ -53,7 +53,7 @@ def test_every_option_can_be_set_in_a_file_under_its_name(write):
         "seed": 3, "device": "cpu", "precision": "bf16", "attack-precision": "fp32",
         "compile": True, "mean": [0.1, 0.2, 0.3], "std": "1,1/2,1/4", "image-size": 16,
         "preserve-function": True, "controls": True, "refill": True, "adaptive": True,
-        "timeout-per-batch": 1.5,
+        "timeout-per-batch": 1.5, "offline": True,
         "format": "json", "output": "r.json", "resume": True, "save-adversarials": 3, "draws": 7, "quiet": True,
         "log": ["wandb", "tensorboard:dir=tb"], "metric": ["mine.py:margin"],
         "corruption": ["fog", "snow:3"], "mce-baseline": "plain.json",
@@ -216,6 +216,7 @@ WRONG = [
     ("log", ["wandb", "wandb"], "'wandb' is given twice"),
     ("draws", 0, "greater than or equal to 1"),
     ("quiet", [True], "valid boolean"),
+    ("offline", "maybe", "valid boolean"),
 ]
 
 
@@ -299,7 +300,7 @@ OTHER = {
     "mean": [0.5], "std": [0.5], "image_size": 16, "preserve_function": True, "controls": True, "adaptive": True,
     "timeout_per_batch": 1.5,
     "format": "json", "output": "r.json", "resume": True, "save_adversarials": 3, "draws": 7, "quiet": True,
-    "trust_code": True, "log": ["wandb"],
+    "trust_code": True, "offline": True, "log": ["wandb"],
     "metric": ["mine.py:margin"], "corruption": ["fog"], "mce_baseline": "plain.json",
 }  # fmt: skip
 
@@ -310,7 +311,7 @@ def test_the_hash_changes_with_every_setting_that_can_affect_a_result():
     assert set(OTHER) == set(RunConfig.model_fields)
     assert {name.replace("_", "-") for name in same} == WITHOUT_EFFECT
     shown = {"format", "output", "resume", "save-adversarials", "log", "quiet"}
-    assert {*shown, "workers", "refill", "timeout-per-batch", "trust-code"} == WITHOUT_EFFECT
+    assert {*shown, "workers", "refill", "timeout-per-batch", "trust-code", "offline"} == WITHOUT_EFFECT
 
 
 def test_settings_that_came_later_leave_the_hash_of_runs_without_them_as_it_was():

@@ -57,6 +57,7 @@ def _single(asked: Asked) -> int:
 
 def _sweep(asked: Asked) -> int:
     from stein_bench.cli.sweep import plan_sweep
+    from stein_bench.offline import offline_if
     from stein_bench.render.progress import terminal_progress
     from stein_bench.sweep.settings import output_folder
     from stein_bench.trackers.choice import parse_trackers
@@ -65,7 +66,8 @@ def _sweep(asked: Asked) -> int:
     folder, entries = output_folder(asked), asked.entries()
     common = asked.config(entries[0], None, own=False)
     parse_trackers(common.log)
-    with terminal_progress(quiet=common.quiet) as progress, redirect_stdout(sys.stderr):
+    shown = terminal_progress(quiet=common.quiet)
+    with offline_if(common.offline), shown as progress, redirect_stdout(sys.stderr):
         runs = _of_models(plan_sweep(asked, entries, folder, progress), progress, resume=common.resume)
     if common.format == "json":
         from stein_bench.render.costs.document import sweep_json

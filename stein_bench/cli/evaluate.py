@@ -24,6 +24,7 @@ from stein_bench.cli.options import (
     limit_option,
     log_option,
     mean_option,
+    offline_option,
     precision_option,
     quiet_option,
     seed_option,
@@ -273,6 +274,7 @@ def evaluate(
     ] = None,
     config: Annotated[str | None, config_option()] = None,
     trust_code: Annotated[bool | None, trust_option("a FILE (--config, --battery, --models, --weights)")] = None,
+    offline: Annotated[bool | None, offline_option()] = None,
     format: Annotated[str | None, format_option()] = None,
     output: Annotated[
         str | None,

@@ -86,6 +86,12 @@ def trust_option(files: str, panel: str | None = RUN) -> Any:
     return typer.Option("--trust-code", help=text, rich_help_panel=panel)
 
 
+def offline_option(panel: str | None = RUN) -> Any:
+    """Return the option to fetch nothing."""
+    text = "Fetch nothing: weights and data from the caches alone. HF_HUB_OFFLINE=1 in the environment does the same."
+    return typer.Option("--offline", help=text, rich_help_panel=panel)
+
+
 def format_option(help: str = "What goes to stdout. Default: table.", panel: str | None = OUT) -> Any:
     """Return the option for what goes to stdout."""
     return typer.Option(metavar="table|json", help=help, rich_help_panel=panel)

@@ -22,6 +22,7 @@ from stein_bench.cli.options import (
     image_size_option,
     limit_option,
     mean_option,
+    offline_option,
     seed_option,
     std_option,
     trust_option,
@@ -114,6 +115,7 @@ def reproduce(
     image_size: Annotated[int | None, image_size_option()] = None,
     device: Annotated[str | None, device_option()] = None,
     trust_code: Annotated[bool, trust_option("FILE")] = False,
+    offline: Annotated[bool, offline_option()] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -183,6 +185,7 @@ def reproduce(
         raise UsageError("--max-seeds is the cap of --until: give both, or --seeds alone.")
     if until is not None and launched():
         raise UsageError("--until adds one seed after the other: run it in one process, without torchrun.")
+    from stein_bench.offline import offline_if
     from stein_bench.reproduction.experiment import experiment_file, read_changed
     from stein_bench.reproduction.planning import until_rule
     from stein_bench.specs import parse_numbers
@@ -196,7 +199,8 @@ def reproduce(
         "train": None if epochs is None else {"epochs": epochs},
     }  # fmt: skip
     path = experiment_file(name, preset)
-    read = read_changed(path, overrides, trust_code=trust_code)
+    with offline_if(offline):
+        read = read_changed(path, overrides, trust_code=trust_code)
     experiment = read.experiment
     width = None if until is None else _width(until)
     rule = None if width is None else until_rule(width, max_seeds, experiment.seeds)
@@ -214,7 +218,7 @@ def reproduce(
     }
     check_outputs(outputs, [str(path), *([pilot] if pilot is not None else [])])
     check_plot_name(plot)
-    with writing(target):
+    with writing(target), offline_if(offline):
         document = _run(read, Path(cells or f"{target}.cells"), rule, pilot, quiet=quiet)
         if speaks():
             write_reproduction(document, outputs)

@@ -47,6 +47,7 @@ def evaluate_sweep(asked: Asked) -> int:
 
 def _evaluate(asked: Asked, folder: Path, job: Job) -> int:
     from stein_bench.distributed import from_main
+    from stein_bench.offline import offline_if
     from stein_bench.render.progress import terminal_progress
     from stein_bench.report.document import read_report
     from stein_bench.trackers.choice import parse_trackers
@@ -54,7 +55,8 @@ def _evaluate(asked: Asked, folder: Path, job: Job) -> int:
     entries = asked.entries()
     common = asked.config(entries[0], None, own=False)
     trackers = parse_trackers(common.log)
-    with terminal_progress(quiet=common.quiet or not speaks()) as progress, redirect_stdout(sys.stderr):
+    shown = terminal_progress(quiet=common.quiet or not speaks())
+    with offline_if(common.offline), shown as progress, redirect_stdout(sys.stderr):
         sweep = plan_sweep(asked, entries, folder, progress)
         found = sweep.folder.finished(sweep.own, resume=common.resume) if trackers else {}
         honest = _run(sweep, folder, job, progress, resume=common.resume)

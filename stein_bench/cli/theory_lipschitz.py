@@ -14,6 +14,7 @@ from stein_bench.cli.options import (
     device_option,
     image_size_option,
     mean_option,
+    offline_option,
     std_option,
     trust_option,
     weights_key_option,
@@ -57,6 +58,7 @@ def lipschitz(
     std: Annotated[str | None, std_option(NETWORK)] = None,
     device: Annotated[str | None, device_option(NETWORK)] = None,
     trust_code: Annotated[bool | None, trust_option("the file of --weights", NETWORK)] = None,
+    offline: Annotated[bool | None, offline_option(NETWORK)] = None,
     channels: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Numbers of channels C. Default: 16,64,256.", rich_help_panel=RANDOM),
@@ -106,7 +108,7 @@ def lipschitz(
     network = {
         "data": data, "weights": weights, "weights_key": weights_key, "batch_size": batch_size,
         "image_size": image_size, "mean": mean, "std": std, "device": device,
-        "trust_code": trust_code,
+        "trust_code": trust_code, "offline": offline,
     }  # fmt: skip
     batches = {"channels": channels, "elements": elements, "spread": spread, "variance_spread": variance_spread}
     check_files(format, output, plot)

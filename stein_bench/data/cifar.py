@@ -20,6 +20,7 @@ from stein_bench.data.resize import Resize
 from stein_bench.data.samples import OWN, Samples
 from stein_bench.data.texts import Numbered
 from stein_bench.errors import UsageError
+from stein_bench.offline import not_fetched, offline
 
 FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 """Name → the folder within ROOT into which the published archive unpacks."""
@@ -75,12 +76,15 @@ class Cifar:
 
         kind = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[self.name]
         by_hand = f"get {kind.url} and unpack it in {self.root}"
+        download = self.download and not offline()
         try:
             # Some torchvision versions print to stdout, which is reserved for the report.
             with redirect_stdout(sys.stderr), _socket_timeout(_STALL_SECONDS):
-                return kind(str(self.root), train=split == "train", download=self.download)
+                return kind(str(self.root), train=split == "train", download=download)
         except (OSError, RuntimeError, tarfile.TarError, EOFError, http.client.HTTPException) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
+            if self.download and not download:
+                raise not_fetched(f"{self.name} is not in {self.root / FOLDERS[self.name]}", by_hand) from error
             if self.download:
                 raise UsageError(f"{self.name} could not be downloaded ({reason}); {by_hand}") from error
             folder = self.root / FOLDERS[self.name]

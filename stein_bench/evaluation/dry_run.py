@@ -21,6 +21,7 @@ from stein_bench.evaluation.opened import opened
 from stein_bench.evaluation.startup import Started, start
 from stein_bench.evaluation.surrogate import with_surrogate
 from stein_bench.guard import repeatable_backends
+from stein_bench.offline import keeps_offline
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.variants import Variant
 from stein_bench.progress import Progress, Silent
@@ -36,6 +37,7 @@ UNTRAINED = (
 )
 
 
+@keeps_offline
 def dry_run(config: RunConfig, progress: Progress | None = None) -> DryRun:
     """Check the configuration as `run_evaluation` does, and return what running it will cost on this machine.
 

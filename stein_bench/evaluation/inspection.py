@@ -15,6 +15,7 @@ from stein_bench.normalization.inspection import (
     inspect_batchnorm,
 )
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, parse_estimator
+from stein_bench.offline import keeps_offline
 from stein_bench.preparation.plan import check_model, prepare, trial_outputs
 from stein_bench.preparation.programs import refuse_program
 from stein_bench.preparation.training_split import with_training_split
@@ -63,6 +64,7 @@ def _layer_document(layer: LayerInspection) -> dict[str, Any]:
     return {"name": content.pop("name"), "kind": content.pop("kind"), "converts": True, **content}
 
 
+@keeps_offline
 def inspect_model(config: RunConfig, *, progress: Progress | None = None) -> Inspection:
     """Build the network that `stein-bench evaluate` would evaluate, and inspect its BN layers.
 

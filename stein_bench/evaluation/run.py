@@ -34,6 +34,7 @@ from stein_bench.evaluation.surrogate import with_surrogate
 from stein_bench.evaluation.units import Unit
 from stein_bench.guard import repeatable_backends
 from stein_bench.normalization.survey import survey
+from stein_bench.offline import keeps_offline
 from stein_bench.preparation.parts import brought_parts
 from stein_bench.preparation.plan import Plan
 from stein_bench.preparation.random_models import draws_note
@@ -52,6 +53,7 @@ from stein_bench.report.provenance import environment
 from stein_bench.report.results import VariantResult, WeightsInfo
 
 
+@keeps_offline
 def run_evaluation(
     config: RunConfig,
     *,

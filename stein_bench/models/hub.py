@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from stein_bench.offline import offline
+
 PATIENCE = 3.0
 """Seconds to wait for a connection. Without one, huggingface_hub would retry for a minute, for every file."""
 FOLDER_ID = "folder/model"
@@ -41,15 +43,21 @@ def hub_reachable() -> bool:
     """Return whether the hub, or the proxy to it, accepts a connection; False under HF_HUB_OFFLINE."""
     from huggingface_hub import constants
 
-    return not constants.HF_HUB_OFFLINE and _accepts(_way_to(constants.ENDPOINT))
+    return not hub_offline() and _accepts(_way_to(constants.ENDPOINT))
+
+
+def hub_offline() -> bool:
+    """Return whether nothing may be fetched, also by what a program has told huggingface_hub."""
+    from huggingface_hub import constants
+
+    return offline() or bool(constants.HF_HUB_OFFLINE)
 
 
 def not_cached() -> str:
     """Return why files that are not in the hub's cache cannot be had."""
     from huggingface_hub import constants
 
-    cause = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
-    return f"{cause}, and its files are not in the cache {constants.HF_HUB_CACHE}"
+    return f"{constants.ENDPOINT} cannot be reached, and its files are not in the cache {constants.HF_HUB_CACHE}"
 
 
 def _way_to(endpoint: str) -> str:

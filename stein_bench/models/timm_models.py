@@ -6,14 +6,16 @@ import json
 import math
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stein_bench.errors import RunError, SteinBenchError, UsageError, reason, unknown_name
-from stein_bench.models.hub import FOLDER_ID, hub_files, not_cached
+from stein_bench.models.hub import FOLDER_ID, hub_files, hub_offline, not_cached
 from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library
+from stein_bench.offline import not_fetched
 from stein_bench.reading import MOST_JSON, read_json
 
 if TYPE_CHECKING:
@@ -219,7 +221,8 @@ def _create(
     import timm
 
     try:
-        with quiet_library(), hub_files(folder):
+        fetches = pretrained or timm_name.startswith("hf-hub:")  # else the hub is not even asked whether it is there
+        with quiet_library(), hub_files(folder) if fetches else nullcontext():
             network: nn.Module = timm.create_model(
                 timm_name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
             )
@@ -234,6 +237,12 @@ def _build_error(spec: str, error: Exception) -> SteinBenchError:
     """Return the error for a model that does not exist, cannot be downloaded now, or cannot be built."""
     if type(error).__name__ == "RepositoryNotFoundError":  # of huggingface_hub; its module has moved
         return UsageError(f"there is no public model {spec} on the Hugging Face hub.")
+    if isinstance(error, SteinBenchError):
+        return error
+    if type(error).__name__ == "LocalEntryNotFoundError" and hub_offline():
+        from huggingface_hub import constants
+
+        return not_fetched(f"the files of {spec} are not in the cache {constants.HF_HUB_CACHE}", "copy them there")
     if type(error).__name__ == "LocalEntryNotFoundError":
         return RunError(f"cannot download {spec}: {not_cached()}.")
     if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in DOWNLOADERS:

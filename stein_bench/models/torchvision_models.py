@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stein_bench.errors import RunError, UsageError, reason
+from stein_bench.errors import RunError, SteinBenchError, UsageError, reason
 from stein_bench.models.interface import IMAGENET, PretrainedConfig, digest, quiet_library
 
 if TYPE_CHECKING:
@@ -98,6 +98,8 @@ def build_torchvision(
     try:
         with quiet_library():
             network: nn.Module = torchvision.models.get_model(name, **weights, **options)
+    except SteinBenchError:  # nothing may be fetched
+        raise
     except Exception as error:
         if isinstance(error, OSError):
             raise RunError(f"cannot download torchvision:{name}: {reason(error)}") from error

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from stein_bench.errors import RunError, UsageError, reason
+from stein_bench.offline import not_fetched, offline
 
 _ARCHIVE = "/zipball/"
 """In the address of a repository's code, as torch.hub downloads it from GitHub."""
@@ -26,6 +27,8 @@ def explained_downloads(spec: str) -> Iterator[None]:
     def explained(url: str, dst: str, *args: Any, **kwargs: Any) -> None:
         if _ARCHIVE in url and spec.startswith("hub:"):
             raise UsageError(f"{spec} loads further code from {url}; no code is downloaded here: call torch.hub first.")
+        if offline():
+            raise not_fetched(f"{spec} needs weights that are not in the cache", f"save {url} as {dst}")
         try:
             download(url, dst, *args, **kwargs)
         except (OSError, RuntimeError) as error:  # RuntimeError: the file's hash is wrong

@@ -12,7 +12,7 @@ from stein_bench.errors import UsageError, unknown_name
 from stein_bench.parts.trust import check_trusted_keys
 from stein_bench.reading import MOST_JSON, read_bounded
 
-NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet", "trust-code"})
+NOT_OF_A_MODEL = frozenset({"model", "output", "resume", "format", "log", "quiet", "trust-code", "offline"})
 """Options of the whole sweep."""
 REPEATABLE = ("bn", "stats", "attack")
 NAME = "name"

@@ -19,6 +19,7 @@ from stein_bench.normalization.convert import batchnorm_stats, convert_batchnorm
 from stein_bench.normalization.estimators import estimator
 from stein_bench.normalization.functional import batch_moments, elements_per_channel
 from stein_bench.normalization.survey import all_frozen, survey
+from stein_bench.offline import keeps_offline
 from stein_bench.preparation.inputs import first_sound
 from stein_bench.preparation.plan import Plan, check_model, prepare
 from stein_bench.preparation.programs import refuse_program
@@ -147,6 +148,7 @@ def layer_constants(
     return tuple(constants)
 
 
+@keeps_offline
 def network_layers(
     config: RunConfig, settings: LipschitzSettings, *, progress: Progress | None = None
 ) -> tuple[Network, list[Layer]]:

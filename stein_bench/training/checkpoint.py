@@ -49,8 +49,6 @@ def load_checkpoint(path: Path, identity: dict[str, Any], device: torch.device) 
     """
     try:
         _check_content(path)
-        with zipfile.ZipFile(path) as archive:
-            check_archive(archive, path.stat().st_size)
         content = torch.load(path, map_location=device, weights_only=True)
         found, state = content["identity"], content["state"]
         readable = content["format"] == FORMAT and isinstance(state, dict)
@@ -70,9 +68,10 @@ def _check_content(path: Path) -> None:
     """Raise a `UsageError` if the checksum of a part of the file is wrong, which torch does not look at.
 
     Raises:
-        OSError, zipfile.BadZipFile: the file cannot be read, or is none of torch.
+        OSError, ValueError, zipfile.BadZipFile: the file cannot be read, is none of torch, or claims impossible sizes.
     """
     with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path.stat().st_size)
         if archive.testzip() is not None:
             raise UsageError(f"the checkpoint {path} is damaged: delete it to start again.")
 

@@ -59,6 +59,7 @@ class TrainConfig(Settings):
     format: Format = "table"
     resume: bool = False
     trust_code: bool = Field(default=False, exclude_if=operator.not_)
+    offline: bool = Field(default=False, exclude_if=operator.not_)
     quiet: bool = False
 
     @field_validator("output")
@@ -83,7 +84,7 @@ class TrainConfig(Settings):
         return RunConfig(
             model=self.model, data=self.data, weights=weights, weights_key=self.weights_key, workers=self.workers,
             seed=self.seed, device=self.device, precision=self.precision, mean=self.mean, std=self.std,
-            image_size=self.image_size, trust_code=self.trust_code, **attack,
+            image_size=self.image_size, trust_code=self.trust_code, offline=self.offline, **attack,
         )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from stein_bench.errors import RunError, UsageError
 from stein_bench.files import write_text
 from stein_bench.models.weights import WeightsCard, save_weights, state_sha256
 from stein_bench.normalization.names import estimator_identity, own_sha256
+from stein_bench.offline import keeps_offline
 from stein_bench.progress import Progress, Silent
 from stein_bench.report.provenance import environment, package_versions
 from stein_bench.training.card import (
@@ -42,6 +43,7 @@ class TrainedNetwork:
     card: TrainingCard
 
 
+@keeps_offline
 def run_training(config: TrainConfig, *, command: str = "", progress: Progress | None = None) -> TrainedNetwork:
     """Run `stein-bench train`, without printing and plotting.
 
