@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
+from stein_bench.render.console import Terminal
+
 WIDTH = 100
 """Columns of a printed document."""
 _PAGE = '<pre style="white-space:pre;overflow-x:auto;line-height:normal;font-family:monospace">{code}</pre>'
@@ -33,12 +35,12 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
-        console = Console(file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, legacy_windows=False)
+        console = Terminal(file=io.StringIO(), record=True, width=WIDTH, force_terminal=True, legacy_windows=False)
         self._printed(console)
         return console.export_html(inline_styles=True, code_format=_PAGE)
 
 
 def _text(printed: Callable[[Console], None]) -> str:
     stream = io.StringIO()
-    printed(Console(file=stream, width=WIDTH, no_color=True, force_terminal=False))
+    printed(Terminal(file=stream, width=WIDTH, no_color=True, force_terminal=False))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from stein_bench.cli.said import say
 from stein_bench.errors import SteinBenchError, without_prefix
-from stein_bench.exit_codes import INTERRUPTED
+from stein_bench.exit_codes import INTERRUPTED, USAGE
 from stein_bench.version import __version__
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
@@ -46,6 +47,8 @@ class OneLineErrors(TyperGroup):
             # Typer's own usage errors; their classes moved between its versions, their interface did not.
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
+            elif type(error).__name__ == "NoArgsIsHelpError":
+                code = _show_help(str(getattr(error, "message", "")))
             elif hasattr(error, "format_message"):
                 message = _plain(without_prefix(error.format_message()))
                 code = _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", 2))
@@ -93,13 +96,17 @@ def os_message(error: OSError) -> str:
 
 
 def _complain(message: str, code: int) -> int:
-    # A call without arguments gets the help text, which Typer passes as the message or has already printed.
-    if "\n" in message:
-        typer.echo(message, err=True)
-    elif message:
+    if message:
         first = message[:1] if message[1:2].isupper() else message[:1].lower()
-        typer.echo(f"stein-bench: {first}{message[1:]}", err=True)
+        say(f"stein-bench: {first}{message[1:]}", err=True)
     return code
+
+
+def _show_help(text: str) -> int:
+    """Answer a call without arguments with the help text, if Typer has not printed it already."""
+    if text:
+        typer.echo(text, err=True)
+    return USAGE
 
 
 app = typer.Typer(

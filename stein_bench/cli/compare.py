@@ -9,6 +9,7 @@ import typer
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
 from stein_bench.cli.folders import board_of, find_reports, names_of
+from stein_bench.cli.said import say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED
 
@@ -54,7 +55,7 @@ def compare_(
     result = _compare(reports)
     _write(result, outputs)
     if format == "json":
-        typer.echo(result.to_json(), nl=False)
+        say_document(result.to_json())
     else:
         from stein_bench.render.comparison.compare import print_compare
 

@@ -6,8 +6,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-import typer
-
+from stein_bench.cli.said import say_document
 from stein_bench.errors import InterruptedRunError, UsageError
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import launched
@@ -47,7 +46,7 @@ def _single(asked: Asked) -> int:
     if settings.format == "json":
         from stein_bench.render.costs.document import dry_run_json
 
-        typer.echo(dry_run_json(run), nl=False)
+        say_document(dry_run_json(run))
         return DONE
     from stein_bench.render.costs.table import print_dry_run
 
@@ -72,7 +71,7 @@ def _sweep(asked: Asked) -> int:
     if common.format == "json":
         from stein_bench.render.costs.document import sweep_json
 
-        typer.echo(sweep_json(runs), nl=False)
+        say_document(sweep_json(runs))
     else:
         from stein_bench.render.console import print_uncut
         from stein_bench.render.costs.table import sweep_table

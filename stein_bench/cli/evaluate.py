@@ -34,6 +34,7 @@ from stein_bench.cli.options import (
     workers_option,
 )
 from stein_bench.cli.processes import in_every_process
+from stein_bench.cli.said import say, say_document
 from stein_bench.cli.trackers import log_from_main
 from stein_bench.errors import InterruptedRunError
 from stein_bench.evaluation.outputs import check_output
@@ -411,10 +412,10 @@ def _write(report: Report, settings: RunConfig) -> None:
     if not speaks():
         return
     if settings.format == "json":
-        typer.echo(report.to_json(), nl=False)
+        say_document(report.to_json())
         return
     from stein_bench.render.report.table import print_report
 
     print_report(report)
     if settings.output is not None and not settings.quiet:
-        typer.echo(f"report: {settings.output}", err=True)
+        say(f"report: {settings.output}", err=True)

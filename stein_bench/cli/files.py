@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from stein_bench.cli.said import note
 from stein_bench.errors import RunError, UsageError
 from stein_bench.files.locks import sole_writer
 from stein_bench.launch import speaks
@@ -84,9 +83,4 @@ def writing(output: str | None) -> AbstractContextManager[None]:
     """
     if output is None or not speaks():
         return nullcontext()
-    return sole_writer("--output", output, say)
-
-
-def say(message: str) -> None:
-    """Show a message of one line beside the results."""
-    typer.echo(message, err=True)
+    return sole_writer("--output", output, note)

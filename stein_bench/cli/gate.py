@@ -9,6 +9,7 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
+from stein_bench.cli.said import say, say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED, REGRESSION
 
@@ -94,17 +95,17 @@ def _tell_github(result: GateResult) -> None:
             with open(summary, "a", encoding="utf-8") as stream:
                 stream.write(gate_markdown(result))
         except OSError as error:
-            typer.echo(f"cannot write the job summary: {error.strerror}", err=True)
+            say(f"cannot write the job summary: {error.strerror}", err=True)
 
 
 def _print(result: GateResult, format: str, quiet: bool) -> None:
     if format == "json":
-        typer.echo(result.to_json(), nl=False)
+        say_document(result.to_json())
         return
     if quiet:
         from stein_bench.render.comparison.gate_wording import one_line
 
-        typer.echo(one_line(result))
+        say(one_line(result))
         return
     from stein_bench.render.comparison.gate import print_gate
 

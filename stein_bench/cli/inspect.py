@@ -23,7 +23,8 @@ from stein_bench.cli.options import (
     trust_option,
     weights_key_option,
 )
-from stein_bench.errors import UsageError
+from stein_bench.cli.said import say_document
+from stein_bench.errors import UsageError, visible_json
 from stein_bench.normalization.names import parse_estimator
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def _check_path(option: str, path: str | None) -> None:
 def _write(
     inspection: Inspection, format: str, output: str | None, plot: str | None, asked: tuple[str, ...] | None
 ) -> None:
-    text = json.dumps(inspection.document(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(inspection.document(), indent=2, allow_nan=False, ensure_ascii=False)
+    text = visible_json(text) + "\n"
     if output is not None:
         from stein_bench.files import write_text
 
@@ -107,7 +109,7 @@ def _write(
 
         plot_shrinkage(inspection, plot)
     if format == "json":
-        typer.echo(text, nl=False)
+        say_document(text)
         return
     from stein_bench.render.inspection.table import print_inspection
 

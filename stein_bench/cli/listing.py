@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stein_bench.cli.app import app
+from stein_bench.cli.said import say_document
 
 
 class Listing(StrEnum):
@@ -61,4 +62,4 @@ def schema(
     else:
         from stein_bench.reproduction.document import reproduction_schema as made
 
-    typer.echo(json.dumps(made(), indent=2))
+    say_document(json.dumps(made(), indent=2) + "\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from stein_bench.cli.app import READER_LEFT, os_message
-from stein_bench.errors import RunError, SteinBenchError
+from stein_bench.errors import RunError, SteinBenchError, reason
 from stein_bench.exit_codes import INTERRUPTED, REGRESSION, USAGE
 from stein_bench.launch import launched
 
@@ -91,7 +91,7 @@ def _reason(watch: Watch, error: BaseException) -> tuple[Failure, bool]:
         return watch.own("the reader of its output has left.", READER_LEFT), True
     if isinstance(error, OSError):
         return watch.own(os_message(error), USAGE), True
-    return watch.own(f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], REGRESSION), True
+    return watch.own(reason(error), REGRESSION), True
 
 
 def _of_others(watch: Watch, patience: float) -> Failure | None:

@@ -13,6 +13,7 @@ from stein_bench.cli.files import check_outputs
 from stein_bench.cli.folders import names_of
 from stein_bench.cli.options import log_option
 from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
+from stein_bench.cli.said import say
 from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import RunError, UsageError, unknown_name
 from stein_bench.exit_codes import DONE, FAILED
@@ -152,7 +153,7 @@ def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
                 gallery = read_adversarials(report, path)
             except UsageError as error:
                 problem = str(error)
-                typer.echo(f"stein-bench: {problem}", err=True)
+                say(f"stein-bench: {problem}", err=True)
         found.append(Source(name, report, gallery, problem))
     return found
 
@@ -182,7 +183,7 @@ def _write_card(path: str, reports: list[Report]) -> None:
         raise UsageError(f"--model-card {path}: it is not UTF-8 text.") from None
     index = card_index(reports)
     for line in index.left_out:
-        typer.echo(f"stein-bench: left out of {path}: {line}", err=True)
+        say(f"stein-bench: left out of {path}: {line}", err=True)
     if not index.models:
         raise RunError(f"--model-card {path}: no result can be trusted, so nothing was written.")
     try:

@@ -29,6 +29,7 @@ from stein_bench.cli.options import (
 )
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
+from stein_bench.cli.said import say, say_document
 from stein_bench.errors import InterruptedRunError, UsageError
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import launched, speaks
@@ -276,10 +277,10 @@ def _registration(read: Read) -> Iterator[str]:
 
 def _print(document: Reproduction, format: str, target: str, *, quiet: bool) -> None:
     if format == "json":
-        typer.echo(document.to_json(), nl=False)
+        say_document(document.to_json())
         return
     from stein_bench.render.reproduction.table import print_reproduction
 
     print_reproduction(document)
     if not quiet:
-        typer.echo(f"document: {target}", err=True)
+        say(f"document: {target}", err=True)

@@ -9,10 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from stein_bench.cli.files import say
 from stein_bench.cli.folders import board_of, find_reports
+from stein_bench.cli.said import note, say, say_document
 from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import InterruptedRunError
 from stein_bench.evaluation.outputs import check_overwriting
@@ -39,7 +37,7 @@ def evaluate_sweep(asked: Asked) -> int:
 
     shard = asked.shard()  # what is wrong about it is said first
     folder = output_folder(asked)
-    with Job(folder, shard, say) as job:
+    with Job(folder, shard, note) as job:
         if speaks():
             job.claim()
         return _evaluate(asked, folder, job)
@@ -126,10 +124,10 @@ def _claimed(sweep: Sweep, job: Job, *, resume: bool) -> dict[str, bool]:
 def _print_board(folder: Path, common: RunConfig) -> None:
     board = board_of(find_reports([str(folder)]))
     if common.format == "json":
-        typer.echo(board.to_json(), nl=False)
+        say_document(board.to_json())
         return
     from stein_bench.render.comparison.compare import print_compare
 
     print_compare(board)
     if not common.quiet:
-        typer.echo(f"reports: {folder}", err=True)
+        say(f"reports: {folder}", err=True)

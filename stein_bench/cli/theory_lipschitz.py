@@ -19,6 +19,7 @@ from stein_bench.cli.options import (
     trust_option,
     weights_key_option,
 )
+from stein_bench.cli.said import say_document
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.errors import UsageError
 
@@ -131,7 +132,7 @@ def lipschitz(
 
         plot_lipschitz(study, plot)
     if format == "json":
-        typer.echo(text, nl=False)
+        say_document(text)
         return 0
     from stein_bench.render.theory.lipschitz import print_lipschitz
 

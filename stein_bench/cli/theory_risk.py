@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stein_bench.cli.completion import completing
+from stein_bench.cli.said import say_document
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.theory.names import CONTAMINATIONS, risk_estimators
 
@@ -113,7 +114,7 @@ def risk(
 
         plot_risk(study, plot)
     if format == "json":
-        typer.echo(text, nl=False)
+        say_document(text)
         return 0
     from stein_bench.render.theory.risk import print_risk
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
+from stein_bench.cli.said import say
 from stein_bench.errors import RunError
 from stein_bench.launch import speaks
 
@@ -28,11 +27,11 @@ def log_reports(reports: Iterable[Report], trackers: Sequence[Tracker], *, quiet
             try:
                 where = log_report(report, tracker)
             except RunError as error:
-                typer.echo(f"stein-bench: {error}", err=True)
+                say(f"stein-bench: {error}", err=True)
                 worked = False
             else:
                 if not quiet:
-                    typer.echo(f"logged: {where}", err=True)
+                    say(f"logged: {where}", err=True)
     return worked
 
 

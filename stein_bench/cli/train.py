@@ -32,6 +32,7 @@ from stein_bench.cli.options import (
     workers_option,
 )
 from stein_bench.cli.processes import in_every_process
+from stein_bench.cli.said import say_document
 from stein_bench.errors import InterruptedRunError
 from stein_bench.launch import speaks
 
@@ -191,7 +192,7 @@ def _show(trained: TrainedNetwork, settings: TrainConfig, picture: str) -> None:
 
     plot_curves(trained.card, picture)
     if settings.format == "json":
-        typer.echo(trained.card.to_json(), nl=False)
+        say_document(trained.card.to_json())
         return
     from stein_bench.render.training.table import print_training
 

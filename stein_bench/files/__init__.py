@@ -10,8 +10,8 @@ from stein_bench.errors import UsageError
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text as UTF-8, atomically; see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text as UTF-8, atomically; see `write_bytes`. Halves of surrogate pairs are spelled out."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

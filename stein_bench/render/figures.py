@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, one_line
 
 INK = "#010203"
 """Color of text and axes: visually black, but unique, so that an SVG in a page can have it replaced."""
@@ -44,6 +44,9 @@ class Series:
     y: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", one_line(self.label))
 
 
 @contextmanager
@@ -112,7 +115,7 @@ def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Fig
             middle, reach = ([50 * (h + s * w) for w, h in zip(one.low, one.high, strict=True)] for s in (1, -1))
             axes.errorbar(middle, places, xerr=reach, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2)
         centers = [group * (len(series) + 1) + (len(series) - 1) / 2 for group in range(len(groups))]
-        axes.set_yticks(centers, list(groups))
+        axes.set_yticks(centers, list(map(one_line, groups)))
         axes.invert_yaxis()
         axes.set_xlim(0, 103)
         axes.set_xlabel(xlabel)
@@ -149,8 +152,8 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
                 axes.plot([], [], color=color, marker=marker, label=one.label)
             if zero:
                 axes.axvline(0, color=INK, alpha=0.5, linewidth=0.8)
-            axes.set_title(title, fontsize=10)
-            axes.set_yticks(range(len(rows)), list(rows))
+            axes.set_title(one_line(title), fontsize=10)
+            axes.set_yticks(range(len(rows)), list(map(one_line, rows)))
             axes.set_ylim(len(rows) - 0.5, -0.5)
             axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
             axes.spines[["top", "right"]].set_visible(False)
@@ -193,7 +196,8 @@ def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]
                 axes.set_axis_off()
             for number, (axes, (name, picture)) in enumerate(zip(axes_row, row, strict=False)):
                 axes.imshow(picture, interpolation="nearest")
-                axes.set_title(f"{title}\n{name}" if number == 0 else name, fontsize=7, loc="left")
+                lines = (title, name) if number == 0 else (name,)
+                axes.set_title("\n".join(map(one_line, lines)), fontsize=7, loc="left")
     return figure
 
 

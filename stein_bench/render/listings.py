@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.errors import UsageError
+from stein_bench.render.console import Terminal
 from stein_bench.render.installed import installed_rows
 
 Row = Sequence[str]
@@ -25,10 +26,10 @@ def print_listing(what: str, search: str = "", console: Console | None = None) -
     rows = [row for row in rows if search.lower() in row[0].lower()]
     if not rows:
         raise UsageError(f"no {what} with {search!r} in their name.")
-    console = console or Console()
+    console = console or Terminal()
     if len(headers) == 1:
         for row in rows:
-            console.print(row[0], markup=False, highlight=False, soft_wrap=True)
+            console.print(row[0], soft_wrap=True)
         return
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for i, header in enumerate(headers):

@@ -19,7 +19,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from stein_bench.errors import one_line
 from stein_bench.progress import Left, Silent, shown_on
+from stein_bench.render.console import Terminal
 from stein_bench.report.number_format import about, about_between
 
 
@@ -73,10 +75,10 @@ class TerminalProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars = _Bars(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]:>15}"),
+            TextColumn("{task.fields[note]:>15}", markup=False),
             _Speed(),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             console=console,
@@ -94,12 +96,12 @@ class TerminalProgress:
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """Start a bar of `total` samples, `done` of them already finished."""
-        self._task = self._bars.add_task(phase, total=total, completed=done, note="")
+        self._task = self._bars.add_task(one_line(phase), total=total, completed=done, note="")
 
     def advance(self, samples: int, note: str = "") -> None:
         """Advance the bar and show `note` beside it."""
         if self._task is not None:
-            self._bars.update(self._task, advance=samples, note=note)
+            self._bars.update(self._task, advance=samples, note=one_line(note))
 
     def finish(self) -> None:
         """End the bar; it stays on the screen."""
@@ -114,7 +116,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(message, style="dim", markup=False, emoji=False, highlight=False)
+        self._bars.console.print(one_line(message), style="dim", markup=False, emoji=False, highlight=False)
 
 
 class PlainProgress:
@@ -157,7 +159,7 @@ class PlainProgress:
 
     def note(self, message: str) -> None:
         """Write one line."""
-        self._console.print(message, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self._console.print(one_line(message), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -166,7 +168,7 @@ def terminal_progress(*, quiet: bool) -> Iterator[TerminalProgress | PlainProgre
     if quiet:
         yield Silent()
         return
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     drawn = TerminalProgress(console) if console.is_terminal else PlainProgress(console)
     with drawn, shown_on(drawn):
         yield drawn

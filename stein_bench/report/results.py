@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import PydanticSerializationError
+
+from stein_bench.errors import one_line, visible_json
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Interval = tuple[Share, Share]
@@ -27,8 +30,31 @@ class Document(Part):
     """A whole JSON document."""
 
     def to_json(self) -> str:
-        """Return the document as indented JSON text with a final newline."""
-        return self.model_dump_json(indent=2) + "\n"
+        """Return the document as indented JSON text with a final newline; see `visible_json`."""
+        try:
+            text = self.model_dump_json(indent=2)
+        except PydanticSerializationError:  # a name with half of a surrogate pair, as of a file that is not in UTF-8
+            text = on_lines(self).model_dump_json(indent=2)
+        return visible_json(text) + "\n"
+
+
+P = TypeVar("P", bound=Part)
+
+
+def on_lines(part: P) -> P:
+    """Return a part of a document with every text in it on one line: see `one_line`."""
+    fields = type(part).model_fields
+    return part.model_copy(update={name: _on_lines(getattr(part, name)) for name in fields})
+
+
+def _on_lines(value: Any) -> Any:
+    if isinstance(value, str):
+        return one_line(value)
+    if isinstance(value, Part):
+        return on_lines(value)
+    if isinstance(value, dict):
+        return {_on_lines(key): _on_lines(one) for key, one in value.items()}
+    return type(value)(map(_on_lines, value)) if isinstance(value, list | tuple) else value
 
 
 class WeightsInfo(Part):

@@ -14,6 +14,8 @@ from stein_bench.trackers.runs import TrackedRun
 
 LONGEST = 500
 """Characters of a parameter's or tag's value, the fewest that any store of mlflow takes."""
+LONGEST_KEY = 100
+"""Characters of each of the two parts of a key, of at most 250."""
 AT_ONCE = 100
 """Parameters or tags in a request, the most that mlflow takes; metrics alike."""
 
@@ -51,13 +53,13 @@ def _log(client: Any, experiment: str, run: TrackedRun) -> None:
     status = "FAILED"
     try:
         now = int(1000 * time.time())
-        names = _names([*run.metrics, *run.texts])
+        names, named = _names([*run.metrics, *run.texts]), _names(run.params)
         tags = {"group": run.group, **{names[key]: text for key, text in run.texts.items()}}
         if run.tags:
             tags["failed"] = ", ".join(run.tags)
         for metrics in _parts([Metric(names[key], value, now, 0) for key, value in run.metrics.items()]):
             client.log_batch(made, metrics=metrics)
-        for params in _parts([Param(key, _cut(value)) for key, value in run.params.items()]):
+        for params in _parts([Param(named[key], _cut(value)) for key, value in run.params.items()]):
             client.log_batch(made, params=params)
         for some in _parts([RunTag(key, _cut(value)) for key, value in tags.items()]):
             client.log_batch(made, tags=some)
@@ -73,10 +75,15 @@ def _names(keys: Iterable[str]) -> dict[str, str]:
     uses: Counter[str] = Counter()
     for key in keys:
         group, slash, name = key.partition("/")
-        plain = re.sub(r"[^\w.\- ]", "_", group) + slash + re.sub(r"[^\w.\- ]", "_", name)
+        plain = f"{_plain(group)}/{_plain(name)}" if slash else _plain(group)
         uses[plain] += 1
         found[key] = plain if uses[plain] == 1 else f"{plain} {uses[plain]}"
     return found
+
+
+def _plain(text: str) -> str:
+    """Return a part of a key: mlflow refuses what would be a path to another folder."""
+    return re.sub(r"[^\w.\- ]|^\.+", "_", text)[:LONGEST_KEY] or "_"
 
 
 def _parts(items: Sequence[Any]) -> Iterator[list[Any]]:

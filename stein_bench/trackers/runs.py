@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from stein_bench.comparison.pairing import variant_name
+from stein_bench.errors import one_line
 from stein_bench.report.attack_names import noise_strength, titles
 from stein_bench.report.document import Diagnostic, Report
 from stein_bench.report.results import Calibration, ExpectedAccuracy, Figure, Metrics, VariantResult
 from stein_bench.specs import format_eps
 
+LONGEST = 200
+"""Bytes of a name of a folder; file systems take 255."""
 Numbers = Iterator[tuple[str, float]]
 Interval = tuple[float, float] | None
 
@@ -50,11 +54,11 @@ def tracked_runs(report: Report) -> list[TrackedRun]:
     group, text = f"{report.model.name} on {report.data.name} {report.run.id[:8]}", report.to_json()
     return [
         TrackedRun(
-            name=f"{report.model.name} {variant_name(variant)}",
-            group=group,
-            params=_params(report, variant),
-            metrics=dict(_metrics(variant)),
-            texts=dict(_texts(report, variant)),
+            name=one_line(f"{report.model.name} {variant_name(variant)}"),
+            group=one_line(group),
+            params={one_line(key): one_line(value) for key, value in _params(report, variant).items()},
+            metrics={one_line(key): value for key, value in _metrics(variant)},
+            texts={one_line(key): one_line(value) for key, value in _texts(report, variant)},
             report=text,
         )
         for variant in report.variants
@@ -63,7 +67,11 @@ def tracked_runs(report: Report) -> list[TrackedRun]:
 
 def slug(text: str) -> str:
     """Return a text as the name of a file or folder, on every system."""
-    return re.sub(r"[^\w.\-]+", "-", text).strip("-.") or "run"
+    name = re.sub(r"[^\w.\-]+", "-", text).strip("-.") or "run"
+    if len(name.encode()) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:10]
+    return f"{name.encode()[: LONGEST - 11].decode(errors='ignore')}-{digest}"
 
 
 def _params(report: Report, variant: VariantResult) -> dict[str, str]:

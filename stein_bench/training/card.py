@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, visible_json
 from stein_bench.report.document import Environment, Notes
 from stein_bench.report.results import Part
 
@@ -98,7 +98,8 @@ class TrainingCard(Part):
 
     def to_json(self) -> str:
         """Return the card as JSON text."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        text = json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False, ensure_ascii=False)
+        return visible_json(text) + "\n"
 
 
 def card_path(output: str | Path) -> Path:

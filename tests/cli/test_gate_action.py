@@ -24,7 +24,9 @@ pytestmark = pytest.mark.skipif(BASH is None, reason="the Action's steps are bas
 STUB = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$CALLS/$1"
 if [ "$1" = evaluate ]; then
-  cp "$CALLS/prepared.json" "${@: -1}"
+  for word in "$@"; do
+    case "$word" in --output=*) cp -- "$CALLS/prepared.json" "${word#--output=}" ;; esac
+  done
 else
   exec "$PYTHON" -m stein_bench "$@"
 fi
@@ -98,10 +100,10 @@ def test_a_build_that_got_no_worse_passes(job):
     inputs = prepare(job, BASELINE)
     assert job.run(**inputs, arguments="--data npz:test.npz\n  --attack pgd:eps=8/255 --bn * ") == 0
     assert job.verdict == "verdict=passed\n"
-    assert job.arguments("python") == ["-m", "pip", "install", "/the action"]
+    assert job.arguments("python") == ["-m", "pip", "install", "--", "/the action"]
     assert job.arguments("evaluate") == [
-        "evaluate", "net.py:make", "--data", "npz:test.npz", "--attack", "pgd:eps=8/255", "--bn", "*", "--output",
-        "stein-bench-report.json",
+        "evaluate", "--data", "npz:test.npz", "--attack", "pgd:eps=8/255", "--bn", "*",
+        "--output=stein-bench-report.json", "--", "net.py:make",
     ]  # fmt: skip
     assert (job.folder / "stein-bench-gate.xml").exists()
     assert (job.folder / "summary").read_text() == (job.folder / "stein-bench-gate.md").read_text()
@@ -149,6 +151,14 @@ def test_inputs_cannot_run_as_code(job):
     assert job.arguments("python")[-1] == hostile
     for step in ACTION["runs"]["steps"]:
         assert "${{" not in step.get("run", "")
+
+
+def test_inputs_are_no_options(job):
+    inputs = prepare(job, BASELINE)
+    assert job.run(**(inputs | {"model": "--help", "report": "--help"}), package="--help") == 0
+    assert job.arguments("python")[-2:] == ["--", "--help"]
+    assert job.arguments("evaluate")[-3:] == ["--output=--help", "--", "--help"]
+    assert job.verdict == "verdict=passed\n"
 
 
 def test_every_input_is_described_and_used_and_documented():

@@ -152,11 +152,15 @@ def test_writing_leaves_the_file_and_nothing_beside_it(tmp_path):
     assert os.listdir(tmp_path) == ["r.json"]
 
 
-def test_an_error_in_the_middle_of_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_an_error_in_the_middle_of_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
     file = tmp_path / "r.json"
     write_text(file, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(file, "new" * 100_000 + "\udcff")
+    monkeypatch.setattr(os, "chmod", full)
+    with pytest.raises(OSError, match="No space"):
+        write_text(file, "new" * 100_000)
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["r.json"]
 

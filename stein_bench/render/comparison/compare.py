@@ -24,8 +24,9 @@ from stein_bench.comparison.document import (
     Rated,
 )
 from stein_bench.render.console import marked_notes, print_uncut
-from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.render.markup import csv_text, latex_comment, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed_interval
+from stein_bench.report.results import on_lines
 
 MARK = "†"
 """Marks a row that cannot be compared."""
@@ -211,7 +212,7 @@ def _difference(d: Difference) -> str:
 
 def compare_table(result: PairTable | Leaderboard) -> RenderableType:
     """Return a comparison as a table."""
-    laid = grid(result)
+    laid = grid(on_lines(result))
     board = isinstance(result, Leaderboard)
     names = (1, 2) if board else (0, 1)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
@@ -224,7 +225,7 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
         least = min(widest, MOST_FOR_NAMES) if i in names else widest
         table.add_column(header, justify=justify, no_wrap=i not in names, overflow="fold", min_width=least)
     for number, row in enumerate(laid.rows):
-        table.add_row(*(Text(row[i]) for i in columns), style="dim" if number in laid.marked else "")
+        table.add_row(*(row[i] for i in columns), style="dim" if number in laid.marked else "")
     notes = marked_notes(("-", line, "" if line.startswith(MARK) else "dim") for line in laid.notes)
     return Group(*(Text(line, style="bold") for line in laid.heading), Padding(table, (1, 0)), notes)
 
@@ -249,7 +250,7 @@ def compare_markdown(result: PairTable | Leaderboard) -> str:
 def compare_latex(result: PairTable | Leaderboard) -> str:
     """Return a comparison as a LaTeX tabular, which needs the package booktabs."""
     laid = grid(result)
-    comments = [f"% {' '.join(line.split())}" for line in laid.heading]
+    comments = [latex_comment(line) for line in laid.heading]
     lines = [*comments, r"% needs \usepackage{booktabs}", *latex_table(laid.headers, laid.rows, laid.right)]
     notes = [rf"{latex_text(line)}\par" for line in laid.notes]
     return "\n".join([*lines, r"\par{\footnotesize", *notes, "}"]) + "\n"

@@ -14,6 +14,7 @@ from stein_bench.comparison.gate_result import Comparison, GateResult
 from stein_bench.render.comparison.gate_wording import caveats, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.console import marked_notes, print_uncut
 from stein_bench.report.number_format import percent, signed_interval
+from stein_bench.report.results import on_lines
 
 MOST_ROWS = 12
 """With more rows than this, unchanged ones are counted, not shown."""
@@ -29,6 +30,7 @@ _STATUS = {"regression": "bold red", "unproven": "yellow", "improved": "green", 
 
 def gate_table(result: GateResult) -> RenderableType:
     """Return the verdict, what changed (worst first), and notes."""
+    result = on_lines(result)
     rows = shown(result)
     sources = {c.variant.rpartition("/")[2] for c in rows}
     verdict = Text(f"Gate {headline(result)}", style=_VERDICTS[result.verdict])
@@ -68,8 +70,8 @@ def _rows(comparisons: list[Comparison]) -> Table:
     for c in comparisons:
         bn, _, stats = c.variant.rpartition("/")
         table.add_row(
-            *([Text(bn), stats] if several_sources else [Text(bn)]),
-            Text(c.title),
+            *([bn, stats] if several_sources else [bn]),
+            c.title,
             percent(c.now),
             signed_interval(c.difference, c.interval),
             f"{c.lost}/{c.gained}",

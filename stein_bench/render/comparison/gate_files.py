@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from stein_bench.comparison.gate_result import Comparison, Finding, GateResult
+from stein_bench.errors import visible
 from stein_bench.render.comparison.gate import IN_ROWS
 from stein_bench.render.comparison.gate_wording import caveats, detectable, headline, newly_broken, p_of_change
 from stein_bench.render.markup import markdown_table, markdown_text, xml_text
@@ -41,8 +42,7 @@ def gate_markdown(result: GateResult) -> str:
         ]
     now, before = result.report, result.baseline
     lines.append(
-        f"Report of {markdown_text(now.model)} from {now.created}, baseline of {markdown_text(before.model)} from "
-        f"{before.created}."
+        markdown_text(f"Report of {now.model} from {now.created}, baseline of {before.model} from {before.created}.")
     )
     return "\n".join(lines) + "\n"
 
@@ -107,4 +107,4 @@ def gate_annotations(result: GateResult) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stein_bench.attacks.passes import Passes
+from stein_bench.errors import visible_json
 from stein_bench.evaluation.costs.results import DryRun, PhaseCost, Span, grand_total
 
 VERSION = 1
@@ -74,4 +75,4 @@ def _rounded(span: Span) -> dict[str, float]:
 
 
 def _text(document: dict[str, Any]) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return visible_json(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"

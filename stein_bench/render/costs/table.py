@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stein_bench.attacks.passes import Passes
+from stein_bench.errors import one_line
 from stein_bench.evaluation.costs.results import DryRun, Span, grand_total
 from stein_bench.render.console import note_list, print_uncut
 from stein_bench.report.number_format import UNKNOWN, about, about_between, memory_size
@@ -24,9 +25,10 @@ def print_dry_run(run: DryRun) -> None:
 
 def dry_run_table(run: DryRun, rows: Table | None = None) -> RenderableType:
     """Return a heading, a row per phase, the total, a line per number of processes, and the notes."""
-    heading = Text(run.model, style="bold")
+    heading = Text(one_line(run.model), style="bold")
     heading.append(
-        f" on {run.data} ({run.samples} samples in {run.batches} {'batch' if run.batches == 1 else 'batches'} of "
+        f" on {one_line(run.data)} ({run.samples} samples in {run.batches} "
+        f"{'batch' if run.batches == 1 else 'batches'} of "
         f"{run.batch_size}, {run.device}): a dry run of {about(run.seconds)}",
         style="not bold",
     )
@@ -40,9 +42,9 @@ def sweep_table(runs: Mapping[str, DryRun | str]) -> RenderableType:
         table.add_column(column, justify="left" if column == "model" else "right")
     for title, run in runs.items():
         if isinstance(run, str):
-            table.add_row(title, Text(f"fails: {run}", style="red"), "", "")
+            table.add_row(one_line(title), Text(f"fails: {one_line(run)}", style="red"), "", "")
         else:
-            table.add_row(title, *_span(run.total()), _memory(run.peak_bytes))
+            table.add_row(one_line(title), *_span(run.total()), _memory(run.peak_bytes))
     sound = [run for run in runs.values() if isinstance(run, DryRun)]
     table.add_section()
     title = f"all {len(sound)}" if len(sound) == len(runs) else f"the {len(sound)} that work"

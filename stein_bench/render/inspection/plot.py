@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, one_line
 from stein_bench.evaluation.inspection import Inspection
 from stein_bench.normalization.inspection import LayerInspection
 
@@ -17,6 +18,7 @@ NAMED_LAYERS = 70
 """With more layers than this, they are numbered, since names would overlap."""
 
 
+@mpl.rc_context({"text.parse_math": False})  # a $ in a name must not start math mode
 def plot_shrinkage(inspection: Inspection, path: str | Path) -> None:
     """Draw the share of the mean that each layer keeps, and its variance ratios, under each estimator.
 
@@ -34,7 +36,8 @@ def plot_shrinkage(inspection: Inspection, path: str | Path) -> None:
         _draw_estimator(top, bottom, layers, name, {**style, "markersize": max(8 - index, 3), "alpha": 0.8})
     top.set_ylabel("share of the mean kept")
     top.axhline(1, color="0.6", linewidth=0.8, zorder=0)
-    top.set_title(f"{inspection.model}, weights: {inspection.weights_kind}, trained with {inspection.trained_with}")
+    title = f"{inspection.model}, weights: {inspection.weights_kind}, trained with {inspection.trained_with}"
+    top.set_title(one_line(title))
     bottom.axhline(1, color="0.6", linewidth=0.8, zorder=0)
     bottom.set_ylabel("variance, shrunk / sample\n(median and range over channels)")
     bottom.set_yscale("log")
@@ -68,4 +71,4 @@ def _columns(points: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
 
 
 def _label(layer: LayerInspection) -> str:
-    return layer.name or layer.kind
+    return one_line(layer.name or layer.kind)

@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from stein_bench.errors import one_line
 from stein_bench.evaluation.inspection import Inspection
 from stein_bench.normalization.inspection import LayerInspection, Range, Shrinkage
-from stein_bench.render.console import note_list
+from stein_bench.render.console import Terminal, note_list
 
 PREFERRED = ("stein", "jsnorm", "james-stein", "ridge:0.001", "lasso:0.001", "stein-mean")
 """Estimators in the order in which they get a column, while there is room."""
@@ -27,7 +28,7 @@ def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console:
         asked: estimators to show in any case; if empty, those that fit.
         console: where to print.
     """
-    console = console or Console()
+    console = console or Terminal()
     layers = inspection.found.layers
     names = min(max((len(layer.name) for layer in layers), default=0), _LONGEST_NAME)
     known = layers[0].shrinkage if layers else {}
@@ -39,7 +40,7 @@ def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console:
 
 def _parts(inspection: Inspection, shown: Sequence[str], left_out: Sequence[str]) -> RenderableType:
     found = inspection.found
-    heading = Text(inspection.model, style="bold")
+    heading = Text(one_line(inspection.model), style="bold")
     heading.append(
         f", weights: {inspection.weights_kind}, trained with {inspection.trained_with}; "
         f"{len(found.layers)} BN layers convertible, {len(found.skipped)} not",
@@ -67,7 +68,7 @@ def _layers(layers: Sequence[LayerInspection], estimators: Sequence[str]) -> Tab
         moments = (f"{statistics.mean_rms:.3g}", f"{statistics.variance.median:.3g}") if statistics else ("–", "–")
         shrunk = [_shrinkage(layer.shrinkage.get(name)) for name in estimators]
         assumed = "*" if layer.count_source == "batch" else ""
-        table.add_row(layer.name or layer.kind, str(layer.channels), number + assumed, *moments, *shrunk)
+        table.add_row(one_line(layer.name or layer.kind), str(layer.channels), number + assumed, *moments, *shrunk)
     return table
 
 
@@ -92,7 +93,7 @@ def _skipped(inspection: Inspection) -> Table:
     table.add_column("class", overflow="fold")
     table.add_column("reason", overflow="fold")
     for layer in inspection.found.skipped:
-        table.add_row(layer.name, layer.kind, layer.reason)
+        table.add_row(*map(one_line, (layer.name, layer.kind, layer.reason)))
     return table
 
 

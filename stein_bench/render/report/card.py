@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, Subject, doubts, subjects
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, one_line
 from stein_bench.render.report.front_matter import INDEX, mapping_of, with_block
 from stein_bench.report.document import Report
 from stein_bench.report.results import AttackResult, ExpectedAccuracy, Figure, Metrics, headline, shown
@@ -58,8 +58,17 @@ def card_index(reports: Sequence[Report]) -> CardIndex:
         metrics = [metric for subject in subjects(report, "the report") for metric in _metrics(subject, left_out)]
         if metrics:
             models.setdefault(report.model.name, []).append(_result(report, metrics))
-    entries = tuple({"name": name, "results": results} for name, results in models.items())
+    entries = tuple(_shown({"name": name, "results": results}) for name, results in models.items())
     return CardIndex(entries, tuple(left_out))
+
+
+def _shown(part: Any) -> Any:
+    """Return a part of an entry with every text in it as `one_line` shows it."""
+    if isinstance(part, dict):
+        return {key: _shown(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return list(map(_shown, part))
+    return one_line(part) if isinstance(part, str) else part
 
 
 def model_card(existing: str | None, models: Sequence[dict[str, Any]]) -> str:
@@ -77,7 +86,7 @@ def model_card(existing: str | None, models: Sequence[dict[str, Any]]) -> str:
     if not isinstance(present, list) or not all(isinstance(entry, dict) for entry in present):
         raise UsageError(f"its {INDEX} is not a list of models.")
     new = {entry["name"]: entry for entry in models}
-    merged = [new.pop(entry.get("name"), entry) for entry in present]
+    merged = [new.pop(str(entry.get("name")), entry) for entry in present]
     block = yaml.safe_dump({INDEX: [*merged, *new.values()]}, sort_keys=False, allow_unicode=True, width=10_000)
     return with_block(text, block)
 
@@ -106,32 +115,33 @@ def _metrics(subject: Subject, left_out: list[str]) -> Iterator[dict[str, Any]]:
         return
     clean, worst = variant.clean, variant.worst_case_accuracy
     found: list[tuple[str, str, float | None, Interval, Metrics, ExpectedAccuracy | None]] = [
-        (CLEAN, "Clean {}", clean.accuracy, clean.ci95, clean.metrics, clean.expected_accuracy)
+        (CLEAN, "", clean.accuracy, clean.ci95, clean.metrics, clean.expected_accuracy)
     ]
     for attack in variant.attacks:
         outcome = (attack.robust_accuracy, attack.ci95, attack.metrics, attack.expected_accuracy)
-        found.append((attack.label, f"Robust {{}} under {_title(attack)}", *outcome))
+        found.append((attack.label, f" under {_title(attack)}", *outcome))
     if len(variant.attacks) > 1:
         outcome = (worst, variant.worst_case_ci95, variant.worst_case_metrics, variant.worst_case_expected_accuracy)
-        found.append((WORST_CASE, f"Robust {{}}, worst case of {len(variant.attacks)} attacks", *outcome))
-    for key, title, share, ci95, metrics, expected in found:
+        found.append((WORST_CASE, f", worst case of {len(variant.attacks)} attacks", *outcome))
+    for key, how, share, ci95, metrics, expected in found:
         if key in reasons:
             left_out.append(f"{where}, {key}: {reasons[key]}")
         elif share is not None:
-            yield from _metric(subject, title, key, headline(share, ci95, metrics), expected)
+            yield from _metric(subject, how, key, headline(share, ci95, metrics), expected)
 
 
 def _metric(
-    subject: Subject, title: str, outcome: str, own: Figure, expected: ExpectedAccuracy | None
+    subject: Subject, how: str, outcome: str, own: Figure, expected: ExpectedAccuracy | None
 ) -> Iterator[dict[str, Any]]:
     kind, measure = MEASURES.get(subject.report.data.task, ("accuracy", "accuracy"))
     figure, variant = shown(own, expected), subject.variant
     if figure.value is None:
         return
+    lead = "Clean" if outcome == CLEAN else "Robust"
     yield {
         "type": kind,
         "value": figure.value,
-        "name": f"{title.format(measure if expected is None else f'expected {measure}')}, {subject.name}",
+        "name": f"{lead} {measure if expected is None else f'expected {measure}'}{how}, {subject.name}",
         "args": {
             "outcome": outcome,
             "ci95": None if figure.ci95 is None else list(figure.ci95),

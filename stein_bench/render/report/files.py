@@ -79,9 +79,9 @@ def _markdown(report: Report) -> Iterator[str]:
     bad = [check for check in report.diagnostics if check.status != "pass"]
     for check in bad:
         what = f"{check.variant}: {check.message}" if check.variant else check.message
-        yield f"- {check.name} {'failed' if check.status == 'fail' else 'warned'}: {markdown_text(what)}"
+        yield f"- {markdown_text(check.name)} {'failed' if check.status == 'fail' else 'warned'}: {markdown_text(what)}"
     yield f"- {len(report.diagnostics) - len(bad)} of {len(report.diagnostics)} sanity checks passed"
-    yield f"- run {report.run.id} of {report.run.created}: {markdown_text(report.run.command)}"
+    yield f"- {markdown_text(f'run {report.run.id} of {report.run.created}: {report.run.command}')}"
 
 
 def report_csv(reports: Sequence[Named]) -> str:

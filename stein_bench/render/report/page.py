@@ -14,7 +14,7 @@ from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.leaderboard import Named
 from stein_bench.comparison.pairing import variant_name
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, visible
 from stein_bench.render.comparison.compare import Grid, grid
 from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
 from stein_bench.render.report.adaptive import adaptive_notes
@@ -78,7 +78,11 @@ def html_page(sources: Sequence[Source]) -> str:
 def page_environment() -> Environment:
     """Return the environment of the page templates, which escapes everything."""
     return Environment(
-        loader=PackageLoader("stein_bench.render"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("stein_bench.render"),
+        autoescape=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
 
 

@@ -40,12 +40,14 @@ from stein_bench.report.results import (
     Replay,
     VariantResult,
     headline,
+    on_lines,
 )
 from stein_bench.specs import format_eps
 
 
 def report_table(report: Report) -> RenderableType:
     """Return a heading, a table with one row per variant and attack, the conclusion, and the notes."""
+    report = on_lines(report)
     found = contrasts(report)
     marked, concluded = marks(report, found), conclude(report, found)
     effects = effect_tables(report)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from stein_bench.comparison.document import ALPHA
 from stein_bench.render.console import marked_notes, print_uncut
-from stein_bench.render.markup import csv_text, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.render.markup import csv_text, latex_comment, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
 from stein_bench.render.reproduction.registered import (
     HEADERS,
@@ -25,6 +25,7 @@ from stein_bench.render.reproduction.registered import (
     registered_sentences,
 )
 from stein_bench.report.number_format import UNKNOWN, signed, signed_interval
+from stein_bench.report.results import on_lines
 from stein_bench.reproduction.document import Contrast, Reproduction, Row
 from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 
@@ -224,6 +225,7 @@ def heading(document: Reproduction) -> str:
 
 def reproduction_table(document: Reproduction) -> RenderableType:
     """Return the document as tables."""
+    document = on_lines(document)
     parts: list[RenderableType] = [
         marked_notes(("!", line, "red") for line in alerts(document)),
         Text(heading(document), style="bold"),
@@ -246,7 +248,7 @@ def _drawn(sheet: Sheet, *, fold: bool = False) -> Table:
     for header in sheet.headers[1:]:
         table.add_column(header, justify="right", overflow="fold", no_wrap=fold)
     for row in sheet.rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     return table
 
 
@@ -275,7 +277,7 @@ def reproduction_markdown(document: Reproduction) -> str:
 
 def reproduction_latex(document: Reproduction) -> str:
     """Return the document as LaTeX tabulars, which need the package booktabs."""
-    lines = [f"% {heading(document)}", f"% {verdict(document)}", r"% needs \usepackage{booktabs}"]
+    lines = [latex_comment(heading(document)), latex_comment(verdict(document)), r"% needs \usepackage{booktabs}"]
     lines += [rf"\par {latex_text(line)}\par" for line in alerts(document)]
     for sheet in _all_sheets(document):
         right = range(1, len(sheet.headers))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, one_line
 from stein_bench.training.card import EpochRecord, TrainingCard
 
 
+@mpl.rc_context({"text.parse_math": False})  # a $ in a name must not start math mode
 def plot_curves(card: TrainingCard, path: str | Path) -> None:
     """Draw loss and accuracy by epoch, and mark the epoch whose weights were kept.
 
@@ -32,7 +34,8 @@ def plot_curves(card: TrainingCard, path: str | Path) -> None:
         axes.axvline(card.kept_epoch, color="0.6", linewidth=0.8, linestyle="--", label="weights kept")
     right.legend(frameon=False)
     adversarial = f", adversarial training with {card.adversarial.partition(':')[0]}" if card.adversarial else ""
-    figure.suptitle(f"{card.model} on {card.data.name}, BN {card.bn}, recipe {card.recipe['name']}{adversarial}")
+    title = f"{card.model} on {card.data.name}, BN {card.bn}, recipe {card.recipe['name']}{adversarial}"
+    figure.suptitle(one_line(title))
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:

@@ -9,12 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from stein_bench.errors import one_line
+from stein_bench.render.console import Terminal
+from stein_bench.report.results import on_lines
 from stein_bench.training.card import EpochRecord, TrainingCard
 
 
 def print_training(card: TrainingCard, path: Path, picture: str, console: Console | None = None) -> None:
     """Print what was trained, its first, kept and last epoch, and the files written, to stdout."""
-    console = console or Console()
+    console, card = console or Terminal(), on_lines(card)
     data = card.data
     parts = f"{data.trained_on:,} samples" + (f", {data.validated_on:,} for validation" if data.validated_on else "")
     lines = [
@@ -23,7 +26,7 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
         *([_start(card)] if card.started_from else []),
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     console.print()
     console.print(_table(card))
     console.print()
@@ -32,7 +35,7 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
         f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
         f"evaluate with: {shlex.join(again)}",
     ):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(one_line(line), soft_wrap=True)
 
 
 def _start(card: TrainingCard) -> str:
