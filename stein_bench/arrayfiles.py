@@ -7,6 +7,7 @@ import struct
 import zipfile
 from collections import Counter
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -39,10 +40,16 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     try:
         shape, fortran, dtype = read(file, max_header_size=LONGEST_HEADER)
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:  # of the literal, which NumPy evaluates
+    except (
+        SyntaxError,
+        TokenError,
+        TypeError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # of the literal
         raise ValueError(f"damaged header ({type(error).__name__})") from None
-    if any(side < 0 for side in shape):
-        raise ValueError(f"a negative length in its shape {shape}")
+    if any(isinstance(side, bool) or side < 0 for side in shape):
+        raise ValueError(f"a negative length in its shape {shape}, or one that is no number")
     if dtype.itemsize == 0:
         raise ValueError(f"values without a size (type {dtype})")
     return tuple(shape), dtype, bool(fortran)

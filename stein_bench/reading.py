@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,7 +29,7 @@ DEEPEST = 100
 
 def read_bytes(path: str | Path, most: int, what: str) -> bytes:
     """Return the content of a file of at most `most` bytes; see `read_bounded`."""
-    with Path(path).expanduser().open("rb") as file:
+    with open(os.path.expanduser(path), "rb") as file:  # unlike that of Path it lets unknown users stand
         content = file.read(most + 1)  # not by the size that the system tells: a device has none, and no end
     if len(content) > most:
         raise UsageError(f"{path}: larger than {_size(most)}, the most for {what}.")
@@ -70,6 +71,8 @@ def parse_yaml(text: str, *, unique: bool = True) -> Any:
         return loader.construct_document(root)
     except RecursionError:
         raise ValueError(f"nested deeper than {DEEPEST} levels") from None
+    except (TypeError, AttributeError, LookupError) as error:  # PyYAML's own mistakes: ``!!timestamp x``, ``!!bool x``
+        raise ValueError(f"a value that its tag does not fit ({type(error).__name__})") from None
     finally:
         loader.dispose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def find_battery(name: str, *, trust_code: bool = False) -> Battery:
     """
     if name in battery_names():
         return _read(name, FOLDER / f"{name}.yaml")
-    path = Path(name).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    path = Path(os.path.expanduser(name))
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # unlike Path.is_file also for names that are too long
         battery = _read(name, path)
         if not trust_code:
             check_trusted_keys({"attacks": battery.attacks}, name)

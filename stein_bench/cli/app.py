@@ -47,6 +47,8 @@ class OneLineErrors(TyperGroup):
             # Typer's own usage errors; their classes moved between its versions, their interface did not.
             if isinstance(error.__cause__, KeyboardInterrupt):
                 code = _complain("interrupted.", INTERRUPTED)
+            elif isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
+                code = _complain("a path begins with ~ and a user who has no home folder: write the full path.", USAGE)
             elif type(error).__name__ == "NoArgsIsHelpError":
                 code = _show_help(str(getattr(error, "message", "")))
             elif hasattr(error, "format_message"):

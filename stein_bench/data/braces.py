@@ -13,14 +13,23 @@ from itertools import product
 
 from stein_bench.errors import UsageError
 
-_NUMBERS = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?")
-_LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d+))?")
+_NUMBERS = re.compile(r"(-?\d{1,12})\.\.(-?\d{1,12})(?:\.\.-?(\d{1,12}))?")
+_LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:\.\.-?(\d{1,12}))?")
+MOST = 1_000_000
+"""Texts that a pattern may stand for."""
 _ALPHABET = string.ascii_uppercase + string.ascii_lowercase
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Return the texts that `pattern` stands for, in order; UsageError if its braces are not balanced."""
-    return [_unescaped(text) for text in _expanded(pattern, pattern)]
+    """Return the texts that `pattern` stands for, in order.
+
+    Raises:
+        UsageError: its braces are not balanced, or it stands for more than `MOST` texts.
+    """
+    try:
+        return [_unescaped(text) for text in _expanded(pattern, pattern)]
+    except RecursionError:
+        raise UsageError(f"{pattern[:60]}…: too many braces in one another.") from None
 
 
 def outside_braces(text: str, separator: str) -> list[str]:
@@ -45,20 +54,29 @@ def _expanded(text: str, whole: str) -> list[str]:
     if start is None:
         return [text]
     end = _closing(text, start, whole)
-    group = _group(text[start + 1 : end], whole)
-    return [text[:start] + middle + rest for middle, rest in product(group, _expanded(text[end + 1 :], whole))]
+    group, behind = _group(text[start + 1 : end], whole), _expanded(text[end + 1 :], whole)
+    _check_number(len(group) * len(behind), whole)
+    return [text[:start] + middle + rest for middle, rest in product(group, behind)]
 
 
 def _group(inside: str, whole: str) -> list[str]:
     items = outside_braces(inside, ",")
     if len(items) > 1:
-        return [text for item in items for text in _expanded(item, whole)]
+        listed = [text for item in items for text in _expanded(item, whole)]
+        _check_number(len(listed), whole)
+        return listed
     if match := _NUMBERS.fullmatch(inside):
+        _check_number(len(_range(int(match[1]), int(match[2]), match[3])), whole)
         return _numbers(match[1], match[2], match[3])
     if match := _LETTERS.fullmatch(inside):
         first, last = _ALPHABET.index(match[1]), _ALPHABET.index(match[2])
         return [_ALPHABET[index] for index in _range(first, last, match[3])]
     return [f"\\{{{text}\\}}" for text in _expanded(inside, whole)]
+
+
+def _check_number(number: int, whole: str) -> None:
+    if number > MOST:
+        raise UsageError(f"{whole}: it stands for more than {MOST:,} names.")
 
 
 def _numbers(first: str, last: str, step: str | None) -> list[str]:

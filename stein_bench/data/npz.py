@@ -56,7 +56,7 @@ _CORRUPT = (
     KeyError,  # a member that is not an .npy file
     EOFError,
     OSError,
-    NotImplementedError,  # an unsupported compression or encryption
+    RuntimeError,  # an encrypted member, or an unsupported compression
 )
 _ZIP = b"PK\x03\x04"  # begins every zip archive that holds a file
 _KEYS = ("images", "labels", "train_images", "train_labels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -92,10 +93,10 @@ def open_data(spec: str) -> DataSource:
     kind = _ALIASES.get(kind, kind)
     source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
     if source is None:
-        bare = ":" not in spec or _path(spec).is_file()  # not a misspelled kind
+        bare = ":" not in spec or os.path.isfile(_path(spec))  # not a misspelled kind
         if bare and (how := _BARE_FILES.get(Path(spec).suffix.lower())):
             raise UsageError(f"unknown data set {spec!r}: write {how.format(spec)}")
-        is_folder = spec != "" and _path(spec).is_dir()
+        is_folder = spec != "" and os.path.isdir(_path(spec))
         hint = f"For a folder write its kind first, e.g. imagefolder:{spec}. " if is_folder else ""
         known = [*_OPENERS, *installed_names("data")]
         raise unknown_name("data set", kind, known, listed=f"{hint}See `stein-bench list data`.")

@@ -24,6 +24,8 @@ SUFFIX = ".partial"
 MAGIC = b"stein-bench journal 2\n"
 IDENTITY, NETWORK, UNIT = b"I", b"N", b"U"
 """Kinds of frames, the first byte of each."""
+NOT_A_RECORD = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What reading a frame raises that is in no journal."""
 _MOST_IDENTITY = 2**20
 """Bytes within which the first frame ends: behind that, a missing one is not the trace of a kill."""
 
@@ -57,7 +59,10 @@ def remove_journals(output: str | Path) -> None:
 def interrupted_batch_size(output: str | Path) -> int | None:
     """Return the batch size of the interrupted run of the report `output`; None if there is none that can be read."""
     for path in journal_paths(output):
-        with suppress(OSError, KeyError, TypeError, ValueError, UsageError), path.open("rb") as stream:
+        with (
+            suppress(OSError, StopIteration, *NOT_A_RECORD),
+            path.open("rb") as stream,
+        ):
             if stream.read(len(MAGIC)) == MAGIC:
                 _, content = next(frames(stream))
                 found = json.loads(content[1:])["batch_size"]
@@ -191,7 +196,7 @@ class Journal:
                     self.damaged.append(path)
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}.") from None
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except NOT_A_RECORD:
             raise self._nobodys(path, b"") from None
         if path == self.path:
             self._usable, self._size, self._written = usable, size, set(networks)

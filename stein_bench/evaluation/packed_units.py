@@ -19,6 +19,18 @@ _BITS = "bits"
 _RANGE = "range"
 """The type of positions that follow one another: only the first one is written."""
 
+_MOST = 2**24
+"""No batch has more samples."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "variant": str,
+    "phase": str,
+    "batch": int,
+    "seconds": (float, int),
+    "forward_passes": int,
+    "backward_passes": int,
+    "message": str,
+}
+
 
 def pack_unit(unit: Unit) -> bytes:
     """Return a unit as compressed bytes: a description in JSON, and the arrays one after another."""
@@ -34,7 +46,7 @@ def pack_unit(unit: Unit) -> bytes:
 
 
 def unpack_unit(content: bytes) -> Unit:
-    """Undo `pack_unit`. Raises ValueError, KeyError or TypeError if the bytes are no unit."""
+    """Undo `pack_unit`. Raises ValueError, LookupError, TypeError or RecursionError if the bytes are no unit."""
     try:
         text = zlib.decompress(content)
         (length,) = _LENGTH.unpack_from(text)
@@ -46,7 +58,10 @@ def unpack_unit(content: bytes) -> Unit:
     for name, (what, *shape) in described.items():
         arrays[name], position = _unpacked(text, position, what, shape)
     indices = arrays.pop("")
-    return Unit(indices=indices, columns={name[1:]: column for name, column in arrays.items()}, **rest)
+    unit = Unit(indices=indices, columns={name[1:]: column for name, column in arrays.items()}, **rest)
+    if not all(isinstance(getattr(unit, name), kind) for name, kind in _KINDS.items()):
+        raise ValueError("a value of another type")
+    return unit
 
 
 def _packed(array: NDArray[Any], *, positions: bool) -> tuple[str, bytes]:
@@ -61,12 +76,18 @@ def _packed(array: NDArray[Any], *, positions: bool) -> tuple[str, bytes]:
 
 def _unpacked(text: bytes, start: int, what: str, shape: list[int]) -> tuple[NDArray[Any], int]:
     """Return the array that begins at `start`, and where it ends."""
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"no shape: {shape}")
     count = math.prod(shape)
     if what == _BITS:
         end = start + -(-count // 8)
+        if end > len(text):
+            raise ValueError("an array is cut off")
         bits = np.unpackbits(np.frombuffer(text[start:end], np.uint8), count=count)
         return bits.astype(np.bool_).reshape(shape), end
     if what == _RANGE:
+        if count > _MOST:
+            raise ValueError(f"no batch has {count} samples")
         first = int(np.frombuffer(text[start : start + 8], "<i8")[0])
         return np.arange(first, first + count, dtype=np.int64), start + 8
     dtype = np.dtype(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def find_model(spec: str) -> ModelSource:
 def _find_bare(name: str) -> ModelSource:
     if name.endswith(".pt2"):
         return find_exported(name)
-    program = program_as_model(Path(name).expanduser(), name)
+    program = program_as_model(Path(os.path.expanduser(name)), name)
     if program is not None:
         raise UsageError(f"{name!r} names a file only: write {program}")
     if "/" in name:
@@ -80,13 +81,13 @@ def _check_path(name: str) -> None:
     """Raise a `UsageError` that says how its model is named if `name` is a file or folder, or a file of weights."""
     from stein_bench.models.weights_file import USUAL
 
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    path = os.path.expanduser(name)
+    if name and os.path.isdir(path):
         raise UsageError(
             f"{name!r} is a folder: write hf-hub:{name} (saved by timm), transformers:{name}, or hub:{name}:ENTRY "
             "(with a hubconf.py)."
         )
-    if path.is_file() or name.endswith(USUAL):
+    if os.path.isfile(path) or name.endswith(USUAL):
         raise UsageError(
             f"{name!r} names a file, not a model: name the model that it is for, and give --weights {name}."
         )

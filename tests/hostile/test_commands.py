@@ -44,6 +44,8 @@ HOSTILE_FILE = "x\n::error::y\x1b[31m\u202e\x9b.json"
         ("evaluate", "resnet18", "--log", HOSTILE_FILE),
         ("evaluate", "resnet18", f"--{HOSTILE_FILE}"),
         ("evaluate", "resnet18", "--limit", HOSTILE_FILE),
+        ("evaluate", "resnet18", "--output", "~nobody/r.json"),
+        ("report", "~nobody/r.json", "--html", "~nobody/r.html"),
         ("list", HOSTILE_FILE),
         ("list", "attacks", HOSTILE_FILE),
         (HOSTILE_FILE,),
