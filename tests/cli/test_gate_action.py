@@ -25,7 +25,7 @@ STUB = """#!/usr/bin/env bash
 printf '%s\\n' "$@" > "$CALLS/$1"
 if [ "$1" = evaluate ]; then
   for word in "$@"; do
-    case "$word" in --output=*) cp -- "$CALLS/prepared.json" "${word#--output=}" ;; esac
+    case "$word" in --output=*) cp -- "$CALLS/prepared.json" "${word#--output=}" || exit 1 ;; esac
   done
 else
   exec "$PYTHON" -m stein_bench "$@"
