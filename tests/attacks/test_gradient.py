@@ -137,6 +137,21 @@ def test_random_starts_depend_on_the_sample_alone() -> None:
     assert not torch.equal(whole, random_start((6, 3, 2, 2), attack_seeds(1, attack, ids), "Linf", 0.1))
 
 
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_random_starts_neither_use_nor_change_the_global_generator(norm: str) -> None:
+    before = torch.get_rng_state()
+    one = random_start((2, 3, 2, 2), [5, 6], norm, 0.1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(random_start((2, 3, 2, 2), [5, 6], norm, 0.1), one)
+
+
+def test_the_first_restart_is_the_one_that_is_not_named() -> None:
+    named = {number: random_start((2, 3, 2, 2), [5, 6], "L2", 0.1, number) for number in (0, 1)}
+    assert torch.equal(random_start((2, 3, 2, 2), [5, 6], "L2", 0.1), named[0])
+    assert torch.equal(random_start((2, 3, 2, 2), [5, 6], "L2", 0.1, [0, 1])[1], named[1][1])
+    assert not torch.equal(named[0], named[1])
+
+
 def test_the_input_gradient_is_per_sample() -> None:
     model, inputs, labels = linear_problem(n=5)
     gradient, logits = input_gradient(model, inputs, labels, TASK)

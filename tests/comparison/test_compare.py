@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
 
+from stein_bench.comparison import document, gate_result
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.document import FailedModel, Leaderboard, PairTable
 from stein_bench.comparison.leaderboard import Named, adjusted, leaderboard
@@ -299,6 +301,15 @@ def test_a_report_does_not_differ_from_itself(one):
     for row in compare(named(one, one)).rows:
         assert (row.difference.value, row.difference.lost, row.difference.gained) == (0, 0, 0)
         assert row.difference.p in (1.0, None)
+
+
+@pytest.mark.parametrize("signed", [document.Signed, gate_result.Signed])
+def test_a_difference_of_shares_is_within_1(signed):
+    read = TypeAdapter(signed).validate_python
+    assert [read(value) for value in (-1, -0.5, 1)] == [-1, -0.5, 1]
+    for value in (-1.01, 1.01):
+        with pytest.raises(ValidationError):
+            read(value)
 
 
 def test_adjusted_p_leave_out_what_has_no_test():

@@ -14,6 +14,9 @@ from tests.reports import FGSM, PGD, attack, bits, corrupted, diagnostic, doubtf
 CLEAN = bits(2, 400)
 
 
+STATS_AND_BROKEN = (("running", 200), ("batch", 120))
+
+
 def pair(own, plain=200, bn="stein", stats="running", clean=CLEAN, **changes):
     """Plain BN that has `plain` of 400 samples broken by PGD, and a variant that has `own`."""
     fields = {"conversion": "before-training", "converted_layers": 20, **changes}
@@ -116,6 +119,8 @@ def test_an_untrustworthy_report_has_no_conclusion():
     assert sentence(first, doubtful(second)).startswith(
         "No conclusion: a result cannot be trusted (stein (running), pgd:"
     )
+    assert " more" not in sentence(first, doubtful(second))
+    assert sentence(doubtful(first), doubtful(second)).endswith(", and 1 more).")
 
 
 def test_weights_that_nobody_named_are_a_reservation_and_a_useless_network_has_no_conclusion():
@@ -202,6 +207,15 @@ def test_the_source_of_statistics_is_no_merit_of_an_estimator():
     said = " ".join(conclude(report(*variants)).caveats)
     assert "switching from running to batch statistics alone changes plain BN's robust accuracy by +20.0 points" in said
     assert np.isclose(variants[1].effects[-3].difference, 0.2)
+
+
+def test_of_a_single_attack_the_source_of_statistics_is_that_attacks():
+    from stein_bench.diagnostics.effects import with_effects
+
+    plain = [variant("sample", stats, CLEAN, {PGD: bits(broken, 400)}) for stats, broken in STATS_AND_BROKEN]
+    own = [variant("stein", stats, CLEAN, {PGD: bits(broken, 400)}) for stats, broken in STATS_AND_BROKEN]
+    said = " ".join(conclude(report(*with_effects([*plain, *own], 10, "classification"))).caveats)
+    assert "changes plain BN's robust accuracy by +20.0 points" in said
 
 
 def test_with_controls_no_cell_is_picked_out():

@@ -473,3 +473,4 @@ def test_titles_tell_severities_sources_and_noises_apart():
         ("noise-x:amount=0.2", "noise-x", "noise-x 0.2"),
     ]  # fmt: skip
     assert ranges([5, 1, 2, 3]) == "1-3, 5"
+    assert ranges([1, 3, 4]) == "1, 3-4"

@@ -120,3 +120,12 @@ def test_an_empty_batch_changes_nothing():
     layer = SteinBatchNorm2d(4)
     assert layer(torch.zeros(0, 4, 2, 2)).shape == (0, 4, 2, 2)
     assert int(layer.num_batches_tracked) == 0
+
+
+def test_the_unknown_count_of_running_averages_is_infinite_on_their_device():
+    layer = SteinBatchNorm2d(4).to("meta")
+    layer.count = None
+    assert layer.sample_moments()[2].device.type == "meta"
+    layer = SteinBatchNorm2d(4)
+    layer.count = None
+    assert [float(values.max()) for values in layer.sample_moments()] == [0, 1, torch.inf]

@@ -161,3 +161,10 @@ def test_the_geometric_mean_neither_under_nor_overflows():
         _, shrunk = estimator_function("stein")(torch.ones(4096), variance, 2)
         pull = 4 * 4095 * (2 / 3) / (4096 + 2)
         torch.testing.assert_close(shrunk, variance * (2 / 3 + pull), rtol=1e-5, atol=0)
+
+
+def test_a_dead_channel_counts_as_the_smallest_variance_in_the_geometric_mean():
+    variance = torch.tensor([0.0, 1.0, 1.0], dtype=torch.float64)
+    _, shrunk = estimator_function("stein")(torch.ones(3, dtype=torch.float64), variance, 2)
+    pull = 4 * 2 * (2 / 3) / (3 + 2)
+    torch.testing.assert_close(shrunk[0], torch.tensor(pull * 1e-38 ** (1 / 3), dtype=torch.float64), rtol=1e-9, atol=0)

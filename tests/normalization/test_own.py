@@ -138,3 +138,12 @@ def layer_name():
 def test_a_name_that_means_nothing_says_what_to_write(text):
     with pytest.raises(UsageError, match=r"Your own is FILE.py:NAME|no such file|takes no arguments"):
         parse_estimator(text)
+
+
+def test_a_stored_layer_says_why_its_estimator_cannot_be_had():
+    found_again, (spec, sha256) = parse_estimator(own_estimators.__file__ + ":like_stein").own.__reduce__()
+    assert found_again(spec, sha256).spec == spec
+    with pytest.raises(UsageError, match="of the stored layers has been edited since"):
+        found_again(spec, "0" * 64)
+    with pytest.raises(UsageError, match="of the stored layers is not to be found here"):
+        found_again("nobody", sha256)

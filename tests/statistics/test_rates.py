@@ -96,6 +96,7 @@ def test_versions_of_base_images_do_not_narrow_the_interval():
     rate, ten = accuracy(correct, 3), wilson(8, 10)
     assert (rate.value, rate.low, rate.high) == (0.8, pytest.approx(ten.low), pytest.approx(ten.high))
     assert (rate.low, rate.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert accuracy(np.arange(30) < 24, 2).low == pytest.approx(wilson(12, 15).low)
     draws = mean_accuracy([correct, ~correct], 3)
     assert (draws.value, draws.low) == (0.5, pytest.approx(wilson(5, 10).low))
 
@@ -131,9 +132,31 @@ def test_several_draws_narrow_the_interval_and_draws_shared_by_all_samples_widen
     assert _width(shared) > 4 * width[1]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_single_draw_shares_nothing_and_asks_no_variance_of_one_number():
+    draws = np.array([[True], [False], [True]])
+    assert _width(draws) == pytest.approx(accuracy(draws[:, 0]).high - accuracy(draws[:, 0]).low)
+
+
 def _width(draws):
     rate = expected_accuracy(draws)
     return rate.high - rate.low
+
+
+def test_the_interval_of_draws_is_the_documented_formula_by_hand():
+    """Four samples, three draws: the variance of the padded shares over n, and what draws add that samples share."""
+    draws = np.array([[1, 1, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], bool)
+    shares = [2 / 3, 1 / 3, 2 / 3, 1]
+    padded = [*shares, 0, 0, 1, 1]
+    mean = sum(padded) / 8
+    of_samples = sum((share - mean) ** 2 for share in padded) / 8 / 4
+    together = ((1 - 2 / 3) ** 2 + (3 / 4 - 2 / 3) ** 2 + (1 / 4 - 2 / 3) ** 2) / 2 / 3  # the draws' accuracies
+    alone = (1 / 3 + 1 / 3 + 1 / 3 + 0) / 4 / (4 * 3)  # a sample's draws have the variance 1/3, 1/3, 1/3 and 0
+    units = mean * (1 - mean) / (of_samples + together - alone)
+    rate, z = expected_accuracy(draws), 1.959963984540054
+    half = z / (1 + z**2 / units) * math.sqrt(2 / 9 / units + z**2 / (4 * units**2))
+    center = (2 / 3 + z**2 / (2 * units)) / (1 + z**2 / units)
+    assert (rate.low, rate.high) == pytest.approx((center - half, min(1, center + half)), abs=1e-12)
 
 
 def test_versions_of_a_base_image_do_not_count_as_samples_among_draws_either():
