@@ -451,6 +451,11 @@ def test_corruptions_of_a_segmentation_are_left_out_with_a_note():
     result = gate(whole, whole)
     assert (result.verdict, found(result, "note")) == ("passed", [GRADED])
     assert [c.title for c in result.comparisons] == ["clean mIoU"]
+    without = replaced(
+        one, corruptions=(), outcomes=replaced(one.outcomes, clean_correct=None, **Segmented.packed(clean, {}, {}))
+    )
+    for reports in ((whole, replaced(whole, variants=[without])), (replaced(whole, variants=[without]), whole)):
+        assert GRADED in found(gate(*reports), "note")
     table = compare([Named("A", whole), Named("B", whole)])
     assert GRADED in table.notes
     assert [r.accuracy for r in table.rows] == ["clean"]

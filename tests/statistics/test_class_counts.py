@@ -175,6 +175,14 @@ def test_intervals_are_over_images_not_over_pixels():
     assert intervals([counts.select(np.array([0]))]) is None
 
 
+def test_two_images_have_an_interval_and_one_has_none():
+    two = ClassCounts(*(np.array([[3, 1], [1, 2]]) for _ in range(3)))
+    assert intervals([two]) is not None
+    assert intervals([two.select(np.array([0]))]) is None
+    assert difference_interval(two, two) == (0, 0)
+    assert difference_interval(*[two.select(np.array([0]))] * 2) == (-1, 1)
+
+
 def test_the_bootstrap_agrees_with_a_plain_one():
     counts = random_counts(4, images=25)
     rng = np.random.default_rng(1)
