@@ -107,9 +107,9 @@ def test_the_iterates_are_those_of_the_papers(attack, case):
         assert TASK.correct(model(kept), labels).tolist() == verdicts
 
 
-@pytest.mark.parametrize("steps", range(1, 130))
-def test_checkpoints_are_those_of_the_paper(steps):
-    assert [0, *package_checkpoints(steps)] == oracle.checkpoints(steps)
+def test_checkpoints_are_those_of_the_paper():
+    for steps in range(1, 1001):
+        assert [0, *package_checkpoints(steps)] == oracle.checkpoints(steps)
 
 
 @pytest.mark.parametrize("norm", ["Linf", "L2"])
@@ -125,7 +125,7 @@ def test_random_starts_are_uniform_in_the_ball(norm):
 
 
 @pytest.mark.parametrize("case", cases(1, 5))
-def test_a_report_has_the_oracles_figures(case):
+def test_a_report_has_the_oracles_figures(case, unchecked):
     for seed in each(case):
         model, inputs, labels, _ = problem(seed, dtype=torch.float32)
         generator = torch.Generator().manual_seed(seed)

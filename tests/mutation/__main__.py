@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import importlib
 import json
 import os
 import resource
@@ -28,12 +30,16 @@ from typing import Any
 
 import pytest
 
-from tests.mutation.mutants import ROOT, SCOPE, Mutant, install, sample
+from tests.mutation.mutants import ROOT, SCOPE, Mutant, functions, install, sample
 
 LONGEST = 30.0
 """Seconds of tests for a mutant, by the times they took unchanged. One that survives these counts as survived."""
 MEMORY = 6 << 30
 """Bytes that a child may allocate."""
+FIRST = 6
+"""So many tests are tried by themselves first: they mostly suffice, and few files are collected for them."""
+PRELOADED = ("torch", "torchvision", "timm", "torchattacks", "hypothesis", "pydantic", "scipy.stats", "typer.testing")
+"""Imported before all children start: what is slow to import, and not stein_bench itself."""
 QUIET = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--disable-warnings"]
 # Else pytest imports the package itself, to rewrite assertions, since it brings a plugin; then no change has an effect.
 QUIET += ["--assert=plain"]
@@ -84,8 +90,8 @@ def in_child(mutant: Mutant | None, tests: list[str], seconds: float) -> tuple[s
         os.waitpid(child, 0)
     failed = json.loads(report.read_text()) if (report := folder / "failed.json").exists() else []
     shutil.rmtree(folder, ignore_errors=True)
-    code = os.waitstatus_to_exitcode(status[1])
-    return ("timeout" if late else {0: "survived", 99: "unusable"}.get(code, "killed")), failed
+    code = os.waitstatus_to_exitcode(status[1])  # 5: pytest has found none of the tests
+    return ("timeout" if late else {0: "survived", 5: "survived", 99: "unusable"}.get(code, "killed")), failed
 
 
 def cover(known: Path, files: list[str]) -> None:
@@ -152,6 +158,9 @@ def run(known: Path, out: Path, each: int, seed: int, only: list[str]) -> None:
     tests_by_line = json.loads(known.read_text())
     seconds = tests_by_line["seconds"]
     os.nice(10)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    for name in PRELOADED:
+        importlib.import_module(name)
     counts, drawn = sample(each, seed, only)
     say(f"mutants in all: {counts}")
     noticing: set[str] = set()
@@ -161,10 +170,14 @@ def run(known: Path, out: Path, each: int, seed: int, only: list[str]) -> None:
             if mutant.in_function and not warm:
                 warm = True
                 pytest.main([*QUIET, "--collect-only", "-qq", *sorted({test.split("::")[0] for test in seconds})])
+                functions()
+                gc.freeze()  # else collections of garbage copy all memory in every child
             tests = tests_of(mutant, tests_by_line)
             begun = time.monotonic()
-            limit = 60 + 10 * sum(seconds[test] for test in tests)
-            result, failed = in_child(mutant, tests, limit) if tests else ("survived", [])
+            result, failed = "survived", list[str]()
+            for part in (tests[:FIRST], tests[FIRST:]):
+                if part and result == "survived":
+                    result, failed = in_child(mutant, part, 60 + 10 * sum(seconds[test] for test in part))
             noticing |= set(failed)
             took = round(time.monotonic() - begun, 1)
             entry = {**mutant.__dict__, "result": result, "by": failed, "tests": len(tests), "seconds": took}

@@ -12,6 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -180,6 +181,12 @@ def _compiled(mutant: Mutant) -> types.CodeType:
     return compile(ast.fix_missing_locations(tree), str(path), "exec")
 
 
+@cache
+def functions() -> list[types.FunctionType]:
+    """Return all functions that exist at the first call."""
+    return [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]
+
+
 def install(mutant: Mutant) -> Callable[[], bool]:
     """Change the functions that exist already; or, for a change outside functions, the module once it is imported.
 
@@ -202,7 +209,7 @@ def install(mutant: Mutant) -> Callable[[], bool]:
 
     new = {(code.co_qualname, code.co_firstlineno): code for code in codes(module)}
     different = 0
-    for function in [x for x in gc.get_objects() if isinstance(x, types.FunctionType)]:
+    for function in functions():
         code = function.__code__
         if code.co_filename == module.co_filename and (code.co_qualname, code.co_firstlineno) in new:
             function.__code__ = new[code.co_qualname, code.co_firstlineno]
