@@ -61,6 +61,7 @@ def test_the_p_is_adjusted_for_every_contrast_of_the_report():
 
 def test_a_gain_below_chance_makes_nobody_robust():
     assert "both are at or below chance (10.0 %), so neither withstands these attacks" in sentence(*pair(370, 400))
+    assert "chance" not in sentence(*pair(150, 370))
 
 
 def test_what_a_gain_costs_in_clean_accuracy_is_in_the_sentence():

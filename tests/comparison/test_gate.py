@@ -9,7 +9,7 @@ from stein_bench.comparison.gate import gate, judge
 from stein_bench.comparison.policy import Policy, Rule
 from stein_bench.errors import UsageError
 from stein_bench.report.document import AttackNetworkInfo
-from tests.reports import FGSM, PGD, attack, bits, diagnostic, label, replaced, report, variant
+from tests.reports import FGSM, PGD, attack, bits, corruption, diagnostic, label, replaced, report, variant
 
 
 def found(result, kind):
@@ -258,6 +258,11 @@ def test_an_accuracy_that_its_outcomes_contradict_is_refused():
     ]
     robbed = replaced(honest, outcomes=replaced(honest.outcomes, robust={}))
     assert len(found(gate(report(robbed), report(honest)), "refused")) == 2
+    without_draws = corruption("noise-gaussian:std=0.1", bits(0))
+    without_draws = replaced(honest, corruptions=[replaced(without_draws, accuracies=())])
+    assert found(gate(report(without_draws), report(honest)), "refused") == [
+        "the report: sample/running, noise-gaussian:std=0.1: there is an accuracy but no per-sample outcomes"
+    ]
 
 
 def test_damaged_outcomes_are_an_input_error():
@@ -298,6 +303,7 @@ def test_under_batch_statistics_the_batch_size_is_part_of_the_identity():
     for unknown in ({}, {"batch-size": "auto"}, {"batch-size": True}, {"batch-size": 0}):
         strange = replaced(batch(0), run=replaced(batch(0).run, config=unknown))
         assert "does not record the batch size" in found(gate(strange, batch(0)), "refused")[0]
+    assert found(gate(batch(0, 1), batch(0, 1)), "refused") == []
 
 
 def test_under_running_statistics_the_batch_size_makes_no_difference():

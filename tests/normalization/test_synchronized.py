@@ -13,7 +13,7 @@ from torch import nn
 
 from stein_bench.normalization.layers import SteinBatchNorm2d, SteinSyncBatchNorm
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES
-from stein_bench.normalization.synchronized import group_to_synchronize
+from stein_bench.normalization.synchronized import group_to_synchronize, pool_moments
 
 needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="torch was built without gloo"
@@ -157,3 +157,24 @@ def test_arguments_and_weights_are_those_of_the_ordinary_synchronized_layer():
     assert (layer.eps, layer.momentum, layer.estimator) == (1e-3, 0.2, "jsnorm")
     layer.load_state_dict(nn.SyncBatchNorm(3).state_dict())
     assert layer.eval()(torch.randn(2, 3, 4)).shape == (2, 3, 4)
+
+
+@needs_gloo
+@pytest.mark.filterwarnings("ignore:.*all_reduce is deprecated:FutureWarning")
+def test_the_moments_of_a_single_process_are_its_own_and_counts_are_exact(tmp_path):
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        mean, variance = torch.tensor([0.5, -3.0], requires_grad=True), torch.tensor([2.0, 0.25], requires_grad=True)
+        for count in (1, 9, 2**24 + 1):  # the last has no float32
+            pooled = pool_moments(mean, variance, count, dist.group.WORLD)
+            assert [values.dtype for values in pooled] == [torch.float32, torch.float32, torch.float64]
+            assert torch.allclose(pooled[0], mean)
+            assert torch.allclose(pooled[1], variance)
+            assert float(pooled[2]) == count
+            (pooled[0] * 3 + pooled[1] * 5).sum().backward()
+            assert (mean.grad.tolist(), variance.grad.tolist()) == ([3, 3], [5, 5])
+            mean.grad = variance.grad = None
+        nothing = pool_moments(torch.zeros(2), torch.zeros(2), 0, dist.group.WORLD)
+        assert [values.sum().item() for values in nothing] == [0, 0, 0]
+    finally:
+        dist.destroy_process_group()
