@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
@@ -10,9 +11,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from stein_bench.cli.debug import OPTION, bug, print_traceback, without_debug
 from stein_bench.cli.said import say
-from stein_bench.errors import SteinBenchError, without_prefix
-from stein_bench.exit_codes import INTERRUPTED, USAGE
+from stein_bench.errors import SteinBenchError, reason, without_prefix
+from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 from stein_bench.version import __version__
 
 ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
@@ -27,38 +29,56 @@ class OneLineErrors(TyperGroup):
         """Return the commands in the order in which a new user needs them."""
         return sorted(super().list_commands(ctx), key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
-    def main(self, *args: Any, **extra: Any) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command of that name, whose help also shows the options that may stand anywhere."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None:
+            return None
+        shown = copy.copy(next(option for option in ctx.find_root().command.params if OPTION in option.opts))
+        shown.expose_value = False  # `main` has taken it out of the words
+        command = copy.copy(command)
+        command.params = [*command.params, shown]
+        return command
+
+    def main(self, args: Any = None, *others: Any, **extra: Any) -> Any:
         """Run the command line; exit with the code that the command returned."""
         standalone_mode = extra.pop("standalone_mode", True)
         extra["standalone_mode"] = False
+        words, debug = without_debug(sys.argv[1:] if args is None else list(args))
         try:
-            code: Any = super().main(*args, **extra)
+            code: Any = super().main(words, *others, **extra)
             if code == INTERRUPTED:  # Typer returns this code on Ctrl-C, without a message
                 _complain("interrupted.", INTERRUPTED)
-        except SteinBenchError as error:
-            code = _complain(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            code = _complain("interrupted.", INTERRUPTED)
-        except BrokenPipeError:
-            code = _reader_has_left()
-        except OSError as error:
-            code = _complain(os_message(error), 2)
-        except Exception as error:
-            # Typer's own usage errors; their classes moved between its versions, their interface did not.
-            if isinstance(error.__cause__, KeyboardInterrupt):
-                code = _complain("interrupted.", INTERRUPTED)
-            elif isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
-                code = _complain("a path begins with ~ and a user who has no home folder: write the full path.", USAGE)
-            elif type(error).__name__ == "NoArgsIsHelpError":
-                code = _show_help(str(getattr(error, "message", "")))
-            elif hasattr(error, "format_message"):
-                message = _plain(without_prefix(error.format_message()))
-                code = _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", 2))
-            else:
-                raise
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (whatever it is, `_told` tells it)
+            if debug:
+                print_traceback(error)
+            code = _told(error)
         if not standalone_mode:
             return code
         sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def _told(error: BaseException) -> int:
+    """Tell what went wrong in one line on stderr, and return the exit code."""
+    if isinstance(error, SteinBenchError):
+        return _complain(str(error), error.exit_code)
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__cause__, KeyboardInterrupt):
+        return _complain("interrupted.", INTERRUPTED)
+    if isinstance(error, BrokenPipeError):
+        return _reader_has_left()
+    if isinstance(error, OSError):
+        return _complain(os_message(error), USAGE)
+    if isinstance(error, MemoryError):
+        return _complain(f"out of memory: {reason(error)}.", FAILED)
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of Path.expanduser
+        return _complain("a path begins with ~ and a user who has no home folder: write the full path.", USAGE)
+    # Typer's own usage errors; their classes moved between its versions, their interface did not.
+    if hasattr(error, "format_message"):
+        if type(error).__name__ == "NoArgsIsHelpError":
+            return _show_help(str(getattr(error, "message", "")))
+        message = _plain(without_prefix(error.format_message()))
+        return _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", USAGE))
+    return _complain(bug(error), FAILED)
 
 
 def _plain(message: str) -> str:
@@ -133,6 +153,9 @@ def _root(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option(OPTION, help="Show the traceback of an error; anywhere on the command line.")
     ] = False,
 ) -> None:
     """Options of the program itself."""

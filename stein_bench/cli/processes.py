@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from stein_bench.cli.app import READER_LEFT, os_message
-from stein_bench.errors import RunError, SteinBenchError, reason
-from stein_bench.exit_codes import INTERRUPTED, REGRESSION, USAGE
+from stein_bench.cli.debug import bug
+from stein_bench.errors import RunError, SteinBenchError
+from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 from stein_bench.launch import launched
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ def _together(call: Callable[[], int]) -> int:
             ignore_ending_signals()
             failure, own = _reason(watch, error)
             watch.leave()
-            expected = isinstance(error, SteinBenchError | KeyboardInterrupt | OSError)
-            if own and (not expected or isinstance(error, BrokenPipeError)):
+            if own and isinstance(error, BrokenPipeError):
                 raise
             line = failure.message if failure.rank == watch.rank else failure.line
             raise SharedError(line if watch.speaks(failure) else "", failure.code) from None
@@ -91,7 +91,7 @@ def _reason(watch: Watch, error: BaseException) -> tuple[Failure, bool]:
         return watch.own("the reader of its output has left.", READER_LEFT), True
     if isinstance(error, OSError):
         return watch.own(os_message(error), USAGE), True
-    return watch.own(reason(error), REGRESSION), True
+    return watch.own(bug(error), FAILED), True
 
 
 def _of_others(watch: Watch, patience: float) -> Failure | None:
