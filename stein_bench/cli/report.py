@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,14 +95,18 @@ def report_(
 
     drawings, trackers = _drawings(plot or []), parse_trackers(log or ())
     outputs = {"--html": html, "--markdown": markdown, "--csv": csv, "--junit": junit, "--model-card": model_card}
-    check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, reports)
+    from stein_bench.report.adversarials import adversarials_path
+
+    inputs = [*reports, *(str(adversarials_path(report)) for report in reports)]
+    check_outputs({**outputs, **{f"--plot {kind}": path for kind, path in drawings}}, inputs)
     if (document := reproduction_among(reports)) is not None:
         if trackers:
             raise UsageError("--log takes reports from evaluate; a document written by reproduce has no such runs.")
         return _show_reproduction(document, outputs, drawings)
     sources = _read(reports, with_galleries=html is not None or any(kind == "gallery" for kind, _ in drawings))
-    _write(sources, outputs)
-    _draw(sources, drawings)
+    texts = list(_texts(sources, outputs))  # everything is made before anything is written
+    figures = [(kind, path, _figure(kind, path, sources)) for kind, path in drawings]
+    _write(texts, figures)
     if not (drawings or trackers or any(outputs.values())):
         from stein_bench.render.report.table import print_report
 
@@ -141,6 +146,7 @@ def _drawings(plots: list[str]) -> list[tuple[str, str]]:
 
 
 def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
+    from stein_bench.comparison.pairing import contradictions, subjects
     from stein_bench.render.report.page import Source
     from stein_bench.report.adversarials import read_adversarials
     from stein_bench.report.document import read_report
@@ -148,6 +154,8 @@ def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
     found = []
     for name, path in zip(names_of(paths), paths, strict=True):
         report, gallery, problem = read_report(path), None, ""
+        if lines := contradictions(report, subjects(report, path)):
+            raise UsageError(f"{path}: {lines[0]}. It has been edited or is damaged: evaluate again.")
         if with_galleries:
             try:
                 gallery = read_adversarials(report, path)
@@ -158,23 +166,35 @@ def _read(paths: list[str], *, with_galleries: bool) -> list[Source]:
     return found
 
 
-def _write(sources: list[Source], outputs: dict[str, str | None]) -> None:
-    from stein_bench.files import write_text
+def _texts(sources: list[Source], outputs: dict[str, str | None]) -> Iterator[tuple[str, str]]:
+    """Yield path and content of every text file that is asked for."""
     from stein_bench.render.report.files import report_csv, report_junit, report_markdown
     from stein_bench.render.report.page import html_page
 
     named = [(source.name, source.report) for source in sources]
     if (path := outputs["--html"]) is not None:
-        write_text(path, html_page(sources))
+        yield path, html_page(sources)
     for option, make in (("--markdown", report_markdown), ("--csv", report_csv), ("--junit", report_junit)):
         if (path := outputs[option]) is not None:
-            write_text(path, make(named))
+            yield path, make(named)
     if (path := outputs["--model-card"]) is not None:
-        _write_card(path, [source.report for source in sources])
+        yield path, _card(path, [source.report for source in sources])
 
 
-def _write_card(path: str, reports: list[Report]) -> None:
+def _write(texts: list[tuple[str, str]], figures: list[tuple[str, str, Figure]]) -> None:
     from stein_bench.files import write_text
+
+    for path, text in texts:
+        write_text(path, text)
+    if figures:
+        from stein_bench.render.figures import save
+
+        for kind, path, figure in figures:
+            save(figure, path, f"--plot {kind}")
+
+
+def _card(path: str, reports: list[Report]) -> str:
+    """Return the model card at `path`, or a new one, with the results of the reports."""
     from stein_bench.render.report.card import card_index, model_card
 
     try:
@@ -187,18 +207,9 @@ def _write_card(path: str, reports: list[Report]) -> None:
     if not index.models:
         raise RunError(f"--model-card {path}: no result can be trusted, so nothing was written.")
     try:
-        write_text(path, model_card(existing, index.models))
+        return model_card(existing, index.models)
     except UsageError as error:
         raise UsageError(f"--model-card {path}: {error}") from None
-
-
-def _draw(sources: list[Source], drawings: list[tuple[str, str]]) -> None:
-    if not drawings:
-        return
-    from stein_bench.render.figures import save
-
-    for kind, path in drawings:
-        save(_figure(kind, path, sources), path, f"--plot {kind}")
 
 
 def _figure(kind: str, path: str, sources: list[Source]) -> Figure:

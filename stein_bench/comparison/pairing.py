@@ -89,10 +89,21 @@ def distrust(report: Report, found: Sequence[Subject]) -> list[str]:
     These are results that the report itself marks as dishonest, accuracies that contradict their own outcomes,
     duplicate variants, and reports without variants or samples. `found` are the report's `subjects`.
     """
-    lines = [*report.dishonest(), *(line for subject in found for line in _contradictions(subject))]
+    lines = [*report.dishonest(), *contradictions(report, found)]
     lines += [f"{name}: there are {uses} variants with this name" for name, uses in _names(found).items() if uses > 1]
     if not found or not all(subject.samples for subject in found):
         lines.append("it contains no variant, or a variant without samples")
+    return lines
+
+
+def contradictions(report: Report, found: Sequence[Subject]) -> list[str]:
+    """Return one line for each figure that the report's own outcomes contradict: it has been edited or is damaged.
+
+    `found` are the report's `subjects`.
+    """
+    lines = [line for subject in found for line in _contradictions(subject)]
+    if found and report.data.samples != found[0].samples:
+        lines.append(f"data.samples is {report.data.samples}, but there are outcomes of {found[0].samples} samples")
     return lines
 
 
@@ -150,7 +161,7 @@ def doubts_of(average: Average, doubted: Mapping[str, str]) -> str | None:
 
 def _contradictions(subject: Subject) -> Iterable[str]:
     for key, share in _contradicted(subject).items():
-        if key in subject.outcomes or key in subject.corrupted:
+        if key in subject.outcomes or key in subject.corrupted or key == WORST_CASE:
             yield f"{subject.name}, {key}: the accuracy {share:.6g} contradicts its own outcomes"
         else:
             yield f"{subject.name}, {key}: there is an accuracy but no per-sample outcomes"
@@ -168,6 +179,11 @@ def _contradicted(subject: Subject) -> dict[str, float]:
         right, of = (0.0, 0) if outcome is None else outcome.right()
         if outcome is None or (of and abs(right / of - share) > ROUNDING):
             found[key] = share
+    worst = variant.worst_case_accuracy
+    if worst is not None and not found and subject.battery:
+        right, of = subject.worst_case(subject.battery).right()
+        if of and abs(right / of - worst) > ROUNDING:
+            found[WORST_CASE] = worst
     return found | _contradicted_corruptions(subject)
 
 
