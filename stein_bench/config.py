@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -42,6 +43,9 @@ LONGEST_TIMEOUT = 1e7
 NO_ATTACK = "none"
 """In place of attacks: none is run, not even the default one."""
 
+LARGEST_IMAGE = 65_535
+"""The largest side of an image in pixels, which is that of JPEG."""
+
 LARGEST_SCALING = 2
 """A mean or standard deviation above it is none of values in [0, 1]; those of 0..255 are mostly above 50."""
 
@@ -66,12 +70,8 @@ class Settings(BaseModel):
     @classmethod
     def _plain_values(cls, value: object, info: Any) -> object:
         """Refuse values that pydantic would silently convert, and text that is not valid UTF-8."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (
-            int,
-            int | None,
-            int | Literal["auto"],
-            float | None,
-        ):
+        number = re.search(r"\b(int|float)\b", str(cls.model_fields[str(info.field_name)].annotation))
+        if isinstance(value, bool) and number:
             raise ValueError("must not be true or false")
         for text in value if isinstance(value, list | tuple) else [value]:
             if isinstance(text, str) and any("\ud800" <= character <= "\udfff" for character in text):
@@ -88,6 +88,8 @@ class Settings(BaseModel):
                 raise ValueError("must be finite")
             return (float(value),)
         if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("needs at least one value")
             return tuple(number for item in value for number in parse_numbers(str(item), str(info.field_name)))
         return value
 
@@ -109,6 +111,15 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("batch_size", "workers", mode="before", check_fields=False)
+    @classmethod
+    def _number_or_auto(cls, value: object, info: Any) -> object:
+        """Refuse other words in one sentence, instead of pydantic's one per alternative."""
+        takes_auto = "auto" in str(cls.model_fields[str(info.field_name)].annotation)
+        if takes_auto and isinstance(value, str) and value != "auto" and not value.lstrip("-").isdigit():
+            raise ValueError("must be a whole number or 'auto'")
+        return value
+
     def document(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values under the option names, without unset ones."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -126,7 +137,7 @@ class RunConfig(Settings):
 
     model: str = Field(min_length=1)
     data: str = "digits"
-    weights: str = "auto"
+    weights: str = Field(default="auto", min_length=1)
     weights_key: str | None = Field(default=None, min_length=1)
     bn: tuple[str, ...] | None = None
     stats: tuple[Stats, ...] = ("running",)
@@ -154,11 +165,11 @@ class RunConfig(Settings):
     compile: bool = Field(default=False, exclude_if=operator.not_)  # a run without it keeps its hash
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    image_size: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1, le=LARGEST_IMAGE)
     preserve_function: bool = False
     controls: bool = False
     format: Format = "table"
-    output: str | None = None
+    output: str | None = Field(default=None, min_length=1)
     resume: bool = False
     save_adversarials: int | None = Field(default=None, ge=1)
     log: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
@@ -191,14 +202,6 @@ class RunConfig(Settings):
             return values
         other = values.get("battery") is not None or bool(values.get("corruption"))
         return {**values, "attack": ()} if other else values
-
-    @field_validator("batch_size", "workers", mode="before")
-    @classmethod
-    def _number_or_auto(cls, value: object) -> object:
-        """Refuse other words in one sentence, instead of pydantic's one per alternative."""
-        if isinstance(value, str) and value != "auto" and not value.lstrip("-").isdigit():
-            raise ValueError("must be a whole number or 'auto'")
-        return value
 
     @field_validator("norm", mode="before")
     @classmethod

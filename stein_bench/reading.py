@@ -137,7 +137,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
             if key.value in seen:
-                raise ValueError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
+                raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value!r} is given twice")
             seen.add(key.value)
 
 

@@ -27,6 +27,12 @@ def _number(value: object) -> object:
         raise ValueError(str(error).rstrip(".")) from None
 
 
+def _whole(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a whole number")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
@@ -104,7 +110,7 @@ class Policy(_Settings):
     alpha: Number = Field(default=0.05, gt=0, lt=1)
     unproven: Literal["warn", "fail"] = "warn"
     diagnostics: Literal["ignore", "warn", "fail"] = "warn"
-    list_samples: int = Field(default=20, ge=0)
+    list_samples: Annotated[int, BeforeValidator(_whole)] = Field(default=20, ge=0)
     rules: tuple[Rule, ...] = ()
 
     def limits(self, target: Target) -> Limits:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from stein_bench.config import Device, Format, Precision, RunConfig, Settings, merge_settings
+from stein_bench.config import LARGEST_IMAGE, Device, Format, Precision, RunConfig, Settings, merge_settings
 from stein_bench.training.recipes import DEFAULT, Number, Recipe, find_recipe
 
 FROM_SCRATCH = "none"
@@ -53,9 +53,9 @@ class TrainConfig(Settings):
     compile: bool = False
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    image_size: int | None = Field(default=None, ge=1)
+    image_size: int | None = Field(default=None, ge=1, le=LARGEST_IMAGE)
     output: str = Field(min_length=1)
-    plot: str | None = None
+    plot: str | None = Field(default=None, min_length=1)
     format: Format = "table"
     resume: bool = False
     trust_code: bool = Field(default=False, exclude_if=operator.not_)
