@@ -8,7 +8,7 @@ import typer
 
 from stein_bench.cli.app import app
 from stein_bench.cli.files import check_outputs, read_comparable
-from stein_bench.cli.folders import board_of, find_reports, names_of
+from stein_bench.cli.folders import Found, board_of, find_reports, names_of
 from stein_bench.cli.said import say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED
@@ -51,8 +51,9 @@ def compare_(
     if format not in ("table", "json"):
         raise UsageError(f"--format: {format!r} is neither table nor json.")
     outputs = {"--markdown": markdown, "--csv": csv, "--latex": latex, "--output": output}
-    check_outputs(outputs, reports)
-    result = _compare(reports)
+    found = find_reports(reports)
+    check_outputs(outputs, found.files)
+    result = _compare(found, reports)
     _write(result, outputs)
     if format == "json":
         say_document(result.to_json())
@@ -63,11 +64,10 @@ def compare_(
     return DONE if result.comparable else FAILED
 
 
-def _compare(paths: list[str]) -> PairTable | Leaderboard:
+def _compare(found: Found, paths: list[str]) -> PairTable | Leaderboard:
     from stein_bench.comparison.compare import compare
     from stein_bench.comparison.leaderboard import Named
 
-    found = find_reports(paths)
     if found.folders:
         return board_of(found)
     names = names_of(paths)

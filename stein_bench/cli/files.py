@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stein_bench.cli.said import note
 from stein_bench.errors import RunError, UsageError
+from stein_bench.files import check_writable
 from stein_bench.files.locks import sole_writer
 from stein_bench.launch import speaks
 from stein_bench.reading import MOST_REPORT, read_json
@@ -70,7 +71,8 @@ def check_outputs(outputs: Mapping[str, str | None], inputs: Sequence[str]) -> N
             continue
         path = Path(name).resolve()
         if path.is_dir() or not path.parent.is_dir():
-            raise UsageError(f"{option} {name}: it must be a file in an existing folder.")
+            raise UsageError(f"{option} {name or repr(name)}: it must be a file in an existing folder.")
+        check_writable(option, name)
         if path in taken:
             raise UsageError(f"{option} {name} {taken[path]}.")
         taken[path] = f"is also the file of {option}"

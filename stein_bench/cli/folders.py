@@ -44,6 +44,8 @@ def find_reports(paths: Sequence[str]) -> Found:
     failed: list[FailedModel] = []
     unfinished: list[str] = []
     for path in paths:
+        if not path:
+            raise UsageError("the name of a report is empty: name files or folders.")
         folder = Path(path).expanduser()
         if not folder.is_dir():
             files.append(path)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.files import check_picture
+from stein_bench.cli.files import check_outputs, check_picture
 from stein_bench.cli.options import (
     bn_option,
     device_option,
@@ -24,7 +23,8 @@ from stein_bench.cli.options import (
     weights_key_option,
 )
 from stein_bench.cli.said import say_document
-from stein_bench.errors import UsageError, visible_json
+from stein_bench.errors import visible_json
+from stein_bench.evaluation.outputs import check_apart, input_files
 from stein_bench.normalization.names import parse_estimator
 
 if TYPE_CHECKING:
@@ -76,8 +76,11 @@ def inspect_(
     from stein_bench.config import make_config
 
     settings = make_config(options)
-    for option, path in (("--output", output), ("--plot", plot)):
-        _check_path(option, path)
+    outputs = {"--output": output, "--plot": plot}
+    check_outputs(outputs, [])
+    check_apart(
+        {f"{option} {path}": path for option, path in outputs.items() if path is not None}, input_files(settings)
+    )
     if plot is not None:
         check_picture("--plot", plot)
 
@@ -88,11 +91,6 @@ def inspect_(
         inspection = inspect_model(settings, progress=progress)
     _write(inspection, settings.format, output, plot, settings.bn)
     return 0
-
-
-def _check_path(option: str, path: str | None) -> None:
-    if path is not None and (Path(path).is_dir() or not Path(path).resolve().parent.is_dir()):
-        raise UsageError(f"{option} {path}: it must be a file in an existing folder.")
 
 
 def _write(

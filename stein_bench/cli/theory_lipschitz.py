@@ -24,6 +24,7 @@ from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_file
 from stein_bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from stein_bench.config import RunConfig
     from stein_bench.theory.constants import LipschitzStudy
     from stein_bench.theory.settings import LipschitzSettings
 
@@ -114,6 +115,8 @@ def lipschitz(
     batches = {"channels": channels, "elements": elements, "spread": spread, "variance_spread": variance_spread}
     check_files(format, output, plot)
     _check_either(model, network, batches)
+    from stein_bench.config import make_config
+    from stein_bench.evaluation.outputs import check_apart, input_files
     from stein_bench.theory.settings import LipschitzSettings, canonical_bn, parse_list, parse_whole_list
 
     asked: dict[str, Any] = {"bn": canonical_bn(bn), "starts": starts, "seed": seed}
@@ -125,7 +128,11 @@ def lipschitz(
     if variance_spread is not None:
         asked["variance_spread"] = variance_spread
     settings = LipschitzSettings(**asked)
-    study = _measure(settings, model, {**network, "seed": seed}, quiet)
+    config = make_config({"model": model, **network, "seed": seed}) if model is not None else None
+    if config is not None:
+        outputs = {f"--output {output}": output, f"--plot {plot}": plot}
+        check_apart({shown: path for shown, path in outputs.items() if path is not None}, input_files(config))
+    study = _measure(settings, config, quiet)
     text = write_document(study.document(), output)
     if plot is not None:
         from stein_bench.render.theory.plot import plot_lipschitz
@@ -151,13 +158,9 @@ def _check_either(model: str | None, network: Mapping[str, object], batches: Map
             )
 
 
-def _measure(
-    settings: LipschitzSettings, model: str | None, options: Mapping[str, object], quiet: bool
-) -> LipschitzStudy:
-    from stein_bench.config import make_config
+def _measure(settings: LipschitzSettings, config: RunConfig | None, quiet: bool) -> LipschitzStudy:
     from stein_bench.render.progress import terminal_progress
 
-    config = make_config({"model": model, **options}) if model is not None else None
     with terminal_progress(quiet=quiet) as progress, redirect_stdout(sys.stderr):
         from stein_bench.theory.constants import LipschitzStudy
         from stein_bench.theory.lipschitz import network_layers, random_layers

@@ -34,6 +34,7 @@ from stein_bench.cli.options import (
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.said import say_document
 from stein_bench.errors import InterruptedRunError
+from stein_bench.evaluation.outputs import check_apart, input_files, named_files
 from stein_bench.launch import speaks
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def train(
     from stein_bench.training.config import make_train_config
 
     settings = make_train_config(options, config)
-    picture = _picture(settings)
+    picture = _picture(settings, config)
     with writing(settings.output):
         trained = _train(settings)
         if speaks():
@@ -155,12 +156,15 @@ def train(
     return 0
 
 
-def _picture(settings: TrainConfig) -> str:
-    """Return the path of the plot of the curves; by default it is beside the weights."""
+def _picture(settings: TrainConfig, config: str | None) -> str:
+    """Return the path of the plot of the curves, by default beside the weights; all outputs are checked."""
     picture = settings.plot or str(Path(settings.output).with_suffix(".png"))
     card = str(Path(settings.output).with_suffix(".json"))
     check_picture("--plot", picture)
-    check_outputs({"--output": settings.output, "the card of --output": card, "--plot": picture}, [])
+    outputs = {"--output": settings.output, "the card of --output": card, "--plot": picture}
+    check_outputs(outputs, [])
+    inputs = [*input_files(settings.as_run_config(settings.weights), config), *named_files("recipe", settings.recipe)]
+    check_apart({f"{option} {path}": path for option, path in outputs.items()}, inputs)
     return picture
 
 

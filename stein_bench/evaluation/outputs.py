@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +45,22 @@ def check_overwriting(settings: RunConfig, config: str | None, listed: str | Non
     if settings.save_adversarials is not None:
         examples = str(adversarials_path(settings.output))
         outputs[f"--save-adversarials ({examples})"] = examples
-    for path, what in [*_inputs(settings, config), (Path(listed or "").expanduser(), "the list of models")]:
-        for option, output in outputs.items():
+    check_apart(outputs, [*input_files(settings, config), (Path(listed or "").expanduser(), "the list of models")])
+
+
+def check_apart(outputs: Mapping[str, str], inputs: Iterable[tuple[Path, str]]) -> None:
+    """Refuse an output, of those by what a message calls them, that is one of the input files, each with what it is.
+
+    Raises:
+        UsageError: so it is.
+    """
+    for path, what in inputs:
+        for shown, output in outputs.items():
             if path.is_file() and path.resolve() == Path(output).expanduser().resolve():
-                raise UsageError(f"{option} would overwrite {what}.")
+                raise UsageError(f"{shown} would overwrite {what}.")
 
 
-def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str]]:
+def input_files(settings: RunConfig, config: str | None = None) -> Iterator[tuple[Path, str]]:
     """Yield the input files that the options name, and what they are."""
     from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS
     from stein_bench.training.card import card_path
@@ -62,11 +71,17 @@ def _inputs(settings: RunConfig, config: str | None) -> Iterator[tuple[Path, str
             yield card_path(weights), f"the training card of {weights}"
     if settings.mce_baseline is not None:
         yield Path(settings.mce_baseline).expanduser(), "the mCE baseline"
-    named = {
-        "configuration": [config or ""],
-        "battery": [settings.battery or ""],
-        "model": [part for text in (settings.model, settings.surrogate) if text for part in text.split(":")],
-        "data": re.split(r"[:,=]", settings.data),
-    }
-    for what, texts in named.items():
-        yield from ((Path(text).expanduser(), f"the {what}") for text in texts if Path(text).suffix)
+    yield Path(config or "").expanduser(), "the configuration"
+    specs: dict[str, Sequence[str | None]] = {
+        "battery": [settings.battery], "model": [settings.model, settings.surrogate], "data": [settings.data],
+        "attack": settings.attack, "estimator": settings.bn or (), "metric": settings.metric,
+    }  # fmt: skip
+    for what, texts in specs.items():
+        yield from named_files(what, *texts)
+
+
+def named_files(what: str, *specs: str | None) -> Iterator[tuple[Path, str]]:
+    """Yield what may be files in `specs` such as ``npz:test.npz,train=train.npz``, all called `what`."""
+    for text in (part for spec in specs if spec for part in re.split(r"[:,=]", spec)):
+        if Path(text).suffix:
+            yield Path(text).expanduser(), f"the {what}"

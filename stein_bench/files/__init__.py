@@ -43,6 +43,14 @@ def check_output_file(option: str, name: str) -> None:
         raise UsageError(f"{option} {name} is a folder; name a file in it.")
     if not path.resolve().parent.is_dir():
         raise UsageError(f"{option} {name}: there is no folder {path.parent}.")
+    check_writable(option, name)
+
+
+def check_writable(option: str, name: str) -> None:
+    """Raise a `UsageError`, naming the `option`, unless a new file can take this name in its folder, which exists."""
+    path = Path(name).expanduser()
+    if path.exists() and not path.is_file():  # a device would be replaced by a file
+        raise UsageError(f"{option} {name} is a device or a pipe, not a file.")
     try:  # the only reliable check: some file systems grant permissions but refuse to write
         tempfile.TemporaryFile(dir=path.resolve().parent).close()
     except OSError as error:

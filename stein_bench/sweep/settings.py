@@ -158,7 +158,7 @@ def output_folder(asked: Asked) -> Path:
 
 def names_folder(output: str) -> bool:
     """Return whether an output is an existing folder, or a new one, which ends in a slash."""
-    return output.endswith("/") or Path(output).expanduser().is_dir()
+    return output != "" and (output.endswith("/") or Path(output).expanduser().is_dir())
 
 
 def is_pattern(spec: str) -> bool:
