@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stein_bench.cli.debug import OPTION, bug, print_traceback, without_debug
+from stein_bench.cli.debug import OPTION, place, print_traceback, unexpected, without_debug
 from stein_bench.cli.said import say
-from stein_bench.errors import SteinBenchError, reason, without_prefix
+from stein_bench.errors import RunError, SteinBenchError, reason, suggestion, without_prefix
 from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 from stein_bench.version import __version__
 
@@ -39,6 +39,20 @@ class OneLineErrors(TyperGroup):
         command = copy.copy(command)
         command.params = [*command.params, shown]
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; code that it runs, such as a model's, cannot end it with an exit code of its own.
+
+        Raises:
+            RunError: it has tried to.
+        """
+        try:
+            return super().invoke(ctx)
+        except SystemExit as error:
+            raise RunError(
+                f"code of a model, data set or attack called sys.exit ({reason(error)}){place(error)}: let it raise an "
+                "exception instead."
+            ) from error
 
     def main(self, args: Any = None, *others: Any, **extra: Any) -> Any:
         """Run the command line; exit with the code that the command returned."""
@@ -78,13 +92,15 @@ def _told(error: BaseException) -> int:
             return _show_help(str(getattr(error, "message", "")))
         message = _plain(without_prefix(error.format_message()))
         return _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", USAGE))
-    return _complain(bug(error), FAILED)
+    return _complain(unexpected(error), FAILED)
 
 
 def _plain(message: str) -> str:
-    """Return a message of Typer's newer versions about numbers in the words of this project."""
+    """Return a message of Typer in the words of this project: about numbers, and with the nearest choice."""
     message = re.sub(r"Input should be a valid integer.*", "it must be a whole number.", message)
-    return re.sub(r"Input should be a valid number.*", "it must be a number.", message)
+    message = re.sub(r"Input should be a valid number.*", "it must be a number.", message)
+    choice = re.search(r"'([^']*)' is not one of ('.*')\.?$", message)
+    return message + suggestion(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else message
 
 
 def _about_stray_numbers(message: str) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
+import stein_bench
 from stein_bench.errors import reason
 
 OPTION = "--debug"
@@ -29,9 +32,26 @@ def print_traceback(error: BaseException) -> None:
     print("".join(traceback.format_exception(error)), end="", file=sys.stderr)  # noqa: T201
 
 
-def bug(error: BaseException) -> str:
-    """Return what a user reads about an `error` that nobody expected."""
-    return (
-        f"this is a bug in stein-bench: {reason(error).rstrip('.')}. Repeat the command with {OPTION} and report what "
-        "it prints."
+def unexpected(error: BaseException) -> str:
+    """Return what a user reads about an `error` that nobody expected: whose code failed, and what to do."""
+    what = reason(error).rstrip(".")
+    if where := place(error):
+        return f"code that is not part of stein-bench failed: {what}{where}. {OPTION} shows the traceback."
+    return f"this is a bug in stein-bench: {what}. Repeat the command with {OPTION} and report what it prints."
+
+
+def place(error: BaseException) -> str:
+    """Return `` (net.py, line 3)`` if a line of a user's file raised `error`, else ``""``."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames or not _is_users(Path(frames[-1].filename)):
+        return ""
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _is_users(file: Path) -> bool:
+    """Return whether a source file belongs neither to stein-bench nor to Python nor to an installed package."""
+    others = (
+        Path(stein_bench.__file__).parent,
+        *(Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")),
     )
+    return file.is_file() and not any(file.resolve().is_relative_to(folder.resolve()) for folder in others)

@@ -36,6 +36,7 @@ from stein_bench.cli.options import (
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.said import say, say_document
 from stein_bench.cli.trackers import log_from_main
+from stein_bench.cli.trust import told_honest
 from stein_bench.errors import InterruptedRunError
 from stein_bench.evaluation.outputs import check_output
 from stein_bench.exit_codes import DONE, FAILED
@@ -371,7 +372,8 @@ def evaluate(
         report = _evaluate(settings)
         _write(report, settings)
     logged = log_from_main(report, trackers, quiet=settings.quiet)
-    return DONE if logged and not report.dishonest() else FAILED
+    honest = told_honest("the report", report.dishonest())
+    return DONE if logged and honest else FAILED
 
 
 def _evaluate(settings: RunConfig) -> Report:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 from stein_bench.cli.app import READER_LEFT, os_message
-from stein_bench.cli.debug import bug
+from stein_bench.cli.debug import unexpected
 from stein_bench.errors import RunError, SteinBenchError
 from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
 from stein_bench.launch import launched
@@ -91,7 +91,7 @@ def _reason(watch: Watch, error: BaseException) -> tuple[Failure, bool]:
         return watch.own("the reader of its output has left.", READER_LEFT), True
     if isinstance(error, OSError):
         return watch.own(os_message(error), USAGE), True
-    return watch.own(bug(error), FAILED), True
+    return watch.own(unexpected(error), FAILED), True
 
 
 def _of_others(watch: Watch, patience: float) -> Failure | None:

@@ -30,7 +30,9 @@ from stein_bench.cli.options import (
 from stein_bench.cli.processes import in_every_process
 from stein_bench.cli.reproduction_files import check_plot_name, write_reproduction
 from stein_bench.cli.said import say, say_document
+from stein_bench.cli.trust import told_honest
 from stein_bench.errors import InterruptedRunError, UsageError
+from stein_bench.evaluation.outputs import check_apart, named_files
 from stein_bench.exit_codes import DONE, FAILED
 from stein_bench.launch import launched, speaks
 
@@ -208,7 +210,7 @@ def reproduce(
     for option, value, use in (("--until", until, "interval it watches"), ("--pilot", pilot, "spread it tells")):
         if value is not None and read.main_is_left_out:
             raise UsageError(f"{option}: the options leave out the main contrast, {read.left_out[0]}, whose {use}.")
-    target = output or f"{experiment.name}-{experiment.preset}.json"
+    target = f"{experiment.name}-{experiment.preset}.json" if output is None else output
     outputs = {
         "--output": target,
         "--markdown": markdown,
@@ -218,13 +220,18 @@ def reproduce(
         "--plot": plot,
     }
     check_outputs(outputs, [str(path), *([pilot] if pilot is not None else [])])
+    inputs = [*named_files("model", experiment.model), *named_files("data", experiment.data)]
+    inputs += named_files("recipe", *(part.recipe for part in experiment.parts))
+    check_apart({f"{option} {name}": name for option, name in outputs.items() if name is not None}, inputs)
+    if cells == "":
+        raise UsageError("--cells '': name the folder for finished cells.")
     check_plot_name(plot)
     with writing(target), offline_if(offline):
         document = _run(read, Path(cells or f"{target}.cells"), rule, pilot, quiet=quiet)
         if speaks():
             write_reproduction(document, outputs)
             _print(document, format, target, quiet=quiet)
-    return FAILED if document.dishonest() else DONE
+    return DONE if told_honest("the document", document.dishonest()) else FAILED
 
 
 def _run(read: Read, folder: Path, until: Until | None, pilot: str | None, *, quiet: bool) -> Reproduction:

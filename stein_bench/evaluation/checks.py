@@ -9,9 +9,10 @@ import torch
 from stein_bench.attacks.attackinfo import LINF_EPS
 from stein_bench.diagnostics.probe import Probe, probe_count
 from stein_bench.diagnostics.probes import CHECKS, diagnose
+from stein_bench.errors import RunError, SteinBenchError
 from stein_bench.evaluation.batches import Evaluated
 from stein_bench.evaluation.behind_probabilities import output_diagnostics
-from stein_bench.evaluation.outcomes import out_of_memory
+from stein_bench.evaluation.outcomes import message_of, out_of_memory
 from stein_bench.guard import model_untouched
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities
@@ -41,7 +42,7 @@ def model_checks(
         most: number of samples, if fewer than usual.
 
     Raises:
-        RunError: memory ran out on a single sample, or under batch statistics.
+        RunError: memory ran out on a single sample, or under batch statistics; or the model fails.
     """
     setting = evaluated.setting
     count = min(probe_count(plan.samples.shape, dense=plan.samples.maps is not None), len(plan.samples))
@@ -54,6 +55,10 @@ def model_checks(
         except torch.OutOfMemoryError as error:
             if evaluated.batch_dependent or count == 1:
                 raise out_of_memory(evaluated, "checks") from error
+        except SteinBenchError:
+            raise
+        except Exception as error:  # of the model, which may raise whatever it likes
+            raise RunError(f"{evaluated.variant}: the sanity checks failed: {message_of(error)}") from error
         if count <= setting.memory.most:
             setting.memory.halve(count)
         count = setting.memory.most

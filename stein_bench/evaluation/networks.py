@@ -28,7 +28,7 @@ from stein_bench.preparation.training_split import with_training_split
 from stein_bench.preparation.untrained import build_untrained
 from stein_bench.progress import Progress
 from stein_bench.report.provenance import package_versions
-from stein_bench.training.fit import fit, fit_recipe
+from stein_bench.training.fit import failure, fit, fit_recipe
 from stein_bench.training.recipes import Recipe
 
 Conversion = Literal["before-training", "after-training", "none"]
@@ -161,7 +161,7 @@ def _fitted(
                 f"training {plan.source.name} ran out of memory; its batches are those of the recipe, whatever "
                 "--batch-size says: train it elsewhere, and give --weights FILE."
             ) from error
-        raise RunError(f"training {plan.source.name} failed: {' '.join(str(error).split())[:300]}") from error
+        raise RunError(f"training {plan.source.name} failed: {failure(error)}") from error
     return WeightsCard(
         model=plan.source.spec,
         bn=bn,

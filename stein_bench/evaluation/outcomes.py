@@ -108,9 +108,18 @@ def clean_columns(evaluated: Evaluated, batch: LoadedBatch) -> Computed:
     """Predict the clean inputs; of a random model, in several draws."""
     draws = evaluated.draws(CLEAN, batch.ids)
     with model_untouched(evaluated.model):
-        found = predicted(evaluated.model, batch.inputs, batch.labels, evaluated.setting.task, draws)
+        found = predicted(partial(_logits, evaluated), batch.inputs, batch.labels, evaluated.setting.task, draws)
     passes = 1 if draws is None else len(draws.selecting) + len(draws.fresh)
     return {CLEAN: download({**found.outcomes, "finite": found.finite})}, passes * len(batch.inputs), 0
+
+
+def _logits(evaluated: Evaluated, inputs: Tensor) -> Tensor:
+    """Return the outputs of the model, which must have the shape that they had when it was tried."""
+    logits: Tensor = evaluated.model(inputs)
+    samples, classes, shape = len(inputs), evaluated.setting.classes, tuple(logits.shape)
+    if evaluated.setting.task.name != "binary" and shape[:2] != (samples, classes):
+        raise RunError(f"the model returns shape {shape} for {samples} samples; expected ({samples}, {classes}).")
+    return logits
 
 
 def corruption_draws(attack: Attack, own: Draws | None) -> int:

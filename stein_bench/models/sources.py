@@ -28,6 +28,11 @@ from stein_bench.parts.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
 
+OTHER_PROGRAMS = {
+    ".onnx": "an ONNX model", ".h5": "a Keras file", ".keras": "a Keras model", ".tflite": "a TensorFlow Lite model",
+    ".pb": "a TensorFlow model",
+}  # fmt: skip
+"""By suffix, models that are no PyTorch."""
 HINT = "`stein-bench list models` lists the known ones."
 
 
@@ -86,6 +91,12 @@ def _check_path(name: str) -> None:
         raise UsageError(
             f"{name!r} is a folder: write hf-hub:{name} (saved by timm), transformers:{name}, or hub:{name}:ENTRY "
             "(with a hubconf.py)."
+        )
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix in OTHER_PROGRAMS:
+        raise UsageError(
+            f"{name!r} is {OTHER_PROGRAMS[suffix]}, not one of PyTorch: name the PyTorch model, or export "
+            "it to TorchScript (jit:FILE) or with torch.export (FILE.pt2)."
         )
     if os.path.isfile(path) or name.endswith(USUAL):
         raise UsageError(

@@ -196,6 +196,8 @@ def find_hub_model(hub_id: str) -> HubModel:
 
 
 def _find_in_folder(folder: Path, shown: str) -> HubModel:
+    if not shown:
+        raise UsageError("'hf-hub:' names no model: write hf-hub:ORG/NAME or hf-hub:FOLDER.")
     file = folder / "config.json"
     try:
         found = read_json(file, MOST_JSON, "a description of a model", finite=False)

@@ -176,6 +176,8 @@ def find_transformers(where: str) -> TransformersModel:
     Raises `UsageError` if there is no such folder, or transformers is not installed.
     """
     folder = Path(os.path.expanduser(where))
+    if not where:
+        raise UsageError("'transformers:' names no model: write transformers:FOLDER or transformers:ORG/NAME.")
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UsageError(f"{where} has no config.json, which a model's save_pretrained writes.")

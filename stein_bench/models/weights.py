@@ -140,6 +140,7 @@ def load_weights(network: nn.Module, weights: Weights) -> None:
     Two buffers may be missing and then keep their values: ``num_batches_tracked``, and the ``count`` of a Stein
     layer. Of a tensor that the network has under several names, one suffices. Anything else missing, unexpected, of
     another shape, or integers in place of floating-point numbers raises one `UsageError`, and the network is unchanged.
+    So do parameters and BN statistics that are not finite, and variances below 0.
     """
     own = _tensors(network)
     weights = fit_weights(weights, own)
@@ -148,7 +149,27 @@ def load_weights(network: nn.Module, weights: Weights) -> None:
     if (problems := misfit(given, own, missing)) is not None:
         how = f" How they were read: {'; '.join(weights.notes)}." if weights.notes else ""
         raise UsageError(f"the weights in {weights.path} do not fit the model; {problems}.{how}")
+    _check_values(network, weights)
     network.load_state_dict(given, strict=False)
+
+
+def _check_values(network: nn.Module, weights: Weights) -> None:
+    """Raise a `UsageError` for parameters and BN statistics that no network can have been trained to."""
+    variances = {name for name in weights.state if name.endswith("running_var")}
+    means = {name for name in weights.state if name.endswith("running_mean")}
+    for name in sorted({name for name, _ in network.named_parameters()} | means | variances):
+        tensor = weights.state.get(name)
+        if tensor is None or not tensor.is_floating_point():
+            continue
+        if wrong := int((~tensor.isfinite()).sum()):
+            what = f"{wrong} of {tensor.numel()} values that are NaN or infinite"
+        elif name in variances and bool((tensor < 0).any()):
+            what = "variances below 0"
+        else:
+            continue
+        raise UsageError(
+            f"the weights in {weights.path}: {name} has {what}. The training has diverged, or the file is damaged."
+        )
 
 
 def state_sha256(network: nn.Module) -> str:

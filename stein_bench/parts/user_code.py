@@ -217,6 +217,6 @@ def _line(error: BaseException, file: Path | None, shown: str) -> str:
     if file is None:
         return ""
     if isinstance(error, SyntaxError) and error.filename == str(file):
-        return f" ({shown}, line {error.lineno})"
+        return ""  # its message says so already
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f" ({shown}, line {lines[-1]})" if lines else ""

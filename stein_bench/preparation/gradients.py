@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stein_bench.attacks.losses import slope
-from stein_bench.errors import UsageError
+from stein_bench.errors import UsageError, reason
 
 
 def gradient_arrives(model: nn.Module, images: Tensor, spec: str) -> bool:
@@ -24,6 +24,6 @@ def gradient_arrives(model: nn.Module, images: Tensor, spec: str) -> bool:
             return slope(outputs.sum(), inputs) is not None
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
-            text = " ".join(str(error).split())[:200].rstrip(".")
+        except Exception as error:  # of torch, or of a function with a backward pass of its own
+            text = reason(error).removeprefix("RuntimeError: ")[:200].rstrip(".")
             raise UsageError(f"{spec} has no gradient: {text}. Attacks need the gradient of its input.") from error

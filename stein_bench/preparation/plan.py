@@ -20,8 +20,9 @@ from stein_bench.data import open_data
 from stein_bench.data.samples import Resize, Samples, Workers
 from stein_bench.data.sources import DataSource
 from stein_bench.distributed import own_device
-from stein_bench.errors import UsageError
+from stein_bench.errors import OutOfMemoryRunError, UsageError
 from stein_bench.measures.common import Baseline
+from stein_bench.memory import ran_out
 from stein_bench.models.interface import Scaling, TakesNotes, own_weights
 from stein_bench.models.preprocessing import Preprocessed
 from stein_bench.models.probabilities import BehindProbabilities, Probabilities, recognized
@@ -263,6 +264,7 @@ def check_model(plan: Plan, network: nn.Module) -> int:
             f"{_size(plan.samples.shape[1:])}: a score is needed for every pixel; upsample them in the model."
         )
     if plan.weights_kind == "fit":
+        check_parameters(plan, network)
         check_training_labels(plan, plan.training_samples(), outputs)
     check_attacks(plan.attacks, network, outputs, len(plan.samples.shape))
     if plan.metrics:
@@ -283,6 +285,12 @@ def _check_statistics(plan: Plan, network: nn.Module) -> None:
             )
 
 
+def check_parameters(plan: Plan, network: nn.Module) -> None:
+    """Raise a `UsageError` if the network has no parameters, so that there is nothing to train."""
+    if next(network.parameters(), None) is None:
+        raise UsageError(f"{plan.source.name} has no parameters, so it cannot be trained.")
+
+
 def check_training_labels(plan: Plan, samples: Samples, outputs: int) -> None:
     """Raise a `UsageError` unless all labels of the training `samples` are among a model's `outputs`."""
     largest = samples.largest_label
@@ -299,6 +307,7 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
 
     Raises:
         UsageError: the model rejects them.
+        OutOfMemoryRunError: they do not fit into memory.
     """
     shape = plan.samples.shape
     try:
@@ -307,6 +316,10 @@ def trial_outputs(model: nn.Module, plan: Plan, device: torch.device) -> Tensor:
         raise
     except Exception as error:
         size = "×".join(map(str, shape))
+        if ran_out(error):
+            raise OutOfMemoryRunError(
+                f"{plan.source.name} runs out of memory on two inputs of shape {size}: choose a smaller --image-size."
+            ) from error
         reason = " ".join(str(error).split())[:200].rstrip(".")
         hint = advice(str(error), shape)
         raise UsageError(f"{plan.source.name} rejects inputs of shape {size}: {reason}.{hint}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import nn
@@ -65,6 +66,11 @@ def _build(plan: Plan, seed: int | None = None) -> tuple[nn.Module, tuple[str, .
     with forked_rng(plan.config.seed if seed is None else seed):
         network = plan.source.build(num_classes=plan.num_classes, in_channels=plan.samples.shape[0])
         dtypes = in_float32(network)
+        if any(tensor.is_meta for tensor in chain(network.parameters(), network.buffers())):
+            raise UsageError(
+                f"{plan.source.name} has tensors on the meta device, which have no values: build it on the CPU, with "
+                "its weights."
+            )
         if any(isinstance(parameter, UninitializedParameter) for parameter in network.parameters()):
             # Lazy layers draw their weights at the first input.
             trial_outputs(network.eval(), plan, torch.device("cpu"))

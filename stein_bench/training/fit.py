@@ -41,3 +41,10 @@ def fit(
     training = Training(model, TrainingSet(samples, everything, everything[:0]), task, recipe, seed=seed, device=device)
     training.run(progress, title)
     return training.history[-1].loss
+
+
+def failure(error: Exception) -> str:
+    """Return why training failed, in one line of bounded length."""
+    if "does not require grad" in str(error):
+        return "no parameter gets a gradient: the model's code detaches its outputs, or all parameters are frozen"
+    return " ".join(str(error).split())[:300]

@@ -20,7 +20,7 @@ from stein_bench.normalization.names import parse_estimator
 from stein_bench.normalization.survey import all_frozen, check_compensable, survey
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.keywords import WEIGHTS_KEYWORDS, check_weights_name
-from stein_bench.preparation.plan import Plan, check_model, check_training_labels, prepare
+from stein_bench.preparation.plan import Plan, check_model, check_parameters, check_training_labels, prepare
 from stein_bench.preparation.precision import in_float32
 from stein_bench.preparation.programs import refuse_program
 from stein_bench.preparation.untrained import build_untrained, with_untrained
@@ -84,6 +84,7 @@ def plan_training(config: TrainConfig) -> TrainingPlan:
     if config.weights == PRETRAINED and base.source.pretrained is None:
         raise UsageError(f"--weights pretrained: {base.source.name} has no pretrained weights.")
     base, network = with_untrained(base)
+    check_parameters(base, network)
     outputs = check_model(base, network)
     _check_bn(base, network, bn, config)
     samples = base.training_samples().first(config.limit)

@@ -28,6 +28,7 @@ from stein_bench.training.card import (
 )
 from stein_bench.training.checkpoint import check_identity, checkpoint_path, load_checkpoint, plain, save_checkpoint
 from stein_bench.training.config import TrainConfig
+from stein_bench.training.fit import failure
 from stein_bench.training.loop import Adversary, Training
 from stein_bench.training.plan import TrainingPlan, plan_training, starting_network, with_sound_samples
 from stein_bench.training.splits import epoch_batches
@@ -157,7 +158,7 @@ def _run(training: Training, plan: TrainingPlan, identity: dict[str, Any], progr
     try:
         training.run(progress, f"train {plan.bn}", after_epoch)
     except (RuntimeError, ValueError) as error:  # what torch raises, out of memory included
-        raise RunError(f"training {plan.base.source.name} failed: {' '.join(str(error).split())[:300]}") from error
+        raise RunError(f"training {plan.base.source.name} failed: {failure(error)}") from error
     if training.stopped_early:
         progress.note(f"stopped after epoch {len(training.history)}: no improvement for {plan.recipe.patience} epochs")
 

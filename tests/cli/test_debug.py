@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import sys
+
 import pytest
 from typer.main import get_command
 
@@ -10,8 +13,9 @@ from stein_bench.cli.commands import app
 
 EXPECTED = "stein-bench: eps is not a number: '8//255'. Write 0.03, 1e-3 or a fraction like 8/255.\n"
 BUG = (
-    "stein-bench: this is a bug in stein-bench: KeyError: 'no such thing'. Repeat the command with --debug and report "
-    "what it prints.\n"
+    "stein-bench: this is a bug in stein-bench: TypeError: dict.__getitem__() takes exactly one argument (2 given). "
+    "Repeat the command with --debug and report what it prints."
+    "\n"
 )
 
 
@@ -42,17 +46,39 @@ def test_after_two_dashes_debug_is_a_word_like_others(invoke) -> None:
 
 
 def test_an_unexpected_error_is_one_line_and_code_3_with_its_traceback_on_request(invoke, monkeypatch) -> None:
-    def broken(*_: object) -> None:
-        raise KeyError("no such thing")
-
-    monkeypatch.setattr("stein_bench.render.listings.print_listing", broken)
+    monkeypatch.setattr("stein_bench.render.listings.print_listing", {}.__getitem__)
     for arguments, shown in ((["list", "bn"], False), (["list", "bn", "--debug"], True)):
         result = invoke(*arguments)
         assert result.exit_code == 3
         assert result.stdout == ""
         assert result.stderr.endswith(BUG)
-        assert ("in broken" in result.stderr) is shown
+        assert ("in list_" in result.stderr) is shown
         assert (result.stderr == BUG) is not shown
+
+
+def test_an_error_in_somebodys_code_is_no_bug_of_stein_bench(invoke, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("no such thing")  # this file is none of stein-bench's
+
+    monkeypatch.setattr("stein_bench.render.listings.print_listing", broken)
+    result = invoke("list", "bn")
+    assert result.exit_code == 3
+    assert re.fullmatch(
+        r"stein-bench: code that is not part of stein-bench failed: KeyError: 'no such thing' "
+        r"\(test_debug.py, line \d+\). --debug shows the traceback.\n",
+        result.stderr,
+    )
+
+
+def test_code_that_ends_the_program_does_not_end_it_with_its_own_exit_code(invoke, monkeypatch) -> None:
+    def leave(*_: object) -> None:
+        sys.exit(0)
+
+    monkeypatch.setattr("stein_bench.render.listings.print_listing", leave)
+    result = invoke("list", "bn")
+    assert result.exit_code == 3
+    assert "called sys.exit (SystemExit: 0) (test_debug.py, line" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_memory_that_runs_out_is_no_bug(invoke, monkeypatch) -> None:
