@@ -126,9 +126,12 @@ def collapse_diagnostics(variants: Sequence[VariantResult], classes: int) -> lis
         reached, chance = 100 * (figure.value or 0.0), 100 / classes
         low = figure.ci95[0] if figure.ci95 is not None else 0.0
         collapsed = reached < COLLAPSED * 100 * best or 100 * low <= chance
-        verb = "has collapsed to" if collapsed else "is"
+        few = reached > max(chance, COLLAPSED * 100 * best)  # only the interval reaches down to chance
+        verb = "has collapsed to" if collapsed and not few else "is"
         what = "accuracy" if variant.clean.metrics is None or "miou" not in variant.clean.metrics else "mIoU"
         message = f"clean {what} {verb} {reached:.1f} %; the best variant has {100 * best:.1f} %, chance {chance:.1f} %"
+        if collapsed and few:
+            message += ", which so few samples do not show to be exceeded"
         if collapsed:
             message += ": its robust accuracies are meaningless"
         found.append(
