@@ -16,7 +16,7 @@ from stein_bench.attacks.call import Call
 from stein_bench.attacks.catalog import CATALOG
 from stein_bench.attacks.containment import run_own
 from stein_bench.attacks.native import DIRECT, run_native, run_native_refilled
-from stein_bench.attacks.parameters import Spelled, eps_of, norm_of, params_of, spell_out, with_norm
+from stein_bench.attacks.parameters import Spelled, checked, spell_out, with_norm
 from stein_bench.attacks.refill import Found, Watch
 from stein_bench.attacks.search import Batch
 from stein_bench.attacks.through import Strategy
@@ -350,10 +350,5 @@ def resolve_attack(spec: AttackSpec | str) -> Attack:
 
 
 def _resolved(spelled: Spelled) -> Attack:
-    info, given = spelled.info, spelled.spec.params
-    if info.is_corruption:
-        return Attack(spelled.written, info, "", 0.0, params_of(info, given, 0.0), note=spelled.note)
-    rest = {key: value for key, value in given.items() if key not in ("eps", "norm", info.eps_name)}
-    norm = norm_of(info, spelled.spec)
-    eps = eps_of(info, spelled.spec, norm)
-    return Attack(spelled.written, info, norm, eps, params_of(info, rest, eps, norm), note=spelled.note)
+    norm, eps, params = checked(spelled)
+    return Attack(spelled.written, spelled.info, norm, eps, params, note=spelled.note)

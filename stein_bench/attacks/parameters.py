@@ -10,7 +10,6 @@ from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
 from stein_bench.attacks.finding import find_brought
 from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
 from stein_bench.attacks.spellings import Meaning, meaning, means_something
-from stein_bench.attacks.torchattacks_library import library_defaults
 from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.report.attack_names import SEVERITY
@@ -188,6 +187,21 @@ def _listed(words: Sequence[str], last: str) -> str:
     return f" {last} ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
+def checked(spelled: Spelled) -> tuple[str, float, dict[str, ParameterValue]]:
+    """Return the norm, the budget and the parameters, with defaults; a corruption has no norm, and the budget 0.
+
+    Raises:
+        UsageError: eps, norm or a parameter is wrong.
+    """
+    info, given = spelled.info, spelled.spec.params
+    if info.is_corruption:
+        return "", 0.0, params_of(info, given, 0.0)
+    rest = {key: value for key, value in given.items() if key not in ("eps", "norm", info.eps_name)}
+    norm = norm_of(info, spelled.spec)
+    eps = eps_of(info, spelled.spec, norm)
+    return norm, eps, params_of(info, rest, eps, norm)
+
+
 def norm_of(info: AttackInfo, spec: AttackSpec) -> str:
     """Return the norm of the budget that `spec` gives, or the attack's default.
 
@@ -253,7 +267,11 @@ def params_of(
 
 
 def _defaults(info: AttackInfo) -> dict[str, ParameterValue]:
-    return library_defaults(info) if info.backend == "torchattacks" else dict(info.params)
+    if info.backend != "torchattacks":
+        return dict(info.params)
+    from stein_bench.attacks.torchattacks_library import library_defaults  # it loads torch
+
+    return library_defaults(info)
 
 
 def check_kind(attack: str, name: str, value: ParameterValue, default: ParameterValue) -> None:

@@ -353,6 +353,7 @@ def evaluate(
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy results, 130 interrupted.
     """
     options = {key: value for key, value in locals().items() if key not in ("config", "dry_run")}
+    from stein_bench.preparation.early import check_early, check_model_file
     from stein_bench.sweep.settings import read_asked
     from stein_bench.trackers.choice import parse_trackers
 
@@ -367,6 +368,8 @@ def evaluate(
         return evaluate_sweep(asked)
     settings = asked.single()
     check_output(settings, config)
+    check_early(settings)
+    check_model_file(settings.model)
     trackers = parse_trackers(settings.log)
     with writing(settings.output):
         report = _evaluate(settings)

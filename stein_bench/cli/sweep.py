@@ -44,15 +44,18 @@ def evaluate_sweep(asked: Asked) -> int:
 
 
 def _evaluate(asked: Asked, folder: Path, job: Job) -> int:
-    from stein_bench.distributed import from_main
     from stein_bench.offline import offline_if
+    from stein_bench.preparation.early import check_early
     from stein_bench.render.progress import terminal_progress
     from stein_bench.report.document import read_report
     from stein_bench.trackers.choice import parse_trackers
 
     entries = asked.entries()
     common = asked.config(entries[0], None, own=False)
+    check_early(common)
     trackers = parse_trackers(common.log)
+    from stein_bench.distributed import from_main  # it loads torch
+
     shown = terminal_progress(quiet=common.quiet or not speaks())
     with offline_if(common.offline), shown as progress, redirect_stdout(sys.stderr):
         sweep = plan_sweep(asked, entries, folder, progress)

@@ -36,6 +36,7 @@ from stein_bench.cli.said import say_document
 from stein_bench.errors import InterruptedRunError
 from stein_bench.evaluation.outputs import check_apart, input_files, named_files
 from stein_bench.launch import speaks
+from stein_bench.normalization.names import parse_estimator
 
 if TYPE_CHECKING:
     from stein_bench.training.config import TrainConfig
@@ -149,6 +150,8 @@ def train(
 
     settings = make_train_config(options, config)
     picture = _picture(settings, config)
+    settings.chosen_recipe()  # what is wrong about names is told before torch is loaded
+    parse_estimator(settings.bn)
     with writing(settings.output):
         trained = _train(settings)
         if speaks():

@@ -113,6 +113,33 @@ NO_VALUES = ("help", "install_completion", "show_completion")
 """Options of Typer itself."""
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "net.py:make", "--attack", "pgdd"],
+        ["evaluate", "net.py:make", "--attack", "fgsm", "--eps", "8"],
+        ["evaluate", "net.py:make", "--bn", "sten"],
+        ["evaluate", "net.py:make", "--battery", "standart"],
+        ["evaluate", "missing.py:make"],
+        ["evaluate", "net.py:make", "--attack", "pgdd", "--dry-run"],
+        ["evaluate", "net.py:make", "net.py:no_bn", "--output", "runs/", "--attack", "pgdd"],
+        ["train", "net.py:make", "--output", "new.safetensors", "--recipe", "fitt"],
+        ["train", "net.py:make", "--output", "new.safetensors", "--bn", "sten"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_name_is_told_before_torch_is_asked_for_anything(arguments, folder: Path, invoke, monkeypatch) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("the slow part has begun")
+
+    for name in ("evaluation.run.run_evaluation", "evaluation.dry_run.dry_run", "training.run.run_training"):
+        monkeypatch.setattr(f"stein_bench.{name}", loaded)
+    monkeypatch.setattr("stein_bench.cli.sweep.plan_sweep", loaded)
+    result = invoke(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "the slow part" not in result.stderr
+
+
 def test_the_tables_are_large_and_no_row_is_there_twice() -> None:
     assert len(ROWS) >= 600
     assert all(row.words for row in ROWS)

@@ -1,0 +1,38 @@
+"""What is wrong in a configuration and can be told before torch and the libraries of models are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stein_bench.attacks.batteries import find_battery
+from stein_bench.attacks.parameters import checked, spell_out
+from stein_bench.config import RunConfig
+from stein_bench.errors import UsageError
+from stein_bench.models.spelling import split_file
+from stein_bench.normalization.names import parse_estimator
+
+
+def check_early(config: RunConfig) -> None:
+    """Check the names of estimators, battery and attacks, and the numbers of stein-bench's own attacks.
+
+    All of it is checked again with everything else, so what takes longer to check is left to that.
+
+    Raises:
+        UsageError: something is unknown or wrong.
+    """
+    for name in config.bn or ():
+        parse_estimator(name)
+    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    for spelled in (one for text in (*battery, *config.attack) for one in spell_out(text).each):
+        if spelled.info.backend == "torchattacks" or spelled.info.own is not None or config.norm is not None:
+            continue
+        budgets = (None,) if config.eps is None or spelled.has_budget else config.eps
+        for eps in budgets:
+            checked(spelled if eps is None else spelled.with_params(eps=eps))
+
+
+def check_model_file(spec: str) -> None:
+    """Raise a `UsageError` if the model is in a Python file that is not there."""
+    in_file = split_file(spec)
+    if in_file is not None and ":" not in in_file[0] and not Path(in_file[0]).expanduser().is_file():
+        raise UsageError(f"no such file: {in_file[0]}")
