@@ -7,11 +7,13 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from stein_bench.attacks import noise
 from stein_bench.cli.commands import app
 from stein_bench.config import make_config
+from stein_bench.evaluation import outcomes
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.report.document import Report, report_schema
 from stein_bench.report.packing import unpack_bits
@@ -43,6 +45,22 @@ def test_draws_do_not_depend_on_the_batch_size(model: str, data: str) -> None:
     whole, parts = (run(model, data, attack=["noise-uniform:std=0.3"], batch_size=size) for size in (60, 7))
     assert whole.variants[0].outcomes.corrupted_correct == parts.variants[0].outcomes.corrupted_correct
     assert whole.variants[0].worst_case_accuracy is None
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_predictions_of_corrupted_inputs_make_no_gradients(
+    model: str, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would take the memory of a backward pass."""
+    real, enabled = outcomes.corrupt, []
+
+    def noted(*arguments: object) -> object:
+        enabled.append(torch.is_grad_enabled())
+        return real(*arguments)
+
+    monkeypatch.setattr(outcomes, "corrupt", noted)
+    run(model, data, weights="none", attack=["noise-gaussian"])
+    assert set(enabled) == {False}
 
 
 def test_a_corruption_that_fails_is_said_so(model: str, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
