@@ -358,7 +358,7 @@ RUN_CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if path.
 @pytest.mark.parametrize("path", RUN_CONFIGS, ids=lambda path: path.name)
 def test_every_example_configuration_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is read and merged; those that need no user files are also planned."""
-    config = make_config({}, path)
+    config = make_config({"trust_code": True}, path)
     assert read_config_file(path)
     if config.data == "digits":
         assert prepare(config).attacks
@@ -399,7 +399,7 @@ def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     settings = {"model": model, "data": data, "attack": ["fgsm"], "eps": "4/255", "limit": 12}
     file.write_text(yaml.safe_dump(settings))
-    result = invoke("evaluate", "--config", str(file), "--format", "json", "--limit", "9")
+    result = invoke("evaluate", "--config", str(file), "--trust-code", "--format", "json", "--limit", "9")
     report = json.loads(result.stdout)
     assert report["data"]["samples"] == 9
     assert report["variants"][0]["attacks"][0]["eps"] == pytest.approx(4 / 255)

@@ -158,7 +158,7 @@ def test_ctrl_c_in_a_sweep_exits_with_130_and_keeps_what_is_done(tmp_path: Path)
     )
     (tmp_path / "models.txt").write_text("net.py:make\nnet.py:make,width=2 attack=fgsm attack=pgd:steps=1000000\n")
     command = [sys.executable, "-m", "stein_bench", "evaluate", "--models", "models.txt", "--output", "runs/"]
-    command += [*SHORT, "--batch-size", "2"]
+    command += ["--trust-code", *SHORT, "--batch-size", "2"]
     process = popen_interruptible(["env", "-C", str(tmp_path), *command])
     runs, deadline = tmp_path / "runs", time.monotonic() + 120
     while time.monotonic() < deadline and not list(runs.glob("net.py-make-width-2.json.partial*")):

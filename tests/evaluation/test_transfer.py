@@ -177,7 +177,7 @@ def test_a_surrogate_tells_the_same_classes_apart(model: str, data: str, tmp_pat
 def test_settings_come_from_yaml_too(model: str, data: str, weights: str, tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(f"surrogate: {model}\nsurrogate-weights: {weights}\nattack: transfer.fgsm\n")
-    config = make_config({"model": model, "data": data}, file)
+    config = make_config({"model": model, "data": data, "trust_code": True}, file)
     assert (config.surrogate, config.surrogate_weights) == (model, weights)
     (attack,) = run_evaluation(config).variants[0].attacks
     assert (attack.name, attack.forward_passes) == ("transfer.fgsm", 60)

@@ -66,7 +66,9 @@ def path(experiment_path: Path) -> Path:
 
 def reproduce(path: Path, *arguments: str, output: str = "out.json"):
     runner = CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"})
-    return runner.invoke(app, ["reproduce", str(path), "--output", str(path.parent / output), *arguments])
+    return runner.invoke(
+        app, ["reproduce", str(path), "--trust-code", "--output", str(path.parent / output), *arguments]
+    )
 
 
 def width(seeds: int) -> float:
