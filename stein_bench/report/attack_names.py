@@ -72,9 +72,11 @@ def noise_strength(params: Mapping[str, ParameterValue]) -> tuple[str, str]:
 
 
 def corruption_strength(params: Mapping[str, ParameterValue]) -> tuple[str, float]:
-    """Return the name of the parameter for a corruption's strength, and its value."""
-    kind = next(key for key in ("std", "amount", SEVERITY) if key in params)
-    return kind, float(params[kind])
+    """Return the name of the parameter for a corruption's strength, and its value; an empty name if there is none."""
+    for kind in ("std", "amount", SEVERITY):
+        if isinstance(value := params.get(kind), int | float):
+            return kind, float(value)
+    return "", 0.0
 
 
 def _title(attack: Named) -> str:

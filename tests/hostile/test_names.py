@@ -32,6 +32,7 @@ from stein_bench.report.results import on_lines
 from stein_bench.trackers.mlflow_runs import _names
 from stein_bench.trackers.runs import slug, tracked_runs
 from tests.hostile.names import HARMLESS, NAMES, clean_runs, report_of
+from tests.reports import replaced
 
 every_name = pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 
@@ -266,3 +267,13 @@ def test_an_exception_that_cannot_be_printed_is_named():
             raise RuntimeError("no text")
 
     assert reason(SilentError()) == "SilentError"
+
+
+def test_a_report_without_the_strength_of_a_corruption_or_an_effect_is_shown():
+    one = report_of(HARMLESS)
+    first = one.variants[0]
+    odd = [replaced(corruption, params={"std": "loud"}) for corruption in first.corruptions]
+    variants = [replaced(variant, effects=variant.effects[:1]) for variant in one.variants[1:]]
+    changed = replaced(one, variants=[replaced(first, corruptions=odd), *variants])
+    assert "noise-gaussian" in _text(lambda console: print_report(changed, console)).replace("\n", "")
+    assert report_csv([("a", changed)])

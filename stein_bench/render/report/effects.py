@@ -44,10 +44,12 @@ def _table(variant: VariantResult) -> RenderableType:
     for effect in variant.effects:
         by_outcome.setdefault(effect.outcome, {})[effect.name] = effect
     for outcome, effects in by_outcome.items():
-        table.add_row(names.get(outcome, outcome), *(_cell(effects[name]) for name, _ in COLUMNS))
+        table.add_row(names.get(outcome, outcome), *(_cell(effects.get(name)) for name, _ in COLUMNS))
     return Group(Text(f"Effects of {variant.bn}", style="bold"), Text(), table, Text())
 
 
-def _cell(effect: Effect) -> str:
+def _cell(effect: Effect | None) -> str:
+    if effect is None:
+        return "–"
     p = "–" if effect.p is None else f"{effect.p:.2g}" if effect.p >= 1e-4 else "<1e-4"
     return f"{100 * effect.difference:+.1f}\np {p}"

@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from stein_bench.comparison.pairing import CLEAN, variant_name
-from stein_bench.report.attack_names import titles
+from stein_bench.report.attack_names import corruption_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN
 from stein_bench.report.results import Figure, VariantResult
@@ -62,7 +62,7 @@ def _rows(variant: VariantResult) -> Iterator[tuple[str, dict[str, Figure]]]:
     names = titles(variant.attacks)
     yield from ((names[attack.label], attack.own_metrics or {}) for attack in variant.attacks)
     for one in variant.corruptions:
-        strength = float(one.params.get("std", one.params.get("amount", 0)))
+        strength = corruption_strength(one.params)[1]
         yield f"{one.name.removeprefix('noise-')}† {format_eps(strength)}", one.own_metrics or {}
 
 
