@@ -219,6 +219,15 @@ def test_of_a_single_attack_the_source_of_statistics_is_that_attacks():
     assert "changes plain BN's robust accuracy by +20.0 points" in said
 
 
+@pytest.mark.parametrize(("better", "told"), [((FGSM,), "a single attack"), ((FGSM, "cw"), "2 single attacks")])
+def test_what_is_significant_under_an_attack_but_not_in_the_worst_case_is_a_caveat(better, told):
+    strongest = {PGD: bits(300, 400)}
+    first = variant("sample", clean=CLEAN, attacks={**{name: bits(200, 400) for name in better}, **strongest})
+    second = variant("stein", clean=CLEAN, attacks={**{name: bits(50, 400) for name in better}, **strongest})
+    caveats = conclude(report(first, second)).caveats
+    assert f"significant under {told} (marked), but not in the worst case" in caveats
+
+
 def test_with_controls_no_cell_is_picked_out():
     running, batch = pair(150), pair(320, 200, stats="batch")
     variants = [batch[1], *(replaced(v, control=True) for v in (*running, batch[0]))]

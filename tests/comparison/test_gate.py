@@ -8,7 +8,9 @@ import pytest
 from stein_bench.comparison.gate import gate, judge
 from stein_bench.comparison.policy import Policy, Rule
 from stein_bench.errors import UsageError
+from stein_bench.measures import Segmented
 from stein_bench.report.document import AttackNetworkInfo
+from stein_bench.statistics.class_counts import ClassCounts
 from tests.reports import FGSM, PGD, attack, bits, corruption, diagnostic, label, replaced, report, variant
 
 
@@ -335,6 +337,18 @@ def test_what_may_explain_a_change_is_noted():
     assert found(result, "note") == [
         "the seed is 1; in the baseline it is 0", "the model is timm:resnet34; in the baseline it is timm:resnet18"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("images", "drop"), [(4, None), (5, 0.01)])
+def test_a_drop_of_miou_can_be_shown_of_five_images_or_more(images, drop):
+    """If every image falls, p is 1/16 of four and 1/32 of five."""
+    counts = np.full((images, 2), 5)
+    clean = Segmented(ClassCounts(counts, counts, counts))
+    one = variant(clean=bits(0, images), attacks={})
+    one = replaced(one, outcomes=replaced(one.outcomes, clean_correct=None, **Segmented.packed(clean, {}, {})))
+    whole = report(one)
+    whole = replaced(whole, data=replaced(whole.data, task="segmentation"))
+    assert gate(whole, whole).comparisons[0].detectable_drop == drop
 
 
 def test_only_the_first_newly_broken_samples_are_listed():
