@@ -256,7 +256,7 @@ def _memory_advice(evaluated: Evaluated, *, split: bool) -> str:
             "out of memory. Under batch statistics the batch is part of the question, so it is not split: choose a "
             "smaller --batch-size; the results will be those of that size."
         )
-    if split:
+    if split or evaluated.setting.batch_size == 1:
         return "out of memory on a single sample; try --device cpu."
     return f"out of memory with batches of {evaluated.setting.batch_size}: choose a smaller --batch-size."
 
