@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -50,6 +51,8 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
         raise ValueError(f"damaged header ({type(error).__name__})") from None
     if any(isinstance(side, bool) or side < 0 for side in shape):
         raise ValueError(f"a negative length in its shape {shape}, or one that is no number")
+    if claimed_bytes(shape, dtype) > sys.maxsize:
+        raise ValueError(f"no array has the shape {tuple(shape)}")
     if dtype.itemsize == 0:
         raise ValueError(f"values without a size (type {dtype})")
     return tuple(shape), dtype, bool(fortran)

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from stein_bench.arrayfiles import read_header
 from stein_bench.attacks.attack import resolve_attack
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.corruption_specs import SETS, corruption_specs
@@ -21,7 +22,6 @@ from stein_bench.comparison.policy import KEYS, Policy, Rule, read_policy
 from stein_bench.config import OPTION_NAMES, RunConfig, make_config
 from stein_bench.data.braces import expand_braces, outside_braces
 from stein_bench.data.classlist import read_class_lines
-from stein_bench.arrayfiles import read_header
 from stein_bench.data.options import split_options
 from stein_bench.data.sources import open_data
 from stein_bench.data.texts import Texts
