@@ -362,4 +362,4 @@ def test_memory_that_smaller_batches_do_not_give_is_a_reason(
     shutil.rmtree(tmp_path / "runs")
     fits.append(0)
     (outcome,) = sweep(tmp_path / "runs", model=["test_resnet"], retry_oom=True).outcomes
-    assert "rejects inputs" in outcome.reason
+    assert "runs out of memory on two inputs" in outcome.reason
