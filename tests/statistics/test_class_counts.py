@@ -15,6 +15,7 @@ from stein_bench.statistics.class_counts import (
     METRICS,
     PERMUTATIONS,
     ClassCounts,
+    aligned,
     difference_interval,
     image_miou,
     intervals,
@@ -181,6 +182,13 @@ def test_two_images_have_an_interval_and_one_has_none():
     assert intervals([two.select(np.array([0]))]) is None
     assert difference_interval(two, two) == (0, 0)
     assert difference_interval(*[two.select(np.array([0]))] * 2) == (-1, 1)
+
+
+@pytest.mark.parametrize("images", [1, 5])
+def test_aligned_counts_have_the_classes_of_the_wider_whatever_the_number_of_images(images):
+    wide, narrow = (ClassCounts(*[np.ones((images, classes), np.int64)] * 3) for classes in (3, 2))
+    for pair in (aligned(wide, narrow), aligned(narrow, wide)):
+        assert [counts.target.shape for counts in pair] == [(images, 3)] * 2
 
 
 def test_the_bootstrap_agrees_with_a_plain_one():
