@@ -477,5 +477,7 @@ def test_titles_tell_severities_sources_and_noises_apart():
         *((f"noise-gaussian:std=0.1,seeds={n}", "noise-gaussian", f"noise-gaussian:std=0.1,seeds={n}") for n in (1, 2)),
         ("noise-x:amount=0.2", "noise-x", "noise-x 0.2"),
     ]  # fmt: skip
+    alone = averages([corruption("fog:severity=1,source=archive", RIGHT)])
+    assert [(one.name, one.title) for one in alone] == [("fog", "fog at 1")]
     assert ranges([5, 1, 2, 3]) == "1-3, 5"
     assert ranges([1, 3, 4]) == "1, 3-4"

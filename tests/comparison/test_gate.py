@@ -79,6 +79,8 @@ def test_the_tolerance_is_the_decimal_number_that_was_written(lost, n, tolerance
     """In floating point 7 lost of 100 can come out as more than 0.07."""
     assert judge(lost, 0, n, tolerance, 0.05, 0.0, 1.0) == "unchanged"
     assert judge(lost + 1, 0, n, tolerance, 0.05, 0.0, 1.0) == "regression"
+    assert judge(0, lost, n, tolerance, 0.05, 1.0, 0.0) == "unchanged"
+    assert judge(0, lost + 1, n, tolerance, 0.05, 1.0, 0.0) == "improved"
 
 
 def test_significance_is_adjusted_for_the_number_of_comparisons():

@@ -91,7 +91,7 @@ def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             yield "condition negated", changed(test=ast.UnaryOp(ast.Not(), test))
         case ast.comprehension(ifs=[test, *others]):
             yield "condition negated", changed(ifs=[ast.UnaryOp(ast.Not(), test), *others])
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
             yield "returns None", changed(value=ast.Constant(None))
         case ast.Expr() | ast.Raise() | ast.Continue() | ast.Break() | ast.Delete():
             yield "statement left out", ast.Pass()
@@ -184,7 +184,7 @@ def _compiled(mutant: Mutant) -> types.CodeType:
 @cache
 def functions() -> list[types.FunctionType]:
     """Return all functions that exist at the first call."""
-    return [found for found in gc.get_objects() if isinstance(found, types.FunctionType)]
+    return [found for found in gc.get_objects() if type(found) is types.FunctionType]
 
 
 def install(mutant: Mutant) -> Callable[[], bool]:

@@ -7,6 +7,7 @@ from torch.autograd import gradcheck
 
 from stein_bench.errors import UsageError
 from stein_bench.normalization.estimators import estimator as estimator_function
+from stein_bench.normalization.functional import batch_moments
 from stein_bench.normalization.layers import SteinBatchNorm1d, SteinBatchNorm2d, SteinBatchNorm3d
 
 ESTIMATORS = ["sample", "stein", "stein-mean", "jsnorm", "james-stein", "ridge:0.3", "lasso:0.1"]
@@ -129,3 +130,8 @@ def test_the_unknown_count_of_running_averages_is_infinite_on_their_device():
     layer = SteinBatchNorm2d(4)
     layer.count = None
     assert [float(values.max()) for values in layer.sample_moments()] == [0, 1, torch.inf]
+
+
+def test_the_moments_of_nothing_are_zero_and_those_of_one_element_its_own():
+    assert [values.tolist() for values in batch_moments(torch.zeros(0, 3, 2))] == [[0, 0, 0]] * 2
+    assert [values.tolist() for values in batch_moments(torch.full((1, 1, 1), 4.0))] == [[4], [0]]
