@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 # As the command line does, before torch is loaded: tests then take about the same time on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads would only wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 
 # The same examples every time: a build fails for what was changed. `--hypothesis-profile=default` explores.

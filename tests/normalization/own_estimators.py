@@ -35,6 +35,10 @@ def unbounded(mean, variance, count):
     return mean * count, variance
 
 
+def whole_numbers(mean, variance, count):
+    return mean.round().long(), variance
+
+
 def only_one(mean, variance, count):
     return mean
 

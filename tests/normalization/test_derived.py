@@ -4,8 +4,10 @@ import copy
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from stein_bench.normalization import derived
+from stein_bench.normalization.context import is_watched, runs_plainly
 from stein_bench.normalization.layers import SteinBatchNorm2d
 from tests.normalization.kinds import activations
 
@@ -136,3 +138,21 @@ def test_without_value_comparison_version_and_memory_tell():
     kept = derived.remember("key", watched, torch.ones(3), torch.ones(3))
     watched[0].data = torch.ones(3).as_subclass(Elsewhere)
     assert not kept.still_right("key", watched)
+
+
+class Passing(TorchDispatchMode):
+    """Intercepts operations, and passes them on."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+def test_code_whose_operations_are_intercepted_or_transformed_is_no_plain_code():
+    x = torch.zeros(2, 4, 2)
+    assert runs_plainly(x, None)
+    with Passing():
+        assert not runs_plainly(x)
+    assert runs_plainly(x)
+    seen = []
+    torch.func.vmap(lambda one: seen.append(is_watched()) or one)(x)
+    assert seen == [True]

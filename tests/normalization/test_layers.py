@@ -119,8 +119,12 @@ def test_bad_settings_are_named():
 
 def test_an_empty_batch_changes_nothing():
     layer = SteinBatchNorm2d(4)
-    assert layer(torch.zeros(0, 4, 2, 2)).shape == (0, 4, 2, 2)
+    x = torch.zeros(0, 4, 2, 2, requires_grad=True)
+    found = layer(x)
+    assert found.shape == (0, 4, 2, 2)
     assert int(layer.num_batches_tracked) == 0
+    found.sum().backward()
+    assert x.grad.shape == x.shape
 
 
 def test_the_unknown_count_of_running_averages_is_infinite_on_their_device():

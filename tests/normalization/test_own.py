@@ -73,6 +73,7 @@ def test_its_own_pull_back_takes_the_place_of_autograd():
     [
         ("negative", "a variance is negative with 8 channels and count 64"),
         ("unbounded", "the mean is not finite with 8 channels and count inf"),
+        ("whole_numbers", "the mean is of type torch.int64, not of floating point"),
         ("only_one", "returned a Tensor; expected mean and variance, each of shape"),
         ("other_shape", r"returned \(8,\), \(\); expected mean and variance, each of shape \(8,\)"),
         ("raises", r"failed: ValueError: no \(.*own_estimators.py, line \d+\)"),
