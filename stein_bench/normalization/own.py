@@ -47,7 +47,7 @@ class OwnEstimator:
 
         Raises:
             RunError: the function raises an error.
-            UsageError: it returns something else than two tensors of that shape.
+            UsageError: it returns something else than two tensors of that shape, of floating-point numbers.
         """
         try:
             return self.estimates(mean, variance, count)
@@ -73,6 +73,9 @@ class OwnEstimator:
             raise UsageError(
                 f"estimator {self.spec} returned {told}; expected mean and variance, each of shape {tuple(mean.shape)}."
             )
+        for what, one in zip(("mean", "variance"), tensors, strict=True):
+            if not one.is_floating_point():
+                raise UsageError(f"estimator {self.spec}: the {what} is of type {one.dtype}, not of floating point.")
         return found[0].to(mean.dtype), found[1].to(mean.dtype)
 
     @property
@@ -162,8 +165,6 @@ def _check(own: OwnEstimator, mean: Tensor, variance: Tensor, count: Any, genera
     for what, values in zip(("mean", "variance"), found, strict=True):
         if not values.isfinite().all():
             raise UsageError(f"estimator {own.spec}: the {what} is not finite {given_}.")
-        if not values.is_floating_point():
-            raise UsageError(f"estimator {own.spec}: the {what} is of type {values.dtype}, not of floating point.")
     if (found[1] < 0).any():
         raise UsageError(f"estimator {own.spec}: a variance is negative {given_}.")
     if own.pull_back is None:
