@@ -105,7 +105,8 @@ def check_expansion(claimed: int, compressed: int, what: str) -> None:
     """Raise ValueError if `what` claims to become far larger than its compressed data, as no real data do."""
     if claimed > UNCHECKED and claimed > MOST_RATIO * compressed:
         raise ValueError(
-            f"{what} would become {claimed:,} bytes, more than {MOST_RATIO} times its {compressed:,} compressed ones"
+            f"{what} would become {claimed:,} bytes, more than {MOST_RATIO} times its {compressed:,} compressed ones: "
+            "if that is meant, store it uncompressed"
         )
 
 
