@@ -45,7 +45,7 @@ ARRAYS = {
     "10 TB": (header("(100000, 1000, 1000, 100)"), "cut off: it has|claims 10,000,000,000,128 bytes"),
     "overflowing": (
         header("(4611686018427387904, 4, 8, 3)"),
-        "cut off: it has|claims 442,721,857,769,029,238,912 bytes",
+        r"no array has the shape \(4611686018427387904, 4, 8, 3\)",
     ),
     "negative": (header("(-1, 8, 8, 3)"), "a negative length in its shape"),
     "objects": (header("(4, 8, 8, 3)", "|O"), "Python objects"),
@@ -127,7 +127,7 @@ YAMLS = {
     "deep": ("attack: " + "[" * 50_000, "nested deeper than 100 levels"),
     "deeper than followed": ("attack: " + "[" * 150 + "]" * 150, "nested deeper than 100 levels"),
     "itself": ("attack: &a [*a]", "an alias stands for what it is part of"),
-    "twice": ("model: resnet18\nmodel: resnet34", "line 2: 'model' is given twice"),
+    "twice": ("model: resnet18\nmodel: resnet34", "line 2: the key 'model' is given twice"),
     "number": (f"limit: {'9' * 10_000}", "Exceeds the limit|not valid YAML"),
     "object": ("model: !!python/object/apply:os.system ['touch ran']", "could not determine a constructor"),
     "large": ("# " + "x" * 2**20, "larger than 256 KiB"),

@@ -79,6 +79,7 @@ def test_a_second_run_on_an_output_is_refused_before_model_and_data_are_looked_f
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
+    (tmp_path / "no.py").write_text("raise AssertionError('it has been imported')")
     held = take(tmp_path / file)
     before = sorted(tmp_path.rglob("*"))
     result = invoke(*arguments)

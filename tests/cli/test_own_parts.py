@@ -100,7 +100,19 @@ def test_weights_trained_with_an_own_estimator_are_evaluated_with_it(folder):
     )  # fmt: skip
     assert trained.exit_code == 0, trained.output
     found = CliRunner().invoke(
-        app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "--output", "r.json", "-q"]
+        app,
+        [
+            "evaluate",
+            "net.py:make",
+            "--data",
+            data,
+            "--weights",
+            "w.safetensors",
+            "--output",
+            "r.json",
+            "-q",
+            "--trust-code",
+        ],
     )
     assert found.exit_code == 0, found.output
     variant = json.loads((folder / "r.json").read_text())["variants"][0]
@@ -108,13 +120,27 @@ def test_weights_trained_with_an_own_estimator_are_evaluated_with_it(folder):
     assert "notes" not in json.loads((folder / "r.json").read_text())["model"]
     (folder / "mine.py").write_text("def half(mean, variance, count):\n    return mean / 4, variance\n")
     edited = CliRunner().invoke(
-        app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "--output", "edited.json", "-q"]
+        app,
+        [
+            "evaluate",
+            "net.py:make",
+            "--data",
+            data,
+            "--weights",
+            "w.safetensors",
+            "--output",
+            "edited.json",
+            "-q",
+            "--trust-code",
+        ],
     )
     assert edited.exit_code == 0, edited.output
     (note,) = json.loads((folder / "edited.json").read_text())["model"]["notes"]
     assert note.startswith("mine.py:half has been edited since these weights were trained with it")
     (folder / "mine.py").unlink()
-    gone = CliRunner().invoke(app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "-q"])
+    gone = CliRunner().invoke(
+        app, ["evaluate", "net.py:make", "--data", data, "--weights", "w.safetensors", "-q", "--trust-code"]
+    )
     assert gone.exit_code == 2
 
 

@@ -11,6 +11,7 @@ from tests.wrong.row import Content, Row, wrong
 GARBAGE = b"\0\1\2\377\376"
 TRAIN = "train net.py:make --data npz:test.npz,train=train.npz --output new.safetensors --quiet --format json"
 GATE = "gate report.json --baseline base.json --format json"
+BOTH = "evaluate --trust-code --models models.txt"
 SWEEP = "evaluate --data npz:test.npz --weights none --quiet --format json --output runs/"
 ALL = (
     ("empty", ""),
@@ -82,11 +83,11 @@ def configurations() -> Iterator[Row]:
         (f"{base}data: !!python/object/apply:os.system [ls]\n", "YAML"),
         (f"{base}data: &a [*a]\n", "data"),
     ):
-        yield Row("evaluate --config run.yaml", tuple(words), files={"run.yaml": text})
+        yield Row("evaluate --config run.yaml --trust-code", tuple(words), files={"run.yaml": text})
     for name, text in ALL:
         words = ("no model given",) if name == "empty" else ("run.yaml",)
-        yield Row("evaluate --config run.yaml", words, files={"run.yaml": text})
-    yield Row("evaluate --config run.yaml", ("run.yaml",), files={"run.yaml": "[" * 1500})
+        yield Row("evaluate --config run.yaml --trust-code", words, files={"run.yaml": text})
+    yield Row("evaluate --config run.yaml --trust-code", ("run.yaml",), files={"run.yaml": "[" * 1500})
 
 
 def training() -> Iterator[Row]:
@@ -107,7 +108,7 @@ def training() -> Iterator[Row]:
         (base.replace("new.safetensors", "new.pth"), "output", ".safetensors"),
         (f"{base}epochs: 1\nepochs: 2\n", "epochs", "twice"),
     ):
-        yield Row("train --config run.yaml", tuple(words), files={"run.yaml": text})
+        yield Row("train --config run.yaml --trust-code", tuple(words), files={"run.yaml": text})
 
 
 def of_battery(text: Content, *words: str) -> Row:
@@ -221,7 +222,7 @@ def experiments() -> Iterator[Row]:
         (EXPERIMENT[: EXPERIMENT.index("parts")] + "parts: []\n", "parts"),
         (EXPERIMENT + EXPERIMENT[EXPERIMENT.index("  - name") :], "two parts have the same name"),
     ):
-        yield Row("reproduce own.yaml --quiet --format json", tuple(words), files={"own.yaml": text})
+        yield Row("reproduce own.yaml --trust-code --quiet --format json", tuple(words), files={"own.yaml": text})
     yield wrong("reproduce cifar11 --quiet", "Did you mean 'cifar10'")
     yield wrong("reproduce missing.yaml --quiet", "missing.yaml")
     yield wrong("reproduce folder --quiet", "folder")
@@ -248,16 +249,17 @@ def lists() -> Iterator[Row]:
         ("net.py:make eps=8//255\n", "line 1", "8//255"),
         ("net.py:mak*\n", "line 1", "patterns"),
     ):
-        yield Row(f"{SWEEP} --models list.txt", tuple(words), files={"list.txt": text})
+        yield Row(f"{SWEEP} --models list.txt --trust-code", tuple(words), files={"list.txt": text})
     yield wrong("evaluate --models folder --output runs/ --quiet", "folder")
-    yield wrong("evaluate --models models.txt --output net.py --quiet", "net.py is a file")
-    yield wrong("evaluate --models models.txt --output runs.json --quiet", "--output runs.json names a file")
-    yield wrong("evaluate --models models.txt --output runs/ --data digit --quiet", "Did you mean 'digits'")
+    yield wrong(f"{BOTH} --output net.py --quiet", "net.py is a file")
+    yield wrong(f"{BOTH} --output runs.json --quiet", "--output runs.json names a file")
+    yield wrong(f"{BOTH} --output runs/ --data digit --quiet", "Did you mean 'digits'")
     yield wrong(
-        "evaluate --models models.txt --output runs/ --data npz:test.npz --attack pgdd --quiet", "Did you mean 'pgd'"
+        f"{BOTH} --output runs/ --data npz:test.npz --attack pgdd --quiet",
+        "Did you mean 'pgd'",
     )
     yield wrong(
-        "evaluate --models models.txt --output runs/ --data npz:test.npz --weights none --quiet",
+        f"{BOTH} --output runs/ --data npz:test.npz --weights none --quiet",
         "runs/sweep.json",
         **{"runs_0_sweep__json": "{"},
     )

@@ -57,7 +57,7 @@ def of_wrong_form() -> Iterator[Row]:
         (put("variants.0.bn", 3), "bad.json", "bn"),
         (put("variants.0.stats", "both"), "bad.json", "stats"),
         (put("variants.0.clean.accuracy", 1.5), "bad.json", "accuracy"),
-        (put("variants.0.clean.accuracy", float("nan")), "bad.json", "accuracy"),
+        (put("variants.0.clean.accuracy", float("nan")), "bad.json", "NaN is no number of JSON"),
         (put("variants.0.clean.accuracy", "high"), "bad.json", "accuracy"),
         (put("variants.0.outcomes.sample_ids_sha256", "short"), "bad.json", "sample_ids_sha256"),
         (put("run.seed", "x"), "bad.json", "seed"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.wrong.shared_options import NETWORK, NO_VALUE, SCALING, WHOLE, Wrongs
 
 EVALUATE: Wrongs = {
+    "--trust-code": [("--trust-code=yes", NO_VALUE)],
+    "--offline": [("--offline=yes", NO_VALUE)],
     "MODEL": [
         ("resnet81", "several models"),
         ("--models models.txt", "a sweep: give --output DIR/"),
@@ -173,6 +175,13 @@ EVALUATE: Wrongs = {
     "--preserve-function": [
         ("--preserve-function=yes", NO_VALUE),
         ("--preserve-function", "--preserve-function"),
+    ],
+    "--timeout-per-batch": [
+        ("--timeout-per-batch 0", "--timeout-per-batch: input should be greater than 0"),
+        ("--timeout-per-batch -1", "--timeout-per-batch"),
+        ("--timeout-per-batch 1e400", "--timeout-per-batch"),
+        ("--timeout-per-batch nan", "--timeout-per-batch"),
+        ("--timeout-per-batch soon", "'--timeout-per-batch'", "must be a number"),
     ],
     "--controls": [("--controls=yes", NO_VALUE), ("--controls --preset published", "leave out --controls")],
     "--config": [

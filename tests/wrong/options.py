@@ -24,7 +24,7 @@ BASE = {
     "evaluate": "evaluate net.py:make --data npz:test.npz --weights none --quiet --format json",
     "train": "train net.py:make --data npz:test.npz,train=train.npz --epochs 1 --output new.safetensors --quiet "
     "--format json",
-    "reproduce": "reproduce small.yaml --seeds 1 --epochs 1 --quiet --format json",
+    "reproduce": "reproduce small.yaml --trust-code --seeds 1 --epochs 1 --quiet --format json",
     "inspect": "inspect net.py:make --data npz:test.npz --weights none --quiet --format json",
     "report": "report report.json",
     "compare": "compare report.json base.json --format json",

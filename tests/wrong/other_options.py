@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.wrong.shared_options import NETWORK, NO_VALUE, SCALING, WHOLE, Wrongs
 
 TRAIN: Wrongs = {
+    "--trust-code": [("--trust-code=yes", NO_VALUE)],
+    "--offline": [("--offline=yes", NO_VALUE)],
     "MODEL": [("net.py:mkae", "unexpected extra argument")],
     "--data": [
         ("--data digit", "Did you mean 'digits'?"),
@@ -74,6 +76,8 @@ TRAIN: Wrongs = {
     **SCALING,
 }
 REPRODUCE: Wrongs = {
+    "--trust-code": [("--trust-code=yes", NO_VALUE)],
+    "--offline": [("--offline=yes", NO_VALUE)],
     "NAME": [("extra", "unexpected extra argument")],
     "--preset": [("--preset publish", "preset"), ("--preset controlled", "preset")],
     "--seeds": [("--seeds 0", "--seeds"), ("--seeds few", "'--seeds'", WHOLE)],
@@ -121,6 +125,8 @@ REPRODUCE: Wrongs = {
     **SCALING,
 }
 INSPECT: Wrongs = {
+    "--trust-code": [("--trust-code=yes", NO_VALUE)],
+    "--offline": [("--offline=yes", NO_VALUE)],
     "MODEL": [("net.py:mkae", "unexpected extra argument")],
     "--data": [("--data digit", "Did you mean 'digits'?")],
     "--weights": [("--weights missing.pth", "missing.pth"), ("--weights ''", "weights")],
@@ -235,6 +241,8 @@ RISK: Wrongs = {
 }
 WITH_NETWORK = "--model net.py:make --data npz:test.npz --weights none"
 LIPSCHITZ: Wrongs = {
+    "--trust-code": [("--trust-code=yes", NO_VALUE)],
+    "--offline": [("--offline=yes", NO_VALUE)],
     "--model": [("--model net.py:make", "applies to random batches; drop it or --model")],
     "--data": [("--data digits", "--data needs --model")],
     "--weights": [("--weights none", "--weights needs --model")],
