@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,5 +231,6 @@ def save(figure: Figure, path: str | Path, option: str) -> None:
 
 def _save(figure: Figure, target: io.StringIO | str | Path, kind: str, salt: str, *, transparent: bool) -> None:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
-    with _style(), mpl.rc_context({"svg.hashsalt": salt}):
+    with _style(), mpl.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # names with characters that the font lacks, or too long ones
         figure.savefig(target, format=kind, dpi=150, metadata=nothing, transparent=transparent)

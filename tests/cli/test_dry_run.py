@@ -54,6 +54,7 @@ def test_it_is_no_setting_of_a_run():
     assert "dry-run" not in OPTION_NAMES
 
 
+@pytest.mark.integration
 def test_a_sweep_has_a_total_for_each_model_and_one_for_all(invoke, model, data, tmp_path):
     (tmp_path / "broken.py").write_text("def make(num_classes=3):\n    raise ValueError('no weights here')\n")
     broken, folder = f"{tmp_path / 'broken.py'}:make", tmp_path / "runs"

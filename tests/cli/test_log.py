@@ -79,6 +79,7 @@ def test_a_tracker_that_fails_costs_no_report(here, invoke, model, data, broken)
     ]  # fmt: skip
 
 
+@pytest.mark.integration
 def test_a_sweep_logs_each_model_that_has_a_report(here, invoke):
     sweep = ["evaluate", "test_resnet", "timm:test_vit3", "timm:test_vit2", *SHORT, "--output", "runs/"]
     result = invoke(*sweep, "--log", "tensorboard:dir=tb", "--quiet")

@@ -68,6 +68,7 @@ def test_an_attack_that_fails_in_a_later_batch_has_failed(folder):
     assert attack["message"] == "attack later.py:later failed: ValueError: no more (later.py, line 5)"
 
 
+@pytest.mark.integration
 def test_own_parts_work_in_dry_runs_sweeps_and_several_budgets(folder):
     (folder / "mine.py").write_text(
         "def shift(model, inputs, labels, *, eps, size=1.0):\n    return (inputs + size * eps).clamp(0, 1)\n"

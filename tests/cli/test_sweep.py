@@ -39,6 +39,7 @@ def one_line(result: Result) -> str:
     return result.stderr
 
 
+@pytest.mark.integration
 def test_a_sweep_prints_the_leaderboard_that_compare_prints(invoke: Invoke, runs: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", "test_resnet", BROKEN, "timm:test_vit2", *SHORT, "--output", "runs/"]
     result = invoke(*arguments, COLUMNS="100")
@@ -150,6 +151,7 @@ def test_a_folder_without_reports_is_one_line(invoke: Invoke, runs: Path) -> Non
     assert "runs/a.json is not JSON." in one_line(invoke("compare", "runs"))
 
 
+@pytest.mark.integration
 def test_ctrl_c_in_a_sweep_exits_with_130_and_keeps_what_is_done(tmp_path: Path) -> None:
     """A real process gets a real SIGINT in the middle of the second model's long attack."""
     (tmp_path / "net.py").write_text(

@@ -43,6 +43,7 @@ def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "QUERIES", 5)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what_it_changed() -> None:
     report, info = evaluated("RoundedPixels", "pgd", QUICK)
@@ -67,6 +68,7 @@ def test_rounded_pixels_get_a_straight_through_gradient_and_the_report_says_what
     assert [check.status for check in report.diagnostics if check.name == "hidden-gradients"] == ["fail"]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_a_model_without_a_gradient_hides_it_within_a_budget_too_small_to_break_anything() -> None:
     report, info = evaluated("RoundedPixels", "adaptive:steps=5,queries=5,eps=0.01", samples=10)
@@ -127,6 +129,7 @@ class Opaque(zoo.Trained):
 """
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_a_network_that_no_gradient_can_be_found_for_is_searched_by_its_scores(tmp_path: Path) -> None:
     file = tmp_path / "opaque.py"
@@ -149,6 +152,7 @@ def test_logits_behind_one_hot_outputs_are_attacked() -> None:
     assert abs(robust[0] - robust[1]) <= 1 / 30
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_results_depend_on_neither_batch_size_nor_resuming(tmp_path: Path) -> None:
     from stein_bench.evaluation.journal import journal_path
@@ -210,6 +214,7 @@ def test_chance_alone_is_no_evidence_of_hidden_gradients() -> None:
         assert not trial.exceeds(tried(6), tried(0))
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_no_decision_based_search_is_made_in_l1_and_no_gradient_source_is_named_where_none_has_one() -> None:
     flat = "adaptive:norm=L1,steps=3,queries=30,eps=12"
@@ -221,6 +226,7 @@ def test_no_decision_based_search_is_made_in_l1_and_no_gradient_source_is_named_
     assert not any(": uses" in note for note in adaptive_notes(report))
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_limits_that_stop_gradients_only_at_the_edge_of_the_box_are_worked_around() -> None:
     for network in ("ClampedPixels", "PositivePixels"):

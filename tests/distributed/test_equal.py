@@ -101,6 +101,7 @@ def check(folder: Path, size: int, cases: tuple[str, ...]) -> None:
         remove_journals(job.output)
 
 
+@pytest.mark.integration
 def test_three_processes_give_the_report_of_one(folder: Path) -> None:
     check(folder, 3, QUICK)
 

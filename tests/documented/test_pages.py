@@ -78,6 +78,7 @@ def run(page: str, invoke, after: Mapping[str, Callable[[], None]]) -> None:
             assert doctest.OutputChecker().check_output(block.text, printed, flags), f"{where}: {printed}"
 
 
+@pytest.mark.integration
 def test_the_guide_to_python_is_one_program(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("python.md", invoke, {})
@@ -109,6 +110,7 @@ def installed_package(tmp_path, monkeypatch):
     installed.cache_clear()
 
 
+@pytest.mark.integration
 def test_the_page_about_own_parts(invoke, tmp_path, monkeypatch, installed_package):
     """Files, programs and commands; the package with these entry points has been installed when commands use it."""
     pytest.importorskip("foolbox")

@@ -54,6 +54,7 @@ def held(tmp_path, monkeypatch, unchecked):
     return peak
 
 
+@pytest.mark.integration
 def test_a_batch_leaves_a_bounded_number_of_bytes_behind(held):
     held(20, traced=False)  # what is imported and cached on the way
     few, many = held(100), held(900)

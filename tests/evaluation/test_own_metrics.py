@@ -73,6 +73,7 @@ def test_void_adversarial_inputs_count_with_the_clean_value():
     assert attack.own_metrics == report.variants[0].clean.own_metrics
 
 
+@pytest.mark.integration
 def test_under_batch_statistics_and_in_a_resumed_run_they_are_the_same(tmp_path):
     both = evaluated([margin, confident], "pgd:steps=3", bn="stein", stats=["running", "batch"])
     for variant in both.variants:

@@ -83,6 +83,7 @@ def test_rates_are_those_of_the_kept_outcomes(model: str, data: str) -> None:
     assert (robust[0] & robust[1]).mean() == pytest.approx(variant.worst_case_accuracy)
 
 
+@pytest.mark.integration
 def test_verdicts_do_not_depend_on_the_batch_size_or_the_order_of_attacks(model: str, data: str) -> None:
     whole = run(model, data, attack=["pgd", "fgsm"])
     other = run(model, data, attack=["fgsm", "pgd"], batch_size=7, workers=2)
@@ -393,6 +394,7 @@ def test_without_a_control_the_table_and_the_notes_say_so(
     assert "no plain-BN control" in stream.getvalue()
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_attacks_that_make_the_perturbation_small_report_how_far_they_had_to_go(
     model: str, data: str, tmp_path: Path

@@ -179,6 +179,7 @@ def test_the_counts_are_those_of_a_plain_recomputation(net: str, city: str) -> N
             assert found == [int(number) for number in expected]
 
 
+@pytest.mark.integration
 def test_results_depend_neither_on_the_batch_size_nor_on_the_order_of_attacks(net: str, city: str) -> None:
     first, other = run(net, city, attack=ATTACKS), run(net, city, attack=ATTACKS[::-1], batch_size=12, workers=2)
     for label, counts in kept(first)[1].items():

@@ -64,6 +64,7 @@ def test_the_bound_of_a_run_is_that_of_its_outcomes_and_every_view_tells_it(mode
     assert f"in full on none of the {found.survivors} samples" in note
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_it_does_not_depend_on_batches_refill_or_resuming(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -198,6 +198,7 @@ class Elements(HTMLParser):
         self.comments.append(data)
 
 
+@pytest.mark.integration
 def test_a_page_has_the_elements_of_the_page_with_harmless_names():
     name = " ".join(NAMES.values())
     text = html_page([Source(name, report_of(name)), Source("b", report_of(name))])

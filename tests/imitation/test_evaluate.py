@@ -56,6 +56,7 @@ def shares(report: Any) -> list[float | None]:
     return [attack.robust_accuracy for variant in report.variants for attack in variant.attacks]
 
 
+@pytest.mark.integration
 def test_every_native_attack_and_every_noise(problem: dict[str, Any]) -> None:
     asked = [*NATIVE_SPECS, *(f"{info.name}:seeds=2" for info in NOISE)]
     _, found = evaluate_on_both(**problem, attack=asked, batch_size=5, workers=1)
@@ -129,6 +130,7 @@ def test_segmentation(tmp_path: Path) -> None:
     assert found.data.task == "segmentation"
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "variants",
     [

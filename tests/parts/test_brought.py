@@ -43,6 +43,7 @@ def test_what_refers_to_itself_and_what_is_long_is_described_in_finite_time():
     assert described(list(range(200_000))) == "list of 200000"
 
 
+@pytest.mark.integration
 def test_the_description_is_the_same_in_another_process():
     code = (
         "import numpy as np, torch; from stein_bench.parts.brought import described;"

@@ -83,6 +83,7 @@ def words_of(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.integration
 def test_its_parts_are_listed_and_broken_ones_say_why(said):
     found = said[2][: len(LISTS)]
     assert [code for code, _, _ in found] == [0] * 5
@@ -98,6 +99,7 @@ def test_its_parts_are_listed_and_broken_ones_say_why(said):
     assert "acme-margin Logit of the label minus the largest other" in metrics
 
 
+@pytest.mark.integration
 def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(said):
     folder, python, commands = said
     code, _, err = commands[len(LISTS)]
@@ -118,6 +120,7 @@ def test_its_parts_are_used_by_their_names_and_told_of_in_the_report(said):
     assert python == ["acme-noise", "acme-net"]
 
 
+@pytest.mark.integration
 def test_a_wrong_name_or_a_broken_part_is_one_line_and_exit_code_2(said):
     for (code, _, err), (_, message) in zip(said[2][len(LISTS) + 1 :], WRONG, strict=True):
         assert code == 2

@@ -88,6 +88,7 @@ def test_a_changed_setting_makes_a_new_cell(experiment_path: Path) -> None:
     assert changed.stderr.count(": found") == 0
 
 
+@pytest.mark.integration
 def test_an_edited_estimator_of_ones_own_makes_new_cells(experiment_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(experiment_path.parent)
     (experiment_path.parent / "lib").mkdir()
@@ -141,6 +142,7 @@ def test_damaged_weights_of_a_cell_are_set_aside_and_made_again(experiment_path:
     assert read_reproduction(experiment_path.parent / "out.json").rows == first.rows
 
 
+@pytest.mark.integration
 def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = loop.run_training
 
@@ -225,6 +227,7 @@ def test_the_page_and_the_pictures_show_the_document_and_escape_it(experiment_pa
     assert "must be the only file" in one_line(invoke("report", str(folder / "out.json"), str(folder / "out.json")))
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_parts_have_their_own_sources_and_evaluated_networks_need_no_weights(
     experiment_path: Path, monkeypatch: pytest.MonkeyPatch

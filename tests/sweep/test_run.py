@@ -55,6 +55,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.integration
 def test_an_interrupted_sweep_with_a_broken_model_resumes_to_the_same_results(
     sweep: Run, tmp_path: Path, whole: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_what_is_wrong_for_every_model_is_said_before_the_first(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.integration
 def test_no_network_outlives_its_model(collected: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[weakref.ref[nn.Module]] = []
     alive: list[int] = []
