@@ -42,7 +42,7 @@ def unexpected(error: BaseException) -> str:
 
 def place(error: BaseException) -> str:
     """Return `` (net.py, line 3)`` if a line of a user's file raised `error`, or called `sys.exit`, else ``""``."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, SystemExit):  # a library such as wandb may have put a function of its own in place of sys.exit
         frames = [frame for frame in frames if _is_users(Path(frame.filename))]
     if not frames or not _is_users(Path(frames[-1].filename)):
