@@ -122,6 +122,16 @@ def take(path: Path) -> Lock:
 
 
 @contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Keep the lock at `path` while the body runs; raises what `take` does."""
+    lock = take(path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def sole_writer(option: str, output: str | Path, say: Say) -> Iterator[None]:
     """Keep other processes from writing `output` while the body runs.
 

@@ -17,10 +17,10 @@ from stein_bench.comparison.pairing import distrust, subjects
 from stein_bench.config import make_config
 from stein_bench.distributed import alone, check_same, dealt, from_main, gathered, is_main, world_size
 from stein_bench.errors import RunError, UsageError
-from stein_bench.evaluation.journal import remove_journals
+from stein_bench.evaluation.journal import journal_paths, remove_journals
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.files import write_text
-from stein_bench.files.locks import lock_path, taking_turns
+from stein_bench.files.locks import HeldError, holding, lock_path, taking_turns
 from stein_bench.preparation.inputs import check_values
 from stein_bench.preparation.plan import check_model, decide_task, prepare
 from stein_bench.preparation.untrained import build_untrained
@@ -338,6 +338,7 @@ def _train(evaluated: Sequence[Evaluation], tally: Tally) -> dict[Path, str]:
     found = not needed or is_described(training.path)
     tally.begin(training.title, found)
     if found:
+        _tidy(training.path)
         return {}
     with _own_turn(training.path, tally.progress):
         if is_described(training.path):  # another process, for which this one has waited, has made it
@@ -362,11 +363,20 @@ def _own_turn(cell: Path, progress: Progress) -> AbstractContextManager[None]:
     return taking_turns(lock_path(cell), f"making the cell {cell.name}", progress.note)
 
 
+def _tidy(cell: Path) -> None:
+    """Remove what a process that was killed just after it had made this cell has left beside it."""
+    lock = lock_path(cell)
+    if lock.exists() or journal_paths(cell):
+        with suppress(HeldError, OSError), holding(lock):
+            remove_journals(cell)
+
+
 def _evaluate(cell: Evaluation, tally: Tally) -> Report | str:
     """Return the report of a cell, evaluated unless its file exists, or the reason if it failed."""
     found = cell.path.exists()
     tally.begin(cell.title, found)
     if found:
+        _tidy(cell.path)
         return read_report(cell.path)
     with _own_turn(cell.path, tally.progress):
         if cell.path.exists():

@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 
 from stein_bench.cli.commands import app
 from stein_bench.errors import RunError
+from stein_bench.evaluation.journal import journal_path
+from stein_bench.files.locks import lock_path, take
 from stein_bench.report.document import read_report
 from stein_bench.reproduction import run as loop
 from stein_bench.reproduction.document import read_reproduction, reproduction_schema
@@ -263,3 +265,17 @@ def test_sources_of_a_part_are_among_those_of_the_experiment(experiment_path: Pa
     assert "part standard names stats batch, which is not among the experiment's" in one_line(
         reproduce(experiment_path)
     )
+
+
+def test_what_a_killed_process_left_beside_a_finished_cell_is_removed(tmp_path: Path) -> None:
+    cell = tmp_path / "standard-sample-running-seed0.json"
+    cell.write_text("{}")
+    lock_path(cell).write_text("{}")
+    journal_path(cell).write_bytes(b"begun")
+    loop._tidy(cell)
+    assert list(tmp_path.iterdir()) == [cell]
+    held = take(lock_path(cell))  # another process is making it anew
+    journal_path(cell).write_bytes(b"begun")
+    loop._tidy(cell)
+    assert journal_path(cell).exists()
+    held.release()
