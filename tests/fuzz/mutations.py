@@ -110,7 +110,7 @@ def of_yaml(draw: random.Random, content: bytes, corpus: Sequence[bytes]) -> byt
     try:
         tree = of_tree(draw, yaml.safe_load(content))
         return yaml.safe_dump(tree, sort_keys=False, default_flow_style=draw.choice((None, True, False))).encode()
-    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, KeyError, UnicodeEncodeError):
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError, AttributeError, LookupError, UnicodeEncodeError):
         return of_bytes(draw, content, corpus)
 
 
