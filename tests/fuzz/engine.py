@@ -123,11 +123,12 @@ class _Ways:
     @contextmanager
     def followed(self) -> Iterator[None]:
         self.found = set()
+        before = sys.gettrace()  # coverage's, if the tests are measured
         sys.settrace(self._called)
         try:
             yield
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
 
 
 @contextmanager
