@@ -23,8 +23,13 @@ MOST_REPORT = 1024 * MIB
 """Bytes of a report and of the documents of `reproduce`, `train` and sweeps."""
 MOST_NODES = 100_000
 """Values of a YAML file, those behind aliases counted each time."""
+MOST_FRONT_MATTER = 4 * MIB
+"""Characters of the front matter of a model card, which grows with every model that is evaluated."""
 DEEPEST = 100
 """Levels of lists and mappings within each other, in YAML and JSON."""
+
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
 def read_bytes(path: str | Path, most: int, what: str) -> bytes:
@@ -47,19 +52,20 @@ def read_bounded(path: str | Path, most: int, what: str) -> str:
     return read_bytes(path, most, what).decode("utf-8")
 
 
-def parse_yaml(text: str, *, unique: bool = True) -> Any:
+def parse_yaml(text: str, *, unique: bool = True, most: int = MOST_YAML) -> Any:
     """Return the content of a YAML text; no tag makes an object.
 
     Args:
         text: the text.
         unique: whether a key that is given twice is an error; otherwise the last one counts.
+        most: characters of the text at most.
 
     Raises:
-        ValueError, yaml.YAMLError: it is not YAML, too large (`MOST_YAML`, `MOST_NODES`), nested too deeply
+        ValueError, yaml.YAMLError: it is not YAML, too large (`most`, `MOST_NODES`), nested too deeply
             (`DEEPEST`), or an alias stands for itself.
     """
-    if len(text) > MOST_YAML:
-        raise ValueError(f"larger than {_size(MOST_YAML)}")
+    if len(text) > most:
+        raise ValueError(f"larger than {_size(most)}")
     loader = yaml.SafeLoader(text)
     try:
         _check_brackets(text)
@@ -120,10 +126,13 @@ def _expanded(node: yaml.Node, known: dict[int, int], above: tuple[int, ...], un
 
 
 def _check_brackets(text: str) -> None:
-    """Refuse deep nesting before it is parsed, which would take seconds; brackets within quotes count as well."""
+    """Refuse deep nesting before it is parsed, which would take seconds."""
+    if len(re.findall(r"[\[{]", text)) <= DEEPEST:
+        return
     deep = 0
-    for bracket in re.findall(r"[\[{\]}]", text):
-        deep = deep + 1 if bracket in "[{" else max(0, deep - 1)
+    for token in yaml.scan(text):
+        deep += isinstance(token, _OPENING)
+        deep -= isinstance(token, _CLOSING)
         if deep > DEEPEST:
             raise ValueError(f"nested deeper than {DEEPEST} levels")
 
@@ -136,9 +145,9 @@ def _check_keys(node: yaml.MappingNode) -> None:
     seen = set()
     for key, _ in node.value:
         if isinstance(key, yaml.ScalarNode):
-            if key.value in seen:
+            if (key.tag, key.value) in seen:
                 raise ValueError(f"line {key.start_mark.line + 1}: the key {key.value!r} is given twice")
-            seen.add(key.value)
+            seen.add((key.tag, key.value))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

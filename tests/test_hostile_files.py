@@ -26,6 +26,8 @@ from stein_bench.config import make_config
 from stein_bench.data.sources import open_data
 from stein_bench.errors import UsageError
 from stein_bench.models.weights_file import open_weights
+from stein_bench.reading import parse_yaml
+from stein_bench.render.report.front_matter import mapping_of
 from stein_bench.report import document
 from stein_bench.report.document import read_report
 
@@ -395,3 +397,17 @@ def test_within_a_little_memory(tmp_path, kind):
         [sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout.count("\n")) == (0, 1), found.stderr
+
+
+def test_brackets_in_comments_and_texts_are_no_nesting_and_keys_of_two_types_are_two():
+    assert parse_yaml("# [0, 1)\n" * 200 + "title: '" + "[" * 200 + "'") == {"title": "[" * 200}
+    assert parse_yaml("1: a\n'1': b") == {1: "a", "1": "b"}
+    with pytest.raises(ValueError, match="nested deeper than 100 levels"):
+        parse_yaml("a: " + "[" * 200 + "]" * 200)
+
+
+def test_front_matter_may_be_larger_than_other_yaml():
+    text = "".join(f"key{number}: {'x' * 100}\n" for number in range(4000))
+    assert len(mapping_of(f"---\n{text}---\n")) == 4000
+    with pytest.raises(ValueError, match="larger than 256 KiB"):
+        parse_yaml(text)

@@ -152,7 +152,8 @@ def train(
     picture = _picture(settings, config)
     settings.chosen_recipe()  # what is wrong about names is told before torch is loaded
     parse_estimator(settings.bn)
-    with writing(settings.output):
+    card = str(Path(settings.output).with_suffix(".json"))
+    with writing(settings.output), writing(card):
         trained = _train(settings)
         if speaks():
             _show(trained, settings, picture)

@@ -36,10 +36,10 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif",
 OTHER_EXTENSIONS = frozenset({".gif", ".jfif", ".jpe", ".jp2", ".heic", ".heif", ".avif", ".tga", ".dng"})
 """Suffixes of files that look like images, but that neither torchvision nor this package looks for in class folders."""
 
-# Pillow's decoders raise all of these on damaged files.
 MOST_PIXELS = 2**30 // 6
 """Pixels of an image, 178 million: Pillow's own limit, from which on it refuses to open a file."""
 
+# Pillow's decoders raise all of these on damaged files.
 CORRUPT = (
     OSError,
     SyntaxError,

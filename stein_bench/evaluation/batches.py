@@ -190,6 +190,10 @@ class Evaluated:
         left = [later for later in self.setting.own if later >= number]
         return tuple(p for p in phases if any((self.variant, p, later) not in self.done for later in left))
 
+    def first_missing(self, phase: str, number: int) -> int:
+        """Return the first batch from that number on that an incomplete phase has no result for in this process."""
+        return next(n for n in self.setting.own if n >= number and (self.variant, phase, n) not in self.done)
+
     def _wanted_again(self, phases: Sequence[str], number: int) -> bool:
         keeper = self.keeper
         return keeper is not None and any(keeper.wants_again(self.variant, phase, number) for phase in phases)

@@ -71,6 +71,8 @@ class Records:
                     self.journal.add(unit)
                 self.journal.close()
                 kept = f"It is kept as failed in {self.journal.path}: --resume goes on with the others."
+        if not units:  # everything is finished but the examples, for which the attack was run again
+            end_at_once("an attack that was run again for its examples could not be stopped: leave them out.", FAILED)
         first = units[0]
         where = f"{first.variant}, {first.phase}, batch {first.batch + 1}"
         end_at_once(f"{where}: {first.message}. {kept}", FAILED)

@@ -36,14 +36,17 @@ def units_of(
 def failed_units(
     evaluated: Evaluated, phases: Sequence[str], pending: Pending, message: str, seconds: float = 0.0
 ) -> list[Unit]:
-    """Return a failed unit for each of the phases that this batch, or one after it, leaves incomplete."""
-    return [
-        Unit(
-            evaluated.variant, phase, pending.number, pending.batch.indices, message=message,
-            seconds=0.0 if position else seconds,
-        )
-        for position, phase in enumerate(evaluated.incomplete(phases, pending.number))
-    ]  # fmt: skip
+    """Return a failed unit for each of the phases that this batch, or one after it, leaves incomplete.
+
+    It is that of the first batch without a result: one that is computed again, for its examples, has one already.
+    """
+    found = []
+    for position, phase in enumerate(evaluated.incomplete(phases, pending.number)):
+        number = evaluated.first_missing(phase, pending.number)
+        indices = pending.batch.indices if number == pending.number else evaluated.setting.rows(number)
+        seconds_of_first = 0.0 if position else seconds
+        found.append(Unit(evaluated.variant, phase, number, indices, message=message, seconds=seconds_of_first))
+    return found
 
 
 def hanging(evaluated: Evaluated, phases: Sequence[str], batch: LoadedBatch) -> Callable[[], None] | None:

@@ -22,7 +22,7 @@ def check_early(config: RunConfig) -> None:
     """
     for name in config.bn or ():
         parse_estimator(name)
-    battery = find_battery(config.battery).attacks if config.battery is not None else ()
+    battery = find_battery(config.battery, trust_code=config.trust_code).attacks if config.battery is not None else ()
     for spelled in (one for text in (*battery, *config.attack) for one in spell_out(text).each):
         if spelled.info.backend == "torchattacks" or spelled.info.own is not None or config.norm is not None:
             continue

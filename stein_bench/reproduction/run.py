@@ -346,7 +346,8 @@ def _train(evaluated: Sequence[Evaluation], tally: Tally) -> dict[Path, str]:
         if training.path.exists() and not checkpoint_path(training.path).exists():
             aside = training.path.replace(training.path.with_name(f"{training.path.name}.damaged"))
             tally.progress.note(
-                f"{training.title}: the weights are damaged, are set aside as {aside}, and are made again"
+                f"{training.title}: the weights are not those that a card describes, are set aside as {aside}, and are "
+                "made again"
             )
         started = time.perf_counter()
         try:
@@ -411,13 +412,20 @@ def _cell(cell: Evaluation, report: Report) -> Cell:
 
 
 def _replicates(cells: Sequence[Cell]) -> list[Cell]:
-    """Return the cells, distrusted where their network is that of another seed: it is no replicate."""
+    """Return the cells, distrusted where their network is that of another seed, or not that of their training's others.
+
+    The first is no replicate; the second happens if a network was made again, on another machine for example.
+    """
     first: dict[tuple[str, str | None], int] = {}
+    network: dict[str | None, str | None] = {}
     found = []
     for cell in cells:
         seed = first.setdefault((cell.bn, cell.weights_sha256), cell.seed)
         if cell.weights_sha256 is not None and seed != cell.seed:
             why = f"its network is that of seed {seed}: the two are no replicates of each other"
+            cell = cell.model_copy(update={"distrusted": [*cell.distrusted, why]})
+        if network.setdefault(cell.weights, cell.weights_sha256) != cell.weights_sha256:
+            why = f"its network is not that of the other cells of {cell.weights}: delete the reports of these cells"
             cell = cell.model_copy(update={"distrusted": [*cell.distrusted, why]})
         found.append(cell)
     return found

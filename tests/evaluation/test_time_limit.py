@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import Result
 
@@ -20,9 +22,11 @@ from stein_bench.attacks import native
 from stein_bench.config import make_config
 from stein_bench.errors import UsageError
 from stein_bench.evaluation import records, time_limit
+from stein_bench.evaluation.batches import Evaluated, Pending
 from stein_bench.evaluation.journal import journal_path
 from stein_bench.evaluation.run import run_evaluation
 from stein_bench.evaluation.time_limit import TimedOutError, check_time_limit, hanging_message, hangs_within, limited
+from stein_bench.evaluation.together import failed_units
 from stein_bench.report.document import Report
 from tests.evaluation.test_memory import Notes
 from tests.journals import units_in
@@ -385,3 +389,27 @@ def test_a_call_that_never_returns_ends_the_process_with_everything_kept(
     assert resumed.returncode == 3, resumed.stderr
     assert rows(Report.model_validate_json(resumed.stdout)) == ["ok", "failed", "ok"]
     assert not list(tmp_path.glob("r.json.*"))
+
+
+def test_giving_up_where_everything_is_finished_ends_the_process_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    def end(message: str, code: int) -> None:
+        ended.append(f"{code} {message}")
+        raise SystemExit
+
+    monkeypatch.setattr(records, "end_at_once", end)
+    with pytest.raises(SystemExit):
+        records.Records(None, [], None, True).give_up([])
+    assert ended == ["3 an attack that was run again for its examples could not be stopped: leave them out."]
+
+
+def test_a_failure_of_a_batch_that_is_finished_is_that_of_the_next_one_that_is_not() -> None:
+    setting = SimpleNamespace(own=range(4), rows=lambda number: np.arange(5 * number, 5 * number + 5))
+    evaluated = Evaluated.__new__(Evaluated)
+    done = {("sample/running", "pgd", number) for number in (0, 1)}
+    for name, value in {"setting": setting, "variant": "sample/running", "done": done}.items():
+        object.__setattr__(evaluated, name, value)
+    batch = SimpleNamespace(indices=np.arange(5))
+    (unit,) = failed_units(evaluated, ["pgd"], Pending(0, batch, ()), "no gradient")
+    assert (unit.batch, unit.indices.tolist()) == (2, [10, 11, 12, 13, 14])

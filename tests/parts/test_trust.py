@@ -15,6 +15,7 @@ from stein_bench.errors import UsageError
 from stein_bench.models import sources as model_sources
 from stein_bench.models.weights import save_weights
 from stein_bench.parts.trust import KINDS, PREFIXES, names_code
+from stein_bench.preparation.early import check_early
 from stein_bench.preparation.plan import prepare
 from stein_bench.reproduction.experiment import read_changed
 from tests import reports
@@ -121,7 +122,9 @@ def test_a_battery(folder, invoke):
     refused(invoke("evaluate", "--config", "c.yaml"), folder, place, "evil.py:part:x=1")
     with pytest.raises(UsageError, match=r"^b\.yaml: attacks names code"):
         stein_bench.evaluate("resnet18", battery="b.yaml", progress=False)
-    prepare(make_config({"model": "resnet18", "battery": "b.yaml", "trust_code": True}))
+    trusted = make_config({"model": "resnet18", "battery": "b.yaml", "trust_code": True})
+    check_early(trusted)
+    prepare(trusted)
     assert ran(folder)
 
 

@@ -236,6 +236,16 @@ def test_networks_that_several_seeds_share_are_no_replicates(path: Path, trained
     )
 
 
+def test_cells_of_one_training_that_have_two_networks_are_distrusted(path: Path, trained: list[str]) -> None:
+    assert reproduce(path, "--seeds", "2").exit_code == 0
+    first, *others = read_reproduction(path.parent / "out.json").cells
+    made_again = first.model_copy(update={"weights_sha256": "0" * 64, "stats": "batch"})
+    *kept, found = loop._replicates([first, *others, made_again])
+    assert not any(cell.distrusted for cell in kept)
+    (why,) = found.distrusted
+    assert why.startswith(f"its network is not that of the other cells of {first.weights}")
+
+
 def test_without_contrasts_the_worst_case_is_watched(experiment_path: Path, trained: list[str]) -> None:
     result = reproduce(experiment_path, "--until", "2.5")
     assert result.exit_code == 0, result.output

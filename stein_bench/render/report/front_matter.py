@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from stein_bench.errors import UsageError
-from stein_bench.reading import parse_yaml
+from stein_bench.reading import MOST_FRONT_MATTER, parse_yaml
 
 INDEX = "model-index"
 """The key of the block."""
@@ -56,7 +56,7 @@ def with_block(text: str, block: str) -> str:
 
 def _read(inside: str) -> dict[str, Any]:
     try:
-        content = parse_yaml(inside, unique=False)
+        content = parse_yaml(inside, unique=False, most=MOST_FRONT_MATTER)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(f"its front matter is not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:

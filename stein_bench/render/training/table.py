@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stein_bench.errors import one_line
+from stein_bench.parts.trust import names_code
 from stein_bench.render.console import Terminal
 from stein_bench.report.results import on_lines
 from stein_bench.training.card import EpochRecord, TrainingCard
@@ -31,6 +32,8 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
     console.print(_table(card))
     console.print()
     again = ["stein-bench", "evaluate", card.config["model"], "--data", card.config["data"], "--weights", str(path)]
+    if names_code("estimator", card.bn):  # without it, its name would come from the card alone
+        again += ["--bn", card.bn]
     for line in (
         f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
         f"evaluate with: {shlex.join(again)}",
