@@ -50,6 +50,7 @@ def empty(tmp_path, monkeypatch):
     hub._accepts.cache_clear()
 
 
+@pytest.mark.integration
 def test_commands_fetch_nothing(tmp_path, monkeypatch, invoke, attempts, model, data, unchecked):
     monkeypatch.chdir(tmp_path)
     for words in (

@@ -273,6 +273,7 @@ def test_every_spec_is_parsed_back_from_its_text_with_values_and_types(name, par
 grammar = st.text("apgdE=,:/.-+ 0123456789e_ntrufls\t\n", max_size=24)
 
 
+@pytest.mark.integration
 @given(st.text(max_size=40) | grammar | grammar.map("pgd:".__add__))
 @settings(max_examples=500, deadline=None)
 @example("pgd:a=1e99999999")

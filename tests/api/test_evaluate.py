@@ -114,6 +114,7 @@ def test_the_callers_model_random_numbers_and_switches_stay_as_they_were(attacks
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
 
 
+@pytest.mark.integration
 def test_the_callers_global_state_does_not_change_the_report():
     expected = ask(attacks="pgd", eps=4 / 255).variants[0].outcomes
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -199,6 +200,7 @@ def test_the_command_and_the_function_give_equal_reports_for_equal_input(mine):
     assert command_document == function_document
 
 
+@pytest.mark.integration
 def test_a_function_of_a_module_and_the_modules_name_are_the_same_part(mine):
     import mine as module
 
@@ -335,6 +337,7 @@ def test_progress_goes_to_an_observer_or_to_stderr_or_nowhere(capsys):
     assert "fgsm sample/running: 60 of 60" in err
 
 
+@pytest.mark.integration
 def test_what_was_given_is_let_go_of_afterwards():
     import gc
     import weakref
@@ -395,6 +398,7 @@ def scaled(factor):
     return est
 
 
+@pytest.mark.integration
 def test_a_networks_own_estimators_are_those_of_its_layers_whatever_else_has_their_name():
     first, other = momentum(network(), scaled(1.0)), momentum(network(), scaled(400.0))
     expected = accuracy(first, IMAGES)
@@ -443,6 +447,7 @@ def test_a_changed_network_is_no_continuation(tmp_path):
     assert ask(Factor(1.0), attacks=["fgsm", "pgd"], output=tmp_path / "r.json", resume=True).variants
 
 
+@pytest.mark.integration
 def test_the_cache_of_trained_networks_knows_what_an_estimator_captures(tmp_path, monkeypatch):
     monkeypatch.setenv("STEIN_BENCH_CACHE", str(tmp_path))
     data = {"train": brightest(60, seed=1), "test": (IMAGES, LABELS)}
@@ -451,6 +456,7 @@ def test_the_cache_of_trained_networks_knows_what_an_estimator_captures(tmp_path
     assert first != second
 
 
+@pytest.mark.integration
 def test_a_metric_that_changes_its_arguments_changes_nothing_else():
     def in_place(logits, labels):
         logits[torch.arange(len(labels)), labels] = -torch.inf

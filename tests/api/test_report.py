@@ -33,6 +33,7 @@ def report():
     )  # fmt: skip
 
 
+@pytest.mark.integration
 def test_a_saved_report_is_read_back_equal_and_by_the_commands(report, tmp_path):
     report.save(tmp_path / "report.json")
     loaded = Report.load(tmp_path / "report.json")

@@ -165,6 +165,7 @@ class Unbreakable(nn.Module):
         return torch.tensor([9.0, 0, 0, 0]) + 0 * x.flatten(1)[:, :4]
 
 
+@pytest.mark.integration
 def test_who_is_drawn_depends_on_the_samples_seed_alone() -> None:
     model = HingeClasses(4, 48).requires_grad_(False)
     inputs, labels = problem(model, SHAPE, 60)

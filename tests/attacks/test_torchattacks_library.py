@@ -238,6 +238,7 @@ def test_a_steep_model_does_not_drive_these_out_of_the_box(name: str) -> None:
     assert found.max() <= 1
 
 
+@pytest.mark.integration
 def test_deepfool_crosses_the_boundary_in_every_batch_not_only_in_its_own() -> None:
     """On a linear model it would end within rounding of the boundary; the distance hardly grows."""
     torch.manual_seed(1)

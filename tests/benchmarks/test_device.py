@@ -151,6 +151,7 @@ def test_the_wide_network_is_that_of_the_paper() -> None:
     assert network(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 10)
 
 
+@pytest.mark.integration
 def test_half_of_the_samples_survive_once_the_head_is_scaled() -> None:
     torch.manual_seed(0)
     model, inputs = networks.small_wide_resnet(), subjects.images(64, 8)

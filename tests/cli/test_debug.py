@@ -100,6 +100,7 @@ def test_a_traceback_of_errors_that_cause_each_other_ends(capsys) -> None:
     assert "ValueError: second" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_every_command_shows_debug_in_its_help_and_none_takes_it_as_an_argument(invoke) -> None:
     commands = [[name] for name in get_command(app).commands] + [["theory", "risk"], ["theory", "lipschitz"]]
     for command in [[], *commands]:

@@ -78,6 +78,7 @@ def test_a_shorthand_is_told_in_one_line_and_reported_under_its_full_name(
     assert [attack["robust_accuracy"] for attack in found] == [attack["robust_accuracy"] for attack in full]
 
 
+@pytest.mark.integration
 def test_json_is_alone_on_stdout(model: str, data: str) -> None:
     result = invoke("evaluate", model, "--data", data, "--format", "json", "--attack", "fgsm")
     assert result.exit_code == 0
@@ -254,6 +255,7 @@ def test_dishonest_results_exit_with_3_and_are_still_written(
     assert read_report(output).variants[0].attacks[0].status == "invalid"
 
 
+@pytest.mark.integration
 def test_ctrl_c_exits_with_130_and_keeps_what_is_done(data: str, tmp_path: Path) -> None:
     """A real process gets a real SIGINT in the middle of a long attack."""
     model, output = fixed_model(tmp_path), tmp_path / "report.json"

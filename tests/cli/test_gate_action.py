@@ -96,6 +96,7 @@ def prepare(job, now, before=BASELINE):
     return {"model": "net.py:make", "baseline": "base line.json"}
 
 
+@pytest.mark.integration
 def test_a_build_that_got_no_worse_passes(job):
     inputs = prepare(job, BASELINE)
     assert job.run(**inputs, arguments="--data npz:test.npz\n  --attack pgd:eps=8/255 --bn * ") == 0
@@ -109,6 +110,7 @@ def test_a_build_that_got_no_worse_passes(job):
     assert (job.folder / "summary").read_text() == (job.folder / "stein-bench-gate.md").read_text()
 
 
+@pytest.mark.integration
 def test_a_build_that_got_worse_fails(job):
     assert job.run(**prepare(job, WORSE)) == 1
     assert job.verdict == "verdict=failed\n"
@@ -116,6 +118,7 @@ def test_a_build_that_got_worse_fails(job):
     assert "--policy" not in job.arguments("gate")
 
 
+@pytest.mark.integration
 def test_a_report_of_other_data_is_refused(job):
     assert job.run(**prepare(job, report(data="e"))) == 3
     assert job.verdict == "verdict=refused\n"
@@ -143,6 +146,7 @@ def test_an_evaluation_that_fails_ends_the_build(job):
     assert not (job.folder / "output").exists()
 
 
+@pytest.mark.integration
 def test_inputs_cannot_run_as_code(job):
     inputs = prepare(job, BASELINE)
     hostile = '"; touch hacked; $(touch hacked) `touch hacked` #'
@@ -153,6 +157,7 @@ def test_inputs_cannot_run_as_code(job):
         assert "${{" not in step.get("run", "")
 
 
+@pytest.mark.integration
 def test_inputs_are_no_options(job):
     inputs = prepare(job, BASELINE)
     assert job.run(**(inputs | {"model": "--help", "report": "--help"}), package="--help") == 0

@@ -92,6 +92,7 @@ def test_own_parts_work_in_dry_runs_sweeps_and_several_budgets(folder):
     assert len(list((folder / "runs").glob("*.json"))) >= 2
 
 
+@pytest.mark.integration
 def test_weights_trained_with_an_own_estimator_are_evaluated_with_it(folder):
     (folder / "mine.py").write_text("def half(mean, variance, count):\n    return mean / 2, variance\n")
     data = write_data(folder, n=30)
@@ -145,6 +146,7 @@ def test_weights_trained_with_an_own_estimator_are_evaluated_with_it(folder):
     assert gone.exit_code == 2
 
 
+@pytest.mark.integration
 def test_an_edit_of_an_own_part_refuses_to_resume(folder):
     code = (
         "import os\ndef mine(model, inputs, labels):\n    if {}:\n        raise KeyboardInterrupt\n    return inputs\n"

@@ -70,6 +70,7 @@ def test_a_sweep_prints_the_leaderboard_that_compare_prints(invoke: Invoke, runs
     assert "add --resume to continue" in one_line(invoke(*arguments))
 
 
+@pytest.mark.integration
 def test_fewer_than_two_finished_models_are_shown_too(invoke: Invoke, runs: Path) -> None:
     arguments = ["evaluate", "test_resnet", BROKEN, *SHORT, "--output", "runs/", "--resume", "--shard"]
     nothing = invoke(*arguments, "2/2", "--format", "json")
@@ -86,6 +87,7 @@ def test_fewer_than_two_finished_models_are_shown_too(invoke: Invoke, runs: Path
     assert "--shard 3/3: none of the 2 models is in this part" in empty.stderr
 
 
+@pytest.mark.integration
 def test_honest_reports_of_all_models_exit_with_0(invoke: Invoke, runs: Path) -> None:
     large = "test_resnet eps=8/255 save-adversarials=1 name=large"
     Path("models.txt").write_text(f"# two budgets for one network\ntest_resnet eps=4/255 name=small\n{large}\n")
@@ -96,6 +98,7 @@ def test_honest_reports_of_all_models_exit_with_0(invoke: Invoke, runs: Path) ->
         assert json.loads((runs / f"{name}.json").read_text())["run"]["config"]["eps"] == [pytest.approx(eps)]
 
 
+@pytest.mark.integration
 def test_dishonest_results_of_one_model_exit_with_3(
     invoke: Invoke, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +178,7 @@ def test_ctrl_c_in_a_sweep_exits_with_130_and_keeps_what_is_done(tmp_path: Path)
     assert {path.name for path in runs.glob("*.json")} == {"sweep.json", "net.py-make.json"}
 
 
+@pytest.mark.integration
 def test_compare_of_a_folder_does_not_import_torch(invoke: Invoke, runs: Path) -> None:
     invoke("evaluate", "test_resnet", BROKEN, *SHORT, "--output", "runs/")
     script = (

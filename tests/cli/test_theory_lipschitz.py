@@ -49,6 +49,7 @@ def network(tmp_path: Path) -> tuple[str, ...]:
     return ("--model", f"{tmp_path / 'net.py'}:make", "--data", f"npz:{tmp_path / 'data.npz'}", "--weights", "none")
 
 
+@pytest.mark.integration
 def test_random_batches(tmp_path: Path) -> None:
     output, plot = tmp_path / "lipschitz.json", tmp_path / "lipschitz.svg"
     sizes = (
@@ -80,6 +81,7 @@ def test_random_batches(tmp_path: Path) -> None:
     assert again == document
 
 
+@pytest.mark.integration
 def test_a_network_is_measured_layer_by_layer(network: tuple[str, ...], tmp_path: Path) -> None:
     result = invoke(*network, "--batch-size", "5", "--plot", str(tmp_path / "a.png"))
     assert result.exit_code == 0, result.output

@@ -23,6 +23,7 @@ def short(net: str, output: Path) -> list[str]:
     return ["train", net, "--limit", "300", "--epochs", "2", "--output", str(output)]
 
 
+@pytest.mark.integration
 def test_it_prints_the_epochs_and_writes_weights_card_and_picture(net: str, tmp_path: Path) -> None:
     output = tmp_path / "w.safetensors"
     result = invoke(*short(net, output), "--recipe", "cifar10", "--bn", "stein")

@@ -269,6 +269,7 @@ def test_on_a_corrupted_test_set_whole_base_images_are_exchanged_in_all_their_dr
     assert (one.p_drop, one.flipped, one.samples, one.versions, one.lost) == (0.25, "base images", 80, 3, 24)
 
 
+@pytest.mark.integration
 def test_at_most_alpha_of_the_builds_fail_although_nothing_got_worse():
     """The draws of a sample change together, either way alike; counted one by one they would fail far more."""
     failed = 0

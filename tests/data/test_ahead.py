@@ -96,6 +96,7 @@ def test_scaling_is_recorded_whoever_reads(tmp_path: Path) -> None:
     assert read.scaling().clipped_samples > 0
 
 
+@pytest.mark.integration
 def test_the_user_gets_the_same_note_on_a_damaged_file(tmp_path: Path, invoke, net) -> None:
     data = write_jpegs(tmp_path / "jpegs")
     path = tmp_path / "jpegs" / "b" / "5.jpg"

@@ -185,6 +185,7 @@ def test_images_that_torchvision_does_not_look_for_are_counted(tmp_path):
     )
 
 
+@pytest.mark.integration
 def test_nested_images_count_and_other_and_hidden_files_do_not(tmp_path):
     draw(tmp_path / "b" / "deep" / "er.PNG")
     draw(tmp_path / "a" / ".hidden.png")

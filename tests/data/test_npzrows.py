@@ -119,6 +119,7 @@ def test_a_file_that_becomes_shorter_is_an_error_and_no_crash(tmp_path):
         file.rows([17, 18])
 
 
+@pytest.mark.integration
 def test_a_pass_over_ten_times_as_many_samples_takes_no_more_memory(tmp_path, monkeypatch, temporary):
     monkeypatch.setattr(npzrows, "SMALL", 0)
     monkeypatch.setattr(npzrows, "_PART_BYTES", 2**16)

@@ -131,6 +131,7 @@ def test_the_labels_of_a_dense_task_are_maps_read_with_the_images_and_part_of_th
     assert other.first(6).sha256() == dense.first(6).sha256()
 
 
+@pytest.mark.integration
 @given(size=st.integers(1, 9), workers=st.integers(0, 3))
 @settings(max_examples=25, deadline=None)
 def test_batches_partition_the_samples_in_order_whatever_the_workers(size, workers):

@@ -53,6 +53,7 @@ def test_numbered_texts_are_those_of_a_tuple():
         texts[12]
 
 
+@pytest.mark.integration
 def test_hashing_twenty_thousand_ids_holds_none_of_them():
     texts = Texts.of(f"folder/{number}.png" for number in range(20_000))
     tracemalloc.start()

@@ -78,6 +78,7 @@ def test_a_model_without_a_gradient_hides_it_within_a_budget_too_small_to_break_
     assert not any("run with --adaptive" in check.message for check in report.diagnostics)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("short_trial")
 def test_fewer_samples_are_tried_where_memory_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
     found = adaptive._found
@@ -93,6 +94,7 @@ def test_fewer_samples_are_tried_where_memory_runs_out(monkeypatch: pytest.Monke
     assert info.hidden
 
 
+@pytest.mark.integration
 def test_a_sound_network_keeps_its_own_gradients() -> None:
     report, info = evaluated("Trained", "pgd", QUICK)
     assert not info.hidden

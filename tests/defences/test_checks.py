@@ -79,6 +79,7 @@ def test_only_same_random_numbers_are_compared(seeded):
     assert found == {"repeatable": "warn"} | ({} if seeded else {"same-without-gradients": "warn"})
 
 
+@pytest.mark.integration
 def test_few_flips_by_chance_do_not_make_a_random_network_depend_on_its_batch():
     class Noisy(zoo.Trained):
         def images(self, x):

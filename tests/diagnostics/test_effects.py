@@ -29,6 +29,7 @@ def bits(variant: VariantResult) -> tuple[np.ndarray, np.ndarray]:
     return unpack_bits(variant.outcomes.clean_correct, 60), unpack_bits(robust, 60)
 
 
+@pytest.mark.integration
 def test_controls_complete_the_four_cells_after_what_was_asked_for(model: str, data: str) -> None:
     report = run(model, data, bn="stein", controls=True, batch_size=6)
     assert [(v.bn, v.stats, v.control) for v in report.variants] == [
@@ -60,6 +61,7 @@ def test_controls_complete_the_four_cells_after_what_was_asked_for(model: str, d
         assert f"{100 * effect.difference:+.1f}" in text
 
 
+@pytest.mark.integration
 def test_few_batches_leave_the_tests_out_but_not_the_one_under_running_statistics(model: str, data: str) -> None:
     (first, *_) = run(model, data, bn="stein", controls=True, batch_size=30).variants
     assert {effect.name for effect in first.effects if effect.p is not None} == {"estimator-running"}

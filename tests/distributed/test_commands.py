@@ -57,6 +57,7 @@ def command(tmp_path: Path) -> list[str]:
     return ["evaluate", write_model(tmp_path), "--data", write_data(tmp_path), "--weights", "none", "--eps", "0.1"]
 
 
+@pytest.mark.integration
 def test_processes_with_other_arguments_end_with_one_line(command: list[str]) -> None:
     found = ended(start(2, *command, by_rank=[["--seed", "1"], ["--seed", "2"]]))
     assert [(code, out) for code, out, _ in found] == [(2, "")] * 2

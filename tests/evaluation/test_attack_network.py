@@ -399,6 +399,7 @@ def test_the_evaluated_network_is_left_as_it_was(evaluated: Preprocessed, data: 
         assert all(parameter.requires_grad for parameter in attacked.parameters())
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_goes_on_with_the_same_attack_network(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -102,6 +102,7 @@ def named(report):
     return [check.message for check in report.diagnostics if check.name == "outputs-are-logits"]
 
 
+@pytest.mark.integration
 def test_saturated_probabilities_hide_nothing(networks, monkeypatch):
     """Attacked as they are, they would: with their gradient exactly 0, pgd breaks next to nothing."""
     truth = run(networks, "logits")
@@ -118,6 +119,7 @@ def test_saturated_probabilities_hide_nothing(networks, monkeypatch):
     assert "lie between 0 and 1" in named(hidden)[0]
 
 
+@pytest.mark.integration
 def test_an_ordinary_softmax_is_attacked_exactly_as_its_logits(networks):
     """No temperature is needed, so every adversarial input and verdict is the same."""
     options = {"attack": ("pgd:eps=25/255", "apgd-dlr:eps=25/255,steps=5", "square:eps=25/255,queries=20"), "limit": 30}
@@ -154,6 +156,7 @@ def test_a_transfer_attack_is_crafted_on_the_logits_behind_the_surrogates_probab
     assert rates[1] <= rates[0] + 2 / 60
 
 
+@pytest.mark.integration
 def test_training_minimizes_the_cross_entropy_of_the_logits(networks):
     """The same network with a softmax at its end is fitted to the same weights."""
     data = f"npz:{networks / 'test.npz'},train={networks / 'train.npz'}"

@@ -110,6 +110,7 @@ def test_means_are_over_severities_and_corruptions_and_no_part_of_the_worst_case
     assert variant.worst_case_accuracy == variant.attacks[0].robust_accuracy
 
 
+@pytest.mark.integration
 def test_a_sample_is_corrupted_alike_in_every_batch_and_beside_other_variants(
     trained: tuple[str, str, Path], report: Report
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_sample_is_corrupted_alike_in_every_batch_and_beside_other_variants(
     assert batch != before
 
 
+@pytest.mark.integration
 def test_mce_is_relative_to_the_baseline_of_the_same_samples(
     trained: tuple[str, str, Path], report: Report, tmp_path: Path
 ) -> None:
@@ -280,6 +282,7 @@ def test_damaged_images_are_left_out_of_a_run_and_its_baseline(tmp_path: Path) -
     assert found.mce.mce == pytest.approx(1)
 
 
+@pytest.mark.integration
 def test_a_baseline_with_other_draws_is_named_so(
     trained: tuple[str, str, Path], report: Report, tmp_path: Path
 ) -> None:
@@ -383,6 +386,7 @@ def test_alexnets_errors_are_for_all_severities_of_full_size_images(tmp_path: Pa
         prepare(make_config({**asked, "data": f"imagenet-c:{tmp_path / 'C'},corruption=fog,severity=3"}))
 
 
+@pytest.mark.integration
 def test_a_random_model_is_drawn_repeatedly_and_repeatably(tmp_path: Path) -> None:
     """Its accuracy under a common corruption is an expected one, from as many draws as on the clean images."""
     (tmp_path / "random.py").write_text(

@@ -21,6 +21,7 @@ LABELS = np.array([2, 0, 1, 0, 2, 1, 1, 0, 2, 1, 0, 2])
 NAMES = ("fog", "snow", "gaussian_blur")
 
 
+@pytest.mark.integration
 def test_every_cell_has_the_accuracy_of_plain_pytorch(tmp_path: Path, invoke) -> None:
     """Two corruptions at five severities: the shares of cells and of all, and intervals of twelve base images."""
     stored = write_cifarc(tmp_path / "CIFAR-10-C", LABELS, NAMES)

@@ -69,6 +69,7 @@ def numbers(report: Report) -> tuple[object, ...]:
 NOTE = f"2 of {COUNT} files are damaged and left out: "
 
 
+@pytest.mark.integration
 def test_a_run_goes_on_without_them_and_can_be_resumed(tmp_path):
     write_images(tmp_path / "data", "val", broken=True)
     config = settings(tmp_path, tmp_path / "data" / "val")
@@ -105,6 +106,7 @@ def test_training_goes_on_without_them_too(tmp_path):
     assert note.startswith(NOTE)
 
 
+@pytest.mark.integration
 def test_the_built_in_training_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("STEIN_BENCH_CACHE", str(tmp_path / "cache"))
     write_images(tmp_path / "data", "train", broken=True)

@@ -29,6 +29,7 @@ def found(run: DryRun, name: str, stats: str = "running") -> PhaseCost:
     return next(one for one in run.phases if one.variant == f"sample/{stats}" and one.phase.split(":")[0] == name)
 
 
+@pytest.mark.integration
 def test_passes_are_those_of_the_run(model: str, data: str, unchecked: None) -> None:
     settings = config(
         model, data, attack=[*QUICK, "apgd-ce:steps=5", "square:queries=30", "fab:steps=2", "deepfool:steps=5"]
@@ -48,6 +49,7 @@ def test_passes_are_those_of_the_run(model: str, data: str, unchecked: None) -> 
         assert cost.peak_bytes
 
 
+@pytest.mark.integration
 def test_every_phase_has_a_cost_in_the_order_of_the_run(model: str, data: str) -> None:
     shown: list[str] = []
 

@@ -49,6 +49,7 @@ def kept(report: Report, output: Path) -> Gallery:
     return gallery
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_the_first_samples_that_broke_are_kept_and_others_fill_up(model: str, data: str, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
@@ -96,6 +97,7 @@ def test_what_is_kept_is_what_was_verified(model: str, data: str, tmp_path: Path
     assert 0 < sum(e.broken for e in examples) == round((clean - robust) * 60)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_keeps_the_same_examples(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -206,6 +208,7 @@ def make():
 """
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_keeping_draws_nothing_that_the_verdicts_depend_on(data: str, tmp_path: Path) -> None:
     """A network with random outputs: the predictions for the file must not shift those of the evaluation."""

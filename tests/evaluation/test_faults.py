@@ -144,6 +144,7 @@ def test_a_journal_cut_anywhere_in_its_last_record_gives_the_undisturbed_report(
         assert same((tmp_path / "r.json").read_text()) == right, cut
 
 
+@pytest.mark.integration
 def test_a_changed_byte_of_a_journal_gives_the_undisturbed_report_or_one_reason(
     invoke: Invoke, words: list[str], whole: bytes, tmp_path: Path
 ) -> None:

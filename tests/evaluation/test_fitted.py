@@ -92,6 +92,7 @@ def test_a_changed_byte_anywhere_in_the_file_is_noticed(own_cache: Path) -> None
     assert bool((loaded[1].weight == 1).all())
 
 
+@pytest.mark.integration
 def test_a_damaged_network_is_set_aside_and_trained_again(
     run: Callable[..., tuple[Report, list[str]]], own_cache: Path, fits_once: FitsOnce
 ) -> None:

@@ -44,6 +44,7 @@ def test_the_table_names_layers_statistics_and_shrinkage(model: str, data: str) 
     assert "fit sample" in result.stderr
 
 
+@pytest.mark.integration
 def test_networks_trained_with_stein_layers_know_their_count(
     model: str, data: str, own_cache: Path, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def bits(one):
     return rest, {name: (array.dtype.str, array.tobytes()) for name, array in arrays.items()}
 
 
+@pytest.mark.integration
 @given(
     st.dictionaries(
         st.text(max_size=5),

@@ -76,6 +76,7 @@ def test_refilled_batches_change_no_verdict(model: str, data: str) -> None:
     assert reports[0].run.config_sha256 == reports[1].run.config_sha256
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_refilled_evaluation_goes_on_after_an_interruption_and_keeps_the_same_examples(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -165,6 +166,7 @@ def test_passes_do_not_depend_on_refilling_or_interruptions(
     assert [(attack.forward_passes, attack.backward_passes) for attack in resumed.variants[0].attacks] == expected
 
 
+@pytest.mark.integration
 def test_a_failed_attempt_to_make_examples_again_spoils_no_finished_attack(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,6 +212,7 @@ def test_examples_are_kept_once_if_memory_runs_out_after_them(
     assert len({example.index for example in gallery.examples}) == len(gallery.examples) == 20
 
 
+@pytest.mark.integration
 def test_target_classes_under_batch_statistics_come_from_the_whole_batch(
     model: str, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +228,7 @@ def test_target_classes_under_batch_statistics_come_from_the_whole_batch(
     assert done.status == "ok"
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_keeps_its_automatic_batch_size(
     model: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -263,6 +267,7 @@ def test_an_attack_that_fails_when_refilled_is_said_so(model: str, data: str, mo
     assert fine.status == "ok"
 
 
+@pytest.mark.integration
 def test_data_that_cannot_be_read_are_not_taken_for_a_failed_attack(
     model: str, data: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +302,7 @@ def test_without_memory_batches_are_halved_once_for_all_and_no_verdict_changes(
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_attacks_that_draw_for_a_whole_batch_are_not_split(model: str, data: str, fits: list[int]) -> None:
     """On halves they would be other attacks, whose verdicts would depend on what ran before."""
@@ -335,6 +341,7 @@ def test_only_the_batch_that_did_not_fit_is_done_again(model: str, data: str, mo
     assert sizes == [16, 16, 16, 8, 8, 8, 4]
 
 
+@pytest.mark.integration
 def test_under_batch_statistics_the_run_stops_because_the_batch_is_part_of_the_question(
     model: str, data: str, fits: list[int], tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_under_batch_statistics_and_in_a_resumed_run_they_are_the_same(tmp_path)
         assert one.attacks[0].own_metrics == other.attacks[0].own_metrics
 
 
+@pytest.mark.integration
 def test_of_a_random_model_they_are_means_over_the_draws():
     class Noisy(torch.nn.Module):
         def __init__(self):

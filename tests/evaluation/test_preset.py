@@ -23,6 +23,7 @@ def invoke(*arguments):
     return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}).invoke(app, list(arguments))
 
 
+@pytest.mark.integration
 def test_each_bn_gets_its_published_source_and_nothing_is_tested(model: str, data: str, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     arguments = ("--bn", "sample", "--bn", "stein", "--bn", "ridge", "--preset", "published", "--attack", "fgsm")

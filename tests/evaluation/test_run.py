@@ -47,6 +47,7 @@ def outcomes(report: Report) -> list[tuple[str, dict[str, str]]]:
     return [(variant.outcomes.clean_correct, variant.outcomes.robust) for variant in report.variants]
 
 
+@pytest.mark.integration
 def test_a_run_fits_evaluates_and_reports(model: str, data: str) -> None:
     report = run(model, data, bn=["sample", "stein"], attack=["fgsm", "pgd"])
     assert [variant.bn for variant in report.variants] == ["sample", "stein"]
@@ -90,6 +91,7 @@ def test_verdicts_do_not_depend_on_the_batch_size_or_the_order_of_attacks(model:
     assert outcomes(whole) == [(clean, dict(sorted(robust.items(), reverse=True))) for clean, robust in outcomes(other)]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_the_seed_decides_and_nothing_else(model: str, data: str) -> None:
     first = run(model, data)
@@ -107,6 +109,7 @@ def test_the_global_rng_is_left_alone(model: str, data: str) -> None:
     assert random.getstate() == before[2]
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_a_fit_is_cached_and_belongs_to_everything_that_matters(model: str, data: str, own_cache: Path) -> None:
     run(model, data)
@@ -123,6 +126,7 @@ def test_a_fit_is_cached_and_belongs_to_everything_that_matters(model: str, data
     assert len(list((own_cache / "fits").iterdir())) == 5
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("trained_anew")
 def test_a_damaged_cache_is_trained_again(model: str, data: str, own_cache: Path) -> None:
     first = run(model, data)
@@ -132,6 +136,7 @@ def test_a_damaged_cache_is_trained_again(model: str, data: str, own_cache: Path
     assert read_weights(file).card is not None
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_weights_of_this_tool_carry_their_bn(model: str, data: str, own_cache: Path, tmp_path: Path) -> None:
     fitted = run(model, data, bn="stein")
@@ -146,6 +151,7 @@ def test_weights_of_this_tool_carry_their_bn(model: str, data: str, own_cache: P
         run(model, data, weights=str(saved), bn="sample")
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_plain_weights_are_converted_after_loading(model: str, data: str, own_cache: Path, tmp_path: Path) -> None:
     run(model, data)
@@ -185,6 +191,7 @@ def test_a_layer_that_cannot_take_up_the_change_is_named_before_anything_runs(da
         run(f"{tmp_path / 'bare.py'}:make", data, **settings)
 
 
+@pytest.mark.integration
 def test_a_stein_variant_under_batch_statistics_gets_its_control(model: str, data: str) -> None:
     report = run(model, data, bn="stein", stats="batch")
     assert [(v.bn, v.stats, v.control) for v in report.variants] == [
@@ -195,6 +202,7 @@ def test_a_stein_variant_under_batch_statistics_gets_its_control(model: str, dat
     assert report.model.weights.sha256 is None
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_batch_statistics_really_are_the_batchs(model: str, data: str) -> None:
     """Under batch statistics the partition is part of the result; under running statistics it is not."""
@@ -341,6 +349,7 @@ def test_outputs_that_are_not_finite_are_wrong_and_reported(tmp_path: Path, data
     assert report.dishonest()
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_a_resumed_run_is_not_mixed_with_another_network(
     model: str, data: str, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -361,6 +370,7 @@ def _interrupt(*_: Any, **__: Any) -> Tensor:
     raise KeyboardInterrupt
 
 
+@pytest.mark.integration
 def test_a_network_that_draws_in_evaluation_gives_the_same_report_again(data: str, tmp_path: Path) -> None:
     (tmp_path / "random_net.py").write_text(
         "from torch import nn\nfrom torch.nn import functional as F\n\n\n"
@@ -375,12 +385,14 @@ def test_a_network_that_draws_in_evaluation_gives_the_same_report_again(data: st
     assert outcomes(first) == outcomes(second)
 
 
+@pytest.mark.integration
 def test_the_control_accounts_for_its_layers_as_the_variant_does(model: str, data: str) -> None:
     stein, control = run(model, data, bn="stein", stats="batch").variants
     assert control.control
     assert (control.converted_layers, control.conversion) == (stein.converted_layers, "none")
 
 
+@pytest.mark.integration
 def test_without_a_control_the_table_and_the_notes_say_so(
     model: str, data: str, own_cache: Path, tmp_path: Path
 ) -> None:

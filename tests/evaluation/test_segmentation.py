@@ -117,6 +117,7 @@ def test_means_under_common_corruptions_are_of_the_miou_wherever_they_are_shown(
     assert grid.title == "sample/running, corrupted: mIoU % by corruption and severity"
 
 
+@pytest.mark.integration
 def test_mce_of_a_segmentation_has_one_minus_miou_for_its_errors(net: str, city: str, tmp_path: Path) -> None:
     base = run(net, city, corruption=["fog:3", "snow:2"])
     (tmp_path / "base.json").write_text(base.to_json())
@@ -209,6 +210,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert resumed.variants[0].outcomes == expected.variants[0].outcomes
 
 
+@pytest.mark.integration
 def test_batch_statistics_have_replays_and_controls_have_effects(net: str, city: str) -> None:
     report = run(net, city, attack="pgd:steps=3", bn="stein", controls=True, batch_size=4)
     assert [f"{v.bn}/{v.stats}" for v in report.variants] == [
@@ -336,6 +338,7 @@ def test_segpgd_is_for_segmentation_only() -> None:
         run_evaluation(make_config({"model": "resnet18", "attack": "segpgd"}))
 
 
+@pytest.mark.integration
 def test_examples_are_kept_with_their_maps_and_shown_on_the_page(net: str, city: str, tmp_path: Path) -> None:
     output = tmp_path / "r.json"
     report = run(net, city, attack=["pgd:steps=5"], eps="2/255,6/255", output=str(output), save_adversarials=2)

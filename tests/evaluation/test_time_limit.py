@@ -259,6 +259,7 @@ def test_a_wrong_limit_is_one_line(invoke: Invoke, value: str) -> None:
 # In a run.
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("name", "stats"), [("busy", "running"), ("stubborn", "running"), ("stubborn", "batch")])
 def test_an_attack_that_takes_too_long_costs_its_row_in_every_variant_and_is_resumed(
@@ -324,6 +325,7 @@ def test_why_an_attack_hangs_says_within_which_limit() -> None:
     assert not hangs_within(str(TimedOutError(0.5)), 0.5)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_an_attack_that_cannot_be_stopped_is_kept_as_failed_and_not_tried_again(
     options: dict[str, Any], hang: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

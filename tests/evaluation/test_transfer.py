@@ -85,6 +85,7 @@ def test_all_steps_are_taken_and_counted_on_the_surrogate_whatever_the_batches(
     assert [(a.forward_passes, a.backward_passes) for a in (*whole.attacks, *parts.attacks)] == [(600, 600)] * 2
 
 
+@pytest.mark.integration
 def test_a_fitted_surrogate_of_the_same_architecture_is_another_network(model: str, data: str) -> None:
     report = run(model, data, attack=["transfer.pgd", "transfer.torchattacks.MIFGSM", "pgd"])
     first, second, white_box = report.variants[0].attacks

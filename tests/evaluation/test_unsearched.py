@@ -33,6 +33,7 @@ def run(model: str, data: str, **options: Any) -> Report:
     return run_evaluation(config)
 
 
+@pytest.mark.integration
 def test_the_bound_of_a_run_is_that_of_its_outcomes_and_every_view_tells_it(model: str, data: str) -> None:
     report = run(model, data)
     (attack,), outcomes = report.variants[0].attacks, report.variants[0].outcomes

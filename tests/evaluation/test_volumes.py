@@ -82,6 +82,7 @@ def values_of(accuracy: float, metrics: dict[str, Any]) -> dict[str, float]:
     return {"accuracy": accuracy, **{name: figure["value"] for name, figure in metrics.items()}}
 
 
+@pytest.mark.integration
 def test_clean_and_robust_figures_are_those_of_the_closed_form(volumes: Any, tmp_path: Path) -> None:
     arguments, rows = volumes
     report = tmp_path / "report.json"
@@ -114,6 +115,7 @@ def test_the_table_shows_metrics_and_sites(volumes: Any) -> None:
         assert text in result.stdout
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_the_table_says_how_values_were_scaled(volumes: Any) -> None:
     for scaling, text in (("0.48:0.6", "scaled from [0.48, 0.6] to [0, 1]; "), ("minmax", "by its own minimum")):
@@ -159,6 +161,7 @@ def test_an_interrupted_run_goes_on_where_it_was(volumes: Any, tmp_path: Path, m
     assert first == second
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_reports_of_two_classes_are_compared_and_gated(volumes: Any, tmp_path: Path) -> None:
     weak, strong = tmp_path / "weak.json", tmp_path / "strong.json"
@@ -168,6 +171,7 @@ def test_reports_of_two_classes_are_compared_and_gated(volumes: Any, tmp_path: P
     assert invoke("gate", str(weak), "--baseline", str(weak)).exit_code == 0
 
 
+@pytest.mark.integration
 def test_a_model_with_two_logits_gives_the_same_metrics(volumes: Any, tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text(
         NETWORK.replace("nn.Linear(1, 1)", "nn.Linear(1, 2)")
@@ -220,6 +224,7 @@ def test_volumes_out_of_range_are_refused_before_anything_is_trained(volumes: An
     assert "clean" not in result.stderr
 
 
+@pytest.mark.integration
 def test_the_papers_network_runs_on_volumes_and_its_layers_are_inspected(volumes: Any, tmp_path: Path) -> None:
     data, size = volumes[0][5], "x".join(map(str, SIDES))
     model = f"paper:cnn3d,shape={size}"

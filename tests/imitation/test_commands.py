@@ -66,6 +66,7 @@ def test_a_resumed_training(tmp_path: Path, imitation_cuda: Device) -> None:
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.integration
 def test_inspection_and_theory(tmp_path: Path, imitation_cuda: Device, invoke: Any) -> None:
     problem = write_problem(tmp_path)
     network = ["--data", problem["data"], "--weights", "none", "--format", "json"]

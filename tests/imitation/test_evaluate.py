@@ -97,6 +97,7 @@ def test_every_native_attack_under_batch_statistics(problem: dict[str, Any]) -> 
     assert len(found.variants[0].attacks) == len(NATIVE_SPECS)
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_controls(problem: dict[str, Any]) -> None:
     _, found = evaluate_on_both(**problem, bn="stein", attack="pgd:steps=3", controls=True)
@@ -106,12 +107,14 @@ def test_controls(problem: dict[str, Any]) -> None:
     assert found.variants[0].effects
 
 
+@pytest.mark.integration
 def test_the_checks_of_a_model_are_the_same(problem: dict[str, Any]) -> None:
     expected, found = evaluate_on_both(**problem, attack="pgd:steps=5")
     assert [check.name for check in found.diagnostics] == [check.name for check in expected.diagnostics]
     assert len(found.diagnostics) > 5
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_transfer_attacks_from_a_surrogate(problem: dict[str, Any], tmp_path: Path) -> None:
     surrogate = {"surrogate": f"{tmp_path / 'networks.py'}:other"}
@@ -152,6 +155,7 @@ def test_volumes_with_one_logit(tmp_path: Path, variants: dict[str, Any]) -> Non
     assert len(set(shares(found))) > 2
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_bfloat16(problem: dict[str, Any]) -> None:
     """Plain BN only: the CUDA kernels of batch statistics round otherwise than the CPU's."""
@@ -187,6 +191,7 @@ def test_saved_adversarial_examples_are_the_same(
     assert not imitation_cuda.mixes
 
 
+@pytest.mark.integration
 def test_channels_last_is_timed_on_the_device_and_changes_no_verdict(
     problem: dict[str, Any], imitation_cuda: Device
 ) -> None:
@@ -259,6 +264,7 @@ class Stuck(Tensor):
         return self
 
 
+@pytest.mark.integration
 def test_a_tensor_on_the_wrong_device_turns_an_evaluation_red(
     problem: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +289,7 @@ def test_a_result_that_differs_turns_an_evaluation_red(
         evaluate_on_both(**problem, attack=["fgsm"])
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_nothing_of_the_device_is_left_in_caches(problem: dict[str, Any]) -> None:
     """A run on the CPU after one on the device, in the same process, finds no tensor of it."""

@@ -160,6 +160,7 @@ def test_out_of_memory_at_any_call_loses_nothing(
         assert outcomes(evaluate("cuda", **options)) == expected, number
 
 
+@pytest.mark.integration
 def test_a_whole_batch_without_memory_ends_the_run_clearly(problem: dict[str, Any], imitation_cuda: Device) -> None:
     imitation_cuda.limit_samples(9)
     with pytest.raises(RunError, match=r"sample/batch, clean: out of memory\. Under batch statistics the batch is "):

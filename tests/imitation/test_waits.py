@@ -32,6 +32,7 @@ def besides_steps(bench: Bench, name: str, stats: str, layers: int, samples: int
     return Counter({line: count for line, count in found.items() if not line.startswith("attacks/refill.py:")})
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_a_step_waits_at_most_once(bench: Bench, name: str) -> None:
     found = bench.per_step(name, "running", *SMALL)
@@ -46,6 +47,7 @@ def test_a_step_never_waits_where_the_batch_cannot_shrink(bench: Bench, name: st
     assert not found, found
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", SHRINKING)
 def test_a_shrinking_batch_waits_no_more_often(bench: Bench, name: str) -> None:
     """Half of the samples break, so that all steps are taken, on fewer and fewer samples."""
@@ -71,12 +73,14 @@ def test_waits_do_not_grow_with_the_samples(bench: Bench, name: str, stats: str)
     assert few == many
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", ["pgd"])
 def test_a_batch_waits_a_few_times_besides(bench: Bench, name: str) -> None:
     found = bench.per_batch(name, "running", *SMALL)
     assert found.total() <= BESIDES, found
 
 
+@pytest.mark.integration
 def test_waits_are_seen_by_line(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wait in every step, put into an attack, shows in the count."""
     from stein_bench.attacks import gradient

@@ -61,6 +61,7 @@ def test_a_plain_module_is_found_too(write):
     assert find_model("netfile:Net").build(num_classes=4).fc.out_features == 4
 
 
+@pytest.mark.integration
 def test_an_installed_module_is_found():
     network = find_model("torchvision.models:squeezenet1_1").build(num_classes=4).eval()
     assert network(torch.rand(1, 3, 64, 64)).shape == (1, 4)

@@ -267,6 +267,7 @@ def test_what_a_program_cannot_do_is_one_line(inside, model, options, message):
         plan(model, **options)
 
 
+@pytest.mark.integration
 def test_a_program_can_be_the_surrogate_with_its_own_weights_only(inside):
     options = {"attack": ["transfer.pgd"], "weights": "net.safetensors", "surrogate": "dynamic.pt2"}
     report = run_evaluation(config("net.py:make", **options))

@@ -50,6 +50,7 @@ def test_any_backbone_takes_the_head(name):
     assert source.spec == f"seghead:{name}"
 
 
+@pytest.mark.integration
 def test_feature_maps_with_channels_last_are_turned():
     network = with_head("swin_tiny_patch4_window7_224", 4, 3).eval()
     with torch.no_grad():

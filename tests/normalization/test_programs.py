@@ -45,6 +45,7 @@ def test_compiled_in_one_graph(kind, estimator, mode):
     torch.testing.assert_close(dict(twin.named_buffers()), dict(layer.named_buffers()))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("kind", "estimator"), some(("2d", estimator) for estimator in ESTIMATORS))
 def test_compiled_evaluation_follows_its_buffers(kind, estimator):
     layer, x = trained_layer(kind, estimator)

@@ -34,6 +34,7 @@ def test_the_activation_is_applied(training):
     assert torch.equal(shrunk(x), nn.functional.silu(without_activation(x)))
 
 
+@pytest.mark.integration
 def test_a_whole_model_goes_there_and_back():
     x = torch.randn(2, 3, 64, 64)
     plain = timm.create_model("efficientnet_b0")

@@ -114,6 +114,7 @@ def test_a_modules_callable_takes_arguments_too(write):
     assert source.build(num_classes=None).got["depth"] == 2
 
 
+@pytest.mark.integration
 def test_arguments_are_part_of_the_fingerprint(write):
     write(NET)
     specs = ("net.py:plain", "net.py:plain,depth=2", "net.py:plain,depth=3", "net.py:plain,depth='3'")

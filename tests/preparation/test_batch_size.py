@@ -193,6 +193,7 @@ def test_free_memory_is_a_number_of_bytes() -> None:
     assert 2**20 < memory.free_bytes(CPU) < 2**50
 
 
+@pytest.mark.integration
 def test_auto_changes_no_verdict(model: str, data: str) -> None:
     settings = {"model": model, "data": data, "attack": ["fgsm", "pgd"], "eps": "12/255"}
     auto, seven = (run_evaluation(make_config({**settings, "batch_size": size})) for size in ("auto", "7"))

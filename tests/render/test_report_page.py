@@ -67,6 +67,7 @@ def test_the_other_formats_are_the_stored_ones(whole, save, invoke, is_golden, t
     is_golden((tmp_path / name).read_text(encoding="utf-8"), name)
 
 
+@pytest.mark.integration
 def test_several_files_at_once_and_twice_the_same(whole, save, invoke, tmp_path):
     path = save(whole, examples=[example()])
     outputs = []
@@ -81,6 +82,7 @@ def test_several_files_at_once_and_twice_the_same(whole, save, invoke, tmp_path)
     assert Image.open(io.BytesIO(outputs[0][3])).size[0] == 960
 
 
+@pytest.mark.integration
 def test_nothing_is_loaded_from_anywhere(whole, save, invoke, tmp_path):
     path = save(whole, examples=[example()])
     invoke("report", path, path, "--html", tmp_path / "r.html")
@@ -134,6 +136,7 @@ def test_names_stay_text_whatever_is_in_them(whole, save, invoke, tmp_path):
     assert "<script>" not in (tmp_path / "r.md").read_text(encoding="utf-8").replace(r"\<", "")
 
 
+@pytest.mark.integration
 def test_examples_that_are_gone_or_edited_are_said_so_and_the_page_is_written(whole, save, invoke, tmp_path):
     path = save(whole, examples=[example()])
     (tmp_path / "report.adversarials.npz").write_bytes(b"edited")
@@ -291,6 +294,7 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path):
         figures.save(drawn, tmp_path / "no" / "b.png", "--plot bars")
 
 
+@pytest.mark.integration
 def test_the_command_imports_no_torch(whole, save, tmp_path):
     path = save(whole, examples=[example()])
     script = (

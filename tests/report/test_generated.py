@@ -34,6 +34,7 @@ def test_a_part_comes_back(kind, data):
     assert kind.model_validate_json(one.model_dump_json()) == one
 
 
+@pytest.mark.integration
 @given(st.data())
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_whole_report_comes_back_and_satisfies_its_schema(data):

@@ -82,6 +82,7 @@ def test_the_detectable_difference_is_found_by_the_test_in_80_of_100_simulated_e
     assert found.mean() == pytest.approx(0.8, abs=0.025)  # four standard errors
 
 
+@pytest.mark.integration
 def test_more_seeds_and_a_milder_level_show_smaller_differences() -> None:
     by_seeds = [detectable_effect(n) for n in range(2, 40)]
     assert by_seeds == sorted(by_seeds, reverse=True)

@@ -106,6 +106,7 @@ def test_an_edited_estimator_of_ones_own_makes_new_cells(experiment_path: Path, 
     assert ": found" not in reproduce(experiment_path, *words).stderr  # code that is loaded counts for all cells
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_an_interrupted_experiment_resumes(experiment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = loop.run_evaluation, []
@@ -167,6 +168,7 @@ def test_a_failed_cell_is_missing_and_reported(experiment_path: Path, monkeypatc
     assert values[0][1] is None
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_the_published_preset_is_marked_and_has_no_contrast(experiment_path: Path) -> None:
     text = experiment_path.read_text().replace("preset: controlled", "preset: published\nstats: published")

@@ -47,6 +47,7 @@ def metrics_of(document: Reproduction) -> set[str]:
     return {row.metric for row in document.rows}
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_cifar10(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -63,6 +64,7 @@ def test_cifar10(tmp_path: Path) -> None:
     assert {(cell.bn, cell.stats) for cell in document.cells} == {("sample", "running"), ("stein", "batch")}
 
 
+@pytest.mark.integration
 @pytest.mark.usefixtures("unchecked")
 def test_ppmi(tmp_path: Path) -> None:
     data = write_volumes(tmp_path)

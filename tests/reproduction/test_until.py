@@ -77,6 +77,7 @@ def width(seeds: int) -> float:
     return high - low
 
 
+@pytest.mark.integration
 def test_seeds_are_added_until_the_interval_is_narrower_than_asked(path: Path, trained: list[str]) -> None:
     assert width(6) > 0.025 > width(7)
     files = {f"--{kind}": path.parent / f"out.{kind}" for kind in ("markdown", "latex", "html")}
@@ -132,6 +133,7 @@ def test_the_cap_ends_the_run_and_is_told(path: Path, trained: list[str]) -> Non
     assert "not as narrow as asked: the cap on seeds was reached" in " ".join(result.stdout.split())
 
 
+@pytest.mark.integration
 def test_an_interrupted_run_goes_on_from_its_cells(
     path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_run_without_any_result_of_the_main_contrast_ends(
     assert document.registered[0].mean is None
 
 
+@pytest.mark.integration
 def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
     assert reproduce(path, "--seeds", "4", output="small.json").exit_code == 0
     trained.clear()
@@ -191,6 +194,7 @@ def test_an_earlier_document_is_a_pilot(path: Path, trained: list[str]) -> None:
     assert len(trained) == 5 * 6
 
 
+@pytest.mark.integration
 def test_a_document_of_the_experiments_own_cells_is_no_earlier_knowledge(path: Path, trained: list[str]) -> None:
     cells = ("--cells", str(path.parent / "cells"))
     assert reproduce(path, "--seeds", "4", *cells, output="small.json").exit_code == 0
@@ -315,6 +319,7 @@ def test_a_main_contrast_is_needed(experiment_path: Path, trained: list[str]) ->
     assert "--until needs a main contrast" in result.stderr
 
 
+@pytest.mark.integration
 def test_pilots_without_the_contrast_or_without_an_sd_are_refused(path: Path, trained: list[str]) -> None:
     small = str(path.parent / "small.json")
     assert reproduce(path, "--seeds", "1", output="small.json").exit_code == 0

@@ -16,6 +16,7 @@ from stein_bench.statistics.rates import Z95
 LABELED = st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=60)
 
 
+@pytest.mark.integration
 @given(LABELED)
 @settings(max_examples=150, deadline=None)
 def test_the_area_is_that_of_an_independent_implementation(labeled):

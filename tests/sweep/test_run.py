@@ -79,6 +79,7 @@ def test_an_interrupted_sweep_with_a_broken_model_resumes_to_the_same_results(
     assert not list((tmp_path / "cut").glob("*.partial*"))
 
 
+@pytest.mark.integration
 def test_parts_of_a_sweep_in_one_folder_are_the_whole(sweep: Run, tmp_path: Path, whole: Path) -> None:
     for number in (2, 3, 1):
         found = sweep(tmp_path / "parts", shard=f"{number}/3")
@@ -243,6 +244,7 @@ def test_no_network_outlives_its_model(collected: Run, tmp_path: Path, monkeypat
     assert not any(reference() is not None for reference in built)
 
 
+@pytest.mark.integration
 def test_the_next_model_is_asked_for_once_the_last_is_done(unchecked: None, tmp_path: Path) -> None:
     """As it must be where models are dealt to processes."""
     one = planned(tmp_path / "runs", model=["test_resnet", "test_vit2"])
@@ -272,6 +274,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return limit
 
 
+@pytest.mark.integration
 def test_out_of_memory_is_tried_in_smaller_batches_whose_results_are_theirs(
     sweep: Run, tmp_path: Path, fits: list[int]
 ) -> None:
@@ -300,6 +303,7 @@ def test_out_of_memory_is_tried_in_smaller_batches_whose_results_are_theirs(
     assert again.status == "found"
 
 
+@pytest.mark.integration
 def test_an_attack_that_runs_out_of_memory_is_tried_again_and_a_last_time_on_single_samples(
     sweep: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def ratio(cell: Cell, estimator: str, target: str) -> RatioEstimate:
     return next(item.ratio for item in cell.comparisons if (item.estimator, item.target) == (estimator, target))
 
 
+@pytest.mark.integration
 def test_every_known_risk_is_met() -> None:
     """Sample mean and variance under all contaminations; gamma estimators with M and M/2; plain James-Stein."""
     settings = RiskSettings(
@@ -110,6 +111,7 @@ def test_clipped_noise_stays_in_the_range_of_the_clean_elements() -> None:
     assert float(wide[1].max()) == pytest.approx(1225**2, rel=0.02)
 
 
+@pytest.mark.integration
 def test_the_same_seed_gives_the_same_result_whatever_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
         "channels": (3, 8), "elements": (4, 9), "contaminations": ("none", "uniform", "clipped-cauchy"), "draws": 300
@@ -145,6 +147,7 @@ def test_an_error_in_one_setting_ends_all(monkeypatch: pytest.MonkeyPatch) -> No
     assert not [thread for thread in left if thread.name.startswith("ThreadPool")]
 
 
+@pytest.mark.integration
 def test_intervals_cover_the_known_ratio_as_often_as_they_say() -> None:
     """Two elements in each of three channels: the most skewed losses there are."""
     misses = [0, 0]

@@ -162,6 +162,7 @@ def test_what_a_library_raises_becomes_one_line(monkeypatch, capsys):
     assert capsys.readouterr() == ("", "chatter\n")
 
 
+@pytest.mark.integration
 def test_nothing_is_sent_and_stdout_stays_empty(here, two):
     """In a program of its own: a library that opens a connection ends it, and its output is seen whole."""
     pytest.importorskip("wandb")

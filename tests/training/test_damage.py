@@ -25,6 +25,7 @@ def loaded(path: Path) -> str | None:
     return None
 
 
+@pytest.mark.integration
 def test_a_changed_byte_of_a_checkpoint_is_noticed_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors.partial"
     save_checkpoint(path, IDENTITY, STATE)

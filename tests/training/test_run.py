@@ -41,6 +41,7 @@ class Interrupting(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.integration
 def test_weights_card_and_evaluation_agree(net: str, tmp_path: Path) -> None:
     trained = train(net, tmp_path, bn="stein", epochs=6, recipe="fit")
     card = json.loads((tmp_path / "w.json").read_text())
@@ -61,6 +62,7 @@ def test_weights_card_and_evaluation_agree(net: str, tmp_path: Path) -> None:
     assert variant.clean.accuracy > 0.3  # chance is a tenth
 
 
+@pytest.mark.integration
 def test_equal_trainings_give_equal_files_and_other_seeds_others(net: str, tmp_path: Path) -> None:
     files = [
         train(net, tmp_path, name, seed=seed, recipe="cifar10").path.read_bytes()
@@ -69,6 +71,7 @@ def test_equal_trainings_give_equal_files_and_other_seeds_others(net: str, tmp_p
     assert files[0] == files[1] != files[2]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("recipe", ["fit", "cifar10"])
 def test_a_resumed_training_gives_the_same_bytes(net: str, tmp_path: Path, recipe: str) -> None:
     whole = train(net, tmp_path, "whole", bn="stein", epochs=3, recipe=recipe)
@@ -105,6 +108,7 @@ def test_a_checkpoint_of_another_training_is_refused(
         train(net, tmp_path, **{"bn": "stein", "resume": True, **change})
 
 
+@pytest.mark.integration
 def test_a_finished_training_is_returned_by_resume_and_repeated_without(net: str, tmp_path: Path) -> None:
     first = train(net, tmp_path)
     written = first.path.stat().st_mtime_ns
@@ -126,6 +130,7 @@ def test_a_file_that_is_not_a_checkpoint_is_refused(net: str, tmp_path: Path) ->
         train(net, tmp_path, resume=True)
 
 
+@pytest.mark.integration
 def test_fine_tuning_starts_from_converted_weights_and_records_it(net: str, tmp_path: Path) -> None:
     plain = train(net, tmp_path, "plain")
     common = {"weights": str(plain.path), "bn": "stein", "learning_rate": 1e-9, "epochs": 1}

@@ -53,6 +53,7 @@ def recipe_file(folder: Path, text: str) -> str:
     return str(file)
 
 
+@pytest.mark.integration
 def test_segmentation_trains_with_crops_flips_and_an_adversary(nets: Path, tmp_path: Path) -> None:
     write_tree(tmp_path / "city")
     data = f"cityscapes:{tmp_path / 'city'}"
@@ -73,6 +74,7 @@ def test_segmentation_trains_with_crops_flips_and_an_adversary(nets: Path, tmp_p
         train(f"{nets}:dense", tmp_path / "v.safetensors", data=data, recipe=stratified)
 
 
+@pytest.mark.integration
 def test_volumes_of_two_classes_train_with_crops_and_validation(nets: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with (tmp_path / "table.csv").open("w", newline="") as stream:
