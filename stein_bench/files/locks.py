@@ -122,13 +122,18 @@ def take(path: Path) -> Lock:
 
 
 @contextmanager
-def holding(path: Path) -> Iterator[None]:
-    """Keep the lock at `path` while the body runs; raises what `take` does."""
-    lock = take(path)
+def _keeping(lock: Lock) -> Iterator[None]:
     try:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[None]:
+    """Keep the lock at `path` while the body runs; raises what `take` does."""
+    with _keeping(take(path)):
+        yield
 
 
 @contextmanager
@@ -152,11 +157,9 @@ def sole_writer(option: str, output: str | Path, say: Say) -> Iterator[None]:
     except OSError:
         yield
         return
-    try:
+    with _keeping(lock):
         tell(lock, say)
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
@@ -182,11 +185,9 @@ def taking_turns(path: Path, what: str, say: Say) -> Iterator[None]:
         except OSError:
             yield
             return
-    try:
+    with _keeping(lock):
         tell(lock, say)
         yield
-    finally:
-        lock.release()
 
 
 def being_written(option: str, output: str | Path, held: HeldError) -> UsageError:
