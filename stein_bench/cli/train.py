@@ -146,14 +146,14 @@ def train(
     Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to continue).
     """  # noqa: E501  (an example is one line)
     options = {key: value for key, value in locals().items() if key != "config"}
+    from stein_bench.training.card import card_path
     from stein_bench.training.config import make_train_config
 
     settings = make_train_config(options, config)
     picture = _picture(settings, config)
     settings.chosen_recipe()  # what is wrong about names is told before torch is loaded
     parse_estimator(settings.bn)
-    card = str(Path(settings.output).with_suffix(".json"))
-    with writing(settings.output), writing(card):
+    with writing(settings.output), writing(str(card_path(settings.output))):
         trained = _train(settings)
         if speaks():
             _show(trained, settings, picture)
