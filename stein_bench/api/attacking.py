@@ -61,8 +61,10 @@ def attack(
         labels: (n,) int64, the true classes; (n, H, W) for a class per pixel.
         attack: a spec such as ``"pgd:steps=20"`` (`stein-bench list attacks`), a callable of your own, or an attack
             object of torchattacks, foolbox or adversarial-library.
-        eps, norm: the budget, unless the spec has one; by default the attack's own.
-        mean, std: input scaling of the model, one value or one per channel.
+        eps: the budget, unless the spec has one; by default the attack's own.
+        norm: its norm, likewise.
+        mean: of the input scaling of the model, one value or one per channel.
+        std: standard deviation of the input scaling, likewise.
         surrogate: for ``"transfer."`` attacks the network that they are crafted on, with the same input scaling.
         batch_size: most samples per pass; no verdict of a native attack depends on it. A model that uses batch
             statistics gets all inputs as one batch.

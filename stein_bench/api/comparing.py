@@ -98,7 +98,8 @@ def gate(
     """Judge whether a model has become less robust than in a baseline: ``stein-bench gate`` from Python.
 
     Args:
-        report, baseline: reports, or paths of them.
+        report: a report, or its path.
+        baseline: the report that it is compared with, or its path.
         policy: tolerances, minimums and rules: a mapping with the keys of ``configs/gate.yaml``, a YAML file of them,
             or None for the defaults.
 

@@ -94,7 +94,8 @@ def evaluate(
         norm: norm of attacks given without one: ``"Linf"``, ``"L2"``, ``"L1"`` or ``"L0"``.
         metrics: your own functions of (logits, labels) to a value for each sample.
         weights: as ``--weights``; a network has its own.
-        mean, std: input scaling, one value or one per channel, for inputs in [0, 1].
+        mean: of the input scaling, one value or one per channel, for inputs in [0, 1].
+        std: standard deviation of the input scaling, likewise.
         limit: only the first so many samples.
         batch_size: samples per batch, or ``"auto"``. Default: 100.
         seed: of everything random. Default: 0.

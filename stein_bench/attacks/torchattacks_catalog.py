@@ -52,7 +52,7 @@ TORCHATTACKS = (
         eps_name=None,
         minimal=True,
     ),
-    _library("EOTPGD", "PGD on gradients averaged over repeated passes (Liu et al. 2019)"),
+    _library("EOTPGD", "PGD on gradients averaged over repeated passes (Zimmermann 2019)"),
     _library("FAB", "fast adaptive boundary (Croce and Hein 2020)", norms=("Linf", "L2"), minimal=True),
     _library("FFGSM", "FGSM from a random start (Wong et al. 2020)"),
     _library("FGSM", "one signed gradient step (Goodfellow et al. 2015)"),

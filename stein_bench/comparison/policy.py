@@ -64,7 +64,17 @@ class Target:
 
 
 class Rule(_Settings):
-    """Limits for some accuracies. Patterns may contain ``*`` and ``?``; an attack matches by name or by full label."""
+    """Limits for some accuracies. Patterns may contain ``*`` and ``?``; an attack matches by name or by full label.
+
+    Attributes:
+        variant: pattern of the BN and statistics source, e.g. ``stein/running``.
+        accuracy: pattern: ``clean``, ``worst-case``, an attack or noise by name or label, a common corruption by name,
+            ``corruptions`` for the mean over all of them, ``corruptions/*`` for each.
+        eps: only attacks at this budget.
+        tolerance: how far these accuracies may fall, instead of the policy's.
+        minimum: a floor, whatever the baseline: the accuracy itself must reach it, on the report's samples.
+        ignore: leave these accuracies out; they may then also be missing.
+    """
 
     variant: str = "*"
     accuracy: str = "*"
@@ -102,6 +112,16 @@ class Limits:
 
 class Policy(_Settings):
     """What the gate lets pass. `configs/gate.yaml` explains every key.
+
+    Attributes:
+        tolerance: how far an accuracy may fall below the baseline's, as a share of the samples. A larger drop is a
+            regression if it is also proven.
+        alpha: significance level: a drop is proven if the one-sided p of the exact paired test, adjusted for the number
+            of comparisons (Holm), is below it.
+        unproven: what a drop beyond the tolerance that is not proven does, e.g. with few samples.
+        diagnostics: what sanity checks that failed in the report do.
+        list_samples: number of newly wrong samples that are listed per accuracy, by their index in the data.
+        rules: limits for some accuracies; if several apply to one, the last counts.
 
     Raises pydantic's ValidationError; `read_policy` turns it into a `UsageError`.
     """

@@ -48,6 +48,7 @@ class Recipe(BaseModel):
         weight_decay: applied to every parameter.
         schedule: ``constant``, ``cosine`` (to 0), ``one-cycle`` (Smith and Topin 2019, from 1/25 of the peak up to it
             and down to almost 0) or ``step`` (multiplied by `step_factor` after each of `step_epochs`).
+        step_epochs, step_factor: for ``step``: after which epochs the rate is multiplied, and by what.
         warmup_epochs: epochs of linear warm-up; for ``one-cycle`` the length of its rise (0: three tenths of all
             epochs).
         cycle_momentum: ``one-cycle`` also cycles the momentum (AdamW's β1) from 0.95 to 0.85 and back.
