@@ -7,6 +7,7 @@ from typing import Any
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.spellings import meaning, means_something
+from stein_bench.attacks.torchattacks_catalog import PACKAGE, check_installed
 from stein_bench.parts.brought import Part, find_part
 from stein_bench.parts.installed import find_installed
 from stein_bench.specs import AttackSpec, parse_parameters
@@ -21,6 +22,8 @@ def find_brought(spec: str) -> tuple[AttackInfo, AttackSpec] | None:
         UsageError: it cannot be imported or called, or the parameters are not of the form key=value.
     """
     spec = spec.strip()
+    if spec.startswith(f"{PACKAGE}:"):  # the module and a class in it
+        check_installed(spec)
     found = find_part(KIND, spec) or _by_name(spec)
     if found is None:
         return None

@@ -10,6 +10,7 @@ from stein_bench.attacks.attackinfo import USUAL_EPS, AttackInfo
 from stein_bench.attacks.finding import find_brought
 from stein_bench.attacks.queries import ALPHA_OF_ADAM, check_estimates, updates
 from stein_bench.attacks.spellings import Meaning, meaning, means_something
+from stein_bench.attacks.torchattacks_catalog import check_installed
 from stein_bench.corruptions.names import SEVERITIES
 from stein_bench.errors import UsageError, unknown_name
 from stein_bench.report.attack_names import SEVERITY
@@ -80,7 +81,7 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
     """Find the attack that a spec means, and what it calls its parameters. Values are not checked.
 
     Raises:
-        UsageError: the attack is unknown or cannot run, or the spec contradicts or repeats itself.
+        UsageError: the attack is unknown, cannot run or lacks its package, or the spec contradicts or repeats itself.
     """
     if isinstance(spec, str) and (brought := find_brought(spec)) is not None:
         info, own = brought
@@ -92,6 +93,8 @@ def spell_out(spec: AttackSpec | str) -> Spelled:
     found = meaning(spec.name)
     if found.info.unavailable:
         raise UsageError(f"attack {found.info.name} is not available: {found.info.unavailable}.")
+    if found.info.backend == "torchattacks":
+        check_installed(found.info.name)
     given, renamed = _own_names(found.info, spec)
     for name, value in found.params.items():
         if name in given and _plain(name, given[name]) != value:

@@ -1,8 +1,34 @@
-"""The attacks of torchattacks 3.5.1, without importing it."""
+"""The attacks of torchattacks 3.5.1, without importing it, and whether it is installed: it is an extra."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from stein_bench.attacks.attackinfo import L0_EPS, L1_EPS, L2_EPS, AttackInfo
+from stein_bench.errors import UsageError
+
+PACKAGE = "torchattacks"
+"""Its name, also that of the extra that installs it."""
+
+
+def is_installed() -> bool:
+    """Return whether torchattacks can be imported; a mere folder of its name cannot."""
+    found = find_spec(PACKAGE)
+    return found is not None and found.origin is not None
+
+
+def check_installed(attack: str) -> None:
+    """Raise a `UsageError` that says how to install torchattacks, if that is missing.
+
+    Its package pins requests to 2.25, which it does not import, so that it may be installed without its dependencies:
+    stein-bench has all that it imports.
+    """
+    if not is_installed():
+        raise UsageError(
+            f"attack {attack} needs the package torchattacks, which is not installed: pip install "
+            "'stein-bench[torchattacks]'. Beside packages that need a newer requests than its 2.25: pip install "
+            "--no-deps 'torchattacks>=3.5.1,<3.6'."
+        )
 
 
 def _library(name: str, summary: str, **rest: object) -> AttackInfo:

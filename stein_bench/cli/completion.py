@@ -45,5 +45,7 @@ def corruption_names() -> list[str]:
 def attack_names() -> list[str]:
     """Return the names of the attacks that can run."""
     from stein_bench.attacks.catalog import CATALOG
+    from stein_bench.attacks.torchattacks_catalog import is_installed
 
-    return [name for name, info in CATALOG.items() if not info.unavailable]
+    lacking = () if is_installed() else ("torchattacks",)
+    return [name for name, info in CATALOG.items() if not info.unavailable and info.backend not in lacking]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stein_bench.attacks.attackinfo import AttackInfo
+from stein_bench.attacks.torchattacks_catalog import is_installed
 from stein_bench.errors import UsageError
 from stein_bench.render.console import Terminal
 from stein_bench.render.installed import installed_rows
@@ -79,7 +80,8 @@ def _supports(info: AttackInfo) -> str:
         parts.append("ignores ε")
     parts.append(", ".join(info.supported_tasks))
     parts += [f"at least {info.min_classes} classes"] if info.min_classes > 2 else []
-    parts += ["images only"] if info.backend == "torchattacks" else []
+    if info.backend == "torchattacks":
+        parts += ["images only", f"extra torchattacks{'' if is_installed() else ' (not installed)'}"]
     return f"  {'; '.join(parts)}"
 
 
