@@ -110,7 +110,9 @@ def report_(
     if not (drawings or trackers or any(outputs.values())):
         from stein_bench.render.report.table import print_report
 
-        for source in sources:
+        for number, source in enumerate(sources):
+            if number:
+                say("")
             print_report(source.report)
     return DONE if log_reports([source.report for source in sources], trackers) else FAILED
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.errors import visible, without_commands
 
-NARROWEST = 80
+NARROWEST = 40
 """Smallest width in columns, even if the terminal is narrower."""
-_UNLIMITED = 10_000
+PIPED = 80
+"""Width in columns where nobody says one: output to a file or another program does not depend on a terminal's."""
 
 
 class Terminal(Console):
@@ -22,6 +24,8 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
+        if self._width is None and not self.is_terminal:
+            self._width = PIPED
 
     @property
     def file(self) -> IO[str]:
@@ -46,7 +50,7 @@ class Terminal(Console):
 
 
 class _Plain:
-    """A stream whose `write` leaves out workflow commands."""
+    """A stream whose `write` leaves out workflow commands and, unless it is a terminal, spaces at the ends of lines."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -56,41 +60,75 @@ class _Plain:
 
     def write(self, text: str) -> int:
         """Write whole lines."""
-        return self._stream.write(without_commands(text))
+        return self._stream.write(without_commands(text if self._stream.isatty() else _AT_END.sub("", text)))
 
 
-def print_uncut(
-    shown: RenderableType,
-    console: Console | None = None,
-    *,
-    unbroken: Sequence[RenderableType] = (),
-    squeezed: RenderableType | None = None,
-) -> None:
-    """Print to stdout, or to `console`; on a console that is too narrow, lines overflow instead of being cut.
+_AT_END = re.compile(r" +(?=\n)")
 
-    Args:
-        shown: what to print.
-        console: where to.
-        unbroken: tables that get their full width, so that none of their cells wraps.
-        squeezed: a table that gets the width it needs with every cell wrapped as far as possible.
-    """
+
+def print_uncut(shown: RenderableType, console: Console | None = None) -> None:
+    """Print to stdout, or to `console`. Words that are longer than a line make it longer; nothing is cut or folded."""
     console = console or Terminal()
-    wide = console.options.update(width=_UNLIMITED)
-    needed = [console.measure(table, options=wide).maximum for table in unbroken]
-    if squeezed is not None:
-        needed.append(console.measure(squeezed, options=wide).minimum)
-    console.width = max(NARROWEST, console.width, *needed)
-    console.print(shown)
+    console.width = max(NARROWEST, console.width)
+    console.print(shown, crop=False)
 
 
-def note_list(lines: Iterable[str]) -> Table:
-    """Return the lines as a dim list of notes with dashes."""
-    return marked_notes(("-", line, "dim") for line in lines)
+_WORD = re.compile(r"\s*\S+")
+_PIECE = re.compile(r"\s*\S+?(?:,(?=[^\W\d])|(?!\S))")
 
 
-def marked_notes(notes: Iterable[tuple[str, str, str]]) -> Table:
-    """Return notes, each a mark, a line and a style, as a list. Words longer than a line are folded, not cut."""
-    listed = Table.grid(padding=(0, 1, 0, 0))
-    for mark, line, style in notes:
-        listed.add_row(mark, Text(visible(line), overflow="fold"), style=style)
-    return listed
+def wrapped(text: Text, width: int) -> list[Text]:
+    """Return a text in lines of at most this width, without spaces at their ends.
+
+    Longer words stay whole, but for lists of parameters, which may go on after a comma.
+    """
+    found = []
+    for line in text.split("\n", allow_blank=True):
+        ends, room = [], width
+        for word in _WORD.finditer(line.plain) if _fits(line.plain, width) else _PIECE.finditer(line.plain):
+            needed = cell_len(word[0])
+            if needed > room and word.start():
+                ends.append(word.start())
+                needed, room = cell_len(word[0].lstrip()), width
+            room -= needed
+        for number, part in enumerate(line.divide(ends)):
+            part.rstrip()
+            found.append(part[len(part.plain) - len(part.plain.lstrip()) :] if number else part)
+    return found
+
+
+def _fits(line: str, width: int) -> bool:
+    return all(cell_len(word) <= width for word in line.split())
+
+
+class Paragraph:
+    """A text on as many lines as it needs; no word is broken."""
+
+    def __init__(self, text: str | Text, style: str = "") -> None:
+        self._text = Text(visible(text), style=style) if isinstance(text, str) else text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        yield from map(_whole, wrapped(self._text, options.max_width))
+
+
+class Notes:
+    """A list of notes, each a mark, a line and a style, for any width; no word is broken."""
+
+    def __init__(self, notes: Iterable[tuple[str, str, str]]) -> None:
+        self._notes = tuple(notes)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        for mark, line, style in self._notes:
+            for number, part in enumerate(wrapped(Text(visible(line)), options.max_width - len(mark) - 1)):
+                lead = " " * len(mark) if number else mark
+                yield _whole(Text(f"{lead} {part.plain}", style=style))
+
+
+def note_list(lines: Iterable[str]) -> Notes:
+    """Return the lines as a list of notes with dashes."""
+    return Notes(("-", line, "") for line in lines)
+
+
+def _whole(line: Text) -> Text:
+    line.no_wrap, line.overflow = True, "ignore"
+    return line

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from stein_bench.attacks.attackinfo import AttackInfo
 from stein_bench.attacks.torchattacks_catalog import is_installed
 from stein_bench.errors import UsageError
-from stein_bench.render.console import Terminal
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Terminal, print_uncut
 from stein_bench.render.installed import installed_rows
+from stein_bench.render.text_table import TextTable
 
 Row = Sequence[str]
 
@@ -32,12 +32,10 @@ def print_listing(what: str, search: str = "", console: Console | None = None) -
         for row in rows:
             console.print(row[0], soft_wrap=True)
         return
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for i, header in enumerate(headers):
-        table.add_column(header, no_wrap=i == 0, overflow="fold")
+    table = TextTable([Column(header, name=True) for header in headers])
     for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        table.add(*row)
+    print_uncut(table, console)
 
 
 def _models() -> tuple[Row, Iterable[Row]]:

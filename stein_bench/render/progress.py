@@ -32,7 +32,7 @@ class _Speed(ProgressColumn):
         speed = task.finished_speed or task.speed
         if speed is None:
             return Text("")
-        return Text(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s", style="dim")
+        return Text(f"{speed:.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
 
 
 UNKNOWN = 8
@@ -66,7 +66,7 @@ class _Bars(Progress):
     def get_renderables(self) -> Iterator[RenderableType]:
         yield from super().get_renderables()
         if self.last_line:
-            yield Text(self.last_line, style="dim")
+            yield Text(self.last_line)
 
 
 class TerminalProgress:
@@ -116,7 +116,7 @@ class TerminalProgress:
 
     def note(self, message: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(one_line(message), style="dim", markup=False, emoji=False, highlight=False)
+        self._bars.console.print(one_line(message), markup=False, emoji=False, highlight=False)
 
 
 class PlainProgress:

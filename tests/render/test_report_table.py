@@ -34,7 +34,7 @@ def rendered(report, width=WIDTH):
     print_report(report, Console(file=stream, width=width))
     text = stream.getvalue()
     assert "\x1b" not in text
-    assert max(map(cell_len, text.splitlines())) <= max(width, 80)
+    assert max(map(cell_len, text.splitlines())) <= width
     assert "…" not in text
     return text
 
@@ -74,8 +74,8 @@ def test_long_names_and_wide_rates_fit_80_columns_with_every_figure_whole(
     assert text.count("100.0 (96.2–100.0)") == 2 * len(LONG)
     assert flat(text).count("Linf 254/255") == 2 * len(LONG)
     assert all(text.count(time) == 2 for time in ("99.9 s", "100 s", "599 s", "600 min"))
-    assert text.count("90.0 (59.6–98.2)") == 2
-    assert bn[:5] in text
+    assert flat(text).count("(59.6–98.2)") == 2
+    assert bn in text
 
 
 def test_the_source_of_statistics_is_said_once_where_it_is_one_and_in_each_row_where_it_is_not(
@@ -97,7 +97,8 @@ def test_an_attack_goes_by_its_name_in_its_library(make_report, make_variant, ma
 
 def test_failed_attacks_have_no_rate_and_spoil_the_worst_case(make_report, make_variant, make_attack, make_failed):
     text = rendered(make_report([make_variant(attacks=[make_attack(), make_failed()])]))
-    row = next(line for line in text.splitlines() if "FAB" in line)
+    assert text.startswith("! ")
+    row = next(line for line in text.splitlines() if "FAB" in line and "torchattacks" not in line)
     assert "failed" in row
     assert "(" not in row
     assert "worst case" not in text
@@ -194,7 +195,9 @@ def test_a_collapsed_variant_is_the_first_line_and_a_replay_has_all_four_figures
         Diagnostic(name="repeatable", variant="stein/batch", attack=None, status="pass", value=0, message="same"),
     ]  # fmt: skip
     text = rendered(make_report([make_variant("stein", "batch", [make_attack(replay=replay)])], checks))
-    assert text.startswith("! stein/batch: clean accuracy has collapsed to 10.0 %\n")
+    assert text.startswith(
+        "! stein/batch: clean accuracy has collapsed to 10.0 %\n! check failed: stein/batch: flips\n\nNo conclusion"
+    )
     assert text.count("collapsed to") == 1
     assert "! check failed: stein/batch: flips" in flat(text)
     expected = "as attacked 50.0, shuffled 40.0 (n=10); as attacked 37.5, among clean 25.0, alone – (n=8)"

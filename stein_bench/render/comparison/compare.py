@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich import box
-from rich.cells import cell_len
-from rich.console import Console, Group, JustifyMethod, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from stein_bench.comparison.corruptions import CORRUPTIONS
@@ -23,17 +19,15 @@ from stein_bench.comparison.document import (
     PairTable,
     Rated,
 )
-from stein_bench.render.console import marked_notes, print_uncut
+from stein_bench.render.columns import Column as TableColumn
+from stein_bench.render.console import Paragraph, note_list, print_uncut
 from stein_bench.render.markup import csv_text, latex_comment, latex_table, latex_text, markdown_table, markdown_text
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed_interval
 from stein_bench.report.results import on_lines
 
 MARK = "†"
 """Marks a row that cannot be compared."""
-
-
-MOST_FOR_NAMES = 11
-"""Names longer than this may wrap if the table would be too wide."""
 
 
 @dataclass(frozen=True)
@@ -214,29 +208,33 @@ def compare_table(result: PairTable | Leaderboard) -> RenderableType:
     """Return a comparison as a table."""
     laid = grid(on_lines(result))
     board = isinstance(result, Leaderboard)
-    names = (1, 2) if board else (0, 1)
-    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
+    names = (0, 1, 2) if board else (0, 1)
     # The terminal's leaderboard omits p, which other formats have: the stars mark what is significant.
-    columns = [i for i in range(len(laid.headers)) if not board or i < len(laid.headers) - 1]
-    for i in columns:
-        header = laid.headers[i].replace(" ", "\n") if board and i in laid.right else laid.headers[i]
-        widest = max(cell_len(text) for text in (*header.split("\n"), *(row[i] for row in laid.rows)))
-        justify: JustifyMethod = "right" if i in laid.right else "left"
-        least = min(widest, MOST_FOR_NAMES) if i in names else widest
-        table.add_column(header, justify=justify, no_wrap=i not in names, overflow="fold", min_width=least)
-    for number, row in enumerate(laid.rows):
-        table.add_row(*(row[i] for i in columns), style="dim" if number in laid.marked else "")
-    notes = marked_notes(("-", line, "" if line.startswith(MARK) else "dim") for line in laid.notes)
-    return Group(*(Text(line, style="bold") for line in laid.heading), Padding(table, (1, 0)), notes)
+    shown = laid.headers[:-1] if board else laid.headers
+    main = (3, len(shown) - 2, len(shown) - 1) if board else ()  # clean, worst case, behind
+    table = TextTable(
+        [
+            TableColumn(
+                header.replace(" ", "\n") if board and i in laid.right else header,
+                name=i in names,
+                right=i in laid.right,
+                point=i not in laid.right and i not in names,
+                narrow="beneath" if i not in laid.right and i not in names else None,
+                importance=int(i in main),
+            )
+            for i, header in enumerate(shown)
+        ]
+    )
+    for row in laid.rows:
+        table.add(*row[: len(shown)])
+    return Group(
+        *(Paragraph(line, style="bold") for line in laid.heading), Text(), table, Text(), note_list(laid.notes)
+    )
 
 
 def print_compare(result: PairTable | Leaderboard, console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`; see `print_uncut`.
-
-    A leaderboard gets wider with the number of attacks.
-    """
-    table = compare_table(result)
-    print_uncut(table, console, squeezed=table)
+    """Print the table to stdout, or to `console`; see `print_uncut`."""
+    print_uncut(compare_table(result), console)
 
 
 def compare_markdown(result: PairTable | Leaderboard) -> str:

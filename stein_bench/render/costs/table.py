@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.attacks.passes import Passes
 from stein_bench.errors import one_line
 from stein_bench.evaluation.costs.results import DryRun, Span, grand_total
-from stein_bench.render.console import note_list, print_uncut
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Notes, Paragraph, note_list, print_uncut
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.number_format import UNKNOWN, about, about_between, memory_size
 
 
 def print_dry_run(run: DryRun) -> None:
     """Print the table to stdout."""
-    rows = _rows(run)
-    print_uncut(dry_run_table(run, rows), unbroken=[rows])
+    print_uncut(dry_run_table(run))
 
 
-def dry_run_table(run: DryRun, rows: Table | None = None) -> RenderableType:
+def dry_run_table(run: DryRun) -> RenderableType:
     """Return a heading, a row per phase, the total, a line per number of processes, and the notes."""
     heading = Text(one_line(run.model), style="bold")
     heading.append(
@@ -32,55 +30,59 @@ def dry_run_table(run: DryRun, rows: Table | None = None) -> RenderableType:
         f"{run.batch_size}, {run.device}): a dry run of {about(run.seconds)}",
         style="not bold",
     )
-    return Group(heading, Padding(rows or _rows(run), (1, 0)), _processes(run), note_list(_notes(run)))
+    tables: list[RenderableType] = [part for table in (_rows(run), *_processes(run)) for part in (table, Text())]
+    return Group(Paragraph(heading), Text(), *tables, note_list(_notes(run)))
 
 
 def sweep_table(runs: Mapping[str, DryRun | str]) -> RenderableType:
     """Return a row per model of a sweep, with its total or why it cannot be evaluated, and the grand total."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("model", "time", "between", "peak memory"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    table = TextTable([Column("model", name=True), *_right("time", "between", "peak memory")])
     for title, run in runs.items():
         if isinstance(run, str):
-            table.add_row(one_line(title), Text(f"fails: {one_line(run)}", style="red"), "", "")
+            table.add(one_line(title), Text("fails", style="bold red"), "", "")
         else:
-            table.add_row(one_line(title), *_span(run.total()), _memory(run.peak_bytes))
+            table.add(one_line(title), *_span(run.total()), _memory(run.peak_bytes))
     sound = [run for run in runs.values() if isinstance(run, DryRun)]
-    table.add_section()
+    table.rule()
     title = f"all {len(sound)}" if len(sound) == len(runs) else f"the {len(sound)} that work"
-    table.add_row(title, *_span(grand_total(sound)), "", style="bold")
+    table.add(title, *_span(grand_total(sound)), "", style="bold")
     notes = dict.fromkeys(note for run in sound for note in run.notes)
-    return Group(Padding(table, (1, 0)), note_list(notes))
+    failures = [
+        ("!", f"{one_line(title)}: {one_line(run)}", "bold red") for title, run in runs.items() if isinstance(run, str)
+    ]
+    first: list[RenderableType] = [Notes(failures), Text()] if failures else []
+    return Group(*first, table, Text(), note_list(notes))
 
 
-def _rows(run: DryRun) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("variant", "phase", "least", "most", "expected", "time", "between", "peak memory"):
-        table.add_column(column, justify="left" if column in ("variant", "phase") else "right")
+def _rows(run: DryRun) -> TextTable:
+    names = [Column("variant", name=True, lead=True), Column("phase", name=True)]
+    table = TextTable([*names, *_right("least", "most", "expected", "time", "between", "peak\nmemory")])
     before = None
     for phase in run.phases:
         limits = phase.bounds
-        table.add_row(
+        table.add(
             phase.variant if phase.variant != before else "", phase.title,
             _passes(limits and limits.least), _passes(limits and limits.most), _passes(phase.expected),
             *_span(phase.span(run.variation), at_least=phase.at_least), _memory(phase.peak_bytes),
         )  # fmt: skip
         before = phase.variant
-    table.add_section()
-    table.add_row("total", "", "", "", "", *_span(run.total()), _memory(run.peak_bytes), style="bold")
+    table.rule()
+    table.add("", "total", "", "", "", *_span(run.total()), _memory(run.peak_bytes), style="bold")
     return table
 
 
-def _processes(run: DryRun) -> RenderableType:
+def _processes(run: DryRun) -> list[TextTable]:
     numbers = run.processes()
     if len(numbers) == 1:
-        return Text("")
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("processes", "time", "between"):
-        table.add_column(column, justify="right")
+        return []
+    table = TextTable([Column("processes", name=True, right=True), *_right("time", "between")])
     for number in numbers:
-        table.add_row(str(number), *_span(run.total(number)))
-    return Padding(table, (0, 0, 1, 0))
+        table.add(str(number), *_span(run.total(number)))
+    return [table]
+
+
+def _right(*headers: str) -> list[Column]:
+    return [Column(header, right=True) for header in headers]
 
 
 def _notes(run: DryRun) -> Iterator[str]:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.errors import one_line
 from stein_bench.evaluation.inspection import Inspection
 from stein_bench.normalization.inspection import LayerInspection, Range, Shrinkage
-from stein_bench.render.console import Terminal, note_list
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph, Terminal, note_list, print_uncut
+from stein_bench.render.text_table import TextTable
 
 PREFERRED = ("stein", "jsnorm", "james-stein", "ridge:0.001", "lasso:0.001", "stein-mean")
 """Estimators in the order in which they get a column, while there is room."""
-_FIXED, _COLUMN, _LONGEST_NAME = 33, 13, 28
+_FIXED, _COLUMN = 33, 13
 
 
 def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console: Console | None = None) -> None:
-    """Print the table to stdout, or to `console`; if it is too narrow, lines overflow instead of being cut.
+    """Print the table to stdout, or to `console`; see `print_uncut`.
 
     Args:
         inspection: what to show.
@@ -30,12 +29,11 @@ def print_inspection(inspection: Inspection, asked: Sequence[str] = (), console:
     """
     console = console or Terminal()
     layers = inspection.found.layers
-    names = min(max((len(layer.name) for layer in layers), default=0), _LONGEST_NAME)
+    names = max((len(layer.name) for layer in layers), default=0)
     known = layers[0].shrinkage if layers else {}
     fit = max((console.width - _FIXED - names) // _COLUMN, 2)
     shown = list(asked) or [name for name in PREFERRED if name in known][:fit]
-    console.width = max(console.width, _FIXED + names + _COLUMN * len(shown))
-    console.print(_parts(inspection, shown, [name for name in known if name not in shown]))
+    print_uncut(_parts(inspection, shown, [name for name in known if name not in shown]), console)
 
 
 def _parts(inspection: Inspection, shown: Sequence[str], left_out: Sequence[str]) -> RenderableType:
@@ -47,28 +45,22 @@ def _parts(inspection: Inspection, shown: Sequence[str], left_out: Sequence[str]
         style="not bold",
     )
     notes = note_list(_notes(inspection, left_out))
-    parts: list[RenderableType] = [heading]
-    if found.layers:
-        parts.append(Padding(_layers(found.layers, shown), (1, 0)))
-    if found.skipped:
-        parts.append(Padding(_skipped(inspection), (1 - bool(found.layers), 0, 1, 0)))
-    return Group(*parts, notes)
+    parts: list[RenderableType] = [Paragraph(heading)]
+    parts += [Text(), _layers(found.layers, shown)] if found.layers else []
+    parts += [Text(), _skipped(inspection)] if found.skipped else []
+    return Group(*parts, Text(), notes)
 
 
-def _layers(layers: Sequence[LayerInspection], estimators: Sequence[str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("\nlayer", overflow="fold", min_width=8)
-    for header in ("\nC", "\nN", "mean\nrms", "var\nmedian"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for name in estimators:
-        table.add_column(f"{name}\nmean  var", justify="right", no_wrap=True)
+def _layers(layers: Sequence[LayerInspection], estimators: Sequence[str]) -> TextTable:
+    headers = ("C", "N", "mean\nrms", "var\nmedian", *(f"{name}\nmean  var" for name in estimators))
+    table = TextTable([Column("layer", name=True), *(Column(header, right=True) for header in headers)])
     for layer in layers:
         statistics = layer.statistics
         number = "∞" if layer.count is None else f"{layer.count:,}"
         moments = (f"{statistics.mean_rms:.3g}", f"{statistics.variance.median:.3g}") if statistics else ("–", "–")
         shrunk = [_shrinkage(layer.shrinkage.get(name)) for name in estimators]
         assumed = "*" if layer.count_source == "batch" else ""
-        table.add_row(one_line(layer.name or layer.kind), str(layer.channels), number + assumed, *moments, *shrunk)
+        table.add(one_line(layer.name or layer.kind), str(layer.channels), number + assumed, *moments, *shrunk)
     return table
 
 
@@ -87,13 +79,10 @@ def _digits(percentage: float) -> str:
     return f"{percentage:.1f}" if abs(percentage) < 9999.95 else f"{percentage:.0e}"
 
 
-def _skipped(inspection: Inspection) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("not converted", overflow="fold")
-    table.add_column("class", overflow="fold")
-    table.add_column("reason", overflow="fold")
+def _skipped(inspection: Inspection) -> TextTable:
+    table = TextTable([Column("not converted", name=True), Column("class", name=True), Column("reason", name=True)])
     for layer in inspection.found.skipped:
-        table.add_row(*map(one_line, (layer.name, layer.kind, layer.reason)))
+        table.add(*map(one_line, (layer.name, layer.kind, layer.reason)))
     return table
 
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.pairing import CLEAN, variant_name
+from stein_bench.render.columns import Column
 from stein_bench.render.report.common import rows_apart, stands_for_all
 from stein_bench.render.report.metrics import short_name
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.attack_names import SEVERITY, noise_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
@@ -76,14 +76,11 @@ def calibration_tables(report: Report) -> list[RenderableType]:
     rows = calibration_rows(report)
     if not rows:
         return []
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("BN", min_width=7, overflow="fold")
-    table.add_column("outcome", min_width=10, overflow="fold")
-    for header in SHORT:
-        table.add_column(header, justify="right", min_width=max(map(len, header.splitlines())))
+    names = [Column("BN", name=True, lead=True), Column("outcome", name=True)]
+    table = TextTable([*names, *(Column(header, right=True) for header in SHORT)])
     last = None
     for row in rows:
-        table.add_row("" if row.variant is last else short_name(report, row.variant), row.outcome, *_cells(row.found))
+        table.add("" if row.variant is last else short_name(report, row.variant), row.outcome, *_cells(row.found))
         last = row.variant
     return [Group(Text(TITLE, style="bold"), table)]
 

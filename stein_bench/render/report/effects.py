@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
 from stein_bench.report.results import Effect, VariantResult
@@ -16,7 +16,7 @@ COLUMNS = (
     ("estimator-batch", "estimator,\nbatch"),
     ("source-sample", "source,\nsample"),
     ("source-variant", "source,\n{bn}"),
-    ("interaction", "interaction\n"),
+    ("interaction", "interaction"),
 )
 READING = (
     "estimator: this BN minus plain BN. source: batch minus running statistics. interaction: the estimator's effect "
@@ -31,21 +31,19 @@ def effect_tables(report: Report) -> list[RenderableType]:
     known = [variant for variant in report.variants if variant.effects]
     tables: list[RenderableType] = [_table(variant) for variant in known]
     what = "mIoU" if report.data.task == "segmentation" else "accuracy"
-    return [*tables, Text(READING.format(what=what), style="dim")] if tables else []
+    return [*tables, Paragraph(READING.format(what=what))] if tables else []
 
 
 def _table(variant: VariantResult) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("outcome\n", overflow="fold", min_width=9)
-    for _, header in COLUMNS:
-        table.add_column(header.format(bn=variant.bn), justify="right", no_wrap=True)
+    headers = [Column(header.format(bn=variant.bn), right=True) for _, header in COLUMNS]
+    table = TextTable([Column("outcome", name=True), *headers])
     names = titles(variant.attacks)
     by_outcome: dict[str, dict[str, Effect]] = {}
     for effect in variant.effects:
         by_outcome.setdefault(effect.outcome, {})[effect.name] = effect
     for outcome, effects in by_outcome.items():
-        table.add_row(names.get(outcome, outcome), *(_cell(effects.get(name)) for name, _ in COLUMNS))
-    return Group(Text(f"Effects of {variant.bn}", style="bold"), Text(), table, Text())
+        table.add(names.get(outcome, outcome), *(_cell(effects.get(name)) for name, _ in COLUMNS))
+    return Group(Paragraph(f"Effects of {variant.bn}", style="bold"), table)
 
 
 def _cell(effect: Effect | None) -> str:

@@ -26,7 +26,7 @@ from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
 from stein_bench.render.report.outcomes import ResultRow, measure, result_rows, row_texts
 from stein_bench.render.report.own_metrics import own_metric_cells, own_metric_notes, own_metric_values
-from stein_bench.render.report.table import about
+from stein_bench.render.report.table import about, alerts
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.document import Report
 
@@ -52,11 +52,9 @@ def _markdown(report: Report) -> Iterator[str]:
     concluded = conclude(report)
     yield f"### {markdown_text(report.model.name)} on {markdown_text(report.data.name)}"
     yield from ("", markdown_text(about(report)), "")
-    for line in report.dishonest():
-        yield from (f"**{markdown_text(line)}**", "")
+    for line in alerts(report):
+        yield from (f"**! {markdown_text(line)}**", "")
     yield from (f"**{markdown_text(concluded.sentence)}**", "")
-    yield from (f"- {markdown_text(line)}" for line in concluded.caveats)
-    yield from [""] if concluded.caveats else []
     rows = [row_texts(row) for row in result_rows(report)]
     yield from markdown_table(("variant", measure(report), "% (95 %)", "difference (95 %)", "p"), rows, right=(2, 3, 4))
     yield ""
@@ -71,16 +69,18 @@ def _markdown(report: Report) -> Iterator[str]:
         yield from (markdown_text(TITLE), "")
         yield from (*markdown_table(headers, calibrated, right=range(2, len(headers))), "")
     notes = (
-        *legend(report), *group_notes(report), *loading_notes(report), *attack_network_notes(report),
+        *concluded.caveats, *legend(report), *group_notes(report), *loading_notes(report),
+        *attack_network_notes(report),
         *unsearched_notes(report), *expected_notes(report), *adaptive_notes(report), *own_metric_notes(report),
         *calibration_notes(report),
     )  # fmt: skip
     yield from (f"- {markdown_text(line)}" for line in notes)
-    bad = [check for check in report.diagnostics if check.status != "pass"]
-    for check in bad:
-        what = f"{check.variant}: {check.message}" if check.variant else check.message
-        yield f"- {markdown_text(check.name)} {'failed' if check.status == 'fail' else 'warned'}: {markdown_text(what)}"
-    yield f"- {len(report.diagnostics) - len(bad)} of {len(report.diagnostics)} sanity checks passed"
+    for check in report.diagnostics:
+        if check.status == "warn":
+            what = f"{check.variant}: {check.message}" if check.variant else check.message
+            yield f"- {markdown_text(check.name)} warned: {markdown_text(what)}"
+    passed = sum(check.status == "pass" for check in report.diagnostics)
+    yield f"- {passed} of {len(report.diagnostics)} sanity checks passed"
     yield f"- {markdown_text(f'run {report.run.id} of {report.run.created}: {report.run.command}')}"
 
 

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.corruptions import CORRUPTIONS
 from stein_bench.comparison.pairing import CLEAN, variant_name
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph
 from stein_bench.render.report.common import cells_without_result, common_notes, made_cells
 from stein_bench.render.report.metrics import metric_rows
 from stein_bench.render.report.outcomes import measure
 from stein_bench.render.shades import Shade, shade
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN, percent
 from stein_bench.report.results import GroupResult, VariantResult
@@ -25,7 +26,7 @@ from stein_bench.statistics.rates import independent_units
 AXES = ("corruption", "severity")
 """What the two parts of a common corruption's cell are, e.g. of ``fog/3``."""
 WITH_INTERVALS = 3
-"""With more columns of cells than this, the table leaves out the intervals, to fit 80 columns."""
+"""With more columns of cells than this, the table leaves out the intervals, to stay narrow."""
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,15 @@ def group_tables(report: Report) -> list[RenderableType]:
     cells = [cell for variant in report.variants for cell in (*(variant.clean.groups or ()), *made_cells(variant))]
     columns = {cell.rpartition("/")[2] for cell in cells}
     grids = group_grids(report, intervals=len(columns) <= WITH_INTERVALS, everything=False)
-    return [Group(Text(grid.title, style="bold"), Text(grid.detail, style="dim"), _table(grid)) for grid in grids]
+    return [Group(Paragraph(grid.title, style="bold"), Paragraph(grid.detail), _table(grid)) for grid in grids]
 
 
-def _table(grid: GroupGrid) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(grid.headers[0], overflow="fold")
-    for header in grid.headers[1:]:
-        table.add_column(header, justify="right", no_wrap=True)
+def _table(grid: GroupGrid) -> TextTable:
+    table = TextTable(
+        [Column(header, name=not i, right=i > 0, narrow="beneath") for i, header in enumerate(grid.headers)]
+    )
     for row in grid.shaded:
-        table.add_row(*(Text(text, style=f"{found.text} on {found.fill}" if found else "") for text, found in row))
+        table.add(*(Text(text, style=f"{found.text} on {found.fill}" if found else "") for text, found in row))
     return table
 
 

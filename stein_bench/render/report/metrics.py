@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import RenderableType
-from rich.table import Table
 
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE
+from stein_bench.render.columns import Column
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.attack_names import SEVERITY, noise_strength
 from stein_bench.report.document import DataScaling, Report
 from stein_bench.report.results import (
@@ -30,9 +29,7 @@ TITLES = {
     "published_sensitivity": "publ. sens.", "published_f1": "publ. F1",
 }  # fmt: skip
 MOST_WITH_INTERVALS = 4
-"""With more metrics than this, intervals are omitted to fit 80 columns; the report has them."""
-MOST_BRIEF = 5
-"""Columns of a table of metrics; further metrics get another table."""
+"""With more metrics than this, intervals are omitted to keep the table short; the report has them."""
 MAIN = ("miou",)
 """Metrics that the main table shows."""
 SHORT = {**TITLES, "sensitivity": "sens.", "specificity": "spec."}
@@ -97,10 +94,10 @@ def metric_tables(report: Report) -> list[RenderableType]:
     names = list(dict.fromkeys(name for _, row in rows for name in row.metrics if name not in MAIN))
     tables: list[RenderableType] = []
     brief = len(names) > MOST_WITH_INTERVALS
-    for part in (names[i : i + MOST_BRIEF] for i in range(0, len(names), MOST_BRIEF)):
-        table = _table([f"{TITLES.get(name, name)} %" for name in part], narrow=brief)
-        for variant, row in _leading([(v, row) for v, row in rows if row.metrics.keys() & set(part)]):
-            table.add_row(variant, row.outcome, *(_cell(row.metrics.get(name), brief=brief) for name in part))
+    if measured := [(variant, row) for variant, row in rows if row.metrics.keys() & set(names)]:
+        table = _table([f"{TITLES.get(name, name)} %" for name in names])
+        for variant, row in _leading(measured):
+            table.add(variant, row.outcome, *(_cell(row.metrics.get(name), brief=brief) for name in names))
         tables.append(table)
     by_site = [(variant, row) for variant, row in rows if row.sites and row.summarizes]
     if by_site:
@@ -110,7 +107,7 @@ def metric_tables(report: Report) -> list[RenderableType]:
             for site, found in row.sites.items():
                 figures = [Figure(value=found.accuracy, ci95=found.ci95)]
                 figures += [(found.metrics or {}).get(name, Figure(value=None, ci95=None)) for name in names]
-                table.add_row(*lead, f"{site} ({found.samples})", *map(_cell, figures))
+                table.add(*lead, f"{site} ({found.samples})", *map(_cell, figures))
                 lead = ("", "")
         tables.append(table)
     return tables
@@ -130,20 +127,20 @@ def short_name(report: Report, variant: VariantResult) -> str:
     return f"{name}\n{variant.stats}" if len({other.stats for other in report.variants}) > 1 else name
 
 
-def _table(headers: list[str], *, sites: bool = False, narrow: bool = False) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
-    table.add_column("BN", min_width=7, overflow="fold")
-    table.add_column("outcome", min_width=10, overflow="fold")
-    if sites:
-        table.add_column("site (n)", min_width=6, overflow="fold")
-    for header in headers:
-        table.add_column(header, min_width=cell_len(header) + 1 if narrow else 12, no_wrap=True)
-    return table
+def _table(headers: list[str], *, sites: bool = False) -> TextTable:
+    return TextTable(
+        [
+            Column("BN", name=True, lead=True),
+            Column("outcome", name=True, lead=sites),
+            *([Column("site (n)", name=True)] if sites else []),
+            *(Column(header, point=True, narrow="beneath") for header in headers),
+        ]
+    )
 
 
 def _cell(figure: Figure | None, *, brief: bool = False) -> str:
-    """Write the value with its interval below, to save width; without the interval if `brief`."""
+    """Write the value with its interval; without the interval if `brief`."""
     if figure is None or figure.value is None:
         return "–"
-    interval = "" if figure.ci95 is None or brief else f"\n({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
+    interval = "" if figure.ci95 is None or brief else f" ({100 * figure.ci95[0]:.1f}–{100 * figure.ci95[1]:.1f})"
     return f"{100 * figure.value:.1f}{interval}"

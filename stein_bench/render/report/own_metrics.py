@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 
 from stein_bench.comparison.pairing import CLEAN, variant_name
+from stein_bench.render.columns import Column
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.attack_names import corruption_strength, titles
 from stein_bench.report.document import Report
 from stein_bench.report.number_format import UNKNOWN
@@ -44,11 +44,9 @@ def own_metric_tables(report: Report) -> list[RenderableType]:
     headers, rows = own_metric_cells(report)
     if not rows:
         return []
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for header in headers:
-        table.add_column(header, overflow="fold")
+    table = TextTable([Column(h, name=i < 2, narrow=None if i < 2 else "beneath") for i, h in enumerate(headers)])
     for row in rows:
-        table.add_row(*row[:2], *(cell.replace(" (", "\n(") for cell in row[2:]))  # else a narrow terminal splits them
+        table.add(*row)
     return [table]
 
 

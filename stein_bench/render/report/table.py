@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.conclusion import conclude
-from stein_bench.comparison.contrasts import contrasts, marks
+from stein_bench.comparison.contrasts import COLLAPSE, contrasts, marks
 from stein_bench.comparison.pairing import CLEAN, WORST_CASE, variant_name
 from stein_bench.normalization.names import ESTIMATOR_SUMMARIES, USING_COUNT
-from stein_bench.render.console import marked_notes, print_uncut
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Notes, Paragraph, note_list, print_uncut
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.calibration import calibration_notes, calibration_tables
@@ -28,6 +26,7 @@ from stein_bench.render.report.metrics import AUC_UNDER_ATTACK, metric_tables, s
 from stein_bench.render.report.own_metrics import own_metric_notes, own_metric_tables
 from stein_bench.render.report.preset import preset_notes
 from stein_bench.render.report.unsearched import unsearched_notes
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.attack_names import SEVERITY, distinctions, noise_strength, titles
 from stein_bench.report.document import Diagnostic, Report
 from stein_bench.report.number_format import percent
@@ -46,32 +45,36 @@ from stein_bench.specs import format_eps
 
 
 def report_table(report: Report) -> RenderableType:
-    """Return a heading, a table with one row per variant and attack, the conclusion, and the notes."""
+    """Return what must not be overlooked, the conclusion, a table with a row per variant and attack, and the notes."""
     report = on_lines(report)
     found = contrasts(report)
     marked, concluded = marks(report, found), conclude(report, found)
-    effects = effect_tables(report)
-    conclusion = Padding(Text(concluded.sentence, style="bold"), (bool(effects), 0, 1, 0))
-    failed = [check for check in report.diagnostics if check.status == "fail" and not _collapsed(check)]
-    legend = legend_of(report, marked, found)
-    about_figures = (*own_metric_notes(report), *calibration_notes(report))
-    notes = [
-        *(("!", f"check failed: {_check(check)}", "red") for check in failed),
-        *(("!", line, "bold red") for line in report.dishonest()),
-        *(("-", line, "dim") for line in (*concluded.caveats, *legend, *_notes(report), *about_figures)),
-    ]
-    first = [Text(f"! {_check(check)}", style="bold red") for check in report.diagnostics if _collapsed(check)]
-    more = [
-        Padding(table, (0, 0, 1, 0))
-        for table in (
-            *metric_tables(report),
-            *own_metric_tables(report),
-            *calibration_tables(report),
-            *group_tables(report),
-        )
-    ]
-    rows = Padding(_rows(report, marked), (1, 0))
-    return Group(*first, _heading(report), rows, *more, *effects, conclusion, marked_notes(notes))
+    first = [("!", line, "bold red") for line in alerts(report)]
+    notes = (
+        *concluded.caveats, *legend_of(report, marked, found), *_notes(report), *own_metric_notes(report),
+        *calibration_notes(report),
+    )  # fmt: skip
+    tables = (
+        _rows(report, marked),
+        *metric_tables(report),
+        *own_metric_tables(report),
+        *calibration_tables(report),
+        *group_tables(report),
+        *effect_tables(report),
+    )
+    spaced: list[RenderableType] = [part for table in tables for part in (table, Text())]
+    top: list[RenderableType] = [Notes(first), Text()] if first else []
+    return Group(
+        *top, Paragraph(concluded.sentence, style="bold"), Text(), _heading(report), Text(), *spaced, note_list(notes)
+    )
+
+
+def alerts(report: Report) -> list[str]:
+    """Return what comes before the results: collapsed accuracies, failed checks, and results that do not count."""
+    failed = [check for check in report.diagnostics if check.status == "fail"]
+    collapsed = [_check(check) for check in failed if check.name == COLLAPSE]
+    others = [f"check failed: {_check(check)}" for check in failed if check.name != COLLAPSE]
+    return [*collapsed, *others, *report.dishonest()]
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -88,30 +91,29 @@ def about(report: Report) -> str:
     return f"{text}, {sources.pop()} statistics" if len(sources) == 1 else text
 
 
-def _heading(report: Report) -> Text:
-    text = Text(report.model.name, style="bold")
-    text.append(f" on {about(report)}", style="not bold")
-    return text
+def _heading(report: Report) -> Paragraph:
+    return Paragraph(f"{report.model.name} on {about(report)}")
 
 
 def _sources(report: Report) -> set[str]:
     return {variant.stats for variant in report.variants}
 
 
-def _rows(report: Report, marked: Marked) -> Table:
+def _rows(report: Report, marked: Marked) -> TextTable:
     several_sources = len(_sources(report)) > 1
-    gap = 0 if several_sources else 1  # in addition to the separator's one column
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("BN", min_width=6, overflow="fold")
-    if several_sources:
-        table.add_column("stats", no_wrap=True)
     what = "mIoU " if report.data.task == "segmentation" else ""
-    table.add_column(f"clean {what}%", no_wrap=True)
-    table.add_column("attack", min_width=6, overflow="fold")
-    table.add_column("norm", no_wrap=True)
-    table.add_column("ε", no_wrap=True)
-    table.add_column(f"robust {what}%", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
+    table = TextTable(
+        [
+            Column("BN", name=True, lead=True),
+            *([Column("stats", name=True, lead=True, narrow="under", importance=2)] if several_sources else []),
+            Column(f"clean {what}%", point=True, lead=True, narrow="beneath", importance=1),
+            Column("attack", name=True),
+            Column("norm"),
+            Column("ε"),
+            Column(f"robust {what}%", point=True, narrow="beneath", importance=4),
+            Column("time", right=True),
+        ]
+    )
     for variant in report.variants:
         name = f"{variant.bn}*" if variant.control else variant.bn
         lead = [name, variant.stats] if several_sources else [name]
@@ -120,7 +122,7 @@ def _rows(report: Report, marked: Marked) -> Table:
         rate = _rate(clean.accuracy, clean.ci95, clean.metrics) + signs.get(CLEAN, "")
         lead.append(with_expected(rate, clean.expected_accuracy))
         for cells in _attack_cells(variant, signs):
-            table.add_row(*lead, *cells)
+            table.add(*lead, *cells)
             lead = [""] * len(lead)
     return table
 
@@ -289,10 +291,6 @@ def _score(report: Report) -> str:
 
 def _check(check: Diagnostic) -> str:
     return f"{check.variant}: {check.message}" if check.variant else check.message
-
-
-def _collapsed(check: Diagnostic) -> bool:
-    return check.name == "clean-accuracy" and check.status == "fail"
 
 
 def _distance(norm: str, distances: Distances) -> str:

@@ -50,7 +50,7 @@ def reproduction_page(document: Reproduction) -> str:
 def _part(document: Reproduction, name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "sheets": [sheet for sheet, _ in sheets(document, name)],
+        "sheets": sheets(document, name),
         "figures": list(_figures(document, name)),
     }
 

@@ -6,14 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from stein_bench.comparison.document import ALPHA
-from stein_bench.render.console import marked_notes, print_uncut
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Notes, Paragraph, note_list, print_uncut
 from stein_bench.render.markup import csv_text, latex_comment, latex_table, latex_text, markdown_table, markdown_text
 from stein_bench.render.report.metrics import AUC_UNDER_ATTACK
 from stein_bench.render.reproduction.registered import (
@@ -24,6 +22,7 @@ from stein_bench.render.reproduction.registered import (
     registered_rows,
     registered_sentences,
 )
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.number_format import UNKNOWN, signed, signed_interval
 from stein_bench.report.results import on_lines
 from stein_bench.reproduction.document import Contrast, Reproduction, Row
@@ -31,8 +30,6 @@ from stein_bench.reproduction.summary import ACCURACY, HEADLINE
 
 CONFOUNDED = "‡"
 MOST_LISTED = 6
-FIGURES_ACROSS, CONTRASTS_ACROSS = 5, 2
-"""Numbers of value and of contrast columns that fit a terminal beside the variant's name."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +40,9 @@ class Sheet:
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
-    def across(self, most: int) -> Iterator[Sheet]:
-        """Yield the table in parts of at most `most` columns beside the first."""
-        for start in range(1, len(self.headers), most):
-            piece = slice(start, start + most)
-            heading = self.heading if start == 1 else f"{self.heading} (continued)"
-            yield Sheet(
-                heading, (self.headers[0], *self.headers[piece]), tuple((row[0], *row[piece]) for row in self.rows)
-            )
 
-
-def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet, int]]:
-    """Return every table of a document, or of `only` one part, with the number of columns that fit a terminal.
+def sheets(document: Reproduction, only: str | None = None) -> list[Sheet]:
+    """Return every table of a document, or of `only` one part.
 
     Each part has its results, the effect of the estimator and the effect of the statistics source.
     """
@@ -64,7 +52,7 @@ def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet,
         seeds = f"{len(document.seeds)} seed{'s' if len(document.seeds) > 1 else ''}"
         for metric in dict.fromkeys(row.metric for row in own):
             figures = [row for row in own if row.metric == metric]
-            found.append((_sheet(f"{part}: {metric}, mean ± sd over {seeds}, in %", figures, _figure), FIGURES_ACROSS))
+            found.append(_sheet(f"{part}: {metric}, mean ± sd over {seeds}, in %", figures, _figure))
         headline = HEADLINE.get(document.data.task, ACCURACY)
         for kind, heading in (
             ("estimator", f"{part}: effect of the estimator on {headline} (minus plain BN, same statistics)"),
@@ -72,7 +60,7 @@ def sheets(document: Reproduction, only: str | None = None) -> list[tuple[Sheet,
         ):
             drawn = [row for row in own if row.metric == headline and _contrast(row, kind) is not None]
             if drawn:
-                found.append((_sheet(heading, drawn, _contrast_cell(kind)), CONTRASTS_ACROSS))
+                found.append(_sheet(heading, drawn, _contrast_cell(kind)))
     return found
 
 
@@ -226,29 +214,23 @@ def heading(document: Reproduction) -> str:
 def reproduction_table(document: Reproduction) -> RenderableType:
     """Return the document as tables."""
     document = on_lines(document)
-    parts: list[RenderableType] = [
-        marked_notes(("!", line, "red") for line in alerts(document)),
-        Text(heading(document), style="bold"),
-        Text(verdict(document)),
-    ]
-    parts = parts if alerts(document) else parts[1:]
+    first = [("!", line, "bold red") for line in alerts(document)]
+    parts: list[RenderableType] = [Notes(first), Text()] if first else []
+    parts += [Paragraph(verdict(document), style="bold"), Text(), Paragraph(heading(document))]
     registered = registered_sheet(document)
     if registered is not None:
-        sentences = marked_notes(("-", line, "") for line in registered_sentences(document))
-        parts += [Text(f"\n{registered.heading}", style="bold"), _drawn(registered, fold=True), sentences]
-    for sheet, most in sheets(document):
-        for piece in sheet.across(most):
-            parts += [Text(f"\n{piece.heading}", style="bold"), Padding(_drawn(piece), (0, 0, 0, 0))]
-    return Group(*parts, Text(""), marked_notes(("-", line, "dim") for line in notes(document)))
+        sentences = note_list(registered_sentences(document))
+        parts += [Paragraph(f"\n{registered.heading}", style="bold"), _drawn(registered), sentences]
+    for sheet in sheets(document):
+        parts += [Paragraph(f"\n{sheet.heading}", style="bold"), _drawn(sheet)]
+    return Group(*parts, Text(), note_list(notes(document)))
 
 
-def _drawn(sheet: Sheet, *, fold: bool = False) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column(sheet.headers[0], no_wrap=not fold, overflow="fold")
-    for header in sheet.headers[1:]:
-        table.add_column(header, justify="right", overflow="fold", no_wrap=fold)
+def _drawn(sheet: Sheet) -> TextTable:
+    figures = (Column(header, right=True, narrow="beneath") for header in sheet.headers[1:])
+    table = TextTable([Column(sheet.headers[0], name=True), *figures])
     for row in sheet.rows:
-        table.add_row(*row)
+        table.add(*row)
     return table
 
 
@@ -259,7 +241,7 @@ def print_reproduction(document: Reproduction, console: Console | None = None) -
 
 def _all_sheets(document: Reproduction) -> list[Sheet]:
     registered = registered_sheet(document)
-    return [*([] if registered is None else [registered]), *(sheet for sheet, _ in sheets(document))]
+    return [*([] if registered is None else [registered]), *sheets(document)]
 
 
 def reproduction_markdown(document: Reproduction) -> str:

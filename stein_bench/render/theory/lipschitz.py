@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console, Group
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from stein_bench.render.console import note_list, print_uncut
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph, note_list, print_uncut
+from stein_bench.render.text_table import TextTable
 from stein_bench.theory.constants import LipschitzStudy, found
 from stein_bench.theory.figures import figure
 from stein_bench.theory.lipschitz import Layer, LayerConstant
@@ -18,39 +17,34 @@ from stein_bench.theory.lipschitz import Layer, LayerConstant
 
 def print_lipschitz(study: LipschitzStudy, console: Console | None = None) -> None:
     """Print the table to stdout, or to `console`; see `print_uncut`."""
-    table = Padding(_layers(study), (1, 0))
-    conclusion = Text(study.conclusion(), style="bold")
-    print_uncut(Group(_heading(study), table, conclusion, Text(), note_list(_notes(study))), console, unbroken=[table])
+    conclusion = Paragraph(study.conclusion(), style="bold")
+    parts = (conclusion, Text(), Paragraph(_heading(study)), Text(), _layers(study), Text(), note_list(_notes(study)))
+    print_uncut(Group(*parts), console)
 
 
 def _heading(study: LipschitzStudy) -> Text:
     network = study.network
-    text = Text("Local Lipschitz constants under batch statistics", style="bold")
+    text = Text("Local Lipschitz constants under batch statistics")
     if network is None:
-        text.append(", random Gaussian batches", style="not bold")
+        text.append(", random Gaussian batches")
     else:
         text.append(
             f", {network.model} (weights: {network.weights_kind}, trained with {network.trained_with}) at "
-            f"{network.samples} samples of {network.data}",
-            style="not bold",
+            f"{network.samples} samples of {network.data}"
         )
     return text
 
 
-def _layers(study: LipschitzStudy) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    if study.network is not None:
-        table.add_column("\nlayer", no_wrap=True)
-    for header in ("\nC", "\nN"):
-        table.add_column(header, justify="right", no_wrap=True)
-    if study.network is None:
-        table.add_column("spread of\nmeans, σ", justify="right", no_wrap=True)
-    table.add_column("plain BN\n(sample)", justify="right", no_wrap=True)
-    for name in study.others:
-        table.add_column(f"{name}:\n÷ plain", justify="right", no_wrap=True)
+def _layers(study: LipschitzStudy) -> TextTable:
+    random = study.network is None
+    columns = [] if random else [Column("layer", name=True)]
+    columns += [Column(header, name=random, right=True) for header in ("C", "N")]
+    columns += [Column("spread of\nmeans, σ", name=True, right=True)] if random else []
+    columns += [Column("plain BN\n(sample)", right=True)]
+    table = TextTable([*columns, *(Column(f"{name}:\n÷ plain", right=True) for name in study.others)])
     for index, layer in enumerate(study.layers):
         ratios = [study.ratios(name)[index] for name in study.others]
-        table.add_row(*_lead(layer), _plain(layer.constants[0]), *map(_ratio, ratios, layer.constants[1:]))
+        table.add(*_lead(layer), _plain(layer.constants[0]), *map(_ratio, ratios, layer.constants[1:]))
     return table
 
 

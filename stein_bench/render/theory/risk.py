@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from stein_bench.render.console import note_list, print_uncut
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph, note_list, print_uncut
+from stein_bench.render.text_table import TextTable
 from stein_bench.theory.figures import figure
 from stein_bench.theory.names import TARGETS, Target
 from stein_bench.theory.risk import Cell
@@ -33,14 +32,13 @@ SHORT = {
 def print_risk(study: RiskStudy, console: Console | None = None) -> None:
     """Print the tables to stdout, or to `console`; see `print_uncut`."""
     parts = list(_details(study) if len(study.cells) <= MOST_DETAILED else _summaries(study))
-    conclusion = Text(study.conclusion(), style="bold")
-    tables = [part for part in parts if isinstance(part, Padding)]
-    print_uncut(Group(*parts, conclusion, Text(), note_list(_notes(study))), console, unbroken=tables)
+    conclusion = Paragraph(study.conclusion(), style="bold")
+    print_uncut(Group(conclusion, Text(), *parts, note_list(_notes(study))), console)
 
 
 def _summaries(study: RiskStudy) -> Iterator[RenderableType]:
-    yield Text(f"Risk relative to the sample estimators in {len(study.cells)} settings", style="bold")
-    yield Padding(_tallies(study), (1, 0))
+    yield Paragraph(f"Risk relative to the sample estimators in {len(study.cells)} settings", style="bold")
+    yield from (_tallies(study), Text())
     spreads = [(f"{spread:g}", _cells_with(study, "spread", spread)) for spread in study.settings.spreads]
     kinds = [(SHORT[name], _cells_with(study, "contamination", name)) for name in study.settings.contaminations]
     blocks: tuple[tuple[Target, str, list[tuple[str, list[Cell]]]], ...] = (
@@ -50,35 +48,32 @@ def _summaries(study: RiskStudy) -> Iterator[RenderableType]:
     )
     for target, by, columns in blocks:
         if len(columns) > 1:
-            yield Text(f"{target}, by {by}: dominates/does not/undecided", style="bold")
-            yield Padding(_counts(study, target, columns), (1, 0))
+            yield Paragraph(f"{target}, by {by}: dominates/does not/undecided", style="bold")
+            yield from (_counts(study, target, columns), Text())
 
 
 def _cells_with(study: RiskStudy, field: str, value: object) -> list[Cell]:
     return [cell for cell in study.cells if getattr(cell, field) == value]
 
 
-def _tallies(study: RiskStudy) -> Table:
-    table = _table("\nestimator", "\nof")
-    for header in ("\ndominates", "does\nnot", "un-\ndecided", "\nsame", "ratio:\nleast", "\nmedian", "\nmost"):
-        table.add_column(header, justify="right", no_wrap=True)
+def _tallies(study: RiskStudy) -> TextTable:
+    headers = ("dominates", "does\nnot", "un-\ndecided", "same", "ratio:\nleast", "median", "most")
+    table = _table(*headers, of=True)
     for name in study.settings.estimators:
         lead = name
         for target in TARGETS:
             tally = study.tally(name, target)
             verdicts = [str(tally.verdicts[key]) for key in ("dominates", "does not", "undecided", "same")]
-            table.add_row(lead, target, *verdicts, *(figure(x) for x in (tally.least, tally.median, tally.largest)))
+            table.add(lead, target, *verdicts, *(figure(x) for x in (tally.least, tally.median, tally.largest)))
             lead = ""
     return table
 
 
-def _counts(study: RiskStudy, target: Target, columns: Sequence[tuple[str, list[Cell]]]) -> Table:
-    table = _table("estimator")
-    for header, _ in columns:
-        table.add_column(header, justify="right", no_wrap=True)
+def _counts(study: RiskStudy, target: Target, columns: Sequence[tuple[str, list[Cell]]]) -> TextTable:
+    table = _table(*(header for header, _ in columns))
     for name in study.settings.estimators:
         tallies = [study.tally(name, target, cells) for _, cells in columns]
-        table.add_row(name, *map(_count, tallies))
+        table.add(name, *map(_count, tallies))
     return table
 
 
@@ -91,24 +86,22 @@ def _count(tally: Tally) -> str:
 
 def _details(study: RiskStudy) -> Iterator[RenderableType]:
     for cell in study.cells:
-        yield Text(
+        yield Paragraph(
             f"C = {cell.channels}, N = {cell.elements}, spread {cell.spread:g}, contamination {cell.contamination}, "
             f"{cell.draws:,} batches",
             style="bold",
         )
-        table = _table("estimator", "of", "ratio of risks", "95 % interval", "verdict")
+        table = _table("ratio of risks", "95 % interval", "verdict", of=True, right=False)
         for item in cell.comparisons:
             low, high = item.ratio.interval(INTERVAL_MISS)
             ratios = (figure(item.ratio.ratio), f"{figure(low)} to {figure(high)}")
-            table.add_row(item.estimator if item.target == "mean" else "", item.target, *ratios, study.verdict(item))
-        yield Padding(table, (1, 0))
+            table.add(item.estimator if item.target == "mean" else "", item.target, *ratios, study.verdict(item))
+        yield from (table, Text())
 
 
-def _table(*leads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for lead in leads:
-        table.add_column(lead, no_wrap=True)
-    return table
+def _table(*headers: str, of: bool = False, right: bool = True) -> TextTable:
+    names = [Column("estimator", name=True, lead=of), *([Column("of", name=True)] if of else [])]
+    return TextTable([*names, *(Column(header, right=right) for header in headers)])
 
 
 def _notes(study: RiskStudy) -> Iterator[str]:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, Group
+from rich.text import Text
 
 from stein_bench.errors import one_line
 from stein_bench.parts.trust import names_code
-from stein_bench.render.console import Terminal
+from stein_bench.render.columns import Column
+from stein_bench.render.console import Paragraph, print_uncut
+from stein_bench.render.text_table import TextTable
 from stein_bench.report.results import on_lines
 from stein_bench.training.card import EpochRecord, TrainingCard
 
 
 def print_training(card: TrainingCard, path: Path, picture: str, console: Console | None = None) -> None:
     """Print what was trained, its first, kept and last epoch, and the files written, to stdout."""
-    console, card = console or Terminal(), on_lines(card)
+    card = on_lines(card)
     data = card.data
     parts = f"{data.trained_on:,} samples" + (f", {data.validated_on:,} for validation" if data.validated_on else "")
     lines = [
@@ -26,19 +27,15 @@ def print_training(card: TrainingCard, path: Path, picture: str, console: Consol
         *([f"adversarial training with {card.adversarial}"] if card.adversarial else []),
         *([_start(card)] if card.started_from else []),
     ]
-    for line in lines:
-        console.print(line)
-    console.print()
-    console.print(_table(card))
-    console.print()
     again = ["stein-bench", "evaluate", card.config["model"], "--data", card.config["data"], "--weights", str(path)]
     if names_code("estimator", card.bn):  # without it, its name would come from the card alone
         again += ["--bn", card.bn]
-    for line in (
+    files = (
         f"weights: {path} (card: {path.with_suffix('.json').name}, curves: {picture})",
         f"evaluate with: {shlex.join(again)}",
-    ):
-        console.print(one_line(line), soft_wrap=True)
+    )
+    closing = (Text(one_line(line), no_wrap=True, overflow="ignore") for line in files)  # to be copied
+    print_uncut(Group(*map(Paragraph, lines), Text(), _table(card), Text(), *closing), console)
 
 
 def _start(card: TrainingCard) -> str:
@@ -49,21 +46,21 @@ def _start(card: TrainingCard) -> str:
     return f"started from {start.weights}{change}{kept}"
 
 
-def _table(card: TrainingCard) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+def _table(card: TrainingCard) -> TextTable:
     robust = any(record.validation_robust_accuracy is not None for record in card.epochs)
     validated = card.data.validated_on > 0
     headers = ["epoch", "loss", "accuracy %"]
     headers += ["validation loss", "validation %"] if validated else []
     headers += ["robust %"] if robust else []
-    for header in [*headers, ""]:
-        table.add_column(header, justify="left" if not header else "right")
+    table = TextTable(
+        [*(Column(header, name=not i, right=True) for i, header in enumerate(headers)), Column("")], gap=3
+    )
     for record in _shown(card):
         cells = [str(record.epoch), f"{record.loss:.3f}", _percent(record.accuracy)]
         cells += [_loss(record.validation_loss), _percent(record.validation_accuracy)] if validated else []
         cells += [_percent(record.validation_robust_accuracy)] if robust else []
         kept = record.epoch == card.kept_epoch
-        table.add_row(*cells, "kept" if kept else "")
+        table.add(*cells, "kept" if kept else "")
     return table
 
 
