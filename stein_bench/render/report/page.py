@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
@@ -77,13 +78,20 @@ def html_page(sources: Sequence[Source]) -> str:
 
 def page_environment() -> Environment:
     """Return the environment of the page templates, which escapes everything."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("stein_bench.render"),
         autoescape=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+def breakable(name: object) -> Markup:
+    """Return a name, escaped, that may be wrapped after a slash, colon, comma or underscore."""
+    return Markup(re.sub(r"(?<=[/:,_])(?=\w)", "<wbr>", str(escape(visible(str(name))))))
 
 
 def tidy(text: str) -> str:
