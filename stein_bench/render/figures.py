@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from stein_bench.errors import UsageError, one_line
@@ -27,6 +29,8 @@ DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo")
 SHORT_LABEL, LONG_LABEL = 20, 32
 """Longest label, in characters, of a legend with three and with two columns."""
+MOST_NAMED = 5
+"""Lines of a figure that are named at their ends; more would need too much room."""
 PLOT_SUFFIXES = (".png", ".svg")
 
 
@@ -51,7 +55,8 @@ class Series:
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
+    """Set text, colors and fonts of figures while they are made."""
     ink: dict[Any, Any] = dict.fromkeys(_INKED, INK)
     # A $ in a name must not start math mode.
     more: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 11, "hatch.linewidth": 0.6, "text.parse_math": False}
@@ -78,33 +83,79 @@ class Panel:
 
 
 def curve(panels: Sequence[Panel], *, ylabel: str) -> Figure:
-    """Draw a line with an interval band for each series; a label has the same style in all panels."""
+    """Draw a line with an interval band for each series; a label has the same style in all panels.
+
+    Up to `MOST_NAMED` lines in a single panel are named at their ends, others in a legend.
+    """
     looks = {label: i for i, label in enumerate(dict.fromkeys(one.label for panel in panels for one in panel.series))}
-    with _style():
-        figure = Figure(figsize=(6.4 + 4.8 * (len(panels) - 1), 4.2), layout="constrained")
+    at_ends = len(panels) == 1 and len(looks) <= MOST_NAMED
+    with style():
+        figure = Figure(figsize=(5.4 if at_ends else 6.4 + 4.8 * (len(panels) - 1), 4.0), layout="constrained")
         drawn: dict[str, Any] = {}
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for one in panel.series:
-                look = looks[one.label]
-                color, marker, dash = (kinds[look % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
+                color, marker, dash = (kinds[looks[one.label] % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
                 y, low, high = ([100 * value for value in values] for values in (one.y, one.low, one.high))
                 (drawn[one.label],) = axes.plot(one.x, y, color=color, marker=marker, linestyle=dash)
                 axes.fill_between(one.x, low, high, color=color, alpha=0.18, linewidth=0)
-            axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
-            axes.set_xlabel(panel.xlabel)
-            axes.set_ylim(-3, 103)
-            axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
-            axes.spines[["top", "right"]].set_visible(False)
+            budgets(axes, panel)
+            if at_ends:
+                name_ends(axes, [(one.label, one.x[-1], 100 * one.y[-1]) for one in panel.series if one.x])
         figure.axes[0].set_ylabel(ylabel)
-        columns = _columns([one for panel in panels for one in panel.series])
-        figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
+        if not at_ends:
+            columns = _columns([one for panel in panels for one in panel.series])
+            figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def budgets(axes: Axes, panel: Panel) -> None:
+    """Set up the axes of accuracies in percent against eps; multiples of 1/255 are written without the 255."""
+    names = [name.removesuffix("/255") for name in panel.ticks.values()]
+    in_levels = all(name == "0" or name.endswith("/255") for name in panel.ticks.values())
+    axes.set_xticks(list(panel.ticks), names if in_levels else list(panel.ticks.values()))
+    axes.set_xlabel(f"{panel.xlabel}, in 1/255" if in_levels else panel.xlabel)
+    axes.set_ylim(-3, 103)
+    clean(axes, "y")
+
+
+def clean(axes: Axes, grid: Literal["x", "y"]) -> None:
+    """Leave faint grid lines and no frame."""
+    axes.grid(axis=grid, color=INK, alpha=0.15, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def name_ends(axes: Axes, ends: Sequence[tuple[str, float, float]]) -> None:
+    """Write the name of every line beside its last point (name, x, y); names that would overlap are moved apart."""
+    low, high = axes.get_ylim()
+    right = max((x for _, x, _ in ends), default=0.0)
+    line = 0.062 * (high - low)
+    texts = [(wrapped(name), x, y) for name, x, y in sorted(ends, key=lambda end: end[2])]
+    places: list[float] = []
+    floor = low + line / 2
+    for text, _, y in texts:
+        half = line * (text.count("\n") + 1) / 2
+        places.append(max(y, floor + half - line / 2))
+        floor = places[-1] + half + line / 2
+    for (text, x, y), place in zip(texts, places, strict=True):
+        to = (right + 0.07 * (right - axes.get_xlim()[0] or 1), place)
+        leader = {"arrowstyle": "-", "color": INK, "alpha": 0.45, "linewidth": 0.7, "shrinkB": 3}
+        axes.annotate(text, xy=(x, y), xytext=to, va="center", annotation_clip=False, arrowprops=leader)
+
+
+def wrapped(name: str, width: int = 18) -> str:
+    """Return a name on lines of about `width` characters, broken after a hyphen, slash or comma."""
+    lines = [""]
+    for part in re.findall(r"[^-/, ]*[-/, ]*", one_line(name)):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip(" ") for line in lines)
 
 
 def bars(groups: Sequence[str], series: Sequence[Series], *, xlabel: str) -> Figure:
     """Draw horizontal bars with intervals, grouped; the series of a group are stacked vertically, the first on top."""
     rows = len(groups) * (len(series) + 1)
-    with _style():
+    with style():
         figure = Figure(figsize=(6.4, 1.4 + 0.22 * rows), layout="constrained")
         axes = figure.subplots()
         for number, one in enumerate(series):
@@ -138,7 +189,7 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
     """
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    with _style():
+    with style():
         figure = Figure(figsize=(2.2 + 2.1 * across, 1.2 + down * (0.7 + 0.3 * len(rows))), layout="constrained")
         grid = np.ravel(figure.subplots(down, across, sharey=True, squeeze=False))
         for axes in grid[len(panels) :]:
@@ -163,33 +214,32 @@ def dots(panels: Sequence[tuple[str, Sequence[Series]]], rows: Sequence[str], *,
     return figure
 
 
-def layers(kept: Sequence[Series], ratios: Sequence[Series]) -> Figure:
-    """Draw, by layer from input to output, the share of the mean kept and the variance ratio."""
-    with _style():
-        figure = Figure(figsize=(6.4, 5.4), layout="constrained")
-        top, bottom = figure.subplots(2, 1, sharex=True)
-        for number, one in enumerate(kept):
+def by_layer(series: Sequence[Series], *, ylabel: str) -> Figure:
+    """Draw a figure of every BN layer, from input to output, as lines with bands that are named at their ends."""
+    with style():
+        figure = Figure(figsize=(5.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for number, one in enumerate(series):
             color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
-            top.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4, label=one.label)
-        for number, one in enumerate(ratios):
-            color, marker, dash = (kinds[number % len(kinds)] for kinds in (COLORS, MARKERS, DASHES))
-            bottom.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4)
-            bottom.fill_between(one.x, one.low, one.high, color=color, alpha=0.18, linewidth=0)
-        top.set_ylabel("share of the mean kept")
-        bottom.set_ylabel("variance, shrunk / sample")
-        bottom.set_xlabel("BN layer, from input to output")
-        for axes in (top, bottom):
-            axes.axhline(1, color=INK, alpha=0.35, linewidth=0.8)
-            axes.spines[["top", "right"]].set_visible(False)
-        bottom.xaxis.get_major_locator().set_params(integer=True)
-        figure.legend(loc="outside lower center", ncols=_columns(kept), frameon=False)
+            axes.plot(one.x, one.y, color=color, marker=marker, linestyle=dash, markersize=4, label=one.label)
+            axes.fill_between(one.x, one.low, one.high, color=color, alpha=0.18, linewidth=0)
+        axes.axhline(1, color=INK, alpha=0.35, linewidth=0.8)
+        axes.set_ylabel(ylabel)
+        axes.set_xlabel("BN layer, from input to output")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        clean(axes, "y")
+        if len(series) <= MOST_NAMED:
+            axes.autoscale_view()
+            name_ends(axes, [(one.label, one.x[-1], one.y[-1]) for one in series if one.x])
+        else:
+            figure.legend(loc="outside lower center", ncols=_columns(series), frameon=False)
     return figure
 
 
 def pictures(rows: Sequence[tuple[str, Sequence[tuple[str, NDArray[np.uint8]]]]]) -> Figure:
     """Draw rows of pictures (H, W, 3), with a title for each row and each picture."""
     most = max(len(row) for _, row in rows)
-    with _style():
+    with style():
         figure = Figure(figsize=(1.9 * most, 2.25 * len(rows)), layout="constrained")
         grid = np.atleast_2d(figure.subplots(len(rows), most, squeeze=False))
         for axes_row, (title, row) in zip(grid, rows, strict=True):
@@ -213,7 +263,10 @@ def svg_text(figure: Figure, name: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>|<style type.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r'\1 aria-hidden="true" focusable="false"', text, count=1)
+    width = 72 * figure.get_figwidth()
+    # Text stays readable: on a narrow screen a wide figure scrolls, on a wide screen a small one stays small.
+    size = f'style="min-width:{0.92 * width:.0f}px;max-width:{1.45 * width:.0f}px"'
+    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', rf'\1 {size} aria-hidden="true" focusable="false"', text, count=1)
     return text.replace(INK, "currentColor").strip()
 
 
@@ -231,6 +284,6 @@ def save(figure: Figure, path: str | Path, option: str) -> None:
 
 def _save(figure: Figure, target: io.StringIO | str | Path, kind: str, salt: str, *, transparent: bool) -> None:
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {"Software": None}
-    with _style(), mpl.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
+    with style(), mpl.rc_context({"svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # names with characters that the font lacks, or too long ones
         figure.savefig(target, format=kind, dpi=150, metadata=nothing, transparent=transparent)

@@ -29,6 +29,8 @@ class Shot:
         title: the sample and, unless it is segmented, its label.
         pictures: name and pixels (H, W, 3) of each.
         broken: whether the attack succeeded.
+        label: name of the class, empty if every pixel has one.
+        change: size of the whole sample's perturbation.
     """
 
     variant: str
@@ -36,6 +38,8 @@ class Shot:
     title: str
     pictures: tuple[tuple[str, Picture], ...]
     broken: bool
+    label: str
+    change: str
 
 
 def shots(gallery: Gallery, most: int = MOST_PICTURED) -> list[Shot]:
@@ -50,7 +54,8 @@ def shots(gallery: Gallery, most: int = MOST_PICTURED) -> list[Shot]:
 def _shot(example: Example, gallery: Gallery) -> Shot:
     inputs, adv_inputs = (np.nan_to_num(values, nan=0.0) for values in (example.inputs, example.adv_inputs))
     delta = adv_inputs - inputs
-    where = ""
+    change = f"{255 * np.abs(delta).max():.3g}/255 at most, L2 {np.linalg.norm(delta):.3g}"
+    where = label = ""
     if inputs.ndim == 4:
         depth = int(np.abs(delta).sum(axis=(0, 2, 3)).argmax())
         where = f", slice {depth + 1} of {inputs.shape[1]}"
@@ -63,9 +68,10 @@ def _shot(example: Example, gallery: Gallery) -> Shot:
         pictures = tuple(_maps(example, inputs, adv_inputs))
     else:
         names = [gallery.class_name(int(v)) for v in (example.label, example.clean_prediction, example.adv_prediction)]
-        title += f", label {names[0]}"
+        label = names[0]
+        title += f", label {label}"
         pictures = ((f"clean → {names[1]}", pixels(inputs)), (f"adversarial → {names[2]}", pixels(adv_inputs)))
-    return Shot(example.variant, example.attack, title, (*pictures, difference), example.broken)
+    return Shot(example.variant, example.attack, title, (*pictures, difference), example.broken, label, change)
 
 
 def _maps(

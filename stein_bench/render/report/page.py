@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -14,38 +16,27 @@ from markupsafe import Markup, escape
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.leaderboard import Named
-from stein_bench.comparison.pairing import variant_name
 from stein_bench.errors import UsageError, visible
 from stein_bench.render.comparison.compare import Grid, grid
-from stein_bench.render.figures import Panel, Series, bars, curve, layers, svg_text
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.calibration import CALIBRATION, calibration_cells
-from stein_bench.render.report.effects import COLUMNS, READING
+from stein_bench.render.report.drawings import attack_figure, curve_figures, noise_figure, shrinkage_figures
+from stein_bench.render.report.effects import READING
 from stein_bench.render.report.expected import expected_notes
 from stein_bench.render.report.gallery import Shot, data_uri, shots
 from stein_bench.render.report.groups import group_grids, group_notes
 from stein_bench.render.report.loading import loading_notes
 from stein_bench.render.report.marks import legend
-from stein_bench.render.report.metrics import TITLES, metric_rows
-from stein_bench.render.report.outcomes import (
-    ResultRow,
-    bar_groups,
-    curves,
-    eps_ticks,
-    measure,
-    result_rows,
-    row_texts,
-    shrinkage_series,
-)
+from stein_bench.render.report.outcomes import measure, result_rows
 from stein_bench.render.report.own_metrics import OWN_METRICS, own_metric_cells
+from stein_bench.render.report.sections import effects, every_outcome, key_numbers, metric_sheet, with_note
 from stein_bench.render.report.table import about
 from stein_bench.render.report.unsearched import unsearched_notes
 from stein_bench.report.adversarials import Gallery
 from stein_bench.report.attack_names import titles
 from stein_bench.report.document import Report
-from stein_bench.report.number_format import UNKNOWN, p_value, percent, signed
-from stein_bench.report.results import Effect, Figure, VariantResult
+from stein_bench.report.number_format import UNKNOWN
 
 LAST = {"fail": 0, "warn": 1, "pass": 2}
 
@@ -68,12 +59,18 @@ def html_page(sources: Sequence[Source]) -> str:
     """
     pages = [_page(source, f"report-{number}") for number, source in enumerate(sources, 1)]
     title = f"{len(sources)} reports" if len(sources) > 1 else sources[0].report.model.name
-    text = (
-        page_environment()
-        .get_template("report.html")
-        .render(title=f"{title}: robustness", pages=pages, compared=_compared(sources) if len(sources) > 1 else None)
-    )
-    return tidy(text)
+    environment = page_environment()
+    parts: dict[str, Any] = {"pages": pages, "compared": _compared(sources) if len(sources) > 1 else None}
+    if any(page["gallery"] for page in pages):
+        parts["script"] = _script(environment)
+    return tidy(environment.get_template("report.html").render(title=f"{title}: robustness", **parts))
+
+
+def _script(environment: Environment) -> dict[str, Markup]:
+    """Return the page's own script, and its source in the content security policy, which forbids every other."""
+    text = "\n" + tidy(environment.get_template("page.js").render())
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return {"text": Markup(text), "source": Markup(f"'sha256-{digest}'")}
 
 
 def page_environment() -> Environment:
@@ -91,7 +88,7 @@ def page_environment() -> Environment:
 
 def breakable(name: object) -> Markup:
     """Return a name, escaped, that may be wrapped after a slash, colon, comma or underscore."""
-    return Markup(re.sub(r"(?<=[/:,_])(?=\w)", "<wbr>", str(escape(visible(str(name))))))
+    return Markup(re.sub(r"(?<=[/:,_])(?=[^\W\d])", "<wbr>", str(escape(visible(str(name))))))
 
 
 def tidy(text: str) -> str:
@@ -118,136 +115,92 @@ def _page(source: Source, anchor: str) -> dict[str, Any]:
     concluded = conclude(report)
     note, kind = _gallery_note(source)
     found = shots(source.gallery) if source.gallery else []
-    return {
+    by_status = {status: [check for check in report.diagnostics if check.status == status] for status in LAST}
+    page = {
         "anchor": anchor,
         "name": source.name,
         "report": report,
         "about": about(report),
-        "alerts": report.dishonest(),
+        "alerts": list(_alerts(report)),
+        "failed": f"{len(by_status['fail'])} of {len(report.diagnostics)} sanity checks failed"
+        if by_status["fail"]
+        else "",
         "sentence": concluded.sentence,
         "caveats": concluded.caveats,
         "measure": measure(report),
-        "rows": [row_texts(row) for row in rows],
-        "legend": "; ".join(_legend(report)),
-        "curves": [_curve(report, norm, series, anchor) for norm, series in curves(report).items()],
-        "bars": _bars(rows, report, anchor),
-        "metrics": _metrics(report),
-        "own_metrics": _with_note(*own_metric_cells(report), OWN_METRICS),
-        "calibration": _with_note(*calibration_cells(report), CALIBRATION),
+        "key": key_numbers(report, rows),
+        "every": every_outcome(report, rows),
+        "corrupted": any(variant.corruptions for variant in report.variants),
+        "legend": list(_legend(report)),
+        "curves": list(curve_figures(report, anchor)),
+        "bars": attack_figure(report, rows, anchor),
+        "noises": noise_figure(report, rows, anchor),
+        "metrics": metric_sheet(report),
+        "own_metrics": with_note(*own_metric_cells(report), OWN_METRICS, "Own metrics by variant and outcome"),
+        "calibration": with_note(
+            *calibration_cells(report),
+            CALIBRATION,
+            "Accuracy, confidence and calibration error by variant and outcome",
+        ),
         "groups": group_grids(report, intervals=True, everything=True),
-        "effects": [_effects(variant) for variant in report.variants if variant.effects],
+        "effects": [effects(variant) for variant in report.variants if variant.effects],
         "effects_reading": READING.format(what=measure(report)),
-        "shrinkage": _shrinkage(report, anchor),
+        "shrinkage": list(shrinkage_figures(report, anchor)),
         "gallery": list(_groups(found, report)),
         "gallery_note": note,
         "gallery_class": kind,
         "checks": _checks(report),
-        "diagnostics": sorted(report.diagnostics, key=lambda check: LAST[check.status]),
+        "notable": [*by_status["fail"], *by_status["warn"]],
+        "passed": by_status["pass"],
+        "passed_names": ", ".join(dict.fromkeys(check.name for check in by_status["pass"])),
         "provenance": list(_provenance(report)),
         "configuration": json.dumps(report.run.config, indent=2, ensure_ascii=False),
     }
+    return {**page, "parts": _parts(page)}
 
 
-def figure_part(svg: str, alt: str, caption: str) -> dict[str, Any]:
-    """Return a figure for the template: its SVG text, its alternative text, and its caption."""
-    # The SVG is generated here; every name in it was escaped when it was drawn.
-    return {"svg": Markup(svg), "alt": alt, "caption": caption}
+def _alerts(report: Report) -> Iterator[tuple[str, str]]:
+    """Yield what failed, with what is known of it; several findings of a check on a variant are one."""
+    found: dict[tuple[str, str | None], list[str]] = {}
+    for check in report.diagnostics:
+        if check.status == "fail":
+            found.setdefault((check.name, check.variant), []).append(check.message)
+    for (name, variant), messages in found.items():
+        more = f" (and {len(messages) - 1} more)" if len(messages) > 1 else ""
+        yield f"{name} failed{f' ({variant})' if variant else ''}", messages[0] + more
+    yield from (("not trustworthy", line) for line in report.dishonest())
 
 
-def _curve(report: Report, norm: str, series: Sequence[Series], anchor: str) -> dict[str, Any]:
-    ticks = eps_ticks(series)
-    what = measure(report)
-    drawn = curve([Panel(f"ε ({norm})", ticks, series)], ylabel=f"{what}, %")
-    told = "; ".join(
-        f"{one.label}: " + ", ".join(f"{percent(y)} % at {ticks[x]}" for x, y in zip(one.x, one.y, strict=True))
-        for one in series
-    )
-    caption = (
-        f"Worst-case {what} within each {norm} budget; ε = 0 is clean; bands: 95 % intervals. Only the "
-        "markers were measured."
-    )
-    return figure_part(svg_text(drawn, f"{anchor}-curve-{norm}"), f"Line chart of {what} against ε. {told}.", caption)
-
-
-def _bars(rows: Sequence[ResultRow], report: Report, anchor: str) -> dict[str, Any] | None:
-    groups, series = bar_groups([("", row) for row in rows])
-    if not series:
-        return None
-    drawn = bars(groups, series, xlabel=f"{measure(report)}, %")
-    told = "; ".join(
-        f"{one.label}: " + ", ".join(f"{groups[int(x)]} {percent(y)} %" for x, y in zip(one.x, one.y, strict=True))
-        for one in series
-    )
-    alt = f"Bar chart of {measure(report)} by attack. {told}."
-    return figure_part(
-        svg_text(drawn, f"{anchor}-bars"), alt, "Clean, under each attack, and worst case; 95 % intervals."
-    )
-
-
-def _shrinkage(report: Report, anchor: str) -> dict[str, Any] | None:
-    kept, ratios = shrinkage_series(report)
-    if not any(one.x for one in (*kept, *ratios)):
-        return None
-    told = "; ".join(f"{one.label}: {min(one.y):.3g} to {max(one.y):.3g}" for one in kept if one.y)
-    caption = (
-        "Effect of each estimator on the running moments: the share of the mean that is kept, and the ratio of "
-        "shrunk to sample variance (median and range over channels). "
-        "Under batch statistics the batch's own moments are shrunk."
-    )
-    alt = f"Two line charts by BN layer, from input to output. Share of the mean that is kept: {told}."
-    return figure_part(svg_text(layers(kept, ratios), f"{anchor}-layers"), alt, caption)
-
-
-def _metrics(report: Report) -> dict[str, Any] | None:
-    """Return the task's metrics by outcome; for a site its accuracy as well."""
-    found = [(variant_name(variant), row) for variant in report.variants for row in metric_rows(variant)]
-    names = list(dict.fromkeys(name for _, row in found for name in row.metrics))
-    rows = [[name, row.outcome, "all", *(_percent(row.metrics.get(metric)) for metric in names)] for name, row in found]
-    for name, row in found:
-        for site, of in row.sites.items():
-            metrics = (_percent((of.metrics or {}).get(metric)) for metric in names)
-            rows.append([name, row.outcome, f"{site} (n = {of.samples}): {percent(of.accuracy)} % correct", *metrics])
-    sites, titled = any(row.sites for _, row in found), {**TITLES, "miou": "mIoU"}
-    headers = ["BN, statistics", "outcome", "site", *(f"{titled.get(name, name)} %" for name in names)]
-    if not sites:
-        headers, rows = [headers[0], headers[1], *headers[3:]], [[*row[:2], *row[3:]] for row in rows]
-    return {"headers": headers, "rows": rows} if names or sites else None
-
-
-def _with_note(headers: list[str], rows: list[list[str]], note: str) -> dict[str, Any] | None:
-    return {"headers": headers, "rows": rows, "note": f"{note[:1].upper()}{note[1:]}."} if rows else None
-
-
-def _percent(figure: Figure | None) -> str:
-    if figure is None or figure.value is None:
-        return UNKNOWN
-    between = f" ({percent(figure.ci95[0])}–{percent(figure.ci95[1])})" if figure.ci95 else ""
-    return percent(figure.value) + between
-
-
-def _effects(variant: VariantResult) -> dict[str, Any]:
-    names = titles(variant.attacks)
-    cells: dict[tuple[str, str], Effect] = {(effect.outcome, effect.name): effect for effect in variant.effects}
-    rows = []
-    for outcome in dict.fromkeys(effect.outcome for effect in variant.effects):
-        row = [names.get(outcome, outcome)]
-        for name, _ in COLUMNS:
-            effect = cells.get((outcome, name))
-            row.append(UNKNOWN if effect is None else f"{signed(effect.difference)} (p {p_value(effect.p)})")
-        rows.append(row)
-    headers = [" ".join(header.format(bn=variant.bn).split()) for _, header in COLUMNS]
-    return {"bn": variant.bn, "headers": headers, "rows": rows}
+def _parts(page: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the parts that a page has, by their anchors."""
+    cells = " and ".join(page["report"].data.grouped_by or ("corruption", "severity"))
+    parts = {
+        "every": "Every attack" if not page["corrupted"] else "Every attack and corruption",
+        "effects": "Estimator or statistics source?", "groups": f"By {cells}",
+        "samples": "Adversarial examples", "metrics": "Further metrics", "own": "Own metrics",
+        "calibration": "Confidence and calibration", "shrinkage": "Shrinkage by layer",
+    }  # fmt: skip
+    contents = {**page, "own": page["own_metrics"], "samples": True}
+    found = {slug: title for slug, title in parts.items() if contents[slug]}
+    return {"results": "Results", **found, "checks": "Sanity checks", "provenance": "Provenance"}
 
 
 def _groups(found: Sequence[Shot], report: Report) -> Iterator[dict[str, Any]]:
     names = {label: name for variant in report.variants for label, name in titles(variant.attacks).items()}
-    for variant, attack in dict.fromkeys((shot.variant, shot.attack) for shot in found):
-        own = [shot for shot in found if (shot.variant, shot.attack) == (variant, attack)]
+    for variant in dict.fromkeys(shot.variant for shot in found):
         pictured = [
-            {"title": s.title, "broken": s.broken, "pictures": [(name, data_uri(p)) for name, p in s.pictures]}
-            for s in own
+            {
+                "title": shot.title,
+                "attack": names.get(shot.attack, shot.attack),
+                "label": shot.label,
+                "broken": shot.broken,
+                "change": shot.change,
+                "pictures": [(name, data_uri(picture)) for name, picture in shot.pictures],
+            }
+            for shot in found
+            if shot.variant == variant
         ]
-        yield {"title": f"{variant}, {names.get(attack, attack)}", "shots": pictured}
+        yield {"variant": variant, "shots": pictured}
 
 
 def _gallery_note(source: Source) -> tuple[str, str]:
