@@ -127,4 +127,4 @@ def test_an_evaluation_of_hostile_folders_model_and_attack(invoke, tmp_path, mon
     page = tmp_path / "page.html"
     assert invoke("report", "r.json", "--html", page, "--plot", "gallery", "g.png").exit_code == 0
     assert unseen(page.read_text()) == []
-    assert "<script>" not in page.read_text()
+    assert page.read_text().count("<script>") == 1  # the page's own

@@ -129,7 +129,7 @@ def test_the_page_and_markdown_have_the_table_and_what_it_means():
     assert "| sample/running | pgd 8/255 | 50.0 | 92.0 | 91.0 | 42.0 | 4.0 |" in markdown
     assert "ECE if calibrated" in markdown
     page = html_page([Source("r", one)])
-    assert "<h2>Confidence and calibration</h2>" in page
+    assert ">Confidence and calibration</h2>" in page
     assert '<td>pgd 8/255</td><td class="number">50.0</td><td class="number">92.0</td>' in page
 
 
