@@ -5,19 +5,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment
+from markupsafe import Markup
 
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.leaderboard import Named
-from stein_bench.errors import UsageError, visible
+from stein_bench.errors import UsageError
 from stein_bench.render.comparison.compare import Grid, grid
+from stein_bench.render.pages import page_environment, tidy
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.calibration import CALIBRATION, calibration_cells
@@ -71,29 +71,6 @@ def _script(environment: Environment) -> dict[str, Markup]:
     text = "\n" + tidy(environment.get_template("page.js").render())
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return {"text": Markup(text), "source": Markup(f"'sha256-{digest}'")}
-
-
-def page_environment() -> Environment:
-    """Return the environment of the page templates, which escapes everything."""
-    environment = Environment(
-        loader=PackageLoader("stein_bench.render"),
-        autoescape=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["breakable"] = breakable
-    return environment
-
-
-def breakable(name: object) -> Markup:
-    """Return a name, escaped, that may be wrapped after a slash, colon, comma or underscore."""
-    return Markup(re.sub(r"(?<=[/:,_])(?=[^\W\d])", "<wbr>", str(escape(visible(str(name))))))
-
-
-def tidy(text: str) -> str:
-    """Return a page without trailing white space."""
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def _legend(report: Report) -> Iterator[str]:

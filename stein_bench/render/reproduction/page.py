@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from stein_bench.render.figures import svg_text
+from stein_bench.render.pages import page_environment, tidy
 from stein_bench.render.report.drawings import figure_part
-from stein_bench.render.report.page import page_environment, tidy
 from stein_bench.render.reproduction.figures import (
     figure_of_contrasts,
     figure_of_means,
