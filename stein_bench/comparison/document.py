@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stein_bench.report.results import Document, Interval, Part, Share, is_none
+from stein_bench.report.results import Document, Interval, MeanCorruptionError, Part, Share, is_none
 
 Signed = Annotated[float, Field(ge=-1, le=1)]
 
@@ -129,6 +129,12 @@ class BoardRow(Part):
         default_factory=dict,
         exclude_if=operator.not_,
         description="accuracy under each of the leaderboard's corruptions, if the variant has a result for all of them",
+    )
+    mce: MeanCorruptionError | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="mean corruption error over exactly the leaderboard's common corruptions, relative to the baseline "
+        "of the variant's report; omitted if the report has none or a result of them cannot be trusted",
     )
 
 

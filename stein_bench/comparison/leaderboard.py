@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from stein_bench.comparison.corruptions import Average, averages, together, versions, versus
+from stein_bench.comparison.corruptions import CORRUPTIONS, Average, averages, together, versions, versus
 from stein_bench.comparison.document import (
     COMPARE_VERSION,
     BoardRow,
@@ -17,6 +17,7 @@ from stein_bench.comparison.document import (
     Rated,
     Source,
 )
+from stein_bench.comparison.entries import Entry, rated
 from stein_bench.comparison.pairing import (
     CLEAN,
     WORST_CASE,
@@ -28,9 +29,9 @@ from stein_bench.comparison.pairing import (
     subjects,
 )
 from stein_bench.measures import Outcome
-from stein_bench.report.attack_names import SOURCE, titles
+from stein_bench.report.attack_names import SEVERITY, SOURCE, titles
 from stein_bench.report.document import Report
-from stein_bench.report.results import AttackResult, Figure, headline
+from stein_bench.report.results import AttackResult, MeanCorruptionError, headline
 from stein_bench.statistics.paired_tests import Paired, holm
 
 CLUSTERED = (
@@ -161,22 +162,6 @@ def notes(found: Sequence[Subject]) -> Iterator[str]:
         )
 
 
-@dataclass(frozen=True)
-class _Entry:
-    source: str
-    subject: Subject
-    own_doubts: dict[str, str]
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Everything that must be equal for a comparison."""
-        report, variant = self.subject.report, self.subject.variant
-        return (
-            report.data.task, report.data.sha256, report.run.preset, variant.stats,
-            variant.outcomes.sample_ids_sha256, self.subject.batch_size,
-        )  # fmt: skip
-
-
 def leaderboard(
     named: Sequence[Named], *, failed: Sequence[FailedModel] = (), unfinished: Sequence[str] = ()
 ) -> Leaderboard:
@@ -194,7 +179,7 @@ def leaderboard(
     Raises:
         UsageError: packed outcomes are damaged.
     """
-    entries = [_Entry(one.name, s, doubts(s)) for one in named for s in subjects(one.report, one.name)]
+    entries = [Entry(one.name, s, doubts(s)) for one in named for s in subjects(one.report, one.name)]
     group = _largest(entries)
     battery = _battery(group)
     reasons = [_reasons(entry, group, battery) for entry in entries]
@@ -208,7 +193,7 @@ def leaderboard(
     corrupted = _corruptions(group)
     rows = [*_ranked_rows(ranked, battery), *(_row(e, e.subject.battery, reasons=why) for e, why in marked)]
     rows = [
-        row.model_copy(update={"corruptions": _under_corruptions(entry, corrupted)})
+        row.model_copy(update={"corruptions": _under_corruptions(entry, corrupted), "mce": _mce(entry, corrupted)})
         for row, entry in zip(rows, [*ranked, *(entry for entry, _ in marked)], strict=True)
     ]
     attacks = {attack.label: attack for entry in entries for attack in entry.subject.variant.attacks}
@@ -233,19 +218,19 @@ def _note_on(unfinished: Sequence[str]) -> Iterator[str]:
         yield f"models of the sweep without a report so far: {len(unfinished)} ({first}{more})"
 
 
-def _largest(entries: Sequence[_Entry]) -> list[_Entry]:
+def _largest(entries: Sequence[Entry]) -> list[Entry]:
     sizes = Counter(entry.key for entry in entries)
     best = max(sizes, key=lambda key: sizes[key], default=None)  # ties: the first
     return [entry for entry in entries if entry.key == best]
 
 
-def _battery(group: Sequence[_Entry]) -> tuple[str, ...]:
+def _battery(group: Sequence[Entry]) -> tuple[str, ...]:
     batteries = Counter(frozenset(entry.subject.battery) for entry in group)
     best = max(batteries, key=lambda battery: batteries[battery], default=frozenset[str]())
     return next((tuple(e.subject.battery) for e in group if frozenset(e.subject.battery) == best), ())
 
 
-def _corruptions(group: Sequence[_Entry]) -> list[Average]:
+def _corruptions(group: Sequence[Entry]) -> list[Average]:
     """Return the accuracies under the corruptions that most of a group have, so that all means are over the same."""
     sets = Counter(frozenset(entry.subject.corrupted) for entry in group)
     best = max(sets, key=lambda labels: sets[labels], default=frozenset[str]())
@@ -255,11 +240,11 @@ def _corruptions(group: Sequence[_Entry]) -> list[Average]:
     return []
 
 
-def _under_corruptions(entry: _Entry, corrupted: Sequence[Average]) -> dict[str, Rated]:
+def _under_corruptions(entry: Entry, corrupted: Sequence[Average]) -> dict[str, Rated]:
     """Return by key the accuracies for which a variant has all results, none of them doubtful."""
     subject = entry.subject
     return {
-        average.key: _figure(together(subject.corrupted, average.labels).headline())
+        average.key: rated(together(subject.corrupted, average.labels).headline())
         for average in corrupted
         if subject.samples
         and all(label in subject.corrupted for label in average.labels)
@@ -267,7 +252,15 @@ def _under_corruptions(entry: _Entry, corrupted: Sequence[Average]) -> dict[str,
     }
 
 
-def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> tuple[str, ...]:
+def _mce(entry: Entry, corrupted: Sequence[Average]) -> MeanCorruptionError | None:
+    """Return the mean corruption error of a report if it is over exactly the leaderboard's common corruptions."""
+    found = entry.subject.variant.common_corruptions
+    wanted = {label for average in corrupted if average.key.startswith(CORRUPTIONS) for label in average.labels}
+    own = {result.label for result in entry.subject.variant.corruptions if SEVERITY in result.params}
+    return found.mce if found is not None and wanted == own and not own & entry.own_doubts.keys() else None
+
+
+def _reasons(entry: Entry, group: Sequence[Entry], battery: Sequence[str]) -> tuple[str, ...]:
     """Return why an entry cannot be ranked; empty if it can."""
     subject = entry.subject
     found = differences(subject, group[0].subject)
@@ -280,7 +273,7 @@ def _reasons(entry: _Entry, group: Sequence[_Entry], battery: Sequence[str]) -> 
     return tuple(dict.fromkeys(found))
 
 
-def _standing(entry: _Entry, battery: Sequence[str]) -> tuple[float, float, str, str]:
+def _standing(entry: Entry, battery: Sequence[str]) -> tuple[float, float, str, str]:
     """Return the sort key: worst case, then clean accuracy (highest first), then name."""
     subject = entry.subject
     if not subject.samples:
@@ -290,7 +283,7 @@ def _standing(entry: _Entry, battery: Sequence[str]) -> tuple[float, float, str,
     return (-worst, -clean, entry.source, subject.name)
 
 
-def _ranked_rows(ranked: Sequence[_Entry], battery: Sequence[str]) -> Iterator[BoardRow]:
+def _ranked_rows(ranked: Sequence[Entry], battery: Sequence[str]) -> Iterator[BoardRow]:
     if not ranked:
         return
     leader = ranked[0].subject
@@ -304,7 +297,7 @@ def _ranked_rows(ranked: Sequence[_Entry], battery: Sequence[str]) -> Iterator[B
 
 
 def _row(
-    entry: _Entry,
+    entry: Entry,
     battery: Sequence[str],
     *,
     rank: int | None = None,
@@ -317,9 +310,9 @@ def _row(
         source=entry.source,
         model=subject.report.model.name,
         variant=subject.name,
-        clean=_figure(headline(clean.accuracy, clean.ci95, clean.metrics)),
+        clean=rated(headline(clean.accuracy, clean.ci95, clean.metrics)),
         attacks={
-            a.label: _figure(headline(a.robust_accuracy, a.ci95, a.metrics))
+            a.label: rated(headline(a.robust_accuracy, a.ci95, a.metrics))
             for a in subject.variant.attacks
             if a.robust_accuracy is not None and a.ci95 is not None
         },
@@ -332,11 +325,7 @@ def _row(
 def _rated(subject: Subject, battery: Sequence[str]) -> Rated | None:
     if not battery or not subject.samples:
         return None
-    return _figure(subject.worst_case(battery).headline())
-
-
-def _figure(figure: Figure) -> Rated:
-    return Rated(value=figure.value or 0.0, interval=figure.ci95 or (0.0, 1.0))
+    return rated(subject.worst_case(battery).headline())
 
 
 def _columns(attacks: Sequence[AttackResult], battery: Sequence[str]) -> tuple[Column, ...]:

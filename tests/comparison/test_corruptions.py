@@ -25,7 +25,7 @@ from stein_bench.measures import Segmented
 from stein_bench.measures.mce import mce, relative_mce
 from stein_bench.render.comparison.compare import compare_csv, compare_markdown, grid
 from stein_bench.render.comparison.gate_files import gate_junit, gate_markdown
-from stein_bench.report.results import ExpectedAccuracy
+from stein_bench.report.results import CommonCorruptions, ExpectedAccuracy, MeanCorruptionError
 from stein_bench.statistics.class_counts import ClassCounts
 from stein_bench.statistics.paired_tests import Counts, difference_interval
 from tests.reports import PGD, bits, corrupted, corruption, doubtful, in_cells, label, replaced, report, variant
@@ -384,6 +384,46 @@ def test_the_errors_of_the_second_are_related_to_those_of_the_first():
     free = report(corrupted(variant(attacks={}), common()))
     assert compare([Named("A", free), Named("B", b)]).errors[0].mce is None
     assert compare([Named("A", under({})), Named("B", under({}))]).errors == ()
+
+
+def with_errors(found, baseline="AlexNet"):
+    """A report with a mean corruption error; what it is a mean of is not looked at by a comparison."""
+    made = under(found)
+    error = MeanCorruptionError(baseline=baseline, baseline_run=None, mce=0.8, relative_mce=None)
+    common_ones = CommonCorruptions(corruptions={}, accuracy=0.5, ci95=(0.4, 0.6), standard=False, mce=error)
+    return replaced(made, variants=[replaced(one, common_corruptions=common_ones) for one in made.variants])
+
+
+def test_mean_corruption_errors_of_a_leaderboard_are_over_its_corruptions_and_name_their_baseline():
+    found = {"A": with_errors(common()), "B": under(common()), "C": with_errors(common(severities=(1,)))}
+    named = [Named(name, one) for name, one in found.items()]
+    board = compare([named[0], Named("D", found["A"]), *named[1:]])
+    told = {row.source: row.mce and row.mce.mce for row in board.rows}
+    assert told == {"A": 0.8, "D": 0.8, "B": None, "C": None}
+    laid = grid(board)
+    column = laid.headers.index("mCE %")
+    assert {row[1]: row[column] for row in laid.rows} == {"A": "80.0", "D": "80.0", "B": "–", "C": "–"}
+    assert column in laid.right
+    assert "mCE: mean corruption error over the common corruptions, relative to AlexNet; below 100 % is better" in (
+        laid.notes
+    )
+    lines = list(csv.DictReader(io.StringIO(compare_csv(board))))
+    assert {line["report"]: (line["mce"], line["mce_baseline"]) for line in lines} == {
+        "A": ("0.8", "AlexNet"), "D": ("0.8", "AlexNet"), "B": ("", ""), "C": ("", ""),
+    }  # fmt: skip
+    without = compare([Named(name, found["B"]) for name in "ABC"])
+    assert "mCE %" not in grid(without).headers
+    assert "mce" not in compare_csv(without)
+
+
+def test_errors_relative_to_different_baselines_are_said_not_to_be_comparable():
+    a, b = with_errors(common()), with_errors(common(), "mine, sample/running")
+    notes = grid(compare([Named("A", a), Named("B", b), Named("C", a)])).notes
+    start = "mCE: mean corruption error over the common corruptions, relative to"
+    assert [note.removeprefix(start) for note in notes if note.startswith(start)] == [
+        " AlexNet in A, C; not comparable with other baselines",
+        " mine, sample/running in B; not comparable with other baselines",
+    ]
 
 
 def test_the_variants_of_a_report_are_compared_under_corruptions_and_its_conclusion_stays_what_it_was():

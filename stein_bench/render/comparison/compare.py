@@ -144,12 +144,15 @@ def _board(result: Leaderboard) -> Grid:
     battery = "1 attack" if len(result.battery) == 1 else f"{len(result.battery)} attacks"
     heading = (f"Worst case of {battery} on {result.samples} samples{one_source}",)
     corrupted = _shown(result)
-    under = (*result.columns, *corrupted)
-    headers = ("", "report", "BN", "clean %", *(c.title for c in under), "worst case %", "behind (95 %)", "p")
+    baselines = _baselines(result)
+    under = [c.title for c in (*result.columns, *corrupted)] + ["mCE %"] * bool(baselines)
+    headers = ("", "report", "BN", "clean %", *under, "worst case %", "behind (95 %)", "p")
     rows, reasons = [], []
     for row in result.rows:
         attacks = [_rate(row.attacks.get(column.label)) for column in result.columns]
         attacks += [_rate(row.corruptions.get(column.label)) for column in corrupted]
+        if baselines:
+            attacks.append(UNKNOWN if row.mce is None or row.mce.mce is None else percent(row.mce.mce))
         behind = ("", "") if row.behind is None else (_difference(row.behind), p_value(row.behind.p_adjusted))
         rank = MARK if row.rank is None else str(row.rank)
         worst = _interval(row.worst_case) if row.worst_case else UNKNOWN
@@ -173,6 +176,7 @@ def _board(result: Leaderboard) -> Grid:
     notes = [
         *(["every figure is an mIoU over all images"] if result.graded else []),
         *(["corruptions do not count in the worst case and the ranking"] if corrupted else []),
+        *_about_mce(baselines),
         f"worst case: {worst}, with its 95 % interval ({interval})",
         f"behind: paired difference from the first, in percentage points "
         f"({'bootstrap over images' if result.graded else 'Newcombe'}); * significant, p < {ALPHA:g}, "
@@ -180,6 +184,23 @@ def _board(result: Leaderboard) -> Grid:
     ]
     right = frozenset({0, *range(3, 4 + len(under)), len(headers) - 1})
     return Grid(heading, headers, tuple(rows), marked, right, (*reasons, *notes, *result.notes))
+
+
+def _baselines(board: Leaderboard) -> dict[str, list[str]]:
+    """Return whose errors those of the rows are relative to: by baseline, the reports."""
+    found: dict[str, list[str]] = {}
+    for row in board.rows:
+        if row.mce is not None:
+            found.setdefault(row.mce.baseline, []).append(row.source)
+    return found
+
+
+def _about_mce(baselines: dict[str, list[str]]) -> Iterator[str]:
+    what = "mCE: mean corruption error over the common corruptions, relative to"
+    if len(baselines) == 1:
+        yield f"{what} {next(iter(baselines))}; below 100 % is better"
+    for baseline, sources in baselines.items() if len(baselines) > 1 else ():
+        yield f"{what} {baseline} in {', '.join(dict.fromkeys(sources))}; not comparable with other baselines"
 
 
 def _shown(board: Leaderboard) -> list[Column]:
@@ -262,13 +283,17 @@ BOARD_COLUMNS = ("rank", "report", "model", "variant", "clean", "worst_case", "w
     "behind", "behind_low", "behind_high", "p", "p_adjusted")  # fmt: skip
 
 
+MCE_COLUMNS = ("mce", "relative_mce", "mce_baseline")
+
+
 def compare_csv(result: PairTable | Leaderboard) -> str:
     """Return a comparison as CSV in full precision; missing values are empty."""
     if isinstance(result, PairTable):
         return csv_text(PAIR_COLUMNS, [list(_pair_values(row)) for row in result.rows])
     labels = [column.label for column in (*result.columns, *result.corruptions)]
-    headers = (*BOARD_COLUMNS, *labels, "reason")
-    rows = [list(_board_values(row, labels)) for row in result.rows]
+    errors = MCE_COLUMNS if _baselines(result) else ()
+    headers = (*BOARD_COLUMNS, *labels, *errors, "reason")
+    rows = [list(_board_values(row, labels, bool(errors))) for row in result.rows]
     blank = [""] * (len(headers) - 4)
     failed = [["", one.name, one.model, *blank, f"failed: {one.reason}"] for one in result.failed]
     return csv_text(headers, [*rows, *failed])
@@ -281,11 +306,13 @@ def _pair_values(row: PairRow) -> Iterator[object]:
     yield row.reason
 
 
-def _board_values(row: BoardRow, labels: list[str]) -> Iterator[object]:
+def _board_values(row: BoardRow, labels: list[str], errors: bool) -> Iterator[object]:
     worst, d = row.worst_case, row.behind
     yield from (row.rank, row.source, row.model, row.variant, row.clean.value)
     yield from (worst.value, *worst.interval) if worst else ("",) * 3
     yield from (d.value, *d.interval, d.p, d.p_adjusted) if d else ("",) * 5
     rated = {**row.attacks, **row.corruptions}
     yield from (rated[label].value if label in rated else "" for label in labels)
+    if errors:
+        yield from ("",) * 3 if row.mce is None else (row.mce.mce, row.mce.relative_mce, row.mce.baseline)
     yield "; ".join(row.reasons)
