@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stein_bench.cli.app import app
-from stein_bench.cli.files import check_outputs, read_comparable
-from stein_bench.cli.folders import Found, board_of, find_reports, names_of
+from stein_bench.cli.files import check_outputs
+from stein_bench.cli.folders import Found, board_of, find_reports, places, read_named
 from stein_bench.cli.said import say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED
 
 if TYPE_CHECKING:
     from stein_bench.comparison.document import Leaderboard, PairTable
+    from stein_bench.comparison.leaderboard import Named
 
 
 @app.command("compare", no_args_is_help=True)
@@ -28,6 +30,9 @@ def compare_(
     markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
     csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
     latex: Annotated[str | None, typer.Option(metavar="PATH", help="Write a LaTeX table (booktabs) here.")] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Write a page here that sorts and filters all rows.")
+    ] = None,
     output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
     format: Annotated[
         str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
@@ -44,17 +49,18 @@ def compare_(
     - `stein-bench compare report.json`
     - `stein-bench compare before.json after.json --markdown difference.md`
     - `stein-bench compare runs/*.json --latex table.tex --csv table.csv`
-    - `stein-bench compare runs/`
+    - `stein-bench compare runs/ --html board.html`
 
     Exit codes: 0 done, 2 wrong usage or input, 3 nothing can be compared.
     """
     if format not in ("table", "json"):
         raise UsageError(f"--format: {format!r} is neither table nor json.")
-    outputs = {"--markdown": markdown, "--csv": csv, "--latex": latex, "--output": output}
+    outputs = {"--markdown": markdown, "--csv": csv, "--latex": latex, "--html": html, "--output": output}
     found = find_reports(reports)
     check_outputs(outputs, found.files)
-    result = _compare(found, reports)
-    _write(result, outputs)
+    named = read_named(found)
+    result = _compare(found, named)
+    _write(result, named, found, outputs)
     if format == "json":
         say_document(result.to_json())
     else:
@@ -64,23 +70,28 @@ def compare_(
     return DONE if result.comparable else FAILED
 
 
-def _compare(found: Found, paths: list[str]) -> PairTable | Leaderboard:
+def _compare(found: Found, named: Sequence[Named]) -> PairTable | Leaderboard:
     from stein_bench.comparison.compare import compare
-    from stein_bench.comparison.leaderboard import Named
 
-    if found.folders:
-        return board_of(found)
-    names = names_of(paths)
-    return compare([Named(name, read_comparable(path)) for name, path in zip(names, paths, strict=True)])
+    return board_of(found, named) if found.folders else compare(named)
 
 
-def _write(result: PairTable | Leaderboard, outputs: dict[str, str | None]) -> None:
+def _write(
+    result: PairTable | Leaderboard, named: Sequence[Named], found: Found, outputs: dict[str, str | None]
+) -> None:
+    """Write the files; all texts are made before the first is written."""
     from stein_bench.files import write_text
     from stein_bench.render.comparison.compare import compare_csv, compare_latex, compare_markdown
 
-    texts = {"--markdown": compare_markdown, "--csv": compare_csv, "--latex": compare_latex}
-    for option, make in texts.items():
-        if (path := outputs[option]) is not None:
-            write_text(path, make(result))
-    if (path := outputs["--output"]) is not None:
-        write_text(path, result.to_json())
+    def page(result: PairTable | Leaderboard) -> str:
+        from stein_bench.render.comparison.leaderboard_page import leaderboard_page
+
+        return leaderboard_page(result, named, dict(zip((one.name for one in named), places(found.files), strict=True)))
+
+    makers: dict[str, Callable[[PairTable | Leaderboard], str]] = {
+        "--markdown": compare_markdown, "--csv": compare_csv, "--latex": compare_latex, "--html": page,
+        "--output": lambda result: result.to_json(),
+    }  # fmt: skip
+    texts = {path: make(result) for option, make in makers.items() if (path := outputs[option]) is not None}
+    for path, text in texts.items():
+        write_text(path, text)

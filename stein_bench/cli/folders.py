@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from stein_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from stein_bench.comparison.document import FailedModel, Leaderboard
+    from stein_bench.comparison.leaderboard import Named
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,26 @@ def find_reports(paths: Sequence[str]) -> Found:
     )
 
 
-def board_of(found: Found) -> Leaderboard:
-    """Return the leaderboard of these reports, however few.
+def read_named(found: Found) -> list[Named]:
+    """Read the reports, with the names by which a comparison tells them apart.
+
+    Raises:
+        UsageError: one of them is missing or not a report.
+        RunError: one is of another schema version.
+    """
+    from stein_bench.comparison.leaderboard import Named
+
+    return [Named(name, read_comparable(path)) for name, path in zip(names_of(found.files), found.files, strict=True)]
+
+
+def board_of(found: Found, named: Sequence[Named]) -> Leaderboard:
+    """Return the leaderboard of these reports, however few, with what else their folders hold.
 
     Raises:
         UsageError: one of them is damaged.
     """
-    from stein_bench.comparison.leaderboard import Named, leaderboard
+    from stein_bench.comparison.leaderboard import leaderboard
 
-    named = [Named(n, read_comparable(path)) for n, path in zip(names_of(found.files), found.files, strict=True)]
     return leaderboard(named, failed=found.failed, unfinished=found.unfinished)
 
 
@@ -77,3 +90,11 @@ def names_of(paths: Sequence[str]) -> list[str]:
     """Return names for the reports: file names without suffix, or paths if those clash."""
     stems = [Path(path).stem for path in paths]
     return stems if len(set(stems)) == len(stems) else list(paths)
+
+
+def places(paths: Sequence[str]) -> list[str]:
+    """Return where reports are for readers elsewhere: as named, or if absolute from their last common folder on."""
+    if not all(Path(path).is_absolute() for path in paths):
+        return list(paths)
+    above = Path(os.path.commonpath([Path(path).parent for path in paths])).parent
+    return [str(Path(path).relative_to(above)) for path in paths]

@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stein_bench.cli.folders import board_of, find_reports
+from stein_bench.cli.folders import board_of, find_reports, read_named
 from stein_bench.cli.said import note, say, say_document
 from stein_bench.cli.trackers import log_reports
 from stein_bench.errors import InterruptedRunError
@@ -125,7 +125,8 @@ def _claimed(sweep: Sweep, job: Job, *, resume: bool) -> dict[str, bool]:
 
 
 def _print_board(folder: Path, common: RunConfig) -> None:
-    board = board_of(find_reports([str(folder)]))
+    found = find_reports([str(folder)])
+    board = board_of(found, read_named(found))
     if common.format == "json":
         say_document(board.to_json())
         return

@@ -184,6 +184,13 @@ COMPARE: Wrongs = {
     "--markdown": [("--markdown missing/new.md", "existing folder"), ("--markdown folder", "existing folder")],
     "--csv": [("--csv new.csv --markdown new.csv", "is also the file of")],
     "--latex": [("--latex report.json", "would overwrite an input file")],
+    "--html": [
+        ("--html folder", "--html folder: it must be a file in an existing folder"),
+        ("--html missing/new.html", "existing folder"),
+        ("--html base.json", "would overwrite an input file"),
+        ("--html new --csv new", "is also the file of"),
+        ("--html ''", "--html"),
+    ],
     "--output": [("--output base.json", "would overwrite an input file"), ("--output ''", "--output")],
     "--format": [("--format jsn", "--format: 'jsn' is neither table nor json")],
 }
