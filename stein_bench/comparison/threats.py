@@ -50,7 +50,7 @@ class Threat:
 
 
 def _same(eps: float, other: float) -> bool:
-    return isclose(eps, other, rel_tol=1e-6)
+    return isclose(eps, other, rel_tol=1e-6) or format_eps(eps) == format_eps(other)
 
 
 def knowledge(attack: AttackResult) -> Knowledge:

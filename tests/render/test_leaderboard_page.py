@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError, WeightsInfo
+from stein_bench.sweep.failure import Failure
 from tests.render.test_report_page import Page
 from tests.reports import FGSM, PGD, attack, bits, diagnostic, doubtful, pack_bits, replaced, report, variant
 
@@ -212,6 +213,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 STRONG = ["A 1 net-a stein", "A 2 ≈ net-a sample", "A 3 net-b sample"]
 WEAK = ["B 1 net-c sample", "B 1 ≈ net-c stein"]
 ALONE = ["– net-d sample", "– net-e stein"]
+NAMES = ["net-a stein", "net-a sample", "net-c sample", "net-c stein", "net-d sample"]
 NONE = [f"– {EVIL} sample", "– net-f sample"]
 
 
@@ -221,7 +223,11 @@ NONE = [f"– {EVIL} sample", "– net-f sample"]
     ("address", "shown", "sorted_by"),
     [
         ("", [*STRONG, *WEAK, *ALONE, *NONE, "– net-g sample"], "rank ascending"),
-        ("#by=clean&q=net-b", ["1 net-b sample"], "rank ascending"),
+        (
+            "#by=clean&data=1",
+            ["1 net-b sample", *(f"2 ≈ {name}" for name in (*NAMES[:5], f"{EVIL} sample")), "8 net-f sample", ALONE[1]],
+            "rank ascending",
+        ),
         ("#by=Linf-8/255&strength=0", STRONG, "rank ascending"),
         ("#q=NET-A&bn=stein", STRONG[:1], "rank ascending"),
         ("#stats=batch", ALONE[1:], "rank ascending"),
@@ -241,15 +247,66 @@ NONE = [f"– {EVIL} sample", "– net-f sample"]
 def test_the_script_sorts_and_filters_as_the_address_says(write, many, tmp_path, address, shown, sorted_by):
     write(many)
     page = f"file://{tmp_path / 'board.html'}{address}"
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
-    done = subprocess.run([CHROMIUM, *options, page], capture_output=True, text=True, check=True, timeout=60)
-    parts = [part for part in done.stdout.split("<section ")[1:] if "hidden" not in part[: part.index(">")]]
+    dom = rendered(tmp_path, page)
+    parts = [part for part in dom.split("<section ")[1:] if "hidden" not in part[: part.index(">")]]
     rows = [row for part in parts for row in re.findall(r"<tr (data-bn.*?)</tr>", part, re.DOTALL)]
     cells = [re.findall(r"<b>(.*?)</b>", row)[:3] for row in rows if "hidden" not in row[: row.index(">")]]
     assert [html.unescape(" ".join(row)) for row in cells] == shown
-    status = re.search(r'<p id="shown"[^>]*>(.*?)</p>', done.stdout)[1]
+    status = re.search(r'<p id="shown"[^>]*>(.*?)</p>', dom)[1]
     assert status == ("10 rows" if len(shown) == 10 else f"{len(shown)} of 10 rows shown")
     heads = re.findall(r'<th scope="col"(.*?)</th>', parts[0], re.DOTALL)
     sorts = [(re.search(r'data-key="(.*?)"', head)[1], re.search(r'aria-sort="(.*?)"', head)) for head in heads]
     assert [f"{key} {sort[1]}" for key, sort in sorts if sort] == [sorted_by]
     assert all('<button type="button">' in head for head in heads)
+
+
+DRIVER = """<iframe src="board.html"></iframe><pre></pre><script>
+onload = function () {
+  const page = frames[0], form = page.document.forms[0], said = [];
+  function heads(key) { return page.document.querySelector('th[data-key="' + key + '"]'); }
+  function say() {
+    const row = page.document.querySelector("tbody tr:not([hidden])");
+    const shown = page.document.getElementById("shown").textContent;
+    said.push(page.location.hash + " " + row.cells[1].firstChild.textContent + " " + shown);
+  }
+  say();
+  heads("parameters").querySelector("button").click(); say();
+  heads("clean").querySelector("button").click(); say();
+  heads("clean").querySelector("button").click(); say();
+  form.elements.q.value = "net-c"; form.elements.q.dispatchEvent(new Event("input", { bubbles: true })); say();
+  form.reset();
+  setTimeout(function () { say(); document.querySelector("pre").textContent = said.join("\\n"); }, 100);
+};</script>"""
+"""Uses the page as a person does, and says after each step its address, its first row, and how many are shown."""
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which runs the page's script")
+def test_clicks_and_fields_sort_filter_and_are_kept_in_the_address(write, many, tmp_path):
+    write({name: many[name] for name in ("strong", "strongest", "weak")})
+    (tmp_path / "driver.html").write_text(DRIVER, encoding="utf-8")
+    dom = rendered(tmp_path, f"file://{tmp_path / 'driver.html'}")
+    assert html.unescape(re.search(r"<pre>(.*?)</pre>", dom, re.DOTALL)[1]).splitlines() == [
+        " net-a 5 rows",
+        "#sort=parameters%2Cup net-a 5 rows",
+        "#sort=clean%2Cdown net-b 5 rows",
+        "#sort=clean%2Cup net-a 5 rows",
+        "#q=net-c&sort=clean%2Cup net-c 2 of 5 rows shown",
+        " net-a 5 rows",
+    ]
+
+
+def rendered(folder, address):
+    """Return the document that Chromium makes of a page."""
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--dump-dom"]
+    options += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
+    done = subprocess.run([CHROMIUM, *options, address], capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout
+
+
+def test_models_of_a_sweep_without_a_report_are_listed(write, many, tmp_path):
+    failure = Failure(name="x", model="net.py:x", reason="<b>out of memory</b>")
+    (tmp_path / "x.failed.json").write_text(failure.to_json(), encoding="utf-8")
+    text = Page(write({"strong": many["strong"]}, tmp_path)).text
+    assert "Models without a report" in text
+    assert "x (net.py:x) failed: <b>out of memory</b>" in text

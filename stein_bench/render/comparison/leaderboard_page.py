@@ -124,4 +124,4 @@ def _reading(found: Sequence[Section]) -> Iterator[str]:
         f"two-sided, Holm-adjusted, p < {ALPHA:g}; none for presets and few batches). The first was selected on the "
         "same samples, which overstates its lead"
     )
-    yield "Passes count samples: forward and backward passes of all attacks, without verification, per sample"
+    yield "Passes: forward + backward passes of all attacks per sample, without verification. Seconds: of everything"

@@ -37,6 +37,7 @@ class Cell:
         rank: the rank in this column.
         strength: how strong the attacks were, a key of `STRENGTHS`.
         interval, mark: in percent, the ends of a figure's interval and the figure, to be drawn; a warning below it.
+        number, kind: whether it is right-aligned, and a class for the style sheet.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Cell:
     interval: tuple[str, str, str] | None = None
     mark: str = ""
     number: bool = True
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def columns(section: Section, mce: bool, corrupted: bool) -> list[Column]:
         Column("attacks", "attacked by", number=False),
         Column("samples", "samples"),
         Column("parameters", "parameters"),
-        Column("passes", "passes", "per sample: forward + backward"),
+        Column("passes", "passes", "per sample"),
         Column("seconds", "seconds"),
     ]
 
@@ -199,7 +201,7 @@ def _further(entry: Entry) -> Iterator[Cell]:
     report, variant = entry.subject.report, entry.subject.variant
     names = list(titles(variant.attacks).values())
     best = min((list(STRENGTHS).index(key) for key in _strengths(entry)), default=len(STRENGTHS))
-    yield Cell(_named(names) or "no attack", sort=best if names else None, number=False)
+    yield Cell(_named(names) or "no attack", sort=best if names else None, number=False, kind="attacks")
     yield Cell(f"{entry.subject.samples:,}", sort=entry.subject.samples)
     yield Cell(_short(report.model.parameters), sort=report.model.parameters)
     forward = sum(one.forward_passes for one in variant.attacks)
@@ -207,7 +209,7 @@ def _further(entry: Entry) -> Iterator[Cell]:
     per = max(entry.subject.samples, 1)
     if variant.attacks:
         cost = (forward + backward) / per
-        yield Cell(_count(cost), f"{_count(forward / per)} + {_count(backward / per)}", cost)
+        yield Cell(_count(cost), f"{_count(forward / per)} + {_count(backward / per)}", cost, kind="passes")
     else:
         yield Cell(UNKNOWN)
     seconds = variant.clean.seconds

@@ -6,6 +6,12 @@
     const heads = Array.from(section.querySelectorAll("thead th")), body = section.querySelector("tbody");
     const keys = heads.map(function (head) { return head.dataset.key; });
     const rows = Array.from(body.rows);
+    // Said once more: where the style makes cards of rows, browsers no longer take the elements for a table's.
+    const roles = { table: "table", "thead, tbody": "rowgroup", tr: "row", "thead th": "columnheader", "tbody th": "rowheader",
+      td: "cell" };
+    for (const [elements, role] of Object.entries(roles)) {
+      for (const element of section.querySelectorAll(elements)) { element.setAttribute("role", role); }
+    }
     rows.forEach(function (row, number) {
       row.place = number;
       const name = row.cells[1].children;
