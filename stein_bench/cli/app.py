@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import re
 import sys
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
+from stein_bench.cli import shells
 from stein_bench.cli.debug import OPTION, place, print_traceback, unexpected, without_debug
+from stein_bench.cli.help import OTHER, Command, show_help, what_is_missing
 from stein_bench.cli.said import say
 from stein_bench.errors import RunError, SteinBenchError, reason, suggestion, without_prefix
-from stein_bench.exit_codes import FAILED, INTERRUPTED, USAGE
+from stein_bench.exit_codes import DONE, FAILED, INTERRUPTED, USAGE
 from stein_bench.version import __version__
 
-ORDER = ("evaluate", "train", "reproduce", "inspect", "report", "compare", "gate", "theory", "list", "schema")
+EVALUATE, COMPARE, TRAIN, LOOK = (
+    "Evaluate a model", "Show, compare and gate reports", "Train and reproduce", "Look around",
+)  # fmt: skip
+"""Titles of the panels of commands."""
+ORDER = (
+    "evaluate", "inspect", "report", "compare", "gate", "train", "reproduce", "theory", "list", "doctor", "schema",
+)  # fmt: skip
+F = TypeVar("F", bound=Callable[..., Any])
 READER_LEFT = 141
 """The exit code that a shell reports for a program ended by SIGPIPE."""
 
 
 class OneLineErrors(TyperGroup):
     """A command group whose expected errors are one line on stderr and an exit code, never a traceback."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Print the help."""
+        show_help(self, ctx)
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order in which a new user needs them."""
@@ -56,6 +71,9 @@ class OneLineErrors(TyperGroup):
 
     def main(self, args: Any = None, *others: Any, **extra: Any) -> Any:
         """Run the command line; exit with the code that the command returned."""
+        if shells.VARIABLE in os.environ:
+            say_answer(self)
+            sys.exit(DONE)
         standalone_mode = extra.pop("standalone_mode", True)
         extra["standalone_mode"] = False
         words, debug = without_debug(sys.argv[1:] if args is None else list(args))
@@ -70,6 +88,12 @@ class OneLineErrors(TyperGroup):
         if not standalone_mode:
             return code
         sys.exit(_flushed(code if isinstance(code, int) else 0))
+
+
+def say_answer(group: Any) -> None:
+    """Print what the script of a shell asks for; an error there would only disturb the line that is being typed."""
+    with contextlib.suppress(Exception):
+        typer.echo(shells.answer(group, os.environ), nl=False)
 
 
 def _told(error: BaseException) -> int:
@@ -90,6 +114,8 @@ def _told(error: BaseException) -> int:
     if hasattr(error, "format_message"):
         if type(error).__name__ == "NoArgsIsHelpError":
             return _show_help(str(getattr(error, "message", "")))
+        if type(error).__name__ == "MissingParameter" and getattr(error, "ctx", None) is not None:
+            return _complain(what_is_missing(error), USAGE)
         message = _plain(without_prefix(error.format_message()))
         return _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", USAGE))
     return _complain(unexpected(error), FAILED)
@@ -99,6 +125,10 @@ def _plain(message: str) -> str:
     """Return a message of Typer in the words of this project: about numbers, and with the nearest choice."""
     message = re.sub(r"Input should be a valid integer.*", "it must be a whole number.", message)
     message = re.sub(r"Input should be a valid number.*", "it must be a number.", message)
+    if option := re.match(r"No such option: (\S+)", message):
+        name = option[1].rstrip(".")
+        near = re.findall(r"--[\w-]+", message[option.end() :])
+        return f"No such option: {name}.{suggestion(name, near, most=1)}"
     choice = re.search(r"'([^']*)' is not one of ('.*')\.?$", message)
     return message + suggestion(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else message
 
@@ -150,12 +180,30 @@ def _show_help(text: str) -> int:
 app = typer.Typer(
     cls=OneLineErrors,
     name="stein-bench",
-    help="An honest robustness benchmark for image models, with Stein-shrinkage batch normalization.",
+    help="""How robust is this image model, and does another batch normalization (BN) make it more robust?
+
+    - `stein-bench evaluate resnet18 --attack pgd`
+    - `stein-bench evaluate net.py:make --weights net.safetensors --data npz:test.npz`
+
+    `stein-bench COMMAND --help` tells more of a command.
+    """,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def command(name: str, panel: str, summary: str, **options: Any) -> Callable[[F], F]:
+    """Return the decorator for a command of the program.
+
+    Args:
+        name: as typed.
+        panel: one of `EVALUATE`, `COMPARE`, `TRAIN` and `LOOK`.
+        summary: its line in the list of commands.
+        options: of `typer.Typer.command`.
+    """
+    return app.command(name, **{"cls": Command, "rich_help_panel": panel, "short_help": summary, **options})
 
 
 def _show_version(wanted: bool) -> None:
@@ -164,11 +212,46 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _show_completion(wanted: bool) -> None:
+    if wanted:
+        typer.echo(shells.SCRIPTS[shells.current_shell()], nl=False)
+        raise typer.Exit
+
+
+def _install_completion(wanted: bool) -> None:
+    if wanted:
+        shell = shells.current_shell()
+        say(f"completion for {shell}: {shells.install(shell)}. It works in shells started from now on.")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version.", rich_help_panel=OTHER
+        ),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=_install_completion,
+            is_eager=True,
+            help="Let this shell (bash, zsh or fish) complete commands, options and names.",
+            rich_help_panel=OTHER,
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=_show_completion,
+            is_eager=True,
+            help="Show the script that --install-completion installs.",
+            rich_help_panel=OTHER,
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option(OPTION, help="Show the traceback of an error; anywhere on the command line.")

@@ -2,6 +2,7 @@
 
 from stein_bench.cli import (
     compare,
+    doctor,
     evaluate,
     gate,
     inspect,
@@ -17,6 +18,7 @@ from stein_bench.cli.app import app
 __all__ = [
     "app",
     "compare",
+    "doctor",
     "evaluate",
     "gate",
     "inspect",

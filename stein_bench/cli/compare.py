@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import COMPARE, command
 from stein_bench.cli.files import check_outputs
 from stein_bench.cli.folders import Found, board_of, find_reports, places, read_named
+from stein_bench.cli.options import file_option, format_option
 from stein_bench.cli.said import say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED
@@ -19,24 +20,23 @@ if TYPE_CHECKING:
     from stein_bench.comparison.leaderboard import Named
 
 
-@app.command("compare", no_args_is_help=True)
+@command("compare", COMPARE, "Two reports sample by sample, or many as a leaderboard")
 def compare_(
     reports: Annotated[
         list[str],
         typer.Argument(
-            metavar="REPORT...", help="Reports written by evaluate, or folders of them.", show_default=False
+            metavar="REPORT",
+            help="Reports written by evaluate, or folders of them.",
+            show_default=False,
+            rich_help_panel="Reports",
         ),
     ],
-    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
-    latex: Annotated[str | None, typer.Option(metavar="PATH", help="Write a LaTeX table (booktabs) here.")] = None,
-    html: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Write a page here that sorts and filters all rows.")
-    ] = None,
-    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
-    format: Annotated[
-        str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
-    ] = "table",
+    markdown: Annotated[str | None, file_option("Write Markdown here.")] = None,
+    csv: Annotated[str | None, file_option("Write CSV here, at full precision.")] = None,
+    latex: Annotated[str | None, file_option("Write a LaTeX table (booktabs) here.")] = None,
+    html: Annotated[str | None, file_option("Write a page here that sorts and filters all rows.")] = None,
+    output: Annotated[str | None, file_option("Write the JSON document here.")] = None,
+    format: Annotated[str, format_option()] = "table",
 ) -> int:
     """Compare reports sample by sample.
 
@@ -44,12 +44,10 @@ def compare_(
     folder: a leaderboard, sorted by worst-case accuracy, with the models of a sweep that failed. Rows that cannot be
     compared (other samples, another statistics source, untrustworthy results) are marked with the reason.
 
-    Examples:
-
-    - `stein-bench compare report.json`
     - `stein-bench compare before.json after.json --markdown difference.md`
-    - `stein-bench compare runs/*.json --latex table.tex --csv table.csv`
-    - `stein-bench compare runs/ --html board.html`
+    - `stein-bench compare runs/ --html leaderboard.html`
+
+    More examples are in the documentation: compare.
 
     Exit codes: 0 done, 2 wrong usage or input, 3 nothing can be compared.
     """

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import COMPARE, command
 from stein_bench.cli.files import check_outputs, read_comparable
+from stein_bench.cli.options import file_option, format_option, quiet_option
 from stein_bench.cli.said import say, say_document
 from stein_bench.errors import UsageError
 from stein_bench.exit_codes import DONE, FAILED, REGRESSION
@@ -16,27 +17,32 @@ from stein_bench.exit_codes import DONE, FAILED, REGRESSION
 if TYPE_CHECKING:
     from stein_bench.comparison.gate_result import GateResult
 
+JUDGED = "Report and baseline"
 EXIT_CODES = {"passed": DONE, "failed": REGRESSION, "refused": FAILED}
 
 
-@app.command("gate", no_args_is_help=True)
+@command("gate", COMPARE, "Pass or fail a report against its baseline, for CI")
 def gate_(
-    report: Annotated[str, typer.Argument(metavar="REPORT", help="The report to check.", show_default=False)],
-    baseline: Annotated[str, typer.Option(metavar="BASE", help="The report to compare with.", show_default=False)],
+    report: Annotated[
+        str, typer.Argument(metavar="REPORT", help="The report to check.", show_default=False, rich_help_panel=JUDGED)
+    ],
+    baseline: Annotated[
+        str,
+        typer.Option(metavar="BASE", help="The report to compare with.", show_default=False, rich_help_panel=JUDGED),
+    ],
     policy: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="YAML file with tolerances, minimums and failure rules; configs/gate.yaml is a commented example.",
+            rich_help_panel=JUDGED,
         ),
     ] = None,
-    junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write JUnit XML here.")] = None,
-    json: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
-    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
-    format: Annotated[
-        str, typer.Option(metavar="table|json", help="What goes to stdout. Default: table.", show_default=False)
-    ] = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the verdict, on one line.")] = False,
+    junit: Annotated[str | None, file_option("Write JUnit XML here.")] = None,
+    json: Annotated[str | None, file_option("Write the JSON document here.")] = None,
+    markdown: Annotated[str | None, file_option("Write Markdown here.")] = None,
+    format: Annotated[str, format_option()] = "table",
+    quiet: Annotated[bool, quiet_option("Only the verdict, on one line.")] = False,
 ) -> int:
     """Pass or fail a report against its baseline: did the model get less robust?
 
@@ -45,10 +51,8 @@ def gate_(
     to be significant; if an attack is missing; or if a minimum of the policy is missed. Under GitHub Actions it
     writes annotations and the job summary.
 
-    Examples:
-
     - `stein-bench gate report.json --baseline baseline.json`
-    - `stein-bench gate report.json --baseline baseline.json --policy gate.yaml --junit gate.xml --markdown gate.md`
+    - `stein-bench gate report.json --baseline baseline.json --policy gate.yaml`
 
     Exit codes: 0 passed, 1 failed, 2 wrong usage or input, 3 the reports cannot be compared or trusted.
     """

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import EVALUATE, command
+from stein_bench.cli.completion import data_sets, models
+from stein_bench.cli.completion import weights as weights_typed
 from stein_bench.cli.files import check_outputs, check_picture
 from stein_bench.cli.options import (
+    BN,
+    DATA,
+    MODEL,
     bn_option,
     device_option,
+    file_option,
     format_option,
     image_size_option,
     offline_option,
@@ -31,46 +37,65 @@ if TYPE_CHECKING:
     from stein_bench.evaluation.inspection import Inspection
 
 
-@app.command("inspect", no_args_is_help=True)
+@command("inspect", EVALUATE, "BN layers: which convert, how strongly each would be shrunk")
 def inspect_(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="As for evaluate.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="As for evaluate, e.g. resnet18 or net.py:make.",
+            show_default=False,
+            autocompletion=models,
+            rich_help_panel=MODEL,
+        ),
+    ],
     data: Annotated[
-        str | None, typer.Option(metavar="SPEC", help="Data set that fits the weights. Default: digits.")
+        str | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Data set that fits the weights. Default: digits.",
+            autocompletion=data_sets,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file."),
+        typer.Option(
+            metavar="KIND|PATH",
+            help="As for evaluate: auto, pretrained, none, fit or a file.",
+            autocompletion=weights_typed,
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    weights_key: Annotated[str | None, weights_key_option(panel=None)] = None,
+    weights_key: Annotated[str | None, weights_key_option()] = None,
     bn: Annotated[
         list[str] | None,
-        bn_option("Estimators to show; repeat for several. Default: all; in the table as many as fit.", None),
+        bn_option("Estimators to show; repeat for several. Default: all; in the table as many as fit."),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Training batch size assumed if the weights do not record N. Default: 100."),
+        typer.Option(
+            metavar="N",
+            help="Training batch size assumed if the weights do not record N. Default: 100.",
+            rich_help_panel=BN,
+        ),
     ] = None,
-    trust_code: Annotated[bool | None, trust_option("the file of --weights", None)] = None,
-    offline: Annotated[bool | None, offline_option(None)] = None,
-    image_size: Annotated[int | None, image_size_option(None)] = None,
-    seed: Annotated[int | None, seed_option(panel=None)] = None,
-    device: Annotated[str | None, device_option(None)] = None,
-    format: Annotated[str | None, format_option(panel=None)] = None,
-    output: Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.")] = None,
-    plot: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Draw the shrinkage by layer: a .png, .svg or .pdf file.")
-    ] = None,
-    quiet: Annotated[bool | None, quiet_option(None)] = None,
+    trust_code: Annotated[bool | None, trust_option("the file of --weights")] = None,
+    offline: Annotated[bool | None, offline_option()] = None,
+    image_size: Annotated[int | None, image_size_option()] = None,
+    seed: Annotated[int | None, seed_option()] = None,
+    device: Annotated[str | None, device_option()] = None,
+    format: Annotated[str | None, format_option()] = None,
+    output: Annotated[str | None, file_option("Write the JSON document here.")] = None,
+    plot: Annotated[str | None, file_option("Draw the shrinkage by layer: a .png, .svg or .pdf file.")] = None,
+    quiet: Annotated[bool | None, quiet_option()] = None,
 ) -> int:
     """Inspect a model's BN layers: statistics, which can be converted, how strongly each estimator would shrink them.
 
     The network is the one that `evaluate` would use with these options, trained if necessary (once; cached).
 
-    Examples:
-
     - `stein-bench inspect resnet18`
-    - `stein-bench inspect resnet50 --weights pretrained --data imagefolder:imagenet/val --plot shrinkage.png`
-    - `stein-bench inspect net.py:make --weights net.safetensors --data npz:test.npz --format json`
+    - `stein-bench inspect net.py:make --weights net.safetensors --data npz:test.npz`
     """
     options = {key: value for key, value in locals().items() if key != "plot"}
     from stein_bench.config import make_config

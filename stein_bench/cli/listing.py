@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import LOOK, command
 from stein_bench.cli.said import say_document
 
 
@@ -23,18 +23,33 @@ class Listing(StrEnum):
     recipes = "recipes"
 
 
-@app.command("list", no_args_is_help=True)
+@command("list", LOOK, "Models, attacks, data, BN estimators, batteries, recipes, metrics")
 def list_(
-    what: Annotated[Listing, typer.Argument(help="What to list.", show_default=False)],
+    what: Annotated[
+        Listing,
+        typer.Argument(
+            metavar="KIND",
+            help=f"What to list: {', '.join(Listing)}.",
+            show_default=False,
+            rich_help_panel="What to list",
+        ),
+    ],
     search: Annotated[
-        str | None, typer.Argument(metavar="[TEXT]", help="Only names that contain TEXT.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="TEXT",
+            help="Only names that contain TEXT.",
+            show_default=False,
+            rich_help_panel="What to list",
+        ),
     ] = None,
 ) -> None:
     """List models, attacks, data sets, BN estimators, metrics, attack batteries or training recipes.
 
     Those of installed packages are among them; one that cannot be used says why.
 
-    Examples: `stein-bench list attacks`, `stein-bench list models resnet`
+    - `stein-bench list attacks`
+    - `stein-bench list models resnet`
     """
     from stein_bench.render.listings import print_listing
 
@@ -48,13 +63,23 @@ class Document(StrEnum):
     reproduction = "reproduction"
 
 
-@app.command()
+@command("schema", LOOK, "JSON Schema of the report, or of the document of reproduce")
 def schema(
     document: Annotated[
-        Document, typer.Argument(help="The report that evaluate writes, or the document that reproduce writes.")
+        Document,
+        typer.Argument(
+            metavar="report|reproduction",
+            help="The report that evaluate writes, or the document that reproduce writes. Default: report.",
+            show_default=False,
+            rich_help_panel="Document",
+        ),
     ] = Document.report,
 ) -> None:
-    """Print the JSON Schema of the report, or of the document written by reproduce."""
+    """Print the JSON Schema of the report, or of the document written by reproduce.
+
+    - `stein-bench schema > report.schema.json`
+    - `stein-bench schema reproduction`
+    """
     import json
 
     if document is Document.report:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import COMPARE, command
+from stein_bench.cli.completion import completing
 from stein_bench.cli.files import check_outputs
 from stein_bench.cli.folders import names_of
-from stein_bench.cli.options import log_option
+from stein_bench.cli.help import Command
+from stein_bench.cli.options import OUT, file_option, log_option
 from stein_bench.cli.reproduction_files import reproduction_among, write_reproduction
 from stein_bench.cli.said import say
 from stein_bench.cli.trackers import log_reports
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 PLOTS = ("curve", "bars", "gallery")
 SUFFIXES = (".png", ".svg")
+REPORTS = "Reports"
 
 
-class _PairedOptions(TyperCommand):
+class _PairedOptions(Command):
     """Joins the two words of `--plot KIND PATH` into one value, KIND=PATH: Typer has no repeatable options with two."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -45,49 +47,48 @@ class _PairedOptions(TyperCommand):
         return super().parse_args(ctx, joined)
 
 
-@app.command("report", cls=_PairedOptions, no_args_is_help=True)
+@command("report", COMPARE, "Reports as an HTML page, Markdown, CSV, figures, or a table", cls=_PairedOptions)
 def report_(
     reports: Annotated[
         list[str],
         typer.Argument(
-            metavar="REPORT...",
+            metavar="REPORT",
             help="Reports from evaluate, or one document from reproduce.",
             show_default=False,
+            rich_help_panel=REPORTS,
         ),
     ],
-    html: Annotated[str | None, typer.Option(metavar="PATH", help="Write one self-contained page here.")] = None,
-    markdown: Annotated[str | None, typer.Option(metavar="PATH", help="Write Markdown here.")] = None,
-    csv: Annotated[str | None, typer.Option(metavar="PATH", help="Write CSV here, at full precision.")] = None,
-    junit: Annotated[str | None, typer.Option(metavar="PATH", help="Write the checks as JUnit XML here.")] = None,
+    html: Annotated[str | None, file_option("Write one self-contained page here.")] = None,
+    markdown: Annotated[str | None, file_option("Write Markdown here.")] = None,
+    csv: Annotated[str | None, file_option("Write CSV here, at full precision.")] = None,
+    junit: Annotated[str | None, file_option("Write the checks as JUnit XML here.")] = None,
     plot: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND PATH",
             help="Draw one figure, curve, bars or gallery, as .png or .svg; repeat for several.",
             show_default=False,
+            autocompletion=completing(lambda: PLOTS),
+            rich_help_panel=OUT,
         ),
     ] = None,
     model_card: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH",
-            help="Write the results into the metadata of this Hugging Face model card (README.md), new or existing.",
+        file_option(
+            "Write the results into the metadata of this Hugging Face model card (README.md), new or existing.",
         ),
     ] = None,
-    log: Annotated[list[str] | None, log_option(None)] = None,
+    log: Annotated[list[str] | None, log_option()] = None,
 ) -> int:
     """Show reports from evaluate as an HTML page, as files for other programs, or as a table.
 
     Without an output file, the table goes to stdout. The page works offline and shows adversarial examples if
     `evaluate --save-adversarials N` stored some beside the report.
 
-    Examples:
-
     - `stein-bench report report.json --html report.html`
-    - `stein-bench report runs/*.json --html all.html --csv all.csv`
-    - `stein-bench report report.json --plot curve curve.svg --plot gallery gallery.png`
-    - `stein-bench report report.json --model-card README.md`
-    - `stein-bench report report.json --log wandb:project=robust`
+    - `stein-bench report runs/*.json --html all.html --plot curve curve.svg`
+
+    More examples are in the documentation: report.
 
     Exit codes: 0 done, 2 wrong usage or input, 3 a tracker of --log failed, or no result is fit for a model card.
     """

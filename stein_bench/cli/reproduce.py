@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import app
+from stein_bench.cli.app import TRAIN, command
+from stein_bench.cli.completion import completing, data_sets, experiments, models, recipes
 from stein_bench.cli.files import check_outputs, writing
 from stein_bench.cli.options import (
+    DATA,
+    MODEL,
     OUT,
-    RUN,
+    SPEED,
     attack_option,
     bn_option,
     device_option,
+    format_option,
     image_size_option,
     limit_option,
     mean_option,
     offline_option,
+    quiet_option,
     seed_option,
     std_option,
     trust_option,
@@ -41,11 +46,12 @@ if TYPE_CHECKING:
     from stein_bench.reproduction.experiment import Read
     from stein_bench.reproduction.planning import Until
 
+EXPERIMENT, SEEDS = "Experiment", "Seeds"
 UNREGISTERED = ("bn", "part", "device")
 """Options that leave registered contrasts as they are, or leave them out."""
 
 
-@app.command(no_args_is_help=True)
+@command("reproduce", TRAIN, "A whole experiment of the paper: every BN and seed")
 @in_every_process
 def reproduce(
     name: Annotated[
@@ -54,6 +60,8 @@ def reproduce(
             metavar="cifar10|ppmi|cityscapes|FILE",
             help="One of the paper's experiments, or a YAML file as in configs/paper.",
             show_default=False,
+            autocompletion=experiments,
+            rich_help_panel=EXPERIMENT,
         ),
     ],
     preset: Annotated[
@@ -62,24 +70,25 @@ def reproduce(
             metavar="controlled|published",
             help="controlled: a sound comparison. published: the setup of the paper's code, confounded. Default: "
             "controlled; a FILE has its own.",
-            rich_help_panel=RUN,
+            autocompletion=completing(lambda: ("controlled", "published")),
+            rich_help_panel=EXPERIMENT,
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="Training runs per BN. Default: 5.", rich_help_panel=RUN)
+        int | None, typer.Option(metavar="N", help="Training runs per BN. Default: 5.", rich_help_panel=SEEDS)
     ] = None,
-    seed: Annotated[int | None, seed_option("The first seed. Default: 0.")] = None,
+    seed: Annotated[int | None, seed_option("The first seed. Default: 0.", SEEDS)] = None,
     until: Annotated[
         str | None,
         typer.Option(
             metavar="WIDTH",
             help="Add seeds until the 95 % interval of the main contrast is narrower than WIDTH points, upper minus "
             "lower limit, e.g. 3.",
-            rich_help_panel=RUN,
+            rich_help_panel=SEEDS,
         ),
     ] = None,
     max_seeds: Annotated[
-        int | None, typer.Option(metavar="N", help="With --until: N seeds at most. Default: 30.", rich_help_panel=RUN)
+        int | None, typer.Option(metavar="N", help="With --until: N seeds at most. Default: 30.", rich_help_panel=SEEDS)
     ] = None,
     pilot: Annotated[
         str | None,
@@ -87,31 +96,44 @@ def reproduce(
             metavar="DOCUMENT",
             help="Earlier document whose seeds tell how much differences vary, e.g. small.json. Default: finished "
             "cells.",
-            rich_help_panel=RUN,
+            rich_help_panel=SEEDS,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Data set with a training split, see `list data`.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="SPEC",
+            help="Data set with a training split, see `list data`.",
+            autocompletion=data_sets,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Another model, as in evaluate.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="Another model, as in evaluate.", autocompletion=models, rich_help_panel=MODEL
+        ),
     ] = None,
     bn: Annotated[list[str] | None, bn_option("Only these BN estimators; repeat for several.")] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only these parts of the experiment, e.g. standard.", rich_help_panel=RUN),
+        typer.Option(
+            metavar="NAME", help="Only these parts of the experiment, e.g. standard.", rich_help_panel=EXPERIMENT
+        ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE", help="Another training recipe.", rich_help_panel=RUN)
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="Another training recipe.", autocompletion=recipes, rich_help_panel=EXPERIMENT
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Train for N epochs at most.", rich_help_panel=RUN)
+        int | None, typer.Option(metavar="N", help="Train for N epochs at most.", rich_help_panel=EXPERIMENT)
     ] = None,
     attack: Annotated[list[str] | None, attack_option("These attacks instead; repeat for several.")] = None,
     limit: Annotated[int | None, limit_option()] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Samples per batch in evaluation.", rich_help_panel=RUN)
+        int | None, typer.Option(metavar="N", help="Samples per batch in evaluation.", rich_help_panel=SPEED)
     ] = None,
     mean: Annotated[str | None, mean_option()] = None,
     std: Annotated[str | None, std_option()] = None,
@@ -156,13 +178,8 @@ def reproduce(
             rich_help_panel=OUT,
         ),
     ] = None,
-    format: Annotated[
-        str,
-        typer.Option(
-            metavar="table|json", help="What goes to stdout. Default: table.", show_default=False, rich_help_panel=OUT
-        ),
-    ] = "table",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)] = False,
+    format: Annotated[str, format_option()] = "table",
+    quiet: Annotated[bool, quiet_option()] = False,
 ) -> int:
     """Run a whole experiment of arXiv 2507.08261: every BN, statistics source and seed, trained and attacked.
 
@@ -170,15 +187,10 @@ def reproduce(
     continues with the missing ones. The table has mean ± sd over seeds and, unless confounded, paired t intervals
     against plain BN. Before the first cell you read what difference the seeds can show.
 
-    Examples:
-
     - `stein-bench reproduce cifar10`
     - `stein-bench reproduce cifar10 --preset published --seeds 3 --markdown table.md`
-    - `stein-bench reproduce cifar10 --data npz:test.npz,train=train.npz --model paper:resnet9,width=16 --epochs 8`
-    - `stein-bench reproduce mine.yaml --pilot small.json --until 3 --max-seeds 20`
-    - `stein-bench reproduce ppmi --data nifti:volumes.csv`
-    - `torchrun --nproc-per-node 8 -m stein_bench reproduce cifar10`
-    - `stein-bench reproduce cityscapes --data cityscapes:~/cityscapes --bn sample --bn stein --limit 100`
+
+    More examples are in the documentation: reproduction.
 
     Exit codes: 0 done, 2 wrong usage or input, 3 failed or untrustworthy cells, 130 interrupted.
     """

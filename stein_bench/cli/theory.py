@@ -7,24 +7,32 @@ from typing import Annotated, Any
 
 import typer
 
-from stein_bench.cli.app import OneLineErrors, app
+from stein_bench.cli.app import TRAIN, OneLineErrors, app
 from stein_bench.cli.files import check_outputs, check_picture
-from stein_bench.cli.options import OUT
+from stein_bench.cli.options import ADVANCED, file_option, format_option, quiet_option
 from stein_bench.errors import unknown_name
 from stein_bench.files import check_output_file
 
-theory = typer.Typer(cls=OneLineErrors, no_args_is_help=True, rich_markup_mode="markdown")
-app.add_typer(theory, name="theory", help="Check the paper's theorems by simulation.")
+theory = typer.Typer(cls=OneLineErrors, no_args_is_help=True)
+app.add_typer(
+    theory,
+    name="theory",
+    help="""Check the paper's theorems by simulation.
+
+    - `stein-bench theory risk --plot risk.png`
+    - `stein-bench theory lipschitz --model resnet18`
+    """,
+    short_help="Check the paper's theorems by simulation",
+    rich_help_panel=TRAIN,
+)
 
 FORMATS = ("table", "json")
 
-Seed = Annotated[int, typer.Option(metavar="N", help="Seed.")]
-Format = Annotated[str, typer.Option(metavar="table|json", help="What goes to stdout.", rich_help_panel=OUT)]
-Output = Annotated[str | None, typer.Option(metavar="PATH", help="Write the JSON document here.", rich_help_panel=OUT)]
-Plot = Annotated[
-    str | None, typer.Option(metavar="PATH", help="Plot to a .png, .svg or .pdf file.", rich_help_panel=OUT)
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel=OUT)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Seed.", rich_help_panel=ADVANCED)]
+Format = Annotated[str, format_option()]
+Output = Annotated[str | None, file_option("Write the JSON document here.")]
+Plot = Annotated[str | None, file_option("Plot to a .png, .svg or .pdf file.")]
+Quiet = Annotated[bool, quiet_option()]
 
 
 def check_files(format: str, output: str | None, plot: str | None) -> None:

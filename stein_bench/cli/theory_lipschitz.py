@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stein_bench.cli.completion import bn_names, completing
+from stein_bench.cli.completion import data_sets, estimators, models
+from stein_bench.cli.completion import weights as weights_typed
+from stein_bench.cli.help import Command
 from stein_bench.cli.options import (
+    ADVANCED,
+    BN,
     device_option,
     image_size_option,
     mean_option,
@@ -31,36 +35,45 @@ if TYPE_CHECKING:
 NETWORK, RANDOM = "Network layers", "Random batches"
 
 
-@theory.command("lipschitz")
+@theory.command("lipschitz", cls=Command, short_help="Local Lipschitz constants of normalization layers")
 def lipschitz(
     model: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
             help="Measure a network's layers (named as for evaluate) instead of random batches.",
+            autocompletion=models,
             rich_help_panel=NETWORK,
         ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Data set of the batch. Default: digits.", rich_help_panel=NETWORK),
+        typer.Option(
+            metavar="SPEC",
+            help="Data set of the batch. Default: digits.",
+            autocompletion=data_sets,
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            metavar="KIND|PATH", help="As for evaluate: auto, pretrained, none, fit or a file.", rich_help_panel=NETWORK
+            metavar="KIND|PATH",
+            help="As for evaluate: auto, pretrained, none, fit or a file.",
+            autocompletion=weights_typed,
+            rich_help_panel=NETWORK,
         ),
     ] = None,
     weights_key: Annotated[str | None, weights_key_option(panel=NETWORK)] = None,
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", help="Batch size. Default: 100.", rich_help_panel=NETWORK)
     ] = None,
-    image_size: Annotated[int | None, image_size_option(NETWORK)] = None,
-    mean: Annotated[str | None, mean_option(NETWORK)] = None,
-    std: Annotated[str | None, std_option(NETWORK)] = None,
+    image_size: Annotated[int | None, image_size_option()] = None,
+    mean: Annotated[str | None, mean_option()] = None,
+    std: Annotated[str | None, std_option()] = None,
     device: Annotated[str | None, device_option(NETWORK)] = None,
-    trust_code: Annotated[bool | None, trust_option("the file of --weights", NETWORK)] = None,
-    offline: Annotated[bool | None, offline_option(NETWORK)] = None,
+    trust_code: Annotated[bool | None, trust_option("the file of --weights")] = None,
+    offline: Annotated[bool | None, offline_option()] = None,
     channels: Annotated[
         str | None,
         typer.Option(metavar="LIST", help="Numbers of channels C. Default: 16,64,256.", rich_help_panel=RANDOM),
@@ -86,10 +99,14 @@ def lipschitz(
             "--estimator",
             metavar="NAME",
             help="Estimators to compare with plain BN; repeat for several. Default: stein, jsnorm, james-stein.",
-            autocompletion=completing(bn_names),
+            autocompletion=estimators,
+            rich_help_panel=BN,
         ),
     ] = None,
-    starts: Annotated[int, typer.Option(metavar="N", help="Random starts of the power iteration per constant.")] = 2,
+    starts: Annotated[
+        int,
+        typer.Option(metavar="N", help="Random starts of the power iteration per constant.", rich_help_panel=ADVANCED),
+    ] = 2,
     seed: Seed = 0,
     format: Format = "table",
     output: Output = None,
@@ -101,11 +118,8 @@ def lipschitz(
     It is the spectral norm of the layer's Jacobian, by power iteration, on random batches or, with --model, at the
     layer inputs in a network for one batch of data.
 
-    Examples:
-
     - `stein-bench theory lipschitz`
     - `stein-bench theory lipschitz --model resnet18 --plot lipschitz.png`
-    - `stein-bench theory lipschitz --channels 64 --elements 256 --spread 0,0.5,1,2 --bn stein`
     """
     network = {
         "data": data, "weights": weights, "weights_key": weights_key, "batch_size": batch_size,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from stein_bench.cli.completion import completing
+from stein_bench.cli.help import Command
 from stein_bench.cli.said import say_document
 from stein_bench.cli.theory import Format, Output, Plot, Quiet, Seed, check_files, theory, write_document
 from stein_bench.theory.names import CONTAMINATIONS, risk_estimators
@@ -14,7 +15,7 @@ from stein_bench.theory.names import CONTAMINATIONS, risk_estimators
 GRID = "Simulation"
 
 
-@theory.command("risk")
+@theory.command("risk", cls=Command, short_help="Squared-error risk of each estimator")
 def risk(
     channels: Annotated[
         str, typer.Option(metavar="LIST", help="Numbers of channels C.", rich_help_panel=GRID)
@@ -79,11 +80,8 @@ def risk(
 
     The targets are the clean mean and variance of every channel, even if the elements are contaminated.
 
-    Examples:
-
     - `stein-bench theory risk --plot risk.png`
-    - `stein-bench theory risk --channels 64 --elements 25600 --spread 1 --contamination none`
-    - `stein-bench theory risk --estimator stein --estimator james-stein --offset 1 --output risk.json`
+    - `stein-bench theory risk --channels 64 --elements 25600 --contamination none`
     """
     check_files(format, output, plot)
     from stein_bench.theory.settings import (

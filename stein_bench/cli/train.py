@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stein_bench.cli.app import app
-from stein_bench.cli.completion import completing, recipe_names
+from stein_bench.cli.app import TRAIN, command
+from stein_bench.cli.completion import data_sets, models, recipes
+from stein_bench.cli.completion import weights as weights_typed
 from stein_bench.cli.files import check_outputs, check_picture, writing
 from stein_bench.cli.options import (
+    BN,
+    DATA,
+    MODEL,
     OUT,
+    SPEED,
     bn_option,
     config_option,
     device_option,
@@ -42,52 +47,67 @@ if TYPE_CHECKING:
     from stein_bench.training.config import TrainConfig
     from stein_bench.training.run import TrainedNetwork
 
-WHAT, HOW = "Training", "Execution"
+HOW = "How to train"
 
 
-@app.command(no_args_is_help=True)
+@command("train", TRAIN, "Train a network with a BN estimator and save its weights")
 @in_every_process
 def train(
-    model: Annotated[str | None, typer.Argument(metavar="MODEL", help="As for evaluate.", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="As for evaluate, e.g. resnet18 or net.py:make.",
+            show_default=False,
+            autocompletion=models,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="Data set with a training split. Default: digits.", rich_help_panel=WHAT),
+        typer.Option(
+            metavar="SPEC",
+            help="Data set with a training split. Default: digits.",
+            autocompletion=data_sets,
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    bn: Annotated[str | None, bn_option("BN estimator to train with, see `list bn`. Default: sample.", WHAT)] = None,
+    bn: Annotated[str | None, bn_option("BN estimator to train with, see `list bn`. Default: sample.")] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE",
             help="How to train, see `list recipes`. Default: fit.",
-            autocompletion=completing(recipe_names),
-            rich_help_panel=WHAT,
+            autocompletion=recipes,
+            rich_help_panel=HOW,
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=WHAT)] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=HOW)] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=WHAT)
+        int | None, typer.Option(metavar="N", help="Overrides the recipe.", rich_help_panel=HOW)
     ] = None,
     learning_rate: Annotated[
-        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=WHAT)
+        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=HOW)
     ] = None,
     weight_decay: Annotated[
-        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=WHAT)
+        str | None, typer.Option(metavar="X", help="Overrides the recipe.", rich_help_panel=HOW)
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             metavar="none|pretrained|PATH",
             help="Initial weights; those trained with another BN are converted. Default: none.",
-            rich_help_panel=WHAT,
+            autocompletion=weights_typed,
+            rich_help_panel=MODEL,
         ),
     ] = None,
-    weights_key: Annotated[str | None, weights_key_option(panel=WHAT)] = None,
+    weights_key: Annotated[str | None, weights_key_option()] = None,
     preserve_function: Annotated[
         bool | None,
         typer.Option(
             "--preserve-function",
             help="Let γ and β absorb the change when the initial weights are converted.",
-            rich_help_panel=WHAT,
+            rich_help_panel=BN,
         ),
     ] = None,
     adversarial: Annotated[
@@ -95,23 +115,23 @@ def train(
         typer.Option(
             metavar="ATTACK",
             help="Train on adversarial inputs, e.g. pgd:eps=8/255,steps=7 (also fgsm, mifgsm).",
-            rich_help_panel=WHAT,
+            rich_help_panel=HOW,
         ),
     ] = None,
-    limit: Annotated[int | None, limit_option("Use the first N samples of the training split only.", WHAT)] = None,
-    seed: Annotated[int | None, seed_option(panel=WHAT)] = None,
-    mean: Annotated[str | None, mean_option(WHAT)] = None,
-    std: Annotated[str | None, std_option(WHAT)] = None,
-    image_size: Annotated[int | None, image_size_option(WHAT)] = None,
-    config: Annotated[str | None, config_option(WHAT)] = None,
-    offline: Annotated[bool | None, offline_option(WHAT)] = None,
-    trust_code: Annotated[bool | None, trust_option("a FILE (--config, --weights)", WHAT)] = None,
-    device: Annotated[str | None, device_option(HOW)] = None,
-    precision: Annotated[str | None, precision_option("bf16: mixed precision.", HOW)] = None,
+    limit: Annotated[int | None, limit_option("Use the first N samples of the training split only.")] = None,
+    seed: Annotated[int | None, seed_option()] = None,
+    mean: Annotated[str | None, mean_option()] = None,
+    std: Annotated[str | None, std_option()] = None,
+    image_size: Annotated[int | None, image_size_option()] = None,
+    config: Annotated[str | None, config_option()] = None,
+    offline: Annotated[bool | None, offline_option()] = None,
+    trust_code: Annotated[bool | None, trust_option("a FILE (--config, --weights)")] = None,
+    device: Annotated[str | None, device_option()] = None,
+    precision: Annotated[str | None, precision_option("bf16: mixed precision.")] = None,
     compile: Annotated[
-        bool | None, typer.Option("--compile", help="Run through torch.compile.", rich_help_panel=HOW)
+        bool | None, typer.Option("--compile", help="Run through torch.compile.", rich_help_panel=SPEED)
     ] = None,
-    workers: Annotated[str | None, workers_option(HOW)] = None,
+    workers: Annotated[str | None, workers_option()] = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -133,18 +153,13 @@ def train(
 ) -> int:
     """Train a network with a BN estimator and save its weights, for `evaluate --weights`.
 
-    Examples:
-
     - `stein-bench train resnet18 --bn stein --output stein.safetensors`
-    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --bn stein --output stein.safetensors`
-    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --adversarial pgd:eps=8/255,steps=7 --output robust.safetensors`
-    - `stein-bench train net.py:make --data npz:test.npz,train=train.npz --weights plain.safetensors --bn stein --preserve-function --output tuned.safetensors`
-    - `torchrun --nproc-per-node 2 -m stein_bench train resnet18 --output weights.safetensors`
+    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --output w.safetensors`
 
-    Then: `stein-bench evaluate resnet18 --data cifar10 --weights stein.safetensors`
+    More examples are in the documentation: training.
 
     Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to continue).
-    """  # noqa: E501  (an example is one line)
+    """
     options = {key: value for key, value in locals().items() if key != "config"}
     from stein_bench.training.card import card_path
     from stein_bench.training.config import make_train_config
