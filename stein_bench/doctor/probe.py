@@ -186,9 +186,8 @@ def _per_second(call: Callable[[], None]) -> float:
 
 def _denormals(torch: Any) -> float:
     """Return how many times longer numbers below 1e-38 take the processor than others."""
-    seconds = []
-    for value in (1.0, 1e-40):
-        seconds.append(1 / _quick_rate(partial(torch.full((200_000,), value).mul, 0.5)))
+    numbers = [torch.full((200_000,), value) for value in (1.0, 1e-40)]
+    seconds = [1 / _quick_rate(partial(tensor.mul, 0.5)) for tensor in numbers]
     return seconds[1] / seconds[0]
 
 

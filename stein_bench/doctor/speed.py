@@ -38,16 +38,14 @@ def devices(machine: Machine, probe: Mapping[str, Any]) -> Iterator[Line]:
         yield _device(one)
     if "devices" in probe and not any(one["name"].startswith("cuda") for one in probe["devices"]):
         built = probe.get("built_for_cuda")
-        yield Line(
-            "cuda", f"no device; torch is built for CUDA {built}" if built else "no device; torch is built without"
-        )
+        yield Line("cuda", f"no device; torch is built {f'for CUDA {built}' if built else 'without CUDA'}")
 
 
 def _device(one: Mapping[str, Any]) -> Line:
     if "error" in one:
         needed = one["name"] == "cpu"
         advice = (
-            "Install torch again: https://pytorch.org" if needed else f"Run with --device cpu; {one['name']} fails."
+            "Install torch again: https://pytorch.org" if needed else "Run with --device cpu, or repair its driver."
         )
         return Line(one["name"], one["error"], "broken" if needed else "problem", advice)
     if "model" not in one:
@@ -55,9 +53,7 @@ def _device(one: Mapping[str, Any]) -> Line:
     driver = f", driver {one['driver']}" if one.get("driver") else ""
     told = f"{one['model']}, {size(one['memory'])}, {size(one['free'])} free, capability {one['capability']}{driver}"
     if one["free"] < LITTLE_GPU * one["memory"]:
-        return Line(
-            one["name"], told, "slow", "Another program holds its memory: see nvidia-smi, or choose another GPU."
-        )
+        return Line(one["name"], told, "slow", "Another program holds its memory, see nvidia-smi.")
     return Line(one["name"], told, "ok")
 
 
@@ -69,9 +65,7 @@ def speed(machine: Machine, probe: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(f"ResNet-18 on {name}", f"{told}, forward and backward")
     accelerated = [name for name in rates if name != "cpu"]
     if rates and not accelerated:
-        yield Line(
-            "no GPU", _without_gpu(probe), "slow", "Try --limit 100 and --battery quick, or a machine with a GPU."
-        )
+        yield Line("no GPU", _without_gpu(probe), "slow", "Try --limit 100 with --battery quick, or a GPU.")
     yield from _processor(machine, probe)
     yield from _bf16(machine, probe)
     yield from slow_variables()
@@ -103,9 +97,7 @@ def _processor(machine: Machine, probe: Mapping[str, Any]) -> Iterator[Line]:
             f"Set OMP_NUM_THREADS={usable}.",
         )  # fmt: skip
     if usable < FEW_CORES:
-        yield Line(
-            "cores", f"only {machine.usable:g}", "slow", "Give the container or job more cores, if it has a limit."
-        )
+        yield Line("cores", f"only {machine.usable:g}", "slow", "Use more, if a container or job has a limit.")
     rate = probe.get("rates", {}).get("cpu", {}).get("224")
     if rate is not None and threads and rate / min(threads, usable) < SLOW_CPU:
         yield Line(

@@ -36,6 +36,10 @@ class Terminal(Console):
     def file(self, new: IO[str]) -> None:
         Console.file.__set__(self, new)  # type: ignore[attr-defined]
 
+    def on_broken_pipe(self) -> None:
+        """Raise, as every stream does: rich would end the program with an exit code of its own."""
+        raise BrokenPipeError
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text for display."""
         return super().render_str(visible(text), **options)

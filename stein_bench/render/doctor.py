@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from stein_bench.doctor.findings import Examination
-from stein_bench.render.console import print_uncut
+from stein_bench.render.console import Terminal, print_uncut
 
 MARKS = {
     "ok": ("ok", "green"),
@@ -20,23 +20,19 @@ MARKS = {
 
 def print_examination(found: Examination, console: Console | None = None) -> None:
     """Print the findings to stdout: what is wrong or slow has a mark, and below it what to do."""
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for number, (title, lines) in enumerate(found.sections.items()):
-        if number:
-            table.add_row()
-        table.add_row(Text(title, "bold"))
+    console = console or Terminal()
+    name = max(len(line.name) for lines in found.sections.values() for line in lines)
+    for title, lines in found.sections.items():
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=max(len(mark) for mark, _ in MARKS.values()))
+        table.add_column(width=name)
+        table.add_column(overflow="fold")
         for line in lines:
             mark, style = MARKS[line.state]
-            table.add_row(Text(mark, style), f"  {line.name}", line.value)
+            table.add_row(Text(mark, style), line.name, line.value)
             if line.advice:
                 table.add_row("", "", Text(f"→ {line.advice}", "cyan"))
-        if not lines:
-            table.add_row("", "  nothing")
-    table.add_row()
-    print_uncut(table, console)
+        print_uncut(Group(Text(title, "bold"), table if lines else Text("nothing found"), Text()), console)
     print_uncut(Text(verdict(found), "bold"), console)
 
 

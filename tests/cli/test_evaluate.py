@@ -394,7 +394,7 @@ def test_listed_attacks_show_what_they_support_and_why_not() -> None:
 def test_a_wrong_choice_is_named_without_the_parsers_words() -> None:
     result = invoke("list", "atacks")
     assert result.exit_code == 2
-    assert "invalid value for 'what': 'atacks' is not one of" in one_line(result)
+    assert "invalid value for 'KIND': 'atacks' is not one of" in one_line(result)
 
 
 def test_a_config_file_runs(model: str, data: str, tmp_path: Path) -> None:

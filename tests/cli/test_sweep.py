@@ -193,5 +193,5 @@ def test_compare_of_a_folder_does_not_import_torch(invoke: Invoke, runs: Path) -
 
 def test_the_help_shows_sweeps(invoke: Invoke) -> None:
     text: Any = " ".join(invoke("evaluate", "--help").stdout.split())
-    for words in ("'timm:resnet1*'", "--models models.txt", "--shard 1/4", "--retry-oom", "PATH|DIR/"):
+    for words in ("'timm:resnet1*'", "--models FILE", "--shard I/N", "--retry-oom", "PATH|DIR/"):
         assert words in text

@@ -75,7 +75,6 @@ def specs() -> Iterator[Row]:
         ("missing.pt2", "missing.pt2"),
     ):
         yield wrong(f"evaluate '{spec}' {RUN}", *words)
-    yield wrong(f"evaluate {RUN}", "no model given")
     yield wrong("train --output new.safetensors --quiet", "no model given")
     yield wrong("train net.py:make", "no output given")
     yield wrong(f"evaluate 'net.py:*' {RUN} --output runs/", "net.py")
