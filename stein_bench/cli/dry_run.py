@@ -35,14 +35,14 @@ def show_costs(asked: Asked) -> int:
 
 def _single(asked: Asked) -> int:
     from stein_bench.evaluation.outputs import check_output
-    from stein_bench.preparation.early import check_early, check_model_file
+    from stein_bench.preparation.early import check_early, check_sources
     from stein_bench.render.progress import terminal_progress
     from stein_bench.trackers.choice import parse_trackers
 
     settings = asked.single()
     check_output(settings, asked.file)
     check_early(settings)
-    check_model_file(settings.model)
+    check_sources(settings.data, settings.model, settings.surrogate)
     parse_trackers(settings.log)
     with terminal_progress(quiet=settings.quiet) as progress:
         run = _estimated(settings, progress)

@@ -372,7 +372,7 @@ def evaluate(
     options = {key: value for key, value in locals().items() if key not in ("config", "dry_run")}
     if not (model or models or config):
         return _ways_to_start()
-    from stein_bench.preparation.early import check_early, check_model_file
+    from stein_bench.preparation.early import check_early, check_sources
     from stein_bench.sweep.settings import read_asked
     from stein_bench.trackers.choice import parse_trackers
 
@@ -388,7 +388,7 @@ def evaluate(
     settings = asked.single()
     check_output(settings, config)
     check_early(settings)
-    check_model_file(settings.model)
+    check_sources(settings.data, settings.model, settings.surrogate)
     trackers = parse_trackers(settings.log)
     with writing(settings.output):
         report = _evaluate(settings)

@@ -109,6 +109,9 @@ def inspect_(
     if plot is not None:
         check_picture("--plot", plot)
 
+    from stein_bench.preparation.early import check_sources
+
+    check_sources(settings.data, settings.model)
     from stein_bench.evaluation.inspection import inspect_model
     from stein_bench.render.progress import terminal_progress
 

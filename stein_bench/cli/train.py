@@ -161,6 +161,7 @@ def train(
     Exit codes: 0 done, 2 wrong usage or input, 3 training failed, 130 interrupted (add --resume to continue).
     """
     options = {key: value for key, value in locals().items() if key != "config"}
+    from stein_bench.preparation.early import check_sources
     from stein_bench.training.card import card_path
     from stein_bench.training.config import make_train_config
 
@@ -168,6 +169,7 @@ def train(
     picture = _picture(settings, config)
     settings.chosen_recipe()  # what is wrong about names is told before torch is loaded
     parse_estimator(settings.bn)
+    check_sources(settings.data, settings.model)
     with writing(settings.output), writing(str(card_path(settings.output))):
         trained = _train(settings)
         if speaks():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from stein_bench.data.cifar import open_cifar
@@ -18,6 +16,7 @@ from stein_bench.data.imagefolder import open_imagefolder_spec
 from stein_bench.data.imagenetc import open_imagenetc
 from stein_bench.data.imagenette import open_imagenette_spec
 from stein_bench.data.imagetable import open_image_table
+from stein_bench.data.kinds import ALIASES, unknown_data
 from stein_bench.data.nifti import open_nifti
 from stein_bench.data.npy import open_npy_spec
 from stein_bench.data.npz import open_npz_spec
@@ -28,8 +27,7 @@ from stein_bench.data.samples import Samples
 from stein_bench.data.torchvision_data import TORCHVISION_OPENERS
 from stein_bench.data.userdata import open_user_data
 from stein_bench.data.wds import open_wds
-from stein_bench.errors import UsageError, unknown_name
-from stein_bench.parts.installed import names as installed_names
+from stein_bench.errors import UsageError
 
 
 class DataSource(Protocol):
@@ -90,16 +88,10 @@ def open_data(spec: str) -> DataSource:
     Reads names, shapes and labels but no pixels. Raises a one-line UsageError for anything wrong.
     """
     kind, colon, rest = spec.partition(":")
-    kind = _ALIASES.get(kind, kind)
+    kind = ALIASES.get(kind, kind)
     source = _OPENERS[kind](rest if colon else None) if kind in _OPENERS else open_user_data(spec)
     if source is None:
-        bare = ":" not in spec or os.path.isfile(_path(spec))  # not a misspelled kind
-        if bare and (how := _BARE_FILES.get(Path(spec).suffix.lower())):
-            raise UsageError(f"unknown data set {spec!r}: write {how.format(spec)}")
-        is_folder = spec != "" and os.path.isdir(_path(spec))
-        hint = f"For a folder write its kind first, e.g. imagefolder:{spec}. " if is_folder else ""
-        known = [*_OPENERS, *installed_names("data")]
-        raise unknown_name("data set", kind, known, listed=f"{hint}See `stein-bench list data`.")
+        raise unknown_data(spec)
     if len(source.classes) < 2:
         raise UsageError(f"data {spec!r} has only one class; at least 2 are needed")
     return source
@@ -166,9 +158,3 @@ _OPENERS: dict[str, Callable[[str | None], DataSource]] = {
     "imagenette": open_imagenette_spec,
     **TORCHVISION_OPENERS,
 }
-
-_BARE_FILES = {".npz": "npz:{}", ".npy": "npy:{},LABELS.npy", ".csv": "csv:{}", ".tar": "wds:{}"}
-"""Suffix of a file given without its kind → what to write."""
-
-_ALIASES = {"fashionmnist": "fashion-mnist"}
-"""Another spelling → the listed one."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from stein_bench.errors import UsageError, unknown_name
+from stein_bench.models import known_names
 from stein_bench.models.archives import program_as_model
 from stein_bench.models.callables import find_brought_model, find_in_file, find_in_module, given_model
 from stein_bench.models.exported import find_exported
@@ -24,6 +27,7 @@ from stein_bench.models.torchvision_segmentation import (
 )
 from stein_bench.models.transformers_models import find_transformers
 from stein_bench.parts.installed import names as installed_names
+from stein_bench.parts.trust import names_code
 from stein_bench.parts.user_code import is_importable
 
 __all__ = ["PREFIXES", "ModelSource", "NamesClassifier", "PretrainedConfig", "find_model"]
@@ -33,6 +37,8 @@ OTHER_PROGRAMS = {
     ".pb": "a TensorFlow model",
 }  # fmt: skip
 """By suffix, models that are no PyTorch."""
+_NAME = re.compile(r"\w+(-\w+)*")
+"""A name of a model without a pretrained tag: no path, no file."""
 HINT = "`stein-bench list models` lists the known ones."
 
 
@@ -56,9 +62,37 @@ def find_model(spec: str) -> ModelSource:
     if _is_module_name(prefix) and ("." in prefix or is_importable(prefix, Path.cwd())):
         check_call(rest, spec, prefix)
         return find_in_module(prefix, rest)
+    raise _unknown_kind(spec)
+
+
+def check_known(spec: str) -> None:
+    """Raise the error of `find_model` if a spec can name no model at all; in doubt that is left to it.
+
+    It takes a tenth of a second, where importing timm and torchvision takes many. In a program that has imported timm,
+    where models of its own may be registered, nothing is checked.
+    """
+    if "timm" in sys.modules:
+        return
+    kind, colon, rest = spec.partition(":")
+    name = rest if colon and kind in ("timm", "torchvision") else spec
+    if not _NAME.fullmatch(name):
+        if colon and kind not in PREFIXES and split_file(spec) is None and not names_code("model", spec):
+            check_spelling(spec)
+            raise _unknown_kind(spec)
+        return
+    own = installed_names("model")
+    if name in own or os.path.exists(name) or known_names.mentioned(name):
+        return
+    timm, torchvision = known_names.timm_names(), known_names.torchvision_names()
+    if colon:
+        raise unknown_name(f"{kind} model", name, timm if kind == "timm" else torchvision, hint=HINT)
+    raise unknown_name("model", name, [*timm, *torchvision, *own], hint=HINT)
+
+
+def _unknown_kind(spec: str) -> UsageError:
     known = [f"{name}:" for name in PREFIXES if name != "python"]
     forms = f"{', '.join(known)} and your own FILE.py:CALLABLE or package.module:CALLABLE."
-    raise UsageError(f"unknown kind of model {prefix!r} in {spec!r}. Known: {forms}")
+    return UsageError(f"unknown kind of model {spec.partition(':')[0]!r} in {spec!r}. Known: {forms}")
 
 
 def _find_bare(name: str) -> ModelSource:

@@ -7,7 +7,9 @@ from pathlib import Path
 from stein_bench.attacks.batteries import find_battery
 from stein_bench.attacks.parameters import checked, spell_out
 from stein_bench.config import RunConfig
+from stein_bench.data.kinds import check_kind
 from stein_bench.errors import UsageError
+from stein_bench.models.sources import check_known
 from stein_bench.models.spelling import split_file
 from stein_bench.normalization.names import parse_estimator
 
@@ -31,8 +33,20 @@ def check_early(config: RunConfig) -> None:
             checked(spelled if eps is None else spelled.with_params(eps=eps))
 
 
-def check_model_file(spec: str) -> None:
-    """Raise a `UsageError` if the model is in a Python file that is not there."""
+def check_sources(data: str, *models: str | None) -> None:
+    """Check that models and data are of a known kind, that their names exist, and that Python files are there.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for spec in models:
+        if spec is not None:
+            _check_model_file(spec)
+            check_known(spec)
+    check_kind(data)
+
+
+def _check_model_file(spec: str) -> None:
     in_file = split_file(spec)
     if in_file is not None and ":" not in in_file[0] and not Path(in_file[0]).expanduser().is_file():
         raise UsageError(f"no such file: {in_file[0]}")
