@@ -154,7 +154,7 @@ def train(
     """Train a network with a BN estimator and save its weights, for `evaluate --weights`.
 
     - `stein-bench train resnet18 --bn stein --output stein.safetensors`
-    - `stein-bench train resnet18 --data cifar10 --recipe cifar10 --output w.safetensors`
+    - `stein-bench train net.py:make --config train.yaml --output net.safetensors`
 
     More examples are in the documentation: training.
 

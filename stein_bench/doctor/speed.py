@@ -17,6 +17,8 @@ SLOW_CPU = 3.0
 """Images of 224×224 per second and core, forward and backward through a ResNet-18, below which a processor is slow."""
 DENORMAL = 10.0
 """Times longer that make denormal numbers worth a line."""
+BUSY = 1.5
+"""Processes per core that want to run, from which on a machine is busy."""
 LITTLE_MEMORY = 2 << 30
 LITTLE_GPU = 0.5
 """Share of a GPU's memory that should be free."""
@@ -102,7 +104,13 @@ def _processor(machine: Machine, probe: Mapping[str, Any]) -> Iterator[Line]:
     if rate is not None and threads and rate / min(threads, usable) < SLOW_CPU:
         yield Line(
             "convolutions", f"{rate / min(threads, usable):.1f} images a second and core, which is slow", "slow",
-            "Other programs may be using the cores: look at the load, and run doctor again.",
+            "Other programs may be using the cores: run doctor again when they are not.",
+        )  # fmt: skip
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > BUSY * machine.cores:
+        yield Line(
+            "load", f"{load:.0f} processes want to run on {machine.cores} cores", "slow",
+            "Other programs are running: what is measured here, and every run, is slower for it.",
         )  # fmt: skip
     if probe.get("mkldnn") is False:
         yield Line("oneDNN", "this torch is built without it", "slow", "Install torch from https://pytorch.org.")

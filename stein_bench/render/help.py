@@ -60,7 +60,7 @@ def _blocks(text: str, width: int) -> Iterator[list[Text]]:
     for paragraph in re.split(r"\n\s*\n", text.strip()):
         lines = [line.strip() for line in paragraph.splitlines()]
         if lines[0].startswith(_EXAMPLE):  # an example is copied, so it must be one line
-            yield [Text(f"   {line.removeprefix(_EXAMPLE).strip('`')}", "cyan", no_wrap=True) for line in lines]
+            yield [Text(f"  {line.removeprefix(_EXAMPLE).strip('`')}", "cyan", no_wrap=True) for line in lines]
         else:
             yield [_marked(f" {line}") for line in wrap(" ".join(lines), width - 2, break_on_hyphens=False)]
 

@@ -1,0 +1,1 @@
+"""Tests of the facts behind `stein-bench doctor`."""
