@@ -39,7 +39,7 @@ def print_examination(found: Examination, console: Console | None = None) -> Non
 def verdict(found: Examination) -> str:
     """Return the last line: whether stein-bench works here."""
     lines = [line for section in found.sections.values() for line in section]
-    if broken := [line.name for line in lines if line.state == "broken"]:
+    if broken := dict.fromkeys(line.name for line in lines if line.state == "broken"):
         return f"stein-bench does not work here: {', '.join(broken)}."
     problems = sum(line.state == "problem" for line in lines)
     slow = sum(line.state == "slow" for line in lines)

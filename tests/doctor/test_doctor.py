@@ -128,7 +128,7 @@ def test_nothing_private_is_told(told, invoke, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("changes", "computer", "environment", "name", "words"),
     [
-        ({}, PC, {}, "no GPU", "ResNet-50 at 224×224 takes about 5 minutes for an image"),
+        ({}, PC, {}, "no GPU", "ResNet-50 at 224×224 takes about 4 minutes for an image"),
         ({"threads": 1}, PC, {"OMP_NUM_THREADS": "1"}, "threads", "torch uses 1 of 8 cores"),
         ({"threads": 8}, Machine("x", 8, 1.5, None, None, None, True), {}, "threads", "8 threads for 1.5 cores"),
         ({"threads": 2}, Machine("x", 2, 2, None, None, None, True), {}, "cores", "only 2"),
