@@ -116,19 +116,21 @@ def _told(error: BaseException) -> int:
             return _show_help(str(getattr(error, "message", "")))
         if type(error).__name__ == "MissingParameter" and getattr(error, "ctx", None) is not None:
             return _complain(what_is_missing(error), USAGE)
-        message = _plain(without_prefix(error.format_message()))
+        message = _plain(without_prefix(error.format_message()), getattr(error, "ctx", None))
         return _complain(message + _about_stray_numbers(message), getattr(error, "exit_code", USAGE))
     return _complain(unexpected(error), FAILED)
 
 
-def _plain(message: str) -> str:
+def _plain(message: str, ctx: Any) -> str:
     """Return a message of Typer in the words of this project: about numbers, and with the nearest choice."""
     message = re.sub(r"Input should be a valid integer.*", "it must be a whole number.", message)
     message = re.sub(r"Input should be a valid number.*", "it must be a number.", message)
+    if (name := re.match(r"No such command '([^']*)'", message)) and ctx is not None:
+        return f"No such command '{name[1]}'.{suggestion(name[1], ctx.command.list_commands(ctx), most=1)}"
     if option := re.match(r"No such option: (\S+)", message):
-        name = option[1].rstrip(".")
+        word = option[1].rstrip(".")
         near = re.findall(r"--[\w-]+", message[option.end() :])
-        return f"No such option: {name}.{suggestion(name, near, most=1)}"
+        return f"No such option: {word}.{suggestion(word, near, most=1)}"
     choice = re.search(r"'([^']*)' is not one of ('.*')\.?$", message)
     return message + suggestion(choice[1], re.findall(r"'([^']*)'", choice[2])) if choice else message
 
