@@ -65,6 +65,7 @@ def test_threat_models_are_those_of_the_attacks_white_box_ones_first():
         (Threat("Linf", 8 / 255, "queries"), ["square"], 1),
         (Threat("Linf", 8 / 255, "transfer"), ["transfer.pgd"], 1),
         (Threat("Linf", 8 / 255 * (1 + 1e-9), "queries"), ["square"], 1),
+        (Threat("L2", 0.500001, "white-box"), ["pgd"], 1),
     ],
 )
 def test_an_attacker_that_knows_everything_can_make_every_attack_and_a_small_ball_is_in_a_large_one(
@@ -206,6 +207,11 @@ def told(*reports):
             "clean accuracy has collapsed: robust accuracies are meaningless",
         ),
         (report(variant(), diagnostics=[diagnostic(name="repeatable", variant=None)]), "fail", "failed: repeatable"),
+        (
+            report(variant(), diagnostics=[diagnostic(name="same-in-another-batch", variant="sample/running")]),
+            "fail",
+            "failed: same-in-another-batch",
+        ),
         (
             report(variant(stats="batch"), diagnostics=[diagnostic(name="batch-dependence", variant="sample/batch")]),
             "warn",

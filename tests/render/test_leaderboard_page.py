@@ -98,6 +98,7 @@ def test_without_javascript_it_is_a_complete_table_that_is_ranked(write, many):
     ]  # fmt: skip
     assert [row[0] for row in second] == ["–"]
     page = Page(text)
+    assert ["data-bad" in attrs for attrs in page.named("tr") if "data-bn" in attrs].count(True) == 2
     assert "2 data sets" in page.text
     assert not page.named("button")[1:]  # of the filters, which are hidden; the headers' are made by the script
     assert "hidden" in page.named("form")[0]
