@@ -1,7 +1,7 @@
-"""A hook of mkdocs: files of the repository that lie outside `docs/` become pages, so that every link of the site works offline.
+"""A hook of mkdocs: files of the repository outside `docs/` become pages, so that every link of the site works offline.
 
-Pages link to them as on a code host, relative to the repository (`../examples/README.md`). Markdown is shown as it is, other text as code,
-a folder as the list of its files. Which pages are needed follows from the links.
+Pages link to them as on a code host, relative to the repository (`../examples/README.md`). Markdown is shown as it is,
+other text as code, a folder as the list of its files. Which pages are needed follows from the links.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def page_of(path: str) -> str:
 
 
 def path_of(page: str) -> str:
-    """The file of the repository that a page shows; of pages that another hook generates, the place in `docs/` they stand for."""
+    """The file of the repository that a page shows; a page of the reference stands for its place in `docs/`."""
     return page.removeprefix(f"{FOLDER}/") if page.startswith(f"{FOLDER}/") else f"docs/{page}"
 
 
@@ -45,7 +45,8 @@ def text_of(path: str) -> str:
     """The Markdown of the page of a file or folder outside `docs/`."""
     file = ROOT / path
     if file.is_dir():
-        names = sorted(each.name + "/" * each.is_dir() for each in file.iterdir() if not each.name.startswith(("_", ".")))
+        shown = (each for each in file.iterdir() if not each.name.startswith(("_", ".")))
+        names = sorted(each.name + "/" * each.is_dir() for each in shown)
         return f"# {path}\n\n{len(names)} files:\n\n" + "\n".join(f"- `{name}`" for name in names) + "\n"
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
@@ -85,6 +86,6 @@ def on_files(files: Files, /, *, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, /, *, page: Any, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, /, *, page: Any, **_: Any) -> str:
     """Rewrite the links of a page."""
     return rewritten(page.file.src_uri, markdown)

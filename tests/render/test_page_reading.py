@@ -18,8 +18,8 @@ from stein_bench.measures.budgets import budget_results
 from stein_bench.render import figures
 from stein_bench.render.figures import MOST_NAMED, Panel, Series
 from stein_bench.render.multiples import bars_apart, curves_apart
+from stein_bench.render.pages import breakable
 from stein_bench.render.report.outcomes import result_rows
-from stein_bench.render.report.page import breakable
 from stein_bench.render.report.sections import every_outcome, folded, key_numbers
 from stein_bench.report.results import Figure
 from tests.render.page_reports import FGSM, PGD, bits, diagnostic, example, label, replaced, report, variant

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-from jinja2 import Environment
-from markupsafe import Markup
 
 from stein_bench.comparison.document import ALPHA, Leaderboard, PairTable
 from stein_bench.comparison.leaderboard import Named
@@ -16,7 +11,7 @@ from stein_bench.comparison.standings import Section, sections
 from stein_bench.comparison.threats import STRENGTHS, Strength
 from stein_bench.render.comparison.compare import grid
 from stein_bench.render.comparison.leaderboard_rows import NOT_APART, columns, legend, letters, lines, track_key
-from stein_bench.render.pages import page_environment, tidy
+from stein_bench.render.pages import page_environment, page_script, tidy
 
 LEAST_STRENGTHS: tuple[Strength, ...] = ("autoattack", "ensemble", "iterated")
 """Strengths that rows can be filtered by."""
@@ -35,7 +30,6 @@ def leaderboard_page(result: PairTable | Leaderboard, named: Sequence[Named], pa
     """
     environment = page_environment()
     found = sections(named)
-    script = _source(environment, "leaderboard.js")
     board = isinstance(result, Leaderboard)
     heading = "Leaderboard" if board else "Comparison"
     drawn = [_section(section, paths, found) for section in found]
@@ -43,9 +37,8 @@ def leaderboard_page(result: PairTable | Leaderboard, named: Sequence[Named], pa
         title=f"{heading}: robustness",
         heading=heading,
         about=_about(named, found),
-        policy=Markup(_policy(script)),
         own_style="leaderboard.css",
-        script=Markup(script),
+        script=page_script(environment, "leaderboard.js"),
         compared=None if board else grid(result),
         sections=drawn,
         order={key: place for place, key in enumerate(STRENGTHS)},
@@ -60,21 +53,6 @@ def leaderboard_page(result: PairTable | Leaderboard, named: Sequence[Named], pa
         notes=[*_reading(found), *(result.notes if board else ())],
     )  # fmt: skip
     return tidy(text)
-
-
-def _source(environment: Environment, name: str) -> str:
-    loader = environment.loader
-    assert loader is not None
-    return tidy(loader.get_source(environment, name)[0])
-
-
-def _policy(script: str) -> str:
-    """Return the content security policy of the page: names in reports can run nothing even if escaping failed."""
-    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _about(named: Sequence[Named], found: Sequence[Section]) -> str:

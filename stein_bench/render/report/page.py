@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from jinja2 import Environment
-from markupsafe import Markup
 
 from stein_bench.comparison.compare import compare
 from stein_bench.comparison.conclusion import conclude
 from stein_bench.comparison.leaderboard import Named
 from stein_bench.errors import UsageError
 from stein_bench.render.comparison.compare import Grid, grid
-from stein_bench.render.pages import page_environment, tidy
+from stein_bench.render.pages import page_environment, page_script, tidy
 from stein_bench.render.report.adaptive import adaptive_notes
 from stein_bench.render.report.attack_network import attack_network_notes
 from stein_bench.render.report.calibration import CALIBRATION, calibration_cells
@@ -62,15 +57,8 @@ def html_page(sources: Sequence[Source]) -> str:
     environment = page_environment()
     parts: dict[str, Any] = {"pages": pages, "compared": _compared(sources) if len(sources) > 1 else None}
     if any(page["gallery"] for page in pages):
-        parts["script"] = _script(environment)
+        parts["script"] = page_script(environment, "page.js")
     return tidy(environment.get_template("report.html").render(title=f"{title}: robustness", **parts))
-
-
-def _script(environment: Environment) -> dict[str, Markup]:
-    """Return the page's own script, and its source in the content security policy, which forbids every other."""
-    text = "\n" + tidy(environment.get_template("page.js").render())
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {"text": Markup(text), "source": Markup(f"'sha256-{digest}'")}
 
 
 def _legend(report: Report) -> Iterator[str]:
