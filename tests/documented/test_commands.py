@@ -17,11 +17,12 @@ from stein_bench.preparation.untrained import build_untrained
 from tests.tiny import write_data, write_model
 
 DOCS = Path(__file__).parents[2] / "docs"
-MODULES = [
+IMPORTED = [
     importlib.import_module(f"tests.documented.{found.name}")
     for found in pkgutil.iter_modules(tests.documented.__path__)
     if not found.name.startswith("test_")
 ]
+MODULES = [module for module in IMPORTED if hasattr(module, "SECTION")]
 MAKERS = {module.SECTION: module.make for module in MODULES}
 
 

@@ -8,9 +8,6 @@ import io
 import json
 import re
 import shlex
-import shutil
-import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +18,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import stein_bench
 from stein_bench.parts.brought import GROUPS
-from stein_bench.parts.installed import installed
 from tests.api.brightest import brightest, network
 
 ROOT = Path(__file__).parents[2]
@@ -82,32 +78,6 @@ def run(page: str, invoke, after: Mapping[str, Callable[[], None]]) -> None:
 def test_the_guide_to_python_is_one_program(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("python.md", invoke, {})
-
-
-@pytest.fixture
-def installed_package(tmp_path, monkeypatch):
-    """Install the page's package as pip would leave it, in a folder of its own: its module and its entry points."""
-
-    def install() -> None:
-        project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-        site = tmp_path / "site-packages"
-        metadata = site / f"acme_robust-{project['version']}.dist-info"
-        (site / "acme_robust").mkdir(parents=True)
-        metadata.mkdir()
-        shutil.copy("parts.py", site / "acme_robust" / "__init__.py")
-        (metadata / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
-        groups = [
-            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in parts.items())
-            for group, parts in project["entry-points"].items()
-        ]
-        (metadata / "entry_points.txt").write_text("".join(groups))
-        monkeypatch.syspath_prepend(site)
-        installed.cache_clear()
-
-    yield install
-    for name in ("acme_robust", "parts"):
-        sys.modules.pop(name, None)
-    installed.cache_clear()
 
 
 @pytest.mark.integration
