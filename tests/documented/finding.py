@@ -39,6 +39,8 @@ class Documented(NamedTuple):
     def arguments(self) -> tuple[str, ...] | None:
         """What follows `stein-bench`, also under torchrun; None for another program."""
         words = self.words
+        if "pip" in words:
+            return None  # stein-bench is what it installs
         for start in (("stein-bench",), ("-m", "stein_bench"), ("-m", "--", "stein_bench")):
             for at in range(len(words)):
                 if words[at : at + len(start)] == start:

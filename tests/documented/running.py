@@ -126,8 +126,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, measured: bool) -> None:
     create = timm.create_model
 
     def tiny(name: str, pretrained: bool = False, **settings: Any) -> nn.Module:
-        known = {key: settings[key] for key in ("num_classes", "in_chans", "features_only") if key in settings}
-        return create("test_resnet", pretrained=False, **known)
+        if settings.get("features_only"):  # the backbone of a network for segmentation
+            return create(name, pretrained=False, **settings)
+        return create("test_resnet", pretrained=False, **settings)
 
     monkeypatch.setattr(timm, "create_model", tiny)
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
