@@ -36,7 +36,7 @@ STAND_INS = {
     "timm": "every architecture of timm is built as test_resnet, with random weights: nothing is downloaded",
     "compile": "nothing is compiled: it takes minutes",
     "checks": "the checks of a model are left out of the report that --mce-baseline names, for time",
-    "patterns": "patterns such as timm:resnet1* match two models",
+    "patterns": "of the architectures that a pattern such as timm:resnet1* may match there are two a family",
     "theory": "few draws, starts, channels and elements, unless the command says how many",
     "trackers": "what --log names is parsed; nothing is logged: wandb and a server would be needed",
 }
@@ -132,7 +132,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, measured: bool) -> None:
 
     monkeypatch.setattr(timm, "create_model", tiny)
     monkeypatch.setattr(torch, "compile", lambda model, **_: model)
-    monkeypatch.setattr(sweep_models, "timm_model_names", lambda **_: ["resnet18", "resnet101"])
+    monkeypatch.setattr(sweep_models, "timm_model_names", _few_names)
     monkeypatch.setattr(evaluations, "model_checks", lambda *_: [])
     monkeypatch.setattr(networks, "fit", lambda *_, **__: 0.5)
     monkeypatch.setattr(train, "_train", lambda settings: training.starting_network(training.plan_training(settings)))
@@ -147,6 +147,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, *, measured: bool) -> None:
             monkeypatch.setattr(dry_run, name, 0.05)
     else:
         monkeypatch.setattr(dry_run, "dry_run", _planned)
+
+
+def _few_names(*, tagged: bool = False) -> list[str]:
+    """Two architectures of each family, such as resnet1…"""
+    families: dict[str, list[str]] = {}
+    for name in timm_models.timm_model_names(tagged=tagged):
+        families.setdefault(re.match(r"\D*\d?", name)[0], []).append(name)
+    return [name for names in families.values() for name in names[:2]]
 
 
 def _planned(config: RunConfig, progress: object) -> DryRun:

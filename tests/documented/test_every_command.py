@@ -33,6 +33,7 @@ NOT_RUN = {
 LONG = {
     "cityscapes:": "the network for segmentation takes ten seconds to check",
     "configs/cityscapes.yaml": "likewise",
+    "theory lipschitz --model": "seconds for the layers of a network",
     "examples/parts/": "seconds; test_examples.py runs them to the end",
 }
 """What is in the words of commands that are run with the mark integration only, with the reason."""
