@@ -20,6 +20,7 @@ from stein_bench.evaluation import dry_run, networks
 from stein_bench.evaluation import run as evaluations
 from stein_bench.evaluation.costs.results import DryRun, PhaseCost
 from stein_bench.evaluation.startup import start
+from stein_bench.models import timm_models
 from stein_bench.progress import Silent
 from stein_bench.reproduction import run as experiments
 from stein_bench.sweep import models as sweep_models
@@ -104,6 +105,12 @@ def prepared(words: list[str]) -> list[str]:
         path = Path(options.get(key, "none"))
         if path.suffix and not path.exists():
             write_weights(path, options)
+    if "models" in options:
+        for model, name in re.findall(
+            r"^(\S+) .*weights=(\S+)", Path(options["models"]).read_text("utf-8"), re.MULTILINE
+        ):
+            if not Path(name).exists():
+                write_weights(Path(name), {**options, "model": model})
     if command == "theory" and len(words) > 1:
         known = QUICK[words[1]] if "--model" not in words else {"--starts": "1", "--batch-size": "8"}
         return [*words, *(part for name, value in known.items() if name not in words for part in (name, value))]
@@ -153,7 +160,7 @@ def _few_names(*, tagged: bool = False) -> list[str]:
     """Two architectures of each family, such as resnet1…"""
     families: dict[str, list[str]] = {}
     for name in timm_models.timm_model_names(tagged=tagged):
-        families.setdefault(re.match(r"\D*\d?", name)[0], []).append(name)
+        families.setdefault(re.match(r"[a-z]*\d?", name)[0], []).append(name)
     return [name for names in families.values() for name in names[:2]]
 
 
