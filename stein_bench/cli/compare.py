@@ -82,7 +82,7 @@ def _write(
     from stein_bench.render.comparison.compare import compare_csv, compare_latex, compare_markdown
 
     def page(result: PairTable | Leaderboard) -> str:
-        from stein_bench.render.comparison.leaderboard_page import leaderboard_page
+        from stein_bench.render.leaderboard.page import leaderboard_page
 
         return leaderboard_page(result, named, dict(zip((one.name for one in named), places(found.files), strict=True)))
 

@@ -10,7 +10,7 @@ from stein_bench.comparison.leaderboard import Named
 from stein_bench.comparison.standings import Section, sections
 from stein_bench.comparison.threats import STRENGTHS, Strength
 from stein_bench.render.comparison.compare import grid
-from stein_bench.render.comparison.leaderboard_rows import NOT_APART, columns, legend, letters, lines, track_key
+from stein_bench.render.leaderboard.rows import NOT_APART, columns, legend, letters, lines, track_key
 from stein_bench.render.pages import page_environment, page_script, tidy
 
 LEAST_STRENGTHS: tuple[Strength, ...] = ("autoattack", "ensemble", "iterated")

@@ -1,0 +1,1 @@
+"""The leaderboard page of many reports."""
