@@ -34,8 +34,6 @@ def show_help(command: Any, ctx: Any) -> None:
             continue
         title = getattr(param, "rich_help_panel", None) or OTHER
         panels.setdefault(title, []).append((_name(param), f"{param.help or ''}{_default(param)}"))
-    if (last := panels.pop(OTHER, None)) is not None:
-        panels[OTHER] = last
     print_help(Help(_usage(command, ctx), inspect.cleandoc(command.help or ""), list(panels.items())))
 
 

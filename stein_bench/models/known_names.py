@@ -7,8 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-_REGISTERED = re.compile(r"^@register_model\b(?!\(\s*name\s*=).*?^def (\w+)", re.MULTILINE | re.DOTALL)
-"""A model of timm or torchvision; torchvision's quantized ones are registered under another name."""
+_REGISTERED = re.compile(r"^@register_model\b.*?^def (\w+)", re.MULTILINE | re.DOTALL)
 
 
 @cache

@@ -225,6 +225,15 @@ def test_a_cache_is_counted_and_old_files_are_told(tmp_path, monkeypatch, own_ca
     assert sorted(path.name for path in own_cache.rglob("*")) == ["fits", "new", "old"]
 
 
+def test_a_cache_on_a_read_only_disk_is_broken(own_cache, monkeypatch) -> None:
+    def refused(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    own_cache.mkdir()
+    monkeypatch.setattr(folders.tempfile, "TemporaryFile", refused)
+    assert {line.name: line.state for line in folders.caches()}["cache"] == "broken"
+
+
 def test_looking_makes_no_cache(own_cache) -> None:
     assert {line.name: line.state for line in folders.caches()}["cache"] == "ok"
     assert not own_cache.exists()
