@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
@@ -75,6 +76,8 @@ class TextTable:
     def _forms(self, width: int) -> Iterator[Part]:
         """Yield the table in one form after the other, each narrower or with longer rows."""
         whole = Part(tuple(map(self._strip, range(len(self._columns)))), self._gap, {})
+        if self._has_single_rows():
+            yield from (whole, replace(whole, gap=1))
         for gap in (self._gap, 1):
             yield from narrower(replace(whole, gap=gap), lambda column: column.lead or column.narrow != "beneath")
         narrow = [*self._narrow_forms()]
@@ -85,6 +88,11 @@ class TextTable:
             if one_name:
                 yield with_names_above(form, width)
         yield with_names_above(narrow[-1], width)
+
+    def _has_single_rows(self) -> bool:
+        """Return whether a second line of leading cells would make the table longer, for want of rows below theirs."""
+        leads = [any(row[i] for i, column in enumerate(self._columns) if column.lead) for row in self._rows]
+        return any(one and following for one, following in pairwise([*leads, True]))
 
     def _narrow_forms(self) -> Iterator[Part]:
         """Yield the table with its leading columns above their rows, each time with narrower figures."""

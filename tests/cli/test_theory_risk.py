@@ -24,7 +24,7 @@ def test_few_settings_are_shown_one_by_one() -> None:
     result = invoke(*SMALL, "--estimator", "stein", "--estimator", "james-stein")
     assert result.exit_code == 0, result.output
     assert "C = 4, N = 5, spread 3, contamination none, 500 batches" in result.stdout
-    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("stein ")]
+    rows = [line.split() for line in result.stdout.splitlines() if line.startswith("stein  ")]
     assert rows[0][-1] == "dominates"
     assert rows[1][-2:] == ["does", "not"]
     assert "stein does not dominate the sample estimators here" in result.stdout

@@ -82,13 +82,16 @@ def test_columns_give_way_one_after_the_other():
         "                          salt-and-pepper†  100.0 (96.3–100.0)△",
         "stein    9.0 (5.0–16.2)   my attack          50.0 (40.4–59.6)",
     ]
-    assert shown(made, 60) == [  # what was in parentheses is in the next row, where nothing else is
+    assert shown(made, 60)[0].split() == ["BN", "clean", "attack", "robust"]
+    assert shown(made, 60)[2].split() == ["sample", "90.0", "(82.6–94.5)", "fgsm", "4.0", "(1.6–9.8)"]  # smaller gaps
+    assert shown(table(BN, CLEAN, ATTACK, ROBUST, rows=[*ROWS, ("", "", "pgd", "0.0")]), 60)[
+        :5
+    ] == [  # what was in parentheses is in the next row, where nothing else is
         "BN      clean        attack            robust",
         "──────────────────────────────────────────────────────────",
         "sample  90.0         fgsm                4.0 (1.6–9.8)",
         "        (82.6–94.5)  salt-and-pepper†  100.0 (96.3–100.0)△",
         "stein    9.0         my attack          50.0 (40.4–59.6)",
-        "        (5.0–16.2)",
     ]
     assert shown(made, 50)[2:7] == [  # the leading columns are a line above
         "sample; clean 90.0 (82.6–94.5)",
