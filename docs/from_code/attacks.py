@@ -72,16 +72,7 @@ def page() -> str:
     parts = [INTRODUCTION]
     for group in GROUPS:
         rows = [row(info) for info in CATALOG.values() if group.has(info)]
-        headers = (
-            "attack",
-            "what it does",
-            "paper",
-            "norms",
-            "access",
-            "tasks",
-            "parameters",
-            "passes: forward, backward",
-        )
+        headers = ("attack", "norms, access, tasks", "parameters", "passes: forward + backward")
         parts.append(f"## {group.heading}\n\n{group.text}\n\n{table(headers, rows)}")
     return "".join([*parts, _batteries(), _papers()])
 
@@ -92,7 +83,8 @@ def row(info: AttackInfo) -> tuple[str, ...]:
     what += f"; **not available**: {prose(info.unavailable)}" if info.unavailable else ""
     links = ", ".join(f"[{paper.cited}]({paper.url})" for paper in papers_of(info)) or WITHOUT[info.method]
     tasks = ", ".join(info.supported_tasks) + (f"; ≥ {info.min_classes} classes" if info.min_classes > 2 else "")
-    return (code(info.name), what, links, _norms(info), info.access, tasks, _parameters(info), cost(info))
+    allowed = "<br>".join((_norms(info), info.access, tasks))
+    return (f"{code(info.name)}<br>{what}<br>{links}", allowed, _parameters(info), cost(info))
 
 
 def _norms(info: AttackInfo) -> str:

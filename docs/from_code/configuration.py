@@ -1,4 +1,4 @@
-"""The page of the YAML files: every key with its type, default, meaning, and the option of the same name."""
+"""The page of the YAML files: every key with its type, default, meaning, and which have no option of their name."""
 
 from __future__ import annotations
 
@@ -101,11 +101,10 @@ def _section(file: File, command: Any) -> str:
     named = {} if command is None else {one.opts[0].removeprefix("--"): one for one in options(command)}
     rows = []
     for name, schema, meaning in keys(file, command):
-        option = [f"`--{name}`" if name in named else "–"] if named else []
+        without = "" if not named or name in named else " (No option of this name.)"
         allowed = kind(schema, lambda name: ANCHORS[name]).removesuffix(" or null")
-        rows.append((code(name), allowed, default(schema), prose(meaning), *option))
-    headers = ("key", "type", "default", "meaning", *(["option"] if named else []))
-    return f"## {file.heading}\n\n{file.text}\n\n{table(headers, rows)}"
+        rows.append((code(name), allowed, default(schema), prose(meaning) + without))
+    return f"## {file.heading}\n\n{file.text}\n\n{table(('key', 'type', 'default', 'meaning'), rows)}"
 
 
 def keys(file: File, command: Any) -> list[tuple[str, Mapping[str, Any], str]]:
