@@ -89,6 +89,8 @@ class NumpyArray(Inert):
         return torch.from_numpy(values.astype(number.newbyteorder("="), order="C"))
 
 
+type.__setattr__(NumpyArray, "__name__", "ndarray")  # by which torch 2.6 finds it; later ones go by the qualified name
+
 class EmptyArray(metaclass=Sealed):
     """Stands for NumPy's function of arrays, which are filled afterwards: `_reconstruct`."""
 

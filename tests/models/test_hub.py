@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
-from timm.models import save_for_hf
+from timm.models._hub import save_for_hf  # in timm.models itself only in newer ones
 
 from stein_bench.errors import RunError, UsageError
 from stein_bench.models import hub

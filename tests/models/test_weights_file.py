@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from stein_bench.errors import UsageError
+from stein_bench.models.stand_ins import CORES
 from stein_bench.models.weights import read_weights
 
 
@@ -220,7 +221,7 @@ def test_the_advice_gives_weights_that_load(tmp_path: Path, monkeypatch: pytest.
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["numpy._core.multiarray.scalar", "argparse.Namespace"])
+@pytest.mark.parametrize("name", [f"numpy.{CORES[np.__version__ >= '2']}.multiarray.scalar", "argparse.Namespace"])
 def test_stand_ins_run_nothing_of_the_libraries(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even the class that the file names is called."""
 

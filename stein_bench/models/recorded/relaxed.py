@@ -122,11 +122,21 @@ def transformation(tape: Tape) -> int | None:
 
 
 def image_tensors(tape: Tape) -> list[int]:
-    """Return the floating-point tensors on the tape that have the shape of the inputs, in order, but for those."""
+    """Return the floating-point tensors on the tape that have the shape of the inputs, in order, but for those.
+
+    Slices that leave nothing out do not count: up to torch 2.6, ``x[:, 0]`` makes one of the whole of ``x`` first.
+    """
+    shape = tape.tensors[0].shape
+    whole = {
+        ref.index
+        for entry in tape.entries
+        if entry.name == "slice" and tape.tensors[entry.inputs()[0]].shape == shape
+        for ref in refs(entry.results)
+    }
     return [
         index
         for index, tensor in enumerate(tape.tensors)
-        if index > 0 and tensor.shape == tape.tensors[0].shape and tensor.is_floating_point()
+        if index > 0 and index not in whole and tensor.shape == shape and tensor.is_floating_point()
     ]
 
 
