@@ -18,8 +18,8 @@ from torch import nn
 
 def make(num_classes=10):
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
-        nn.Linear(32, num_classes),
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(),
+        nn.Linear(256, num_classes),
     )
 """
 RUN = ("evaluate", "net.py:make", "--data", "digits", "--limit", "40")
@@ -48,18 +48,14 @@ def check_installation() -> None:
 
 def check_run() -> None:
     """One run and everything that is made of its report."""
-    stein_bench(
-        *RUN, "--bn", "sample", "--bn", "stein", "--battery", "quick", "--output", "report.json", "--html", "r.html"
-    )
+    stein_bench(*RUN, "--bn", "sample", "--bn", "stein", "--battery", "quick", "--output", "report.json")
     report = json.loads(Path("report.json").read_text(encoding="utf-8"))
     assert report["run"]["environment"]["packages"]["stein-bench"] == version("stein-bench")
-    assert [attack["status"] for one in report["variants"] for attack in one["attacks"]] == ["ok"] * 6
+    assert [attack["status"] for one in report["variants"] for attack in one["attacks"]] == ["ok"] * 4
     assert report["variants"][0]["clean"]["accuracy"] > 0.3, "no better than chance: it was not trained"
-    assert Path("r.html").read_text(encoding="utf-8").lstrip().startswith("<!")
     stein_bench("gate", "report.json", "--baseline", "report.json", "--junit", "gate.xml")
-    stein_bench(
-        "report", "report.json", "--html", "again.html", "--markdown", "r.md", "--csv", "r.csv", "--plot", "r.png"
-    )
+    stein_bench("report", "report.json", "--html", "r.html", "--markdown", "r.md", "--csv", "r.csv", "--plot", "r.png")
+    assert Path("r.html").read_text(encoding="utf-8").lstrip().startswith("<!")
     assert "sample" in stein_bench("compare", "report.json", "report.json").stdout
     again = json.loads(stein_bench(*RUN, "--bn", "sample", "--format", "json", "--attack", "pgd").stdout)
     first = next(attack for attack in report["variants"][0]["attacks"] if attack["name"] == "pgd")
