@@ -20,7 +20,7 @@ ENV STEIN_BENCH_CACHE=/cache \
     TORCH_HOME=/cache/torch \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
-USER bench
+USER 1000
 WORKDIR /work
 VOLUME /cache
 ENTRYPOINT ["stein-bench"]

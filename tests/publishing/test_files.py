@@ -70,12 +70,14 @@ def test_version_and_date_are_the_same_everywhere():
 
 def test_the_container_copies_what_exists_and_is_not_ignored_and_runs_unprivileged():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    copied = [name for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]]
+    copied = [
+        name for line in lines if line.startswith("COPY ") and "--from" not in line for name in line.split()[1:-1]
+    ]
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert set(copied) == kept
     assert all((ROOT / name).exists() for name in copied)
     assert {PROJECT["readme"], *PROJECT["license-files"], "pyproject.toml"} <= kept
     bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
     assert all(re.fullmatch(r"[\w./-]+:\d[\w.-]+", base) for base in bases)
-    assert lines.index("USER bench") < lines.index('ENTRYPOINT ["stein-bench"]')
+    assert lines.index("USER 1000") < lines.index('ENTRYPOINT ["stein-bench"]')
     assert "stein-bench" in PROJECT["scripts"]

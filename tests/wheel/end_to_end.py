@@ -54,7 +54,8 @@ def check_run() -> None:
     assert [attack["status"] for one in report["variants"] for attack in one["attacks"]] == ["ok"] * 4
     assert report["variants"][0]["clean"]["accuracy"] > 0.3, "no better than chance: it was not trained"
     stein_bench("gate", "report.json", "--baseline", "report.json", "--junit", "gate.xml")
-    stein_bench("report", "report.json", "--html", "r.html", "--markdown", "r.md", "--csv", "r.csv", "--plot", "r.png")
+    stein_bench("report", "report.json", "--html", "r.html", "--markdown", "r.md", "--csv", "r.csv")
+    stein_bench("report", "report.json", "--plot", "bars", "r.png")
     assert Path("r.html").read_text(encoding="utf-8").lstrip().startswith("<!")
     assert "sample" in stein_bench("compare", "report.json", "report.json").stdout
     again = json.loads(stein_bench(*RUN, "--bn", "sample", "--format", "json", "--attack", "pgd").stdout)
