@@ -91,6 +91,7 @@ class NumpyArray(Inert):
 
 type.__setattr__(NumpyArray, "__name__", "ndarray")  # by which torch 2.6 finds it; later ones go by the qualified name
 
+
 class EmptyArray(metaclass=Sealed):
     """Stands for NumPy's function of arrays, which are filled afterwards: `_reconstruct`."""
 

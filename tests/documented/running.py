@@ -45,7 +45,7 @@ STAND_INS = {
 
 PLACEHOLDERS = {
     "MODEL": "net.py:make", "REPORT": "report.json", "BASE": "baseline.json", "A": "report.json", "B": "other.json",
-    "PATH": "page.html",
+    "PATH": "page.html", "COMMAND": "evaluate",
 }  # fmt: skip
 """Words in capitals that stand for something, with what is put in their place."""
 VARIABLES = {
@@ -68,7 +68,7 @@ def filled(found: Documented) -> list[str]:
     words = []
     for word in found.arguments:
         word = re.sub(r"\$\{?([A-Za-z_.]+)\}?", lambda match: VARIABLES[match[1]], word)
-        word = word.replace("/path/to/", "").replace("~/", "./")
+        word = word.replace("/path/to/", "").replace("~/", "./").replace("/data/val", "imagenet/val")
         if word in LEFT_OUT:
             if words[-1] == "--baseline":
                 words.append("baseline.json")

@@ -142,8 +142,8 @@ def test_what_pip_installs_exists():
         if "install" not in one.words:
             continue
         for word in one.words[one.words.index("install") + 1 :]:
-            named = re.fullmatch(r"(?:stein-bench|\.)(?:\[([\w,-]+)\])?(?:[ @=<>].*)?", word)
-            assert named or word.startswith("-"), one.place
+            named = re.fullmatch(r"(?:stein-bench|adv-lib|torchattacks|torch|torchvision|\.)(?:\[([\w,-]+)\])?(?:[ @=<>].*)?", word)
+            assert named or word.startswith(("-", "https://")), one.place
             extras = named[1].split(",") if named and named[1] else []
             assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys(), one.place
 

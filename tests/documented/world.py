@@ -88,6 +88,7 @@ FILES = {
     "mine.py": PARTS,
     "mydata.py": DATA,
     "models.txt": MODELS,
+    "train.yaml": "data: npz:test.npz,train=train.npz\n",
 }
 """Texts of files that pages name without showing them."""
 BLOCK = re.compile(r"^```\w+\n(# (?P<name>[\w/.-]+\.\w+)\n.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -10,6 +10,7 @@ import torch
 
 import stein_bench
 from stein_bench.config import make_config
+from stein_bench.data import kinds as data_kinds
 from stein_bench.data import sources as data_sources
 from stein_bench.errors import UsageError
 from stein_bench.models import sources as model_sources
@@ -175,7 +176,7 @@ def test_reports_name_code_that_is_never_imported(folder, invoke, make_report):
 
 def test_the_prefixes_without_code_are_all_others():
     assert PREFIXES["model"] == set(model_sources.PREFIXES) - {"hub", "jit", "pt2"}
-    assert PREFIXES["data"] == {*data_sources._OPENERS, *data_sources._ALIASES}
+    assert PREFIXES["data"] == {*data_sources._OPENERS, *data_kinds.ALIASES}
 
 
 @pytest.mark.parametrize(

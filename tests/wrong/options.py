@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tests.wrong.evaluate_options import EVALUATE
 from tests.wrong.other_options import (
     COMPARE,
+    DOCTOR,
     GATE,
     INSPECT,
     LIPSCHITZ,
@@ -32,6 +33,7 @@ BASE = {
     "theory risk": "theory risk --channels 4 --elements 4 --draws 40 --quiet --format json",
     "theory lipschitz": "theory lipschitz --channels 4 --elements 4 --quiet --format json",
     "list": "list",
+    "doctor": "doctor",
     "schema": "schema",
     "": "",
 }
@@ -40,7 +42,7 @@ BASE = {
 TABLES = {
     "evaluate": EVALUATE, "train": TRAIN, "reproduce": REPRODUCE, "inspect": INSPECT, "report": REPORT,
     "compare": COMPARE, "gate": GATE, "theory risk": RISK, "theory lipschitz": LIPSCHITZ, "list": LIST,
-    "schema": SCHEMA, "": ROOT,
+    "doctor": DOCTOR, "schema": SCHEMA, "": ROOT,
 }  # fmt: skip
 """By command."""
 

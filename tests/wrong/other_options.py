@@ -270,6 +270,7 @@ LIST: Wrongs = {
     ],
     "[TEXT]": [("models zzzz", "no models with 'zzzz'"), ("bn a b", "unexpected extra argument")],
 }
+DOCTOR: Wrongs = {"--format": [("--format yaml", "--format", "Known: table, json"), ("--format ''", "--format")]}
 SCHEMA: Wrongs = {
     "DOCUMENT": [
         ("reports", "'reports' is not one of", "Did you mean 'report'?"),
