@@ -19,19 +19,19 @@ SCHEMA_VERSION = 1
 class Environment(Part):
     """Hardware and software of the run."""
 
-    python: str
-    platform: str
+    python: str = Field(description="version of Python")
+    platform: str = Field(description="operating system and type of processor, e.g. Linux x86_64")
     packages: dict[str, str] = Field(description="versions of the packages that affect the results")
     device: str = Field(description="name of the device the model ran on")
     threads: int = Field(description="CPU threads that torch used within an operation")
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16"] = Field(description="arithmetic of the evaluated model: float32 or bfloat16")
     git_commit: str | None = Field(description="commit of the working directory, if it is a git checkout")
 
 
 class Processes(Part):
     """The processes that shared a run: whole batches were dealt to them, on which no outcome depends."""
 
-    count: int
+    count: int = Field(description="number of processes")
     nodes: int = Field(description="number of machines")
     devices: dict[str, int] = Field(description="name of a device → number of processes on such a device")
 
@@ -43,8 +43,12 @@ class AttackNetworkInfo(Part):
     """
 
     compile: bool = Field(description="through torch.compile")
-    precision: Literal["fp32", "tf32", "bf16"]
-    memory_format: Literal["contiguous", "channels_last"]
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        description="arithmetic of its passes: float32, float32 with TF32 for products on CUDA, or bfloat16"
+    )
+    memory_format: Literal["contiguous", "channels_last"] = Field(
+        description="layout of images in memory: channels first or last"
+    )
 
     def summary(self) -> str:
         """Return it in a few words, e.g. ``bf16, compiled``."""
@@ -55,8 +59,11 @@ class AttackNetworkInfo(Part):
 class BroughtPart(Part):
     """A part of the run that somebody brought: an attack, an estimator, a metric, a model or data."""
 
-    kind: Literal["attack", "data", "estimator", "metric", "model"]
-    name: str
+    kind: Literal["attack", "data", "estimator", "metric", "model"] = Field(description="what it is used as")
+    name: str = Field(
+        description="as the user names it, without folders: FILE.py:NAME, package.module:NAME, or its name in an "
+        "installed package"
+    )
     sha256: str = Field(description="of its source files, as far as they belong to no other installed package")
     origin: str | None = Field(
         default=None, exclude_if=is_none, description="package, version and object of an installed one"
@@ -66,24 +73,40 @@ class BroughtPart(Part):
 class Run(Part):
     """Provenance of the report."""
 
-    id: str
+    id: str = Field(description="random UUID, another one for every run")
     created: str = Field(description="start of the run, UTC, ISO 8601")
-    command: str
-    config: dict[str, Any]
+    command: str = Field(
+        description="the command line; `stein_bench.evaluate` for a call from Python, for a cell of `reproduce` its "
+        "title"
+    )
+    config: dict[str, Any] = Field(
+        description="every option that has a value, defaults included, by its name on the command line"
+    )
     config_sha256: Sha256 = Field(description="over every setting that can affect a result")
-    seed: int
-    environment: Environment
-    wall_seconds: float
-    preset: str | None
+    seed: int = Field(
+        description="--seed: random numbers of attacks, corruptions, training and untrained weights are derived from it"
+    )
+    environment: Environment = Field(description="hardware and software of the run")
+    wall_seconds: float = Field(
+        description="wall time in seconds, from the configuration to the report, training included; of a resumed run "
+        "that of the last part"
+    )
+    preset: str | None = Field(description="published: as in the published code (--preset); null otherwise")
     attack_network: AttackNetworkInfo | None = Field(
-        default=None, exclude_if=is_none, description="omitted if attacks use the evaluated model itself"
+        default=None,
+        exclude_if=is_none,
+        description="how attacks ran the network; omitted if they used the evaluated model itself",
     )
     batch_size: int | None = Field(
         default=None,
         exclude_if=is_none,
         description="what --batch-size auto chose; omitted otherwise",
     )
-    processes: Processes | None = Field(default=None, exclude_if=is_none, description="omitted if there was one")
+    processes: Processes | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the processes that shared the run; omitted if there was one",
+    )
     parts: list[BroughtPart] | None = Field(
         default=None, exclude_if=is_none, description="parts that somebody brought; omitted without any"
     )
@@ -101,9 +124,9 @@ class Run(Part):
 class Preprocessing(Part):
     """The model's first layer: (input - mean) / std, per channel."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    origin: str
+    mean: tuple[float, ...] = Field(description="one value, or one per channel; inputs are in [0, 1]")
+    std: tuple[float, ...] = Field(description="one value, or one per channel; inputs are in [0, 1]")
+    origin: str = Field(description="where the values come from, e.g. the weights' card")
 
 
 Notes = Annotated[
@@ -115,13 +138,13 @@ Notes = Annotated[
 class ModelInfo(Part):
     """The model, as built for this run."""
 
-    name: str
-    source: str
-    parameters: int
-    batchnorm_layers: int
+    name: str = Field(description="short name, as in tables, e.g. resnet18")
+    source: str = Field(description="what names it in full, e.g. timm:resnet18 or net.py:make")
+    parameters: int = Field(description="number of values in all parameters, frozen ones included, buffers not")
+    batchnorm_layers: int = Field(description="number of BN layers that can be converted, or have been")
     classes: int = Field(description="number of outputs")
-    weights: WeightsInfo
-    preprocessing: Preprocessing
+    weights: WeightsInfo = Field(description="where they come from, and their hash")
+    preprocessing: Preprocessing = Field(description="how inputs in [0, 1] are scaled")
     notes: Notes = None
 
 
@@ -131,8 +154,8 @@ class DataScaling(Part):
     method: Literal["none", "range", "minmax"] = Field(
         description="none: already in [0, 1]; range: from [low, high]; minmax: by each sample's own extremes"
     )
-    low: float | None
-    high: float | None
+    low: float | None = Field(description="stored value that became 0; null unless the method is range")
+    high: float | None = Field(description="stored value that became 1; null unless the method is range")
     clipped_values: int = Field(description="values outside, clipped to 0 or 1, over all samples")
     clipped_samples: int = Field(description="samples that contain such values")
 
@@ -140,15 +163,22 @@ class DataScaling(Part):
 class DataInfo(Part):
     """The evaluated samples."""
 
-    name: str
-    split: str
-    task: Literal["classification", "binary", "segmentation"]
-    classes: int
-    samples: int
+    name: str = Field(description="short name of the data set, without folders")
+    split: str = Field(description="name of the evaluated split, e.g. test")
+    task: Literal["classification", "binary", "segmentation"] = Field(
+        description="classification: a class per sample; binary: one of two, with AUC, sensitivity and specificity; "
+        "segmentation: a class per pixel"
+    )
+    classes: int = Field(description="number of classes of the data set; the model may have more outputs")
+    samples: int = Field(
+        description="number evaluated: the first --limit or all; damaged ones that were left out do not count"
+    )
     shape: tuple[int, ...] = Field(description="of one sample as given to the model, channels first")
     sha256: Sha256 = Field(description="over the evaluated samples and labels, in order")
     scaling: DataScaling | None = Field(
-        default=None, exclude_if=is_none, description="omitted for 8-bit images, which are divided by 255"
+        default=None,
+        exclude_if=is_none,
+        description="how stored values became values in [0, 1]; omitted for 8-bit images, which are divided by 255",
     )
     grouped_by: tuple[str, str] | None = Field(
         default=None,
@@ -162,12 +192,22 @@ class DataInfo(Part):
 class Diagnostic(Part):
     """A sanity check of the run; the gate's policy decides on the consequences."""
 
-    name: str
-    variant: str | None
-    attack: str | None
-    status: Literal["pass", "warn", "fail"]
-    value: float | None
-    message: str
+    name: str = Field(description="name of the check, e.g. clean-accuracy")
+    variant: str | None = Field(
+        description="label of the variant, BN/statistics source, e.g. `stein/running`; null if it concerns all alike"
+    )
+    attack: str | None = Field(
+        description="label of the attack, as in outcomes; of two that are compared the stronger one; null if it "
+        "concerns none in the report"
+    )
+    status: Literal["pass", "warn", "fail"] = Field(
+        description="warn and fail change no result and no exit code of `evaluate`"
+    )
+    value: float | None = Field(
+        description="what was measured: mostly a share in [0, 1], or a difference of two in [-1, 1]; of step-budget "
+        "alpha·steps / eps. Null without a single figure"
+    )
+    message: str = Field(description="what was found and, unless it passed, what that means or what to do")
 
 
 class SavedAdversarials(Part):
@@ -175,7 +215,7 @@ class SavedAdversarials(Part):
 
     file: str = Field(pattern=r"^[^/\\]+$", description="its name, in the report's folder")
     sha256: Sha256 = Field(description="over its bytes")
-    examples: int
+    examples: int = Field(description="number of examples in the file, all variants and attacks together")
     per_attack: int = Field(description="maximum number per variant and attack: broken samples first, then others")
 
 
@@ -188,13 +228,19 @@ def _supported(version: object) -> object:
 class Report(Document):
     """The report of one run of `stein-bench evaluate`."""
 
-    schema_version: Annotated[Literal[1], BeforeValidator(_supported)]
-    run: Run
-    model: ModelInfo
-    data: DataInfo
-    variants: list[VariantResult]
-    diagnostics: list[Diagnostic]
-    adversarials: SavedAdversarials | None = Field(default=None, description="null if none were stored")
+    schema_version: Annotated[Literal[1], BeforeValidator(_supported)] = Field(
+        description="version of the format of this document; another one is refused when it is read"
+    )
+    run: Run = Field(description="how the report was made: command, configuration, environment")
+    model: ModelInfo = Field(description="the evaluated model: its size, its weights, the scaling of its inputs")
+    data: DataInfo = Field(description="the evaluated samples")
+    variants: list[VariantResult] = Field(
+        description="the results of each BN under each statistics source: those requested in their order, then controls"
+    )
+    diagnostics: list[Diagnostic] = Field(description="sanity checks of the run, of its variants and of its attacks")
+    adversarials: SavedAdversarials | None = Field(
+        default=None, description="the file with adversarial examples; null if none were stored"
+    )
 
     def dishonest(self) -> list[str]:
         """Return one line per untrustworthy result: failed or invalid attack, failed corruption, non-finite outputs."""

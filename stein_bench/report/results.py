@@ -63,7 +63,10 @@ class WeightsInfo(Part):
     A model has weights of its own if it comes with them: a program, or what the user's code returns with its weights.
     """
 
-    kind: Literal["pretrained", "none", "fit", "file", "own"]
+    kind: Literal["pretrained", "none", "fit", "file", "own"] = Field(
+        description="pretrained: published weights; none: random, untrained; fit: trained by stein-bench on the "
+        "training split; file: from a file; own: the model comes with them"
+    )
     sha256: Sha256 | None = Field(
         description="over names, types, shapes and values; null in `model` if variants differ"
     )
@@ -72,16 +75,22 @@ class WeightsInfo(Part):
 class SkippedLayerInfo(Part):
     """A normalization layer that was not converted, and why."""
 
-    name: str
-    kind: str
-    reason: str
+    name: str = Field(description="its name in the model")
+    kind: str = Field(description="its class, e.g. GroupNorm")
+    reason: str = Field(description="why it was not converted, in one sentence")
 
 
 class Figure(Part):
     """A metric with its 95 % interval; null if the samples do not determine it."""
 
-    value: float | None
-    ci95: tuple[float, float] | None
+    value: float | None = Field(
+        description="a metric of the task is a share in [0, 1]; one that the user brings has its own unit and range. "
+        "Null if it is not defined, e.g. the sensitivity without a sample of class 1, or not finite"
+    )
+    ci95: tuple[float, float] | None = Field(
+        description="95 % interval of the value, in its unit; null without a value and where there is none: for a "
+        "single sample or image, the metrics of the task for versions of base images, those of the published code"
+    )
 
 
 Metrics = Annotated[
@@ -153,9 +162,9 @@ Calibrated = Annotated[
 class GroupResult(Part):
     """Results on the samples of one group."""
 
-    samples: int
+    samples: int = Field(description="number of samples in it")
     accuracy: Share = Field(description="under an attack the robust accuracy, as over all samples")
-    ci95: Interval
+    ci95: Interval = Field(description="95 % interval of the accuracy, in [0, 1]")
 
 
 class SiteResult(GroupResult):
@@ -166,13 +175,14 @@ class SiteResult(GroupResult):
 
 Sites = Annotated[
     dict[str, SiteResult] | None,
-    Field(exclude_if=is_none, description="by site; omitted if the data does not record sites"),
+    Field(exclude_if=is_none, description="results by site; omitted if the data does not record sites"),
 ]
 Groups = Annotated[
     dict[str, GroupResult] | None,
     Field(
         exclude_if=is_none,
-        description="by cell of a corrupted test set, a corruption at a severity, e.g. fog/3; omitted for other data",
+        description="results by cell of a corrupted test set, a corruption at a severity, e.g. fog/3; omitted for "
+        "other data",
     ),
 ]
 
@@ -192,8 +202,17 @@ Expected = Annotated[
     ExpectedAccuracy | None,
     Field(
         exclude_if=is_none,
-        description="random models only: then every accuracy beside it is the share of samples that are right in more "
-        "than half of the draws",
+        description="expected accuracy; random models only: then every accuracy beside it is the share of samples "
+        "that are right in more than half of the draws",
+    ),
+]
+
+
+AssumesIndependence = Annotated[
+    bool,
+    Field(
+        description="true under batch statistics, where samples of a batch depend on each other, though intervals take "
+        "them as independent"
     ),
 ]
 
@@ -202,32 +221,35 @@ class Clean(Part):
     """Accuracy on the clean inputs."""
 
     accuracy: Share = Field(description="share of correct samples; for segmentation, of correct labeled pixels")
-    ci95: Interval
+    ci95: Interval = Field(description="95 % interval of the accuracy, in [0, 1]")
     expected_accuracy: Expected = None
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
     calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
-    assumes_independence: bool = Field(
-        description="true under batch statistics, where samples of a batch depend on each other"
+    assumes_independence: AssumesIndependence
+    nonfinite_outputs: int = Field(
+        description="samples whose outputs are not all finite: they count as wrong, and the report is dishonest unless "
+        "it is 0"
     )
-    nonfinite_outputs: int
-    seconds: float
+    seconds: float = Field(
+        description="wall time in seconds of the predictions on the clean inputs, summed over batches and processes"
+    )
 
 
 class Spread(Part):
     """Mean, median and maximum over the broken samples."""
 
-    mean: float
-    median: float
-    max: float
+    mean: float = Field(description="mean norm; a value of the input ranges over [0, 1]")
+    median: float = Field(description="median norm")
+    max: float = Field(description="largest norm")
 
 
 class Replay(Part):
     """The robust accuracy when the same adversarial inputs are evaluated in other batches.
 
-    Shares are of samples that are correct on the clean input in its own batch *and* on the adversarial input in the
+    Shares are of samples that are correct on the clean input in its own batch and on the adversarial input in the
     batch named; for segmentation they are mIoU. `flipped` is the share of samples whose verdict differs from that in
     the batch in which they were attacked.
     """
@@ -235,15 +257,16 @@ class Replay(Part):
     joint: Share = Field(description="in the batch in which they were attacked, of all replayed samples")
     shuffled: Share | None = Field(description="among other adversarial inputs; null with a single batch")
     shuffled_flipped: Share | None = Field(
-        description="for segmentation: the share of images whose mIoU changes by more than 0.01"
+        description="share of the samples replayed shuffled whose verdict changed; for segmentation the share of "
+        "images whose mIoU changed by more than 0.01; null with a single batch"
     )
     samples: int = Field(description="number replayed shuffled: all, or the first that fit into memory")
     single_samples: int = Field(description="number replayed one at a time: at most 64")
     single_joint: Share = Field(description="joint, of the samples replayed one at a time")
     among_clean: Share = Field(description="each among the clean samples of its batch, the only adversarial input")
-    among_clean_flipped: Share
+    among_clean_flipped: Share = Field(description="likewise, of the samples replayed one at a time")
     alone: Share | None = Field(description="as a batch of one; null if a layer would have one element per channel")
-    alone_flipped: Share | None
+    alone_flipped: Share | None = Field(description="likewise; null if `alone` is null")
 
 
 class Distances(Part):
@@ -255,8 +278,11 @@ class Distances(Part):
     found: int = Field(description="samples for which an adversarial input was found at any distance")
     samples: int = Field(description="correct on the clean input")
     mean: float | None = Field(description="over those found, like median and quantiles")
-    median: float | None
-    quantiles: dict[str, float]
+    median: float | None = Field(description="of the distances of those found; null if none was found")
+    quantiles: dict[str, float] = Field(
+        description="of the distances of those found, by probability: 0.05, 0.25, 0.75 and 0.95; empty if none was "
+        "found"
+    )
     curve: list[tuple[float, Share]] = Field(
         description="robust accuracy as a function of ε, at distances at which it drops: pairs of ε and the share of "
         "all samples that are correct on the clean input and for which nothing was found within ε"
@@ -283,33 +309,63 @@ class Unsearched(Part):
 class AttackResult(Part):
     """One attack on one variant. Shares are null if the attack failed."""
 
-    name: str
-    backend: Literal["native", "torchattacks", "own"]
-    norm: Literal["Linf", "L2", "L1", "L0"]
-    eps: float
-    params: dict[str, bool | int | float | str]
+    name: str = Field(
+        description="as `list attacks` names it, or for one that the user brings its file or module and name"
+    )
+    backend: Literal["native", "torchattacks", "own"] = Field(
+        description="what implements it: stein-bench, torchattacks, or the code that the user brings"
+    )
+    norm: Literal["Linf", "L2", "L1", "L0"] = Field(description="the norm that eps bounds")
+    eps: float = Field(
+        description="largest norm of a perturbation that counts as a success: values range over [0, 1]; in L0 it is "
+        "the number of changed pixels"
+    )
+    params: dict[str, bool | int | float | str] = Field(
+        description="its parameters besides norm and eps, defaults of stein-bench's own attacks included; of a "
+        "transfer attack also surrogate and the hash of its weights"
+    )
     label: str = Field(description="identity within the report, as in outcomes")
-    status: Literal["ok", "failed", "skipped", "invalid"]
-    message: str
+    status: Literal["ok", "failed", "skipped", "invalid"] = Field(
+        description="ok; failed: it raised an error or ran out of time or memory, and has no figures; invalid: some of "
+        "its adversarial inputs are, see `invalid`. No current version writes skipped"
+    )
+    message: str = Field(description="why the status is failed or invalid; empty if it is ok")
     robust_accuracy: Share | None = Field(
         description="share correct on the clean and on the adversarial input; for segmentation the share of labeled "
         "pixels that are correct when every image is the adversarial or the clean one, whichever has the lower mIoU"
     )
-    ci95: Interval | None
+    ci95: Interval | None = Field(
+        description="95 % interval of the robust accuracy, in [0, 1]; null if the attack failed"
+    )
     expected_accuracy: Expected = None
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
     calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
-    assumes_independence: bool
-    attack_success_rate: Share | None = Field(description="share of the correctly classified samples that it broke")
+    assumes_independence: AssumesIndependence
+    attack_success_rate: Share | None = Field(
+        description="share of the correctly classified samples that it broke; null for segmentation, if none is "
+        "correct, or if the attack failed"
+    )
     invalid: int = Field(description="samples outside the budget or [0, 1], or not finite: never successes")
     over_budget: int = Field(description="samples beyond eps, of attacks that do not respect it: not successes at eps")
-    perturbation_linf: Spread | None
-    perturbation_l2: Spread | None
-    distances: Distances | None = Field(default=None, description="minimum-norm attacks only")
-    replay: Replay | None = Field(default=None, description="batch statistics only: stability of the verdicts")
+    perturbation_linf: Spread | None = Field(
+        description="Linf norm of the perturbations of the samples that it broke (for segmentation of the images whose "
+        "mIoU it lowered); null if there is none, or if it failed"
+    )
+    perturbation_l2: Spread | None = Field(
+        description="L2 norm of the same perturbations, over all values of an input; null like `perturbation_linf`"
+    )
+    distances: Distances | None = Field(
+        default=None,
+        description="of minimum-norm attacks; null for all others, for segmentation, and if the attack failed",
+    )
+    replay: Replay | None = Field(
+        default=None,
+        description="stability of the verdicts under batch statistics; null under running statistics, if the attack "
+        "failed, or if nothing was replayed",
+    )
     verdict_differences: int | None = Field(
         default=None,
         exclude_if=is_none,
@@ -333,40 +389,58 @@ class AttackResult(Part):
         description="of the attack, in samples, without verification; those of a transfer attack are "
         "passes through its surrogate, none through the evaluated model"
     )
-    backward_passes: int
-    seconds: float
+    backward_passes: int = Field(
+        description="of the attack, counted like `forward_passes`; 0 for attacks without gradients"
+    )
+    seconds: float = Field(description="wall time in seconds, verification included, summed over batches and processes")
 
 
 class CorruptionResult(Part):
     """One corruption on one variant, in one draw or several. Only the corrupted input counts."""
 
-    name: str
-    params: dict[str, bool | int | float | str]
+    name: str = Field(description="as `list attacks` names it, e.g. noise-gaussian or fog")
+    params: dict[str, bool | int | float | str] = Field(
+        description="its parameters with their defaults, e.g. severity, or std and seeds (the number of draws)"
+    )
     label: str = Field(description="identity within the report, as in outcomes")
-    status: Literal["ok", "failed"]
-    message: str
-    accuracy: Share | None = Field(description="share correct on the corrupted input, mean over the draws")
-    ci95: Interval | None = Field(description="of the mean, for n samples: draws do not count as additional samples")
+    status: Literal["ok", "failed"] = Field(
+        description="failed: an error was raised or memory ran out, so there are no figures"
+    )
+    message: str = Field(description="why it failed; empty if the status is ok")
+    accuracy: Share | None = Field(
+        description="share correct on the corrupted input, mean over the draws; null if the corruption failed"
+    )
+    ci95: Interval | None = Field(
+        description="95 % interval of the mean, for n samples: draws do not count as additional samples"
+    )
     metrics: Metrics = None
     own_metrics: OwnMetrics = None
     calibration: Calibrated = None
     sites: Sites = None
     groups: Groups = None
-    assumes_independence: bool
-    accuracies: list[Share] = Field(description="of each draw")
-    worst_accuracy: Share | None = Field(description="share correct under every draw")
-    worst_ci95: Interval | None
-    forward_passes: int
-    seconds: float
+    assumes_independence: AssumesIndependence
+    accuracies: list[Share] = Field(description="of each draw; empty if the corruption failed")
+    worst_accuracy: Share | None = Field(description="share correct under every draw; null if the corruption failed")
+    worst_ci95: Interval | None = Field(
+        description="95 % interval of `worst_accuracy`, in [0, 1]; null if the corruption failed"
+    )
+    forward_passes: int = Field(
+        description="passes through the evaluated model, in samples: one for each sample and draw"
+    )
+    seconds: float = Field(description="wall time in seconds, summed over batches and processes")
 
 
 class CorruptionMean(Part):
     """One common corruption, over its severities."""
 
-    severities: list[Annotated[int, Field(ge=1, le=5)]]
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(
+        description="those evaluated, ascending; 5 is the strongest"
+    )
     accuracies: list[Share] = Field(description="at each of the severities; for segmentation the mIoU, here and below")
     accuracy: Share = Field(description="their mean")
-    ci95: Interval = Field(description="of the mean, for n samples: severities do not count as additional samples")
+    ci95: Interval = Field(
+        description="95 % interval of the mean, for n samples: severities do not count as additional samples"
+    )
     corruption_error: float | None = Field(
         default=None,
         exclude_if=is_none,
@@ -392,14 +466,16 @@ class MeanCorruptionError(Part):
 class CommonCorruptions(Part):
     """The common corruptions of Hendrycks and Dietterich (2019), summarized over severities and corruptions."""
 
-    corruptions: dict[str, CorruptionMean]
+    corruptions: dict[str, CorruptionMean] = Field(description="by name, e.g. fog: each over its severities")
     accuracy: Share = Field(description="mean over all corruptions and severities; for segmentation of the mIoU")
-    ci95: Interval = Field(description="of the mean, for n samples")
+    ci95: Interval = Field(description="95 % interval of the mean, for n samples")
     standard: bool = Field(
         description="whether these are the 15 standard corruptions at all five severities, as in published means"
     )
     mce: MeanCorruptionError | None = Field(
-        default=None, exclude_if=is_none, description="omitted without a baseline (--mce-baseline)"
+        default=None,
+        exclude_if=is_none,
+        description="mean corruption error; omitted without a baseline (--mce-baseline)",
     )
 
 
@@ -415,7 +491,7 @@ class PackedCounts(Part):
         description="those that occur in any target or prediction, ascending: the columns"
     )
     target: str = Field(description="pixels of each class")
-    clean: tuple[str, str]
+    clean: tuple[str, str] = Field(description="the pair on the clean images")
     robust: dict[str, tuple[str, str]] = Field(description="by attack label; failed attacks have none")
     corrupted: dict[str, list[tuple[str, str]]] = Field(description="by corruption label, one entry per draw")
 
@@ -423,7 +499,9 @@ class PackedCounts(Part):
 class PackedDrawn(Part):
     """The draws of one outcome: which are right, packed bits, samples × draws; how many of the selecting ones are."""
 
-    right: str
+    right: str = Field(
+        description="the draws that give the figures: 1 where the prediction is right, sample by sample, base64-encoded"
+    )
     selecting: str = Field(description="little-endian uint16 per sample, base64-encoded")
 
 
@@ -431,15 +509,17 @@ class PackedDraws(Part):
     """The draws of a random model. The selecting ones choose the worst input of a sample, the others give figures."""
 
     draws: Annotated[int, Field(ge=1, lt=2**16)] = Field(description="number in each of the two sets")
-    clean: PackedDrawn
+    clean: PackedDrawn = Field(description="on the clean inputs")
     robust: dict[str, PackedDrawn] = Field(description="by attack label; failed attacks have none")
 
 
 class Outcomes(Part):
     """Per-sample bits, packed (most significant first) and base64-encoded, in data order; or counts per class."""
 
-    samples: int
-    sample_ids_sha256: Sha256
+    samples: int = Field(description="number of samples, as in `data`")
+    sample_ids_sha256: Sha256 = Field(
+        description="over the ids of the samples, in order: outcomes in reports with the same hash can be paired"
+    )
     cluster_size: Annotated[int, Field(ge=2)] | None = Field(
         default=None,
         exclude_if=is_none,
@@ -447,36 +527,55 @@ class Outcomes(Part):
         "intervals and tests over all samples count base images; omitted if every sample stands for itself",
     )
     clean_correct: str | None = Field(
-        default=None, exclude_if=is_none, description="omitted if samples are not simply right or wrong"
+        default=None,
+        exclude_if=is_none,
+        description="which are right on the clean input; omitted for segmentation, where samples are not simply right "
+        "or wrong",
     )
-    robust: dict[str, str] = Field(default_factory=dict, description="by attack label; failed attacks have none")
+    robust: dict[str, str] = Field(
+        default_factory=dict,
+        description="which are right on the clean and on the adversarial input, by attack label; failed attacks have "
+        "none",
+    )
     corrupted_correct: dict[str, list[str]] = Field(
-        default_factory=dict, description="by corruption label, one entry per draw of the noise"
+        default_factory=dict,
+        description="which are right, by corruption label, one entry per draw of the noise",
     )
-    drawn: PackedDraws | None = Field(default=None, exclude_if=is_none, description="random models only")
-    class_counts: PackedCounts | None = Field(default=None, exclude_if=is_none, description="segmentation only")
+    drawn: PackedDraws | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="the draws behind these bits; random models only",
+    )
+    class_counts: PackedCounts | None = Field(
+        default=None,
+        exclude_if=is_none,
+        description="pixels per image and class in place of these bits; segmentation only",
+    )
 
 
 class TriedSource(Part):
     """A source of gradients that was tried on a few samples before an adaptive attack."""
 
-    name: str
+    name: str = Field(
+        description="what the gradients are of, e.g. its own gradients or straight-through gradients; scores alone: "
+        "none, only outputs are used"
+    )
     broken: int = Field(description="number of the probed samples that short attacks broke with it")
 
 
 class SurrogateInfo(Part):
     """An operation of the model that got a surrogate gradient, and where its code calls it."""
 
-    operation: str
-    file: str | None = Field(description="name of the file")
-    line: int | None
+    operation: str = Field(description="what the operation is called, e.g. round")
+    file: str | None = Field(description="name of the file of that code; null if it is not known")
+    line: int | None = Field(description="number of the line in that file, from 1; null if it is not known")
 
 
 class SearchInfo(Part):
     """One search of an adaptive attack, made on the samples that survived the earlier ones."""
 
-    search: str
-    source: str = Field(description="the source of its gradients or scores")
+    search: str = Field(description="e.g. pma, apgd-ce or square; clean: the input as it is, before any search")
+    source: str = Field(description="the source of its gradients or scores; empty for clean")
     broken: int = Field(
         description="samples, correct on the clean input, that it broke; of a random model those that are right in "
         "less than half of the draws at the point it found, if that was the worst of all searches"
@@ -498,7 +597,10 @@ class AdaptiveInfo(Part):
         "than scores alone"
     )
     probed: int = Field(description="number of samples, correct on the clean input, on which the sources were tried")
-    tried: list[TriedSource]
+    tried: list[TriedSource] = Field(
+        description="the sources of gradients, the model's own first, and scores alone: what short attacks with each "
+        "broke"
+    )
     failed: dict[str, str] | None = Field(
         default=None, exclude_if=is_none, description="sources that do not work on this model → why"
     )
@@ -507,8 +609,13 @@ class AdaptiveInfo(Part):
         description="whether the model has other outputs for the same input when gradients are wanted"
     )
     logits_before: str = Field(description="the operation before which logits were read; empty for the outputs")
-    replaced: list[SurrogateInfo]
-    searches: list[SearchInfo] = Field(default_factory=list)
+    replaced: list[SurrogateInfo] = Field(
+        description="operations of the model that got surrogate gradients; empty if there are none"
+    )
+    searches: list[SearchInfo] = Field(
+        default_factory=list,
+        description="in the order in which they were made; if the attack failed, none has broken any sample",
+    )
     robust_accuracy: Share | None = Field(
         default=None,
         description="under the adaptive attack alone; here and below, of a random model, expected accuracy",
@@ -527,19 +634,23 @@ class Effect(Part):
         description="this BN minus plain BN under running or batch statistics; batch minus running statistics with "
         "plain BN or with this BN; estimator-batch minus estimator-running"
     )
-    difference: float
-    ci95: tuple[float, float] | None = Field(description="of the paired difference; null for the interaction")
+    difference: float = Field(description="in [-1, 1], for the interaction in [-2, 2]; for segmentation of mIoU")
+    ci95: tuple[float, float] | None = Field(
+        description="95 % interval of the paired difference; null for the interaction"
+    )
     p: Share | None = Field(description="two-sided, paired; null with fewer than ten batches if the test flips batches")
 
 
 class BudgetResult(Part):
     """The worst case within one budget: over the attacks of that norm with at most that eps."""
 
-    norm: Literal["Linf", "L2", "L1", "L0"]
-    eps: float
-    attacks: list[str] = Field(description="labels")
-    accuracy: Share
-    ci95: Interval
+    norm: Literal["Linf", "L2", "L1", "L0"] = Field(description="norm of the budget")
+    eps: float = Field(description="the budget, in the unit of the attacks' eps")
+    attacks: list[str] = Field(description="labels of the attacks within the budget")
+    accuracy: Share = Field(
+        description="share that survives all of them; for segmentation of labeled pixels, as in `worst_case_accuracy`"
+    )
+    ci95: Interval = Field(description="95 % interval of the accuracy, in [0, 1]")
     expected_accuracy: Expected = None
     metrics: Metrics = None
 
@@ -558,22 +669,36 @@ class LayerShrinkage(Part):
 class VariantResult(Part):
     """One BN variant under one statistics source."""
 
-    bn: str
-    stats: Literal["running", "batch"]
+    bn: str = Field(
+        description="the estimator: sample is plain BN; one from a file is without its folders, FILE.py:NAME"
+    )
+    stats: Literal["running", "batch"] = Field(
+        description="statistics source: running (averages kept from training) or batch (the batch being evaluated)"
+    )
     control: bool = Field(description="true if added for comparison only")
-    converted_layers: int
-    skipped_layers: list[SkippedLayerInfo]
+    converted_layers: int = Field(
+        description="number of BN layers with the estimator or, of plain BN under batch statistics, made to use "
+        "those; 0 for plain BN under running statistics"
+    )
+    skipped_layers: list[SkippedLayerInfo] = Field(
+        description="normalization layers left as they were; empty for plain BN under running statistics"
+    )
     layers_of_unknown_count: int = Field(
         description="converted layers whose weights do not record the elements per channel N of a training batch: "
         "under running statistics N is treated as infinite, which disables the part of the estimator that depends on it"
     )
-    conversion: Literal["before-training", "after-training", "none"]
+    conversion: Literal["before-training", "after-training", "none"] = Field(
+        description="before-training: BN was converted before its weights were trained, loaded or drawn at random; "
+        "after-training: BN of a trained network was converted; none: plain BN"
+    )
     function_preserved: bool = Field(
         description="γ and β absorbed the change: under running statistics the function is the same as before"
     )
-    weights: WeightsInfo
-    clean: Clean
-    attacks: list[AttackResult]
+    weights: WeightsInfo = Field(description="those of this variant's network, after conversion")
+    clean: Clean = Field(description="results on the clean inputs")
+    attacks: list[AttackResult] = Field(
+        description="results of each attack, in the order of the battery and the command line"
+    )
     corruptions: list[CorruptionResult] = Field(
         default_factory=list,
         description="random noise, and common corruptions at one severity each: not attacks, and not part of the worst "
@@ -582,13 +707,15 @@ class VariantResult(Part):
     common_corruptions: CommonCorruptions | None = Field(
         default=None,
         exclude_if=is_none,
-        description="of those made for the run, or of which the data set consists; omitted without any",
+        description="summary of those made for the run, or of which the data set consists; omitted without any",
     )
     worst_case_accuracy: Share | None = Field(
         description="share that survives every attack; null if one failed or there is none. For segmentation the share "
         "of labeled pixels that are correct when every image is under the attack that gives it the lowest mIoU"
     )
-    worst_case_ci95: Interval | None
+    worst_case_ci95: Interval | None = Field(
+        description="95 % interval of `worst_case_accuracy`, in [0, 1]; null if that is null"
+    )
     worst_case_expected_accuracy: Expected = None
     worst_case_metrics: Metrics = None
     worst_case_sites: Sites = None
@@ -602,10 +729,14 @@ class VariantResult(Part):
         description="by layer from input to output; of the running moments, also under batch statistics",
     )
     adaptive: list[AdaptiveInfo] | None = Field(
-        default=None, exclude_if=is_none, description="of each adaptive attack; omitted without one"
+        default=None,
+        exclude_if=is_none,
+        description="what each adaptive attack found out and used; omitted without one",
     )
     effects: list[Effect] = Field(
         default_factory=list,
         description="on the first variant of a BN that, like plain BN, was evaluated under both statistics sources",
     )
-    outcomes: Outcomes
+    outcomes: Outcomes = Field(
+        description="the outcome of every sample, from which reports are compared with one another"
+    )

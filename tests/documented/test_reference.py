@@ -149,6 +149,7 @@ def test_every_value_of_the_report_has_its_path_and_meaning(pages):
         found = [cells for path, cells in rows(text).items() if path not in ("path", "---")]
         assert {cells[0].strip("`").rpartition(".")[2] for cells in found} == kind["properties"].keys(), name
         assert all(cells[1] for cells in found)
+        assert [cells[0] for cells in found if len(cells[2]) <= 5] == [], name
     paths = rows(pages["report"])
     assert "variants[].attacks[].robust_accuracy" in paths
     assert paths["variants[].clean.metrics"][1].startswith("mapping to [Figure](#figure)")
