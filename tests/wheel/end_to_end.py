@@ -70,8 +70,7 @@ def check_rest() -> None:
                        ("bn", "stein"), ("recipes", "fit"), ("models", "paper:resnet9")]:  # fmt: skip
         assert name in stein_bench("list", what).stdout
     stein_bench("inspect", "net.py:make", "--data", "digits")
-    if "doctor" in stein_bench("--help").stdout:
-        stein_bench("doctor", "--format", "json")
+    assert "torch" in stein_bench("doctor", "--format", "json").stdout
     wrong = stein_bench(*RUN, "--attack", "pdg", code=2)
     assert "Did you mean 'pgd'" in wrong.stderr
     lacking = stein_bench(*RUN, "--attack", "torchattacks.MIFGSM", "--output", "no.json", code=2)
