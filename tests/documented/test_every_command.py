@@ -136,6 +136,9 @@ OTHERS = [one for one in EVERY if one.arguments is None]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
+PACKAGES = r"stein-bench|adv-lib|torchattacks|torch|torchvision|\."
+
+
 def test_what_pip_installs_exists():
     """It is not installed, which would need the registry: this project, with extras that it has."""
     for one in OTHERS:
@@ -145,7 +148,7 @@ def test_what_pip_installs_exists():
         for before, word in zip(["", *given], given, strict=False):
             if before in ("--index-url", "--find-links"):
                 continue
-            named = re.fullmatch(r"(?:stein-bench|adv-lib|torchattacks|torch|torchvision|\.)(?:\[([\w,-]+)\])?(?:[ @=<>].*)?", word)
+            named = re.fullmatch(rf"(?:{PACKAGES})(?:\[([\w,-]+)\])?(?:[ @=<>].*)?", word)
             assert named or word.startswith("-"), one.place
             extras = named[1].split(",") if named and named[1] else []
             assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys(), one.place
