@@ -1,6 +1,6 @@
 # stein-bench on CUDA, as a user without privileges.
 #   docker build -t stein-bench .
-#   docker run --rm --gpus all -v "$PWD:/work" -v stein-bench-cache:/cache stein-bench evaluate resnet18 --attack pgd --output report.json
+#   docker run --rm --gpus all -v "$PWD:/work" -v stein-bench-cache:/cache stein-bench evaluate resnet18 --attack pgd
 # docs/installation.md says more. torch brings its own CUDA libraries: the base needs none, the host its driver only.
 FROM python:3.12-slim-bookworm AS wheel
 WORKDIR /source

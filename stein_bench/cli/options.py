@@ -26,7 +26,9 @@ def attack_option(help: str, panel: str = ATTACKS) -> Any:
     return typer.Option(metavar="NAME[:KEY=VALUE,...]", help=help, autocompletion=attacks, rich_help_panel=panel)
 
 
-def limit_option(help: str = "Evaluate the first N samples only.") -> Any:
+def limit_option(
+    help: str = "Evaluate N samples only: the first, but of folders by class the first of a fixed shuffle.",
+) -> Any:
     """Return the option for the number of samples."""
     return typer.Option(metavar="N", help=help, rich_help_panel=DATA)
 

@@ -85,8 +85,8 @@ def _claim(report: Report, variant: VariantResult, found: Sequence[Contrast], lo
     figures = f"{percent(contrast.value)} % against {percent(contrast.reference_value)} % with plain BN"
     d = contrast.difference
     evidence = f"{signed_interval(d.value, d.interval)} points, 95 % interval, adjusted p {p_value(d.p_adjusted)}"
-    brief = f"{words} ({signed(d.value)} points)"
     if not d.significant:
+        brief = f"{words} ({signed(d.value)} points)"
         alone = f"No difference is shown between {variant.bn} and plain BN {where}: {outcome} {figures} ({evidence})."
         return _Claim(alone, "undecided", brief)
     subject = _subject(variant)
@@ -94,8 +94,11 @@ def _claim(report: Report, variant: VariantResult, found: Sequence[Contrast], lo
     verb = "higher" if d.value > 0 else "lower"
     alone = f"{where[0].upper()}{where[1:]} {subject} has the {verb} {outcome}: {figures} ({evidence}){cost}"
     chance = 1 / max(report.model.classes, 2)
+    brief = f"{words} ({signed(d.value)} points, adjusted p {p_value(d.p_adjusted)}{cost}"
     if report.data.task != "segmentation" and max(contrast.value, contrast.reference_value) <= chance:
         alone += f"; both are at or below chance ({percent(chance)} %), so neither withstands these attacks"
+        brief += ", both at or below chance, so neither withstands these attacks"
+    brief += ")"
     return _Claim(f"{alone}.", "better" if d.value > 0 else "worse", brief)
 
 

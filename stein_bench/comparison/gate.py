@@ -72,6 +72,7 @@ def gate(report: Report, baseline: Report, policy: Policy | None = None) -> Gate
         findings += map(_missing, sorted(matched.missing, key=lambda missing: missing.message))
         findings += [finding for floor in floors for finding in _held(floor)]
         findings += _diagnostics(report, policy)
+        findings += _blind(comparisons, policy)
         findings += [_finding("notice", "new", line) for line in sorted(matched.new)]
         findings += [_finding("notice", "note", line) for line in _notes(report, baseline)]
     failed = any(finding.level == "error" for finding in findings)
@@ -297,6 +298,16 @@ def _held(floor: Floor) -> Iterable[Finding]:
         value = "no result" if floor.value is None else f"{100 * floor.value:.2f} %"
         message = f"{floor.variant}, {floor.title}: {value}, below the minimum of {100 * floor.minimum:g} %"
         yield _finding("error", "floor", message, floor.variant, floor.accuracy)
+
+
+def _blind(comparisons: Sequence[Comparison], policy: Policy) -> Iterable[Finding]:
+    """Warn of a gate that no drop can fail, as there are too few samples or batches for any test."""
+    if comparisons and policy.unproven == "warn" and all(one.detectable_drop is None for one in comparisons):
+        yield _finding(
+            "warning", "blind",
+            "no drop could have been significant, so none can fail this gate: evaluate more samples, compare fewer "
+            "accuracies, or set unproven: fail",
+        )  # fmt: skip
 
 
 def _missing(missing: Missing) -> Finding:

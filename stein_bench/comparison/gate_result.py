@@ -12,7 +12,9 @@ Signed = Annotated[float, Field(ge=-1, le=1)]
 
 Level = Literal["error", "warning", "notice"]
 Status = Literal["regression", "unproven", "unchanged", "improved"]
-Kind = Literal["refused", "regression", "missing", "floor", "unproven", "diagnostic", "improved", "new", "note"]
+Kind = Literal[
+    "refused", "regression", "missing", "floor", "unproven", "blind", "diagnostic", "improved", "new", "note"
+]
 
 GATE_VERSION = 1
 

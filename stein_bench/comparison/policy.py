@@ -9,7 +9,7 @@ from math import isclose
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from stein_bench.config import read_yaml_mapping
 from stein_bench.errors import UsageError, suggestion, unknown_name, without_prefix
@@ -35,6 +35,18 @@ def _whole(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_number)]
 Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+def _no_percentage(tolerance: float) -> float:
+    """Refuse a tolerance that lets everything pass: who writes 1 means a point."""
+    if tolerance == 1:
+        raise ValueError(
+            "it is a share, and 1 lets an accuracy fall by all of its 100 points: write 0.01 for one point"
+        )
+    return tolerance
+
+
+Tolerance = Annotated[Share, AfterValidator(_no_percentage)]
 
 
 class _Settings(BaseModel):
@@ -79,7 +91,7 @@ class Rule(_Settings):
     variant: str = "*"
     accuracy: str = "*"
     eps: Number | None = Field(default=None, gt=0)
-    tolerance: Share | None = None
+    tolerance: Tolerance | None = None
     minimum: Share | None = None
     ignore: bool | None = None
 
@@ -126,7 +138,7 @@ class Policy(_Settings):
     Raises pydantic's ValidationError; `read_policy` turns it into a `UsageError`.
     """
 
-    tolerance: Share = 0.01
+    tolerance: Tolerance = 0.01
     alpha: Number = Field(default=0.05, gt=0, lt=1)
     unproven: Literal["warn", "fail"] = "warn"
     diagnostics: Literal["ignore", "warn", "fail"] = "warn"

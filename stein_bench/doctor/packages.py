@@ -12,9 +12,10 @@ from typing import Any
 from stein_bench.doctor.findings import Line
 from stein_bench.version import __version__
 
-FIRST = ("torch", "torchvision", "timm", "torchattacks", "numpy")
+FIRST = ("torch", "torchvision", "timm", "numpy")
 """Packages that decide about results; the others follow by name."""
 EXTRAS = {
+    "torchattacks": ("torchattacks", "attacks of torchattacks, as torchattacks.NAME"),
     "foolbox": ("foolbox", "attacks that are objects of foolbox"),
     "adversarial-library": ("adv_lib", "attacks of adversarial-library"),
     "hf": ("datasets transformers", "data of Hugging Face `datasets`, models of transformers"),

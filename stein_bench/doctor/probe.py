@@ -88,7 +88,7 @@ def _imported(name: str) -> dict[str, Any]:
 
 def _torch() -> Iterator[dict[str, Any]]:
     modules: dict[str, Any] = {}
-    for name in ("torch", "torchvision", "timm", "torchattacks", "numpy", "scipy"):
+    for name in ("torch", "torchvision", "timm", "numpy", "scipy"):
         yield {"step": f"import {name}"}
         modules[name] = _imported(name)
         yield {"modules": modules}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stein_bench.attacks.attack import resolve_attack, resolve_attacks
+from stein_bench.attacks.catalog import ITERATED, NATIVE, ONE_STEP
 from stein_bench.errors import UsageError
 
 
@@ -86,3 +87,14 @@ def test_eps_of_one_is_allowed_and_of_l2_may_be_larger() -> None:
 def test_the_same_attack_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="given twice"):
         resolve_attacks(["pgd", "pgd:eps=8/255"])
+
+
+NEAREST = ("fab", "fab-t", "deepfool", "cw", "ddn", "fmn")
+"""White-box attacks that look for the nearest adversarial input instead of maximizing the loss."""
+
+
+def test_every_white_box_attack_is_known_as_one_step_or_iterated_or_looks_for_the_nearest_input():
+    """Conclusion and checks rest on it: a single step alone is no evidence of robustness."""
+    for info in NATIVE:
+        if info.access == "white-box" and info.name != "adaptive":
+            assert sum(info.name in names for names in (ONE_STEP, ITERATED, NEAREST)) == 1, info.name

@@ -176,9 +176,18 @@ def test_several_variants_are_told_in_one_sentence():
     checks = [diagnostic(name="clean-accuracy", variant="stein-mean/running")]
     assert sentence(plain, better, worse, same, lost, diagnostics=checks) == (
         "In the worst case, compared with plain BN under the same statistics, "
-        "significantly higher: stein (+12.5 points); significantly lower: jsnorm (−12.5 points); "
+        "significantly higher: stein (+12.5 points, adjusted p <0.001); significantly lower: jsnorm (−12.5 points, "
+        "adjusted p <0.001); "
         "no difference shown: ridge:0.001 (+0.2 points); no conclusion: stein-mean (its clean accuracy has collapsed)."
     )
+
+
+def test_several_variants_at_chance_are_said_to_be_there():
+    plain, better = pair(380, 365)
+    far = pair(390, 365, bn="jsnorm")[1]
+    told = sentence(plain, better, far)
+    assert "stein (" in told
+    assert told.count("both at or below chance, so neither withstands these attacks") == 2
 
 
 def test_the_best_and_the_significant_are_marked_within_one_source_of_statistics():
@@ -233,7 +242,8 @@ def test_with_controls_no_cell_is_picked_out():
     variants = [batch[1], *(replaced(v, control=True) for v in (*running, batch[0]))]
     assert sentence(*variants) == (
         "In the worst case, compared with plain BN under the same statistics, "
-        "significantly higher: stein/running (+12.5 points); significantly lower: stein/batch (−30.0 points)."
+        "significantly higher: stein/running (+12.5 points, adjusted p <0.001); significantly lower: stein/batch "
+        "(−30.0 points, adjusted p 0.003)."
     )
 
 

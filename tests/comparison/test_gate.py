@@ -40,6 +40,17 @@ def test_a_report_passes_against_itself():
     ]  # fmt: skip
 
 
+def test_a_gate_that_no_drop_can_fail_warns_of_that():
+    """Two batches are too few for a test, so only a policy that fails unproven drops can see one."""
+    enough = report(variant())
+    batches = report(variant(stats="batch"), config={"batch-size": 50})
+    for one, policy, warned in [
+        (batches, Policy(), True), (batches, Policy(unproven="fail"), False), (enough, Policy(), False),
+    ]:  # fmt: skip
+        kinds = [finding.kind for finding in gate(one, one, policy).findings if finding.level == "warning"]
+        assert kinds == ["blind"] * warned
+
+
 def test_a_proven_drop_is_a_regression_with_every_number_by_hand():
     """Ten of 100 samples newly wrong, none newly right: p = 2^-10, and of two comparisons 2^-9."""
     result = gate(only(attacks={PGD: bits(60)}), only())

@@ -61,6 +61,7 @@ def test_underscores_and_fractions_are_accepted(tmp_path):
         ("tolerance: much", "tolerance: it is not a number: 'much'."),
         ("tolerance: 1/0", "tolerance: it divides by zero"),
         ("tolerance: yes", "tolerance: must be a number (got True)."),
+        ("tolerance: 1", "1 lets an accuracy fall by all of its 100 points: write 0.01 for one point"),
         ("tolerance: 1.5", "tolerance: input should be less than or equal to 1 (got 1.5)."),
         ("alpha: 0", "alpha: input should be greater than 0 (got 0)."),
         ("alpha: 1", "alpha: input should be less than 1 (got 1)."),

@@ -18,7 +18,9 @@ _VERDICTS = {"passed": "✅", "failed": "❌", "refused": "⛔"}
 
 def gate_markdown(result: GateResult) -> str:
     """Return the verdict as Markdown, e.g. for a job summary or a comment; unchanged rows are collapsed."""
-    lines = [f"### {_VERDICTS[result.verdict]} stein-bench gate {headline(result)}", ""]
+    warned = result.verdict == "passed" and any(finding.level == "warning" for finding in result.findings)
+    icon = _ICONS["warning"] if warned else _VERDICTS[result.verdict]
+    lines = [f"### {icon} stein-bench gate {headline(result)}", ""]
     changed = [c for c in result.comparisons if c.status != "unchanged"]
     if changed:
         lines += [*_markdown_rows(changed), ""]

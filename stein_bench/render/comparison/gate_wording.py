@@ -15,6 +15,7 @@ _NAMES = {
     "floor": ("missed minimum", "missed minimums"),
     "unproven": ("unproven drop", "unproven drops"),
     "diagnostic": ("failed sanity check", "failed sanity checks"),
+    "blind": ("warning that no drop can be shown", "warnings that no drop can be shown"),
 }
 
 
