@@ -30,7 +30,7 @@ from tests.documented.world import provide, write_weights
 
 STAND_INS = {
     "evaluate": "--dry-run is added; it checks all that a run checks, but tries and measures no attack, for time. With "
-    "the mark integration it does",
+    "the mark slow it does",
     "train": "planned: everything is checked and the network is built; nothing is trained",
     "reproduce": "model, data, BN and attacks of every part are checked as before the first cell; none is run",
     "fit": "networks are not trained",

@@ -102,7 +102,7 @@ def test_every_command_is_run(world, page, invoke, monkeypatch):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "page"), [(page, page) for page in GROUPS], ids=list(GROUPS), indirect=["world"])
 def test_every_evaluation_has_a_dry_run(world, page, invoke, monkeypatch):
     """Attacks are tried and measured; what takes long to check is run here."""
