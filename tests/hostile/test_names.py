@@ -191,7 +191,9 @@ class Elements(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.found.append((tag, tuple(name for name, _ in attrs)))
+        if tag != "wbr":  # where a name may be wrapped: after its slashes and underscores, and without attributes
+            self.found.append((tag, tuple(name for name, _ in attrs)))
+        assert tag != "wbr" or not attrs
         self.values += [value or "" for _, value in attrs]
 
     def handle_comment(self, data):
