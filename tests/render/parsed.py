@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from html.parser import HTMLParser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+"""The browser of the tests that use a page as a reader does; None if there is none."""
 
 
 class Page(HTMLParser):

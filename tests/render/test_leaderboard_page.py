@@ -6,13 +6,13 @@ import base64
 import hashlib
 import html
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from stein_bench.report.results import CommonCorruptions, CorruptionMean, MeanCorruptionError, WeightsInfo
 from stein_bench.sweep.failure import Failure
+from tests.render.parsed import CHROMIUM
 from tests.render.test_report_page import Page
 from tests.reports import FGSM, PGD, attack, bits, diagnostic, doubtful, pack_bits, replaced, report, variant
 
@@ -209,8 +209,6 @@ def test_nothing_is_written_if_a_report_is_damaged(invoke, save, many, tmp_path)
     assert result.exit_code == 2
     assert not list(tmp_path.glob("board.*"))
 
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 STRONG = ["A 1 net-a stein", "A 2 ≈ net-a sample", "A 3 net-b sample"]
 WEAK = ["B 1 net-c sample", "B 1 ≈ net-c stein"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-import shutil
 import subprocess
 from html import unescape
 from importlib.resources import files
@@ -23,7 +22,7 @@ from stein_bench.render.report.outcomes import result_rows
 from stein_bench.render.report.sections import every_outcome, folded, key_numbers
 from stein_bench.report.results import Figure
 from tests.render.page_reports import FGSM, PGD, bits, diagnostic, example, label, replaced, report, variant
-from tests.render.parsed import Page, contrast
+from tests.render.parsed import CHROMIUM, Page, contrast
 from tests.reports import attack, corrupted
 
 LONG_NAME = "positive-part-james-stein-toward-the-grand-mean"
@@ -267,7 +266,6 @@ def test_dark_colors_are_not_printed():
     assert re.findall(r"@media ([^{]*prefers-color-scheme[^{]*) \{", css) == ["screen and (prefers-color-scheme: dark)"]
 
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 DRIVE = """
 const log = [];
 const say = (...values) => log.push(values.join(" "));
